@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aftercast::catalog::{Begun, Catalog};
+use aftercast::catalog::{BeginOutcome, Catalog};
 use aftercast::discover::Settled;
 use aftercast::recording::journey::{Candidate, Evidence, NameFacts, Stage, Step};
 use aftercast::recording::{
@@ -61,7 +61,7 @@ fn main() -> Outcome<()> {
 fn record(catalog: &Catalog, number: u64) -> Outcome<()> {
     let now_ms = FIRST_MS + APART_MS * number.cast_signed();
     let settled = settled(number, now_ms)?;
-    let Begun::Attempt { key, .. } = catalog.begin(&settled, now_ms)? else { return Err("it is known".into()) };
+    let BeginOutcome::Attempt { key, .. } = catalog.begin(&settled, now_ms)? else { return Err("it is known".into()) };
     let record = vod(&settled, number, now_ms)?;
     catalog.reserve_name(&record.file_path, &key)?;
     let publishing = Step::Publishing {

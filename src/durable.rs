@@ -37,24 +37,26 @@ use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
 pub use advice::{ask_for, begin_to_store, store_ahead};
-pub use ahead::{AheadReader, ReadAhead};
-use beneath::{Directory, is_descriptor, open_directory, open_regular};
+pub use ahead::{ReadAhead, ReadAheadReader};
+use beneath::{OpenDirectory, is_descriptor, open_directory, open_regular};
 pub use beneath::{declare_root, metadata, open_to_read};
-pub use direct::{Copied, copy_ranges_direct};
+pub use direct::{CopyOutcome, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
-pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_back, remove_aside, seen};
+pub use give_up::{
+    ExpectedFile, KeptBecause, RemovalOutcome, aside_path, give_up, is_aside, put_back, remove_aside, seen,
+};
 #[cfg(test)]
 pub(crate) use in_place::tape;
-pub use in_place::{InPlace, Operation};
-pub use lease::{BTRFS, EXT4, F_SETSIG, NoLease, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
+pub use in_place::{InPlaceEditor, InPlaceOp};
+pub use lease::{BTRFS, EXT4, F_SETSIG, LeaseRefused, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
 pub use new_file::{NewFile, create_new};
-pub use partial::{Owner, PARTIAL_PREFIX, Partial, Sealed, is_partial, random_id, remove_partials};
-pub use probe::{Probe, find_beneath, probe_name, remove_probes};
+pub use partial::{PARTIAL_PREFIX, Partial, PartialOwner, SealedPartial, is_partial, random_id, remove_partials};
+pub use probe::{ProbeFile, find_beneath, probe_name, remove_probes};
 pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};
 #[cfg(test)]
 pub(crate) use seam::recorder;
 pub use seam::step;
-pub(crate) use seam::{Event, tell};
+pub(crate) use seam::{FileEvent, tell};
 pub use share::{copy_ranges, copy_ranges_in_kernel, overwrite, share_behind};
 
 /// A file operation that failed, with its path.
@@ -119,7 +121,7 @@ pub type Result<T> = std::result::Result<T, FileError>;
 #[track_caller]
 pub fn sync_file(path: &Path) -> Result<()> {
     open_to_read(path)?.sync_all().map_err(FileError::on("sync", path))?;
-    tell(Event::Synced(path));
+    tell(FileEvent::Synced(path));
     step("file synced");
     Ok(())
 }
@@ -127,7 +129,7 @@ pub fn sync_file(path: &Path) -> Result<()> {
 /// What a rename came to, once the file has its new name.
 #[derive(Debug)]
 #[must_use = "a name that is not durable may be lost with the power"]
-pub enum Named {
+pub enum RenameOutcome {
     /// The name is durable, and the old one given up.
     Durably,
     /// What comes after the rename failed: a sync of a directory, or giving up the old name on a file system that renames by
@@ -135,7 +137,7 @@ pub enum Named {
     NotDurably(FileError),
 }
 
-impl Named {
+impl RenameOutcome {
     /// As a result, for those who can do nothing without a durable name.
     pub fn durably(self) -> Result<()> {
         match self {
@@ -156,12 +158,12 @@ impl Named {
 /// Renames without ever replacing. An error means that the file has not got the name.
 ///
 /// Uses `renameat2(RENAME_NOREPLACE)`; on file systems without it a hard link and unlink, which do not replace either.
-pub fn rename_no_replace(from: &Path, to: &Path) -> Result<Named> {
+pub fn rename_no_replace(from: &Path, to: &Path) -> Result<RenameOutcome> {
     Ok(renamed(rename_names(from, to)?, from, to))
 }
 
-fn renamed(named: Named, from: &Path, to: &Path) -> Named {
-    tell(Event::Renamed(from, to));
+fn renamed(named: RenameOutcome, from: &Path, to: &Path) -> RenameOutcome {
+    tell(FileEvent::Renamed(from, to));
     step("renamed");
     let named = named.then(|| sync_parent(to));
     if from.parent() == to.parent() { named } else { named.then(|| sync_parent(from)) }
@@ -171,7 +173,7 @@ fn renamed(named: Named, from: &Path, to: &Path) -> Named {
 ///
 /// Whoever may write in the directory can put another file in the place of a name at any moment. Looked at before, that is
 /// refused; looked at afterwards, the name is given up again.
-pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<Named> {
+pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<RenameOutcome> {
     require_same(from, written)?;
     let named = rename_names(from, to)?;
     if let Err(error) = require_same(to, written) {
@@ -181,13 +183,13 @@ pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<Named> {
     Ok(renamed(named, from, to))
 }
 
-fn rename_names(from: &Path, to: &Path) -> Result<Named> {
+fn rename_names(from: &Path, to: &Path) -> Result<RenameOutcome> {
     let failed = |error: io::Error| FileError { verb: "rename to", path: to.to_owned(), source: error };
-    let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
-    let (new, new_name) = Directory::of(to).map_err(failed)?;
+    let (old, old_name) = OpenDirectory::of(from).map_err(FileError::on("rename", from))?;
+    let (new, new_name) = OpenDirectory::of(to).map_err(failed)?;
     match rustix::fs::renameat_with(&old, old_name, &new, new_name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
-        other => other.map(|()| Named::Durably).map_err(|e| failed(e.into())),
+        other => other.map(|()| RenameOutcome::Durably).map_err(|e| failed(e.into())),
     }
 }
 
@@ -205,29 +207,29 @@ fn require_same(path: &Path, written: &Fingerprint) -> Result<()> {
 /// Puts a complete, synced file in place of the file it was made from.
 ///
 /// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
-pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<Named> {
+pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<RenameOutcome> {
     require_same(from, written)?;
-    let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
-    let (new, new_name) = Directory::of(source).map_err(FileError::on("rename to", source))?;
+    let (old, old_name) = OpenDirectory::of(from).map_err(FileError::on("rename", from))?;
+    let (new, new_name) = OpenDirectory::of(source).map_err(FileError::on("rename to", source))?;
     let renamed = rustix::fs::renameat(&old, old_name, &new, new_name);
     renamed.map_err(|e| FileError::on("rename to", source)(e.into()))?;
-    tell(Event::Renamed(from, source));
+    tell(FileEvent::Renamed(from, source));
     step("renamed over the source");
     require_same(source, written)?;
-    Ok(Named::Durably.then(|| sync_parent(source)))
+    Ok(RenameOutcome::Durably.then(|| sync_parent(source)))
 }
 
-fn link_and_unlink(from: &Path, to: &Path) -> Result<Named> {
+fn link_and_unlink(from: &Path, to: &Path) -> Result<RenameOutcome> {
     let link = || {
-        let ((old, old_name), (new, new_name)) = (Directory::of(from)?, Directory::of(to)?);
+        let ((old, old_name), (new, new_name)) = (OpenDirectory::of(from)?, OpenDirectory::of(to)?);
         Ok(rustix::fs::linkat(&old, old_name, &new, new_name, AtFlags::empty())?)
     };
     link().map_err(FileError::on("link to", to))?;
-    Ok(Named::Durably.then(|| unlink(from).map_err(FileError::on("remove", from))))
+    Ok(RenameOutcome::Durably.then(|| unlink(from).map_err(FileError::on("remove", from))))
 }
 
 fn unlink(path: &Path) -> io::Result<()> {
-    let (directory, name) = Directory::of(path)?;
+    let (directory, name) = OpenDirectory::of(path)?;
     Ok(rustix::fs::unlinkat(&directory, name, AtFlags::empty())?)
 }
 
@@ -244,7 +246,7 @@ pub fn create_directories(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     create_directories(parent)?;
     let make = || {
-        let (directory, name) = Directory::of(path)?;
+        let (directory, name) = OpenDirectory::of(path)?;
         rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o777)).map_err(io::Error::from)
     };
     match make() {
@@ -252,7 +254,7 @@ pub fn create_directories(path: &Path) -> Result<()> {
         other => other.map_err(FileError::on("create directory", path))?,
     }
     keep_attributes_of_parent(parent, path);
-    tell(Event::DirectoryCreated(path));
+    tell(FileEvent::DirectoryCreated(path));
     step("directory created");
     sync_parent(path)
 }
@@ -270,7 +272,7 @@ fn keep_attributes_of_parent(parent: &Path, path: &Path) {
 /// Removes a file for good; its absence is a success.
 pub fn remove(path: &Path) -> Result<()> {
     if remove_if_there(path)? {
-        tell(Event::Removed(path));
+        tell(FileEvent::Removed(path));
         step("removed");
         sync_parent(path)?;
     }
@@ -303,7 +305,7 @@ pub fn sync_parent(path: &Path) -> Result<()> {
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP)) => {}
         other => other.map_err(FileError::on("sync directory", parent))?,
     }
-    tell(Event::DirectorySynced(parent));
+    tell(FileEvent::DirectorySynced(parent));
     Ok(())
 }
 
@@ -362,17 +364,17 @@ mod tests {
     fn a_rename_whose_directory_cannot_be_synced_has_given_the_name() {
         let dir = tempfile::tempdir().unwrap();
         for (round, give) in
-            [rename_no_replace as fn(&Path, &Path) -> Result<Named>, publish_as_it_is].iter().enumerate()
+            [rename_no_replace as fn(&Path, &Path) -> Result<RenameOutcome>, publish_as_it_is].iter().enumerate()
         {
             let (from, to) = (dir.path().join("a"), dir.path().join(format!("b{round}")));
             fs::write(&from, "complete").unwrap();
             let named = recorder::refusing_syncs_of(dir.path(), || give(&from, &to)).unwrap();
-            assert!(matches!(&named, Named::NotDurably(error) if error.verb == "sync directory"), "{named:?}");
+            assert!(matches!(&named, RenameOutcome::NotDurably(error) if error.verb == "sync directory"), "{named:?}");
             assert!(!from.exists() && fs::read_to_string(&to).unwrap() == "complete");
         }
     }
 
-    fn publish_as_it_is(from: &Path, to: &Path) -> Result<Named> {
+    fn publish_as_it_is(from: &Path, to: &Path) -> Result<RenameOutcome> {
         publish(from, to, &fingerprint(from)?)
     }
 
@@ -385,7 +387,7 @@ mod tests {
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
         File::options().write(true).open(&source).unwrap().set_modified(long_ago).unwrap();
 
-        let partial = Partial::create(&dir.path().join("x.mp4"), &Owner::of_process()).unwrap();
+        let partial = Partial::create(&dir.path().join("x.mp4"), &PartialOwner::of_process()).unwrap();
         let sealed = partial.seal(&fs::metadata(&source).unwrap()).unwrap();
         let to = dir.path().join("x.mp4");
         rename_no_replace(&sealed.path, &to).unwrap().durably().unwrap();

@@ -10,18 +10,18 @@ use tokio::runtime::{self, Builder, Handle};
 
 /// A handle on the runtime.
 #[derive(Debug, Clone)]
-pub struct Runtime(Arc<Owned>);
+pub struct Runtime(Arc<OwnedRuntime>);
 
 /// Taken only when this is dropped.
 #[derive(Debug)]
-struct Owned(Option<runtime::Runtime>, Handle);
+struct OwnedRuntime(Option<runtime::Runtime>, Handle);
 
 impl Runtime {
     /// Starts it, once for a process; an error if the system gives no threads.
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("net").enable_all().build()?;
         let handle = runtime.handle().clone();
-        Ok(Self(Arc::new(Owned(Some(runtime), handle))))
+        Ok(Self(Arc::new(OwnedRuntime(Some(runtime), handle))))
     }
 
     /// To spawn on it. It does not keep the runtime: whoever spawns keeps a [`Runtime`] for as long as that is to go on.
@@ -35,7 +35,7 @@ impl Runtime {
     }
 }
 
-impl Drop for Owned {
+impl Drop for OwnedRuntime {
     /// Does not wait for name lookups, which run on threads of the runtime and cannot be cancelled.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {

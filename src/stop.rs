@@ -1,7 +1,7 @@
 //! The wish to stop, and how work over media heeds it.
 //!
-//! Long loops over what lies on a disk call [`look`]. Between the start of [`heeding`] and its end, on its thread and on those
-//! that [`Heed`] is passed on to, a requested stop unwinds from there, without an error that a tolerant reader of damaged media
+//! Long loops over what lies on a disk call [`check`]. Between the start of [`stoppable`] and its end, on its thread and on those
+//! that [`StopHandle`] is passed on to, a requested stop unwinds from there, without an error that a tolerant reader of damaged media
 //! could take for the end of a file. What is on the way back is what a panic would drop: unnamed partials vanish, locks are given
 //! back. The panic hook is not called.
 //!
@@ -17,16 +17,16 @@ use tokio::sync::Notify;
 
 /// The wish to stop: work in progress looks at it and ends at its next safe point, or waits for it.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<Asked>);
+pub struct Stop(Arc<StopState>);
 
 #[derive(Debug, Default)]
-struct Asked {
+struct StopState {
     is_requested: AtomicBool,
     told: Notify,
-    parts: Mutex<Vec<Weak<Asked>>>,
+    parts: Mutex<Vec<Weak<StopState>>>,
 }
 
-impl Asked {
+impl StopState {
     fn request(&self) {
         self.is_requested.store(true, Ordering::SeqCst);
         self.told.notify_waiters();
@@ -41,7 +41,7 @@ pub struct Stopped;
 
 /// What a thread heeds, to be passed on to another that works for it.
 #[derive(Debug, Clone, Default)]
-pub struct Heed(Option<Stop>);
+pub struct StopHandle(Option<Stop>);
 
 thread_local! {
     static HEEDED: RefCell<Option<Stop>> = const { RefCell::new(None) };
@@ -88,7 +88,7 @@ impl Stop {
     }
 }
 
-impl Heed {
+impl StopHandle {
     /// What this thread heeds now.
     pub fn of_this_thread() -> Self {
         Self(HEEDED.with_borrow(Clone::clone))
@@ -96,23 +96,23 @@ impl Heed {
 
     /// Does work on this thread that heeds the same. A stop unwinds out of it, for the thread that waits for this one.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
-        let _before = Before(HEEDED.replace(self.0));
+        let _before = PreviousStop(HEEDED.replace(self.0));
         work()
     }
 }
 
 /// What was heeded before, which is heeded again when this is dropped.
-struct Before(Option<Stop>);
+struct PreviousStop(Option<Stop>);
 
-impl Drop for Before {
+impl Drop for PreviousStop {
     fn drop(&mut self) {
         HEEDED.set(self.0.take());
     }
 }
 
-/// Does work whose calls of [`look`] heed a stop.
-pub fn heeding<T>(stop: &Stop, work: impl FnOnce() -> T) -> Result<T, Stopped> {
-    let heed = Heed(Some(stop.clone()));
+/// Does work whose calls of [`check`] heed a stop.
+pub fn stoppable<T>(stop: &Stop, work: impl FnOnce() -> T) -> Result<T, Stopped> {
+    let heed = StopHandle(Some(stop.clone()));
     match catch_unwind(AssertUnwindSafe(|| heed.during(work))) {
         Ok(done) => Ok(done),
         Err(thrown) if thrown.is::<Stopped>() => Err(Stopped),
@@ -120,23 +120,23 @@ pub fn heeding<T>(stop: &Stop, work: impl FnOnce() -> T) -> Result<T, Stopped> {
     }
 }
 
-/// Ends the work of [`heeding`] if a stop was requested; does nothing outside of it.
+/// Ends the work of [`stoppable`] if a stop was requested; does nothing outside of it.
 ///
 /// A check costs a few nanoseconds. It belongs where a loop reads its next block, not at every byte.
-pub fn look() {
+pub fn check() {
     // What is dropped on the way out of a panic may come here, and a second one would abort the process.
     if is_wanted() && !std::thread::panicking() {
         resume_unwind(Box::new(Stopped));
     }
 }
 
-/// Whether [`look`] would end the work: for threads that nobody asks how they ended.
+/// Whether [`check`] would end the work: for threads that nobody asks how they ended.
 pub fn is_wanted() -> bool {
     HEEDED.with_borrow(|heeded| heeded.as_ref().is_some_and(Stop::is_requested))
 }
 
-/// Lets the rest of the work of [`heeding`] come to its end: from here on it must not be cut.
-pub fn heed_no_more() {
+/// Lets the rest of the work of [`stoppable`] come to its end: from here on it must not be cut.
+pub fn ignore_from_here() {
     HEEDED.set(None);
 }
 
@@ -146,25 +146,25 @@ mod tests {
 
     #[test]
     fn a_look_ends_only_work_that_heeds_a_requested_stop() {
-        look();
+        check();
         let stop = Stop::default();
-        assert_eq!(heeding(&stop, || (look(), 1).1), Ok(1));
+        assert_eq!(stoppable(&stop, || (check(), 1).1), Ok(1));
         stop.request();
-        look();
-        assert_eq!(heeding(&stop, || (look(), 1).1), Err(Stopped));
-        assert_eq!(heeding(&stop, || heeding(&Stop::default(), look)), Ok(Ok(())), "the innermost is heeded");
-        look();
+        check();
+        assert_eq!(stoppable(&stop, || (check(), 1).1), Err(Stopped));
+        assert_eq!(stoppable(&stop, || stoppable(&Stop::default(), check)), Ok(Ok(())), "the innermost is heeded");
+        check();
     }
 
     #[test]
     fn a_thread_that_works_for_another_heeds_the_same_and_both_end() {
         let stop = Stop::default();
-        let ended = heeding(&stop, || {
+        let ended = stoppable(&stop, || {
             crate::threads::alongside(
                 || (),
                 || {
                     stop.request();
-                    look();
+                    check();
                     unreachable!("the thread heeds what its scope heeds");
                 },
             )
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a fault")]
     fn a_panic_stays_a_panic() {
-        let _ = heeding(&Stop::default(), || panic!("a fault"));
+        let _ = stoppable(&Stop::default(), || panic!("a fault"));
     }
 
     #[test]
@@ -208,15 +208,15 @@ mod tests {
         struct Looks;
         impl Drop for Looks {
             fn drop(&mut self) {
-                look();
+                check();
             }
         }
         let stop = Stop::default();
         stop.request();
         let work = || {
             let _looks = Looks;
-            look();
+            check();
         };
-        assert_eq!(heeding(&stop, work), Err(Stopped));
+        assert_eq!(stoppable(&stop, work), Err(Stopped));
     }
 }

@@ -12,14 +12,14 @@ use rustix::process::{Pid, getpid, getpriority_process, setpriority_process};
 
 /// What is done beside other work, or was done at once because no thread was there for it.
 #[derive(Debug)]
-pub enum Beside<'scope, T> {
+pub enum SpawnedOrInline<'scope, T> {
     /// On a thread of its own.
     There(ScopedJoinHandle<'scope, T>),
     /// Done already.
     Here(T),
 }
 
-impl<T> Beside<'_, T> {
+impl<T> SpawnedOrInline<'_, T> {
     /// Waits for the end of the work; a panic of it goes on here.
     pub fn join(self) -> T {
         match self {
@@ -32,16 +32,16 @@ impl<T> Beside<'_, T> {
 /// Does the second piece of work on a thread of its own while the first is done on this one.
 pub fn alongside<A, B: Send>(here: impl FnOnce() -> A, there: impl FnOnce() -> B + Send) -> (A, B) {
     std::thread::scope(|scope| {
-        let other = beside(scope, there);
+        let other = spawn_or_run(scope, there);
         (here(), other.join())
     })
 }
 
 /// Does work beside what comes next in the scope. It must be able to end without what comes next.
-pub fn beside<'scope, T: Send + 'scope>(
+pub fn spawn_or_run<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
-) -> Beside<'scope, T> {
+) -> SpawnedOrInline<'scope, T> {
     beside_with(Builder::new(), scope, work)
 }
 
@@ -49,19 +49,19 @@ fn beside_with<'scope, T: Send + 'scope>(
     builder: Builder,
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
-) -> Beside<'scope, T> {
+) -> SpawnedOrInline<'scope, T> {
     // A thread that cannot begin takes its work with it: so the work is only lent.
-    let heed = crate::stop::Heed::of_this_thread();
+    let heed = crate::stop::StopHandle::of_this_thread();
     let lent = Arc::new(Mutex::new(Some(|| heed.during(work))));
     let theirs = Arc::clone(&lent);
     match builder.spawn_scoped(scope, move || done(&theirs)) {
-        Ok(thread) => Beside::There(thread),
+        Ok(thread) => SpawnedOrInline::There(thread),
         Err(error) => {
             tracing::debug!(
                 error = crate::fault::chain(&error),
                 "cannot start a thread; working in the current thread"
             );
-            Beside::Here(done(&lent))
+            SpawnedOrInline::Here(done(&lent))
         }
     }
 }
@@ -109,10 +109,10 @@ mod tests {
         let here = std::thread::current().id();
         let me = || std::thread::current().id();
         std::thread::scope(|scope| {
-            assert_ne!(beside(scope, me).join(), here);
+            assert_ne!(spawn_or_run(scope, me).join(), here);
             // No address space is as large as its stack.
             let refused = beside_with(Builder::new().stack_size(1 << 52), scope, me);
-            assert!(matches!(refused, Beside::Here(id) if id == here));
+            assert!(matches!(refused, SpawnedOrInline::Here(id) if id == here));
         });
         assert_eq!(alongside(|| 1, || 2), (1, 2));
     }
@@ -134,6 +134,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "what it met")]
     fn a_panic_is_not_lost() {
-        std::thread::scope(|scope| beside(scope, || panic!("what it met")).join());
+        std::thread::scope(|scope| spawn_or_run(scope, || panic!("what it met")).join());
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::appended::Appended;
 use super::endpoint::Endpoint;
 use super::error::AnnounceError;
-use super::options::{Means, Options};
-use crate::catalog::{CatalogError, Shared};
+use super::notifier::EventNotifier;
+use super::options::{AnnounceOptions, EndpointOptions};
+use crate::catalog::{CatalogError, SharedCatalog};
 use crate::fault::chain;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -22,22 +22,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The endpoints of the configuration in force.
 #[derive(Debug)]
 pub struct Announcer {
-    shared: Shared,
+    shared: SharedCatalog,
     runtime: Runtime,
     stop: Stop,
-    appended: Appended,
-    inner: Mutex<Inner>,
+    appended: EventNotifier,
+    inner: Mutex<AnnouncerState>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct AnnouncerState {
     hold: Duration,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, RunningEndpoint>,
     has_begun: bool,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningEndpoint {
     endpoint: Arc<Endpoint>,
     stop: Stop,
     task: Option<JoinHandle<()>>,
@@ -45,7 +45,7 @@ struct Running {
 
 /// Whether an endpoint is to see the local file of a VoD and is not done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Awaits {
+pub enum AwaitedBy {
     /// None is; the file may go.
     Nobody,
     /// This one is.
@@ -54,7 +54,7 @@ pub enum Awaits {
     Overdue(String),
 }
 
-impl Awaits {
+impl AwaitedBy {
     /// The endpoint that the file must stay for.
     pub fn by(&self) -> Option<&str> {
         match self {
@@ -77,24 +77,29 @@ pub struct Replayed {
 
 impl Announcer {
     /// None works before [`Announcer::begin`]. An error if the catalogue cannot be read.
-    pub fn new(shared: &Shared, runtime: &Runtime, stop: &Stop, options: &Options) -> Result<Self, CatalogError> {
+    pub fn new(
+        shared: &SharedCatalog,
+        runtime: &Runtime,
+        stop: &Stop,
+        options: &AnnounceOptions,
+    ) -> Result<Self, CatalogError> {
         let announcer = Self {
             shared: shared.clone(),
             runtime: runtime.clone(),
             stop: stop.clone(),
-            appended: Appended::of(shared),
+            appended: EventNotifier::of(shared),
             inner: Mutex::default(),
         };
         announcer.adjust(options)?;
         Ok(announcer)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, AnnouncerState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To wait for events.
-    pub const fn appended(&self) -> &Appended {
+    pub const fn appended(&self) -> &EventNotifier {
         &self.appended
     }
 
@@ -112,11 +117,11 @@ impl Announcer {
 
     /// Puts other settings in force: endpoints that are new begin with what happens from now on, those that were changed go on where
     /// they are and are tried at once.
-    pub fn adjust(&self, options: &Options) -> Result<(), CatalogError> {
+    pub fn adjust(&self, options: &AnnounceOptions) -> Result<(), CatalogError> {
         let mut inner = self.lock();
         inner.hold = options.hold;
         let mut before = std::mem::take(&mut inner.running);
-        for means in Means::all(options) {
+        for means in EndpointOptions::all(options) {
             let mut running = match before.remove(&means.consumer()) {
                 Some(same) if same.endpoint.means == means => {
                     same.endpoint.forgive();
@@ -124,7 +129,7 @@ impl Announcer {
                 }
                 former => {
                     let endpoint = Arc::new(Endpoint::open(means, &self.shared)?);
-                    let mut running = Running { endpoint, stop: self.stop.part(), task: None };
+                    let mut running = RunningEndpoint { endpoint, stop: self.stop.part(), task: None };
                     if inner.has_begun {
                         self.start(&mut running, former)?;
                     }
@@ -143,12 +148,12 @@ impl Announcer {
     }
 
     /// The former one ends before this one begins, so that a recording has one request under way.
-    fn start(&self, running: &mut Running, former: Option<Running>) -> Result<(), CatalogError> {
+    fn start(&self, running: &mut RunningEndpoint, former: Option<RunningEndpoint>) -> Result<(), CatalogError> {
         running.endpoint.enter()?;
         let (endpoint, stop) = (Arc::clone(&running.endpoint), running.stop.clone());
         let listener = self.appended.listen();
         running.task = Some(self.runtime.handle().spawn(async move {
-            if let Some(Running { stop, task: Some(task), .. }) = former {
+            if let Some(RunningEndpoint { stop, task: Some(task), .. }) = former {
                 stop.request();
                 let _ = task.await;
                 // It may have come further than was noted when this one was opened.
@@ -159,9 +164,9 @@ impl Announcer {
         Ok(())
     }
 
-    fn forget_others(&self, inner: &Inner) -> Result<(), CatalogError> {
+    fn forget_others(&self, inner: &AnnouncerState) -> Result<(), CatalogError> {
         for consumer in self.shared.event_consumers()? {
-            if Means::is_consumer(&consumer.name) && !inner.running.contains_key(&consumer.name) {
+            if EndpointOptions::is_consumer(&consumer.name) && !inner.running.contains_key(&consumer.name) {
                 info!(endpoint = consumer.name, "no longer configured; its place in the event log is forgotten");
                 self.shared.remove_consumer(&consumer.name)?;
             }
@@ -170,16 +175,16 @@ impl Announcer {
     }
 
     /// Whether an endpoint is to see the local file of a VoD that was catalogued then, and is not done with it. Blocks.
-    pub fn awaits(&self, vod_id: &str, vod_ms: i64, now_ms: i64) -> Result<Awaits, CatalogError> {
+    pub fn awaits(&self, vod_id: &str, vod_ms: i64, now_ms: i64) -> Result<AwaitedBy, CatalogError> {
         let (hold, endpoints) = self.endpoints();
         let hold_ms = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
-        let mut awaits = Awaits::Nobody;
+        let mut awaits = AwaitedBy::Nobody;
         for endpoint in endpoints.iter().filter(|endpoint| endpoint.means.sees_local_files()) {
             match endpoint.oldest_of(vod_id, vod_ms)? {
                 Some(since_ms) if now_ms.saturating_sub(since_ms) < hold_ms => {
-                    return Ok(Awaits::Endpoint(endpoint.consumer.clone()));
+                    return Ok(AwaitedBy::Endpoint(endpoint.consumer.clone()));
                 }
-                Some(_) => awaits = Awaits::Overdue(endpoint.consumer.clone()),
+                Some(_) => awaits = AwaitedBy::Overdue(endpoint.consumer.clone()),
                 None => {}
             }
         }
@@ -255,8 +260,11 @@ mod tests {
     }
 
     /// An endpoint where nobody listens.
-    fn nowhere() -> Options {
-        Options { webhooks: vec![WebhookOptions::new("nowhere", "http://127.0.0.1:1/")], ..Options::default() }
+    fn nowhere() -> AnnounceOptions {
+        AnnounceOptions {
+            webhooks: vec![WebhookOptions::new("nowhere", "http://127.0.0.1:1/")],
+            ..AnnounceOptions::default()
+        }
     }
 
     #[test]
@@ -279,7 +287,7 @@ mod tests {
         announcer.begin().unwrap();
         until("it is read again", || announcer.loads()[0].1 == 1);
         announcer.join();
-        let none = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Options::default()).unwrap();
+        let none = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &AnnounceOptions::default()).unwrap();
         none.begin().unwrap();
         assert_eq!(catalog.shared().event_consumers().unwrap(), [], "its place is forgotten with its settings");
     }

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::error::AnnounceError;
-use super::options::{Options, WebhookOptions};
+use super::options::{AnnounceOptions, WebhookOptions};
 use super::{secret, webhook};
 use crate::fault::{Fault, chain};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct EndpointCheck {
     /// The endpoint: `webhook/NAME` or `command/NAME`.
     pub subject: String,
     /// What was looked at.
@@ -23,12 +23,14 @@ pub struct Check {
 }
 
 /// Looks at the settings of every endpoint.
-pub fn checks(options: &Options) -> Vec<Check> {
+pub fn checks(options: &AnnounceOptions) -> Vec<EndpointCheck> {
     let webhooks = options.webhooks.iter().map(|webhook| {
         let subject = format!("webhook/{}", webhook.name);
         match of_webhook(webhook) {
-            Ok(detail) => Check { subject, name: "settings", is_ok: true, detail, hint: None },
-            Err(error) => Check { subject, name: "settings", is_ok: false, detail: chain(&error), hint: error.hint() },
+            Ok(detail) => EndpointCheck { subject, name: "settings", is_ok: true, detail, hint: None },
+            Err(error) => {
+                EndpointCheck { subject, name: "settings", is_ok: false, detail: chain(&error), hint: error.hint() }
+            }
         }
     });
     let commands = options.commands.iter().map(|command| {
@@ -37,7 +39,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
         let is_ok = may_run.is_ok() && Path::new(program).is_file();
         let detail = if is_ok { format!("`{program}` can be run") } else { format!("`{program}` cannot be run") };
         let hint = (!is_ok).then(|| "Correct `command`, or make the file executable for this user.".to_owned());
-        Check { subject: format!("command/{}", command.name), name: "program", is_ok, detail, hint }
+        EndpointCheck { subject: format!("command/{}", command.name), name: "program", is_ok, detail, hint }
     });
     webhooks.chain(commands).collect()
 }
@@ -63,7 +65,7 @@ mod tests {
         bad.secret_file = Some("/nowhere/secret".into());
         let webhooks = vec![WebhookOptions::new("good", "https://hooks.example/T0/hunter2?x=hunter2"), bad];
         let commands = ["/bin/sh", "/nowhere/hook", "/etc/passwd"].map(|p| CommandOptions::new("c", vec![p.into()]));
-        let checks = checks(&Options { webhooks, commands: commands.to_vec(), ..Options::default() });
+        let checks = checks(&AnnounceOptions { webhooks, commands: commands.to_vec(), ..AnnounceOptions::default() });
         let said: Vec<_> = checks.iter().map(|check| (check.is_ok, check.hint.is_some())).collect();
         assert_eq!(said, [(true, false), (false, true), (true, false), (false, true), (false, true)]);
         assert!(checks[1].detail.contains("/nowhere/secret"), "{:?}", checks[1]);

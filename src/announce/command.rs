@@ -12,7 +12,7 @@ use tracing::info;
 use super::error::AnnounceError;
 use super::message;
 use super::options::CommandOptions;
-use crate::catalog::Logged;
+use crate::catalog::LoggedEvent;
 use crate::printable::Printable;
 use crate::stop::Stop;
 
@@ -39,7 +39,7 @@ pub const VARIABLES: [&str; 11] = [
 ];
 
 /// The values of [`VARIABLES`]; what an event does not say is empty.
-fn values(logged: &Logged, id: &str) -> [OsString; 11] {
+fn values(logged: &LoggedEvent, id: &str) -> [OsString; 11] {
     let event = &logged.event;
     let (vod, object) = (event.vod(), event.object());
     let text = |text: Option<&str>| OsString::from(text.unwrap_or_default());
@@ -75,9 +75,9 @@ fn argument(text: &str, values: &[OsString; 11]) -> OsString {
 }
 
 /// The group of a command; what is left of it is killed when this is dropped before the command has ended.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn signal(&self, signal: Signal) {
         // Its number belongs to nobody else: the leader is not waited for, or was at this moment.
         if let Some(group) = self.0 {
@@ -86,14 +86,19 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
 }
 
 /// Runs a command for an event, to its end or to that of its time.
-pub(super) async fn run(command: &CommandOptions, logged: &Logged, id: &str, stop: &Stop) -> Result<(), AnnounceError> {
+pub(super) async fn run(
+    command: &CommandOptions,
+    logged: &LoggedEvent,
+    id: &str,
+    stop: &Stop,
+) -> Result<(), AnnounceError> {
     let (program, arguments) = command.command.split_first().ok_or(AnnounceError::Panicked)?;
     let values = values(logged, id);
     let mut child = Command::new(program);
@@ -102,7 +107,7 @@ pub(super) async fn run(command: &CommandOptions, logged: &Logged, id: &str, sto
     let spawned = child.spawn();
     let mut child = spawned.map_err(|source| AnnounceError::Spawn { program: program.clone(), source })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let mut group = Group(group);
+    let mut group = ProcessGroup(group);
     let said = tokio::spawn(hear(child.stdout.take(), child.stderr.take()));
     let told = tokio::spawn(tell(child.stdin.take(), message::json_of(logged)));
     let ended = tokio::select! {
@@ -127,7 +132,7 @@ pub(super) async fn run(command: &CommandOptions, logged: &Logged, id: &str, sto
 }
 
 /// Asks a command to end; it is killed if it does not.
-async fn stopped(group: &Group, child: &mut Child) -> AnnounceError {
+async fn stopped(group: &ProcessGroup, child: &mut Child) -> AnnounceError {
     group.signal(Signal::TERM);
     let _ = tokio::time::timeout(GRACE, child.wait()).await;
     AnnounceError::Stopped
@@ -155,7 +160,7 @@ async fn hear(out: Option<impl AsyncRead + Unpin>, err: Option<impl AsyncRead + 
     tokio::join!(one(out), one(err))
 }
 
-async fn log(command: &CommandOptions, logged: &Logged, said: tokio::task::JoinHandle<(Vec<u8>, Vec<u8>)>) {
+async fn log(command: &CommandOptions, logged: &LoggedEvent, said: tokio::task::JoinHandle<(Vec<u8>, Vec<u8>)>) {
     let abort = said.abort_handle();
     let Ok(Ok((out, err))) = tokio::time::timeout(LAST_WORDS, said).await else { return abort.abort() };
     for (stream, said) in [("stdout", out), ("stderr", err)] {
@@ -176,10 +181,10 @@ mod tests {
     use crate::recording::{Event, VodFacts};
     use crate::runtime::Runtime;
 
-    fn freed(name: &str) -> Logged {
+    fn freed(name: &str) -> LoggedEvent {
         let (vod_id, stream_id, path) = ("v1".to_owned(), name.to_owned(), format!("/srv/{name}.mp4").into());
         let vod = VodFacts { vod_id, stream_id, path, size_bytes: 5, duration_ms: 7, start_ms: 1 };
-        Logged { sequence: 3, at_ms: 4, event: Event::Freed { vod } }
+        LoggedEvent { sequence: 3, at_ms: 4, event: Event::Freed { vod } }
     }
 
     fn shell(dir: &Path, script: &str, timeout: Duration) -> CommandOptions {
@@ -188,7 +193,7 @@ mod tests {
         CommandOptions { timeout, ..CommandOptions::new("hook", words.map(str::to_owned).to_vec()) }
     }
 
-    fn run_here(command: &CommandOptions, logged: &Logged, stop: &Stop) -> Result<(), AnnounceError> {
+    fn run_here(command: &CommandOptions, logged: &LoggedEvent, stop: &Stop) -> Result<(), AnnounceError> {
         Runtime::start().unwrap().block_on(run(command, logged, "msg_1", stop))
     }
 

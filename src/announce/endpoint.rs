@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{debug, error, info, warn};
 
-use super::appended::Listener;
 use super::error::AnnounceError;
-use super::filter::Filter;
+use super::filter::EventFilter;
 use super::message::{self, Metadata};
-use super::options::{Format, Means, WebhookOptions};
-use super::window::{Failed, Window};
+use super::notifier::EventListener;
+use super::options::{BodyFormat, EndpointOptions, WebhookOptions};
+use super::window::{EventWindow, RetryDecision};
 use super::{command, webhook};
-use crate::catalog::{Beginning, CatalogError, Logged, Shared};
+use crate::catalog::{CatalogError, ConsumerStart, LoggedEvent, SharedCatalog};
 use crate::fault::chain;
 use crate::stop::Stop;
 
@@ -38,29 +38,29 @@ fn now_ms() -> i64 {
 /// An endpoint and its place in the log.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub means: Means,
+    pub means: EndpointOptions,
     pub consumer: String,
-    filter: Filter,
-    shared: Shared,
+    filter: EventFilter,
+    shared: SharedCatalog,
     /// Made for the first request.
     client: OnceLock<reqwest::Client>,
     /// `None` until it has a place in the log.
-    window: Mutex<Option<Window>>,
-    noted: Mutex<Noted>,
+    window: Mutex<Option<EventWindow>>,
+    noted: Mutex<SavedProgress>,
     nudge: Notify,
 }
 
 /// What the catalogue was told last.
 #[derive(Debug, Default, PartialEq)]
-struct Noted {
+struct SavedProgress {
     cursor: u64,
     memory: Option<serde_json::Value>,
 }
 
 impl Endpoint {
     /// As it left the catalogue; it has no place in the log before [`Endpoint::enter`].
-    pub fn open(means: Means, shared: &Shared) -> Result<Self, CatalogError> {
-        let (consumer, filter) = (means.consumer(), Filter::of(&means));
+    pub fn open(means: EndpointOptions, shared: &SharedCatalog) -> Result<Self, CatalogError> {
+        let (consumer, filter) = (means.consumer(), EventFilter::of(&means));
         let endpoint = Self {
             means,
             consumer,
@@ -77,15 +77,15 @@ impl Endpoint {
 
     fn load(&self) -> Result<(), CatalogError> {
         let Some((cursor, memory)) = self.shared.consumer(&self.consumer)? else { return Ok(()) };
-        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Noted { cursor, memory: memory.clone() };
-        *self.lock() = Some(Window::new(cursor, memory));
+        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = SavedProgress { cursor, memory: memory.clone() };
+        *self.lock() = Some(EventWindow::new(cursor, memory));
         Ok(())
     }
 
     /// Begins where another one of its name has ended.
     pub fn reopen(&self) {
         self.load().unwrap_or_else(|error| self.unnoted(&error));
-        self.with(Window::forgive);
+        self.with(EventWindow::forgive);
     }
 
     /// Gives it a place in the log, from now on if it has none.
@@ -93,7 +93,7 @@ impl Endpoint {
         if self.lock().is_some() {
             return Ok(());
         }
-        self.shared.add_consumer(&self.consumer, Beginning::Now)?;
+        self.shared.add_consumer(&self.consumer, ConsumerStart::Now)?;
         self.load()
     }
 
@@ -104,17 +104,17 @@ impl Endpoint {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Window>> {
+    fn lock(&self) -> MutexGuard<'_, Option<EventWindow>> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Window) -> T) -> Option<T> {
+    fn with<T>(&self, act: impl FnOnce(&mut EventWindow) -> T) -> Option<T> {
         self.lock().as_mut().map(act)
     }
 
     /// Forgets its failures: what it failed by may have been changed.
     pub fn forgive(&self) {
-        self.with(Window::forgive);
+        self.with(EventWindow::forgive);
         self.nudge.notify_one();
     }
 
@@ -126,7 +126,7 @@ impl Endpoint {
             self.nudge.notify_one();
             return Ok(());
         }
-        self.with(Window::apply_rewind);
+        self.with(EventWindow::apply_rewind);
         self.note(true)
     }
 
@@ -164,7 +164,7 @@ impl Endpoint {
             for unreadable in &page.unreadable {
                 warn!(endpoint = self.consumer, error = chain(unreadable), "an event cannot be read; it is not sent");
             }
-            for Logged { sequence, at_ms, event } in &page.events {
+            for LoggedEvent { sequence, at_ms, event } in &page.events {
                 if self.filter.wants(event) {
                     window.add(*sequence, *at_ms, event);
                 }
@@ -178,7 +178,7 @@ impl Endpoint {
     fn note(&self, is_durable: bool) -> Result<(), CatalogError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((cursor, memory)) = self.with(|window| window.to_note()) else { return Ok(()) };
-        let news = Noted { cursor, memory };
+        let news = SavedProgress { cursor, memory };
         if *noted != news {
             self.shared.note_consumer(&self.consumer, news.cursor, news.memory.as_ref(), is_durable)?;
             *noted = news;
@@ -187,7 +187,7 @@ impl Endpoint {
     }
 
     /// Works until it is stopped, or the catalogue fails.
-    pub async fn run(self: Arc<Self>, stop: Stop, mut listener: Listener) {
+    pub async fn run(self: Arc<Self>, stop: Stop, mut listener: EventListener) {
         let mut under_way = JoinSet::new();
         let mut noted = Instant::now();
         while !stop.is_requested() {
@@ -214,8 +214,8 @@ impl Endpoint {
         self.drain(under_way).await;
     }
 
-    fn begin_attempts(self: &Arc<Self>, under_way: &mut JoinSet<Attempt>, stop: &Stop) {
-        if under_way.is_empty() && self.with(Window::apply_rewind) == Some(true) {
+    fn begin_attempts(self: &Arc<Self>, under_way: &mut JoinSet<AttemptOutcome>, stop: &Stop) {
+        if under_way.is_empty() && self.with(EventWindow::apply_rewind) == Some(true) {
             self.nudge.notify_one();
         }
         while under_way.len() < self.means.concurrency()
@@ -224,14 +224,14 @@ impl Endpoint {
             let (endpoint, stop) = (Arc::clone(self), stop.clone());
             under_way.spawn(async move {
                 let attempt = AssertUnwindSafe(endpoint.attempt(sequence, &stop)).catch_unwind();
-                Attempt { sequence, outcome: attempt.await.unwrap_or(Err(AnnounceError::Panicked)) }
+                AttemptOutcome { sequence, outcome: attempt.await.unwrap_or(Err(AnnounceError::Panicked)) }
             });
         }
     }
 
     /// Returns when there may be something to do: an event was written, or the next attempt is due.
-    async fn something(&self, listener: &mut Listener, under_way: usize) {
-        let at = |window: &mut Window| (window.read_to(), window.room() > 0, window.due_ms(now_ms()));
+    async fn something(&self, listener: &mut EventListener, under_way: usize) {
+        let at = |window: &mut EventWindow| (window.read_to(), window.room() > 0, window.due_ms(now_ms()));
         let Some((read_to, has_room, due_ms)) = self.with(at) else { return std::future::pending().await };
         let due_ms = due_ms.filter(|_| under_way < self.means.concurrency());
         let nap = due_ms.map(|due_ms| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
@@ -250,18 +250,18 @@ impl Endpoint {
         };
         let id = message::id_of(&self.consumer, &logged);
         match &self.means {
-            Means::Command(options) => command::run(options, &logged, &id, stop).await,
-            Means::Webhook(options) => {
+            EndpointOptions::Command(options) => command::run(options, &logged, &id, stop).await,
+            EndpointOptions::Webhook(options) => {
                 let client = self.client(options)?;
                 let metadata = match options.format {
-                    Format::AntMedia => {
+                    BodyFormat::AntMedia => {
                         self.blocking({
                             let vod_id = logged.event.vod().map(|vod| vod.vod_id.clone());
                             move |endpoint| endpoint.metadata(vod_id.as_deref())
                         })
                         .await?
                     }
-                    Format::Json | Format::Form => Metadata::new(),
+                    BodyFormat::Json | BodyFormat::Form => Metadata::new(),
                 };
                 let body = message::body_of(options, &logged, &metadata);
                 let request = webhook::request(client, options, body, &id, now_ms())?;
@@ -279,13 +279,13 @@ impl Endpoint {
         Ok(vod.map(|vod| vod.metadata).unwrap_or_default())
     }
 
-    fn read(&self, sequence: u64) -> Result<Option<Logged>, CatalogError> {
+    fn read(&self, sequence: u64) -> Result<Option<LoggedEvent>, CatalogError> {
         let page = self.shared.events(sequence.saturating_sub(1), 1)?;
         Ok(page.events.into_iter().next().filter(|logged| logged.sequence == sequence))
     }
 
-    async fn hear(self: &Arc<Self>, ended: Result<Attempt, tokio::task::JoinError>) {
-        let Ok(Attempt { sequence, outcome }) = ended else { return };
+    async fn hear(self: &Arc<Self>, ended: Result<AttemptOutcome, tokio::task::JoinError>) {
+        let Ok(AttemptOutcome { sequence, outcome }) = ended else { return };
         let is_news = match outcome {
             Ok(()) => {
                 debug!(endpoint = self.consumer, sequence, "event sent");
@@ -306,15 +306,15 @@ impl Endpoint {
         }
     }
 
-    fn say(&self, sequence: u64, failure: &AnnounceError, failed: Option<Failed>) {
+    fn say(&self, sequence: u64, failure: &AnnounceError, failed: Option<RetryDecision>) {
         let endpoint = self.consumer.as_str();
         match failed {
-            Some(Failed::Again { failures, due_ms }) => {
+            Some(RetryDecision::Again { failures, due_ms }) => {
                 let due = crate::recording::name::format_time(due_ms, &jiff::tz::TimeZone::UTC, "%Y-%m-%dT%H:%M:%SZ");
                 let retry = due.unwrap_or_default();
                 warn!(endpoint, sequence, failures, retry, error = chain(failure), "event not taken; retrying later");
             }
-            Some(Failed::GivenUp) => {
+            Some(RetryDecision::GivenUp) => {
                 error!(
                     endpoint,
                     sequence,
@@ -322,7 +322,7 @@ impl Endpoint {
                     "event given up: the endpoint took others, but never this one"
                 );
             }
-            Some(Failed::Forgotten) | None => {}
+            Some(RetryDecision::Forgotten) | None => {}
         }
     }
 
@@ -335,7 +335,7 @@ impl Endpoint {
     }
 
     /// Lets attempts end that are about to, and cuts the others.
-    async fn drain(self: &Arc<Self>, mut under_way: JoinSet<Attempt>) {
+    async fn drain(self: &Arc<Self>, mut under_way: JoinSet<AttemptOutcome>) {
         let all = async {
             while let Some(ended) = under_way.join_next().await {
                 self.hear(ended).await;
@@ -367,7 +367,7 @@ impl Endpoint {
 
 /// How an attempt ended.
 #[derive(Debug)]
-struct Attempt {
+struct AttemptOutcome {
     sequence: u64,
     outcome: Result<(), AnnounceError>,
 }

@@ -2,21 +2,21 @@
 
 use wildmatch::WildMatch;
 
-use super::options::{Format, Means};
+use super::options::{BodyFormat, EndpointOptions};
 use crate::recording::Event;
 
 /// What an endpoint wants, ready to be compared.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(super) struct EventFilter {
     types: Vec<WildMatch>,
     /// All, those of no stream too, if empty.
     streams: Vec<WildMatch>,
     is_of_vods: bool,
 }
 
-impl Filter {
-    pub fn of(means: &Means) -> Self {
-        let is_of_vods = matches!(means, Means::Webhook(webhook) if webhook.format == Format::AntMedia);
+impl EventFilter {
+    pub fn of(means: &EndpointOptions) -> Self {
+        let is_of_vods = matches!(means, EndpointOptions::Webhook(webhook) if webhook.format == BodyFormat::AntMedia);
         Self {
             types: means.types().into_iter().map(WildMatch::new).collect(),
             streams: means.streams().iter().map(|pattern| WildMatch::new(pattern)).collect(),
@@ -54,7 +54,9 @@ mod tests {
     fn types_and_streams_are_compared_with_patterns() {
         let paused = Event::TargetResumed { target: "a".into() };
         let mut command = CommandOptions::new("c", vec!["/bin/true".into()]);
-        let wants = |command: &CommandOptions, event: &Event| Filter::of(&Means::Command(command.clone())).wants(event);
+        let wants = |command: &CommandOptions, event: &Event| {
+            EventFilter::of(&EndpointOptions::Command(command.clone())).wants(event)
+        };
         assert!(wants(&command, &about("room1")) && !wants(&command, &paused), "what is sent by default");
         command.types = vec!["recording.*".into(), "target.resumed".into()];
         assert!(wants(&command, &about("room1")) && wants(&command, &paused));
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn vod_ready_tells_of_vods_alone() {
         let mut webhook = WebhookOptions::new("a", "http://localhost");
-        (webhook.format, webhook.types) = (Format::AntMedia, vec!["*".into()]);
-        assert!(!Filter::of(&Means::Webhook(webhook)).wants(&about("room1")));
+        (webhook.format, webhook.types) = (BodyFormat::AntMedia, vec!["*".into()]);
+        assert!(!EventFilter::of(&EndpointOptions::Webhook(webhook)).wants(&about("room1")));
     }
 }

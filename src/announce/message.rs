@@ -5,19 +5,19 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value, json};
 
-use super::options::{Format, WebhookOptions};
-use crate::catalog::Logged;
+use super::options::{BodyFormat, WebhookOptions};
+use crate::catalog::LoggedEvent;
 use crate::recording::{Event, VodFacts};
 
 /// The id of an event for one endpoint: the same whenever it is sent again. Sequence numbers begin anew in a new catalogue, so the
 /// time is in it, too.
-pub(super) fn id_of(consumer: &str, logged: &Logged) -> String {
+pub(super) fn id_of(consumer: &str, logged: &LoggedEvent) -> String {
     let name = format!("{consumer}\0{}\0{}", logged.sequence, logged.at_ms);
     format!("msg_{}", &blake3::hash(name.as_bytes()).to_hex()[..24])
 }
 
 /// The event as JSON.
-pub(super) fn json_of(logged: &Logged) -> Vec<u8> {
+pub(super) fn json_of(logged: &LoggedEvent) -> Vec<u8> {
     serde_json::to_vec(logged).unwrap_or_default()
 }
 
@@ -25,11 +25,11 @@ pub(super) fn json_of(logged: &Logged) -> Vec<u8> {
 pub(super) type Metadata = BTreeMap<String, String>;
 
 /// Content type and body of a request. `metadata` is that of the event's VoD, which only `vodReady` has.
-pub(super) fn body_of(webhook: &WebhookOptions, logged: &Logged, metadata: &Metadata) -> (&'static str, Vec<u8>) {
+pub(super) fn body_of(webhook: &WebhookOptions, logged: &LoggedEvent, metadata: &Metadata) -> (&'static str, Vec<u8>) {
     match webhook.format {
-        Format::Json => ("application/json", json_of(logged)),
-        Format::Form => ("application/x-www-form-urlencoded", form_of(logged).into_bytes()),
-        Format::AntMedia => {
+        BodyFormat::Json => ("application/json", json_of(logged)),
+        BodyFormat::Form => ("application/x-www-form-urlencoded", form_of(logged).into_bytes()),
+        BodyFormat::AntMedia => {
             let ready = logged.event.vod().map(|vod| {
                 let ready = vod_ready(vod, metadata, logged.at_ms);
                 if webhook.extra_keys { with_extra_keys(ready, &logged.event, vod) } else { ready }
@@ -76,7 +76,7 @@ fn app_of(path: &Path) -> String {
 }
 
 /// The event as a form: inner names joined by dots, lists by their index.
-fn form_of(logged: &Logged) -> String {
+fn form_of(logged: &LoggedEvent) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     let fields = serde_json::to_value(logged).unwrap_or_default();
     let mut add = |name: &str, value: &str| {
@@ -122,16 +122,16 @@ mod tests {
         }
     }
 
-    fn available(path: &str) -> Logged {
+    fn available(path: &str) -> LoggedEvent {
         let (target, key, url) = ("store".into(), "a/b.mp4".into(), "s3://bucket/a/b.mp4".into());
         let object = ObjectFacts { target, key, url, size_bytes: 1_234, checksum: None };
         let event = Event::Available { vod: vod(path), codecs: vec!["h264".into(), "aac".into()], object };
-        Logged { sequence: 7, at_ms: 1_725_578_684_839, event }
+        LoggedEvent { sequence: 7, at_ms: 1_725_578_684_839, event }
     }
 
     fn ready(path: &str, extra_keys: bool) -> Value {
         let mut webhook = WebhookOptions::new("a", "http://localhost");
-        (webhook.format, webhook.extra_keys) = (Format::AntMedia, extra_keys);
+        (webhook.format, webhook.extra_keys) = (BodyFormat::AntMedia, extra_keys);
         serde_json::from_slice(&body_of(&webhook, &available(path), &Metadata::new()).1).unwrap()
     }
 
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn vod_ready_has_metadata_where_ant_media_has_it() {
-        let webhook = WebhookOptions { format: Format::AntMedia, ..WebhookOptions::new("a", "http://localhost") };
+        let webhook = WebhookOptions { format: BodyFormat::AntMedia, ..WebhookOptions::new("a", "http://localhost") };
         let metadata = Metadata::from([("court".to_owned(), "5".to_owned()), ("round".to_owned(), "final".to_owned())]);
         let body = body_of(&webhook, &available("/x/live/streams/a.mp4"), &metadata).1;
         let said = String::from_utf8(body).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_form_has_the_same_values_with_joined_names() {
         let mut webhook = WebhookOptions::new("a", "http://localhost");
-        webhook.format = Format::Form;
+        webhook.format = BodyFormat::Form;
         let (kind, body) = body_of(&webhook, &available("/srv/a & b=\n.mp4"), &Metadata::new());
         assert_eq!(kind, "application/x-www-form-urlencoded");
         let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
@@ -190,7 +190,7 @@ mod tests {
         let id = id_of("webhook/a", &event);
         assert_eq!(id, id_of("webhook/a", &event));
         assert_ne!(id, id_of("webhook/b", &event));
-        assert_ne!(id, id_of("webhook/a", &Logged { sequence: 8, ..event.clone() }));
-        assert_ne!(id, id_of("webhook/a", &Logged { at_ms: 8, ..event }), "numbers begin anew in a new catalogue");
+        assert_ne!(id, id_of("webhook/a", &LoggedEvent { sequence: 8, ..event.clone() }));
+        assert_ne!(id, id_of("webhook/a", &LoggedEvent { at_ms: 8, ..event }), "numbers begin anew in a new catalogue");
     }
 }

@@ -1,7 +1,7 @@
 //! Events out: webhooks and hook commands, each a named consumer of the event log, at least once and in order per recording.
 //!
 //! ```text
-//! catalogue appends ─▶ Appended wakes ─▶ Endpoint: fills its Window from the log ─▶ attempts (webhook | command) ─▶ done | failed
+//! catalogue appends ─▶ EventNotifier wakes ─▶ Endpoint: fills its EventWindow from the log ─▶ attempts (webhook | command) ─▶ done | failed
 //!                                            ╰ cursor and failures are noted in the catalogue
 //! ```
 //!
@@ -10,23 +10,23 @@
 //! it must not change anything that an event tells of.
 
 mod announcer;
-mod appended;
 mod checks;
 mod command;
 mod endpoint;
 mod error;
 mod filter;
 mod message;
+mod notifier;
 mod options;
 mod secret;
 mod signature;
 mod webhook;
 mod window;
 
-pub use announcer::{Announcer, Awaits, Replayed};
-pub use appended::{Appended, Listener};
-pub use checks::{Check, checks};
+pub use announcer::{Announcer, AwaitedBy, Replayed};
+pub use checks::{EndpointCheck, checks};
 pub use command::VARIABLES;
 pub use error::AnnounceError;
 pub use filter::is_like;
-pub use options::{CommandOptions, DEFAULT_TYPES, Format, Options, Signature, WebhookOptions};
+pub use notifier::{EventListener, EventNotifier};
+pub use options::{AnnounceOptions, BodyFormat, CommandOptions, DEFAULT_TYPES, Signature, WebhookOptions};

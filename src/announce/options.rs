@@ -20,7 +20,7 @@ const READY_TYPES: [&str; 2] = ["recording.finished", "recording.salvaged"];
 
 /// `[announce]` and its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct AnnounceOptions {
     /// How long the freeing of a local file waits for endpoints that are to see it, from the event on. Default 24 h.
     pub hold: Duration,
     /// Each is sent events over HTTP.
@@ -29,7 +29,7 @@ pub struct Options {
     pub commands: Vec<CommandOptions>,
 }
 
-impl Default for Options {
+impl Default for AnnounceOptions {
     fn default() -> Self {
         Self { hold: Duration::from_secs(24 * 3_600), webhooks: Vec::new(), commands: Vec::new() }
     }
@@ -37,7 +37,7 @@ impl Default for Options {
 
 /// How an event is written into the body of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum BodyFormat {
     /// The event as JSON.
     #[default]
     Json,
@@ -69,7 +69,7 @@ pub struct WebhookOptions {
     /// Ids of streams, with `*` and `?`; all if empty.
     pub streams: Vec<String>,
     /// Form of the body.
-    pub format: Format,
+    pub format: BodyFormat,
     /// Whether `vodReady` has keys that Ant Media does not send.
     pub extra_keys: bool,
     /// How long a request may take.
@@ -88,7 +88,7 @@ impl WebhookOptions {
             url: url.to_owned(),
             types: Vec::new(),
             streams: Vec::new(),
-            format: Format::Json,
+            format: BodyFormat::Json,
             extra_keys: false,
             timeout: Duration::from_secs(10),
             secret_file: None,
@@ -133,13 +133,13 @@ const WEBHOOK_CONCURRENCY: usize = 8;
 
 /// One endpoint of either kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Means {
+pub(super) enum EndpointOptions {
     Webhook(WebhookOptions),
     Command(CommandOptions),
 }
 
-impl Means {
-    pub fn all(options: &Options) -> Vec<Self> {
+impl EndpointOptions {
+    pub fn all(options: &AnnounceOptions) -> Vec<Self> {
         let webhooks = options.webhooks.iter().cloned().map(Self::Webhook);
         webhooks.chain(options.commands.iter().cloned().map(Self::Command)).collect()
     }
@@ -152,14 +152,14 @@ impl Means {
         }
     }
 
-    /// Whether a name of the kind of [`Means::consumer`] was given.
+    /// Whether a name of the kind of [`EndpointOptions::consumer`] was given.
     pub fn is_consumer(name: &str) -> bool {
         name.starts_with("webhook/") || name.starts_with("command/")
     }
 
     pub fn types(&self) -> Vec<&str> {
         let (named, is_ready) = match self {
-            Self::Webhook(webhook) => (&webhook.types, webhook.format == Format::AntMedia),
+            Self::Webhook(webhook) => (&webhook.types, webhook.format == BodyFormat::AntMedia),
             Self::Command(command) => (&command.types, false),
         };
         match (named.as_slice(), is_ready) {
@@ -186,7 +186,7 @@ impl Means {
     /// Whether it is to find the local file where the event says it is.
     pub fn sees_local_files(&self) -> bool {
         match self {
-            Self::Webhook(webhook) => webhook.format == Format::AntMedia,
+            Self::Webhook(webhook) => webhook.format == BodyFormat::AntMedia,
             Self::Command(_) => true,
         }
     }

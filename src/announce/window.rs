@@ -34,16 +34,16 @@ pub(super) fn subjects(event: &Event) -> Vec<String> {
 
 /// An event that an endpoint is not done with.
 #[derive(Debug, Default)]
-struct Entry {
+struct PendingEvent {
     subjects: Vec<String>,
     vod_id: Option<String>,
     at_ms: i64,
-    state: State,
-    failing: Option<Failing>,
+    state: EventState,
+    failing: Option<FailureStreak>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum State {
+enum EventState {
     #[default]
     Waits,
     Tried,
@@ -53,13 +53,13 @@ enum State {
 /// That attempts fail, and when the next one is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Failing {
+struct FailureStreak {
     failures: u32,
     since_ms: i64,
     due_ms: i64,
 }
 
-impl Failing {
+impl FailureStreak {
     fn again(before: Option<Self>, now_ms: i64) -> Self {
         let (failures, since_ms) = before.map_or((0, now_ms), |failing| (failing.failures, failing.since_ms));
         let rest_ms = FIRST_REST_MS.saturating_mul(1 << failures.min(20)).min(LONGEST_REST_MS);
@@ -75,15 +75,15 @@ impl Failing {
 /// What is remembered between two starts besides the cursor.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Memory {
-    failing: Option<Failing>,
-    events: BTreeMap<u64, Failing>,
+struct WindowMemory {
+    failing: Option<FailureStreak>,
+    events: BTreeMap<u64, FailureStreak>,
     done: Vec<u64>,
 }
 
 /// What came of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum RetryDecision {
     /// The event is tried again, after this many failures.
     Again { failures: u32, due_ms: i64 },
     /// It is not tried again.
@@ -94,23 +94,24 @@ pub(super) enum Failed {
 
 /// The events before an endpoint.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct EventWindow {
     /// Up to where the log was read.
     read_to: u64,
-    entries: BTreeMap<u64, Entry>,
-    failing: Option<Failing>,
+    entries: BTreeMap<u64, PendingEvent>,
+    failing: Option<FailureStreak>,
     /// When an attempt succeeded last.
     took_ms: Option<i64>,
     /// What the last process remembered of events that are not read yet.
-    memory: Memory,
+    memory: WindowMemory,
     /// Where to go on when nothing is under way any more.
     rewinds_to: Option<u64>,
 }
 
-impl Window {
+impl EventWindow {
     /// As an endpoint left it.
     pub fn new(cursor: u64, memory: Option<Value>) -> Self {
-        let mut memory = memory.and_then(|memory| serde_json::from_value::<Memory>(memory).ok()).unwrap_or_default();
+        let mut memory =
+            memory.and_then(|memory| serde_json::from_value::<WindowMemory>(memory).ok()).unwrap_or_default();
         let failing = memory.failing.take();
         Self { read_to: cursor, entries: BTreeMap::new(), failing, took_ms: None, memory, rewinds_to: None }
     }
@@ -136,10 +137,10 @@ impl Window {
             return;
         }
         self.read_to = sequence;
-        let state = if self.memory.done.contains(&sequence) { State::Done } else { State::Waits };
+        let state = if self.memory.done.contains(&sequence) { EventState::Done } else { EventState::Waits };
         let failing = self.memory.events.remove(&sequence);
         let (subjects, vod_id) = (subjects(event), event.vod_id().map(str::to_owned));
-        self.entries.insert(sequence, Entry { subjects, vod_id, at_ms, state, failing });
+        self.entries.insert(sequence, PendingEvent { subjects, vod_id, at_ms, state, failing });
         self.drop_done();
     }
 
@@ -155,7 +156,7 @@ impl Window {
             None => { ready }.next(),
         };
         let sequence = chosen.map(|(sequence, _)| sequence)?;
-        self.entries.get_mut(&sequence)?.state = State::Tried;
+        self.entries.get_mut(&sequence)?.state = EventState::Tried;
         Some(sequence)
     }
 
@@ -166,16 +167,16 @@ impl Window {
     }
 
     fn is_under_way(&self) -> bool {
-        self.entries.values().any(|entry| entry.state == State::Tried)
+        self.entries.values().any(|entry| entry.state == EventState::Tried)
     }
 
     /// Events that wait for no earlier one, in order.
-    fn ready(&self) -> impl Iterator<Item = (u64, &Entry)> {
+    fn ready(&self) -> impl Iterator<Item = (u64, &PendingEvent)> {
         let mut before = HashSet::new();
-        self.entries.iter().filter(|(_, entry)| entry.state != State::Done).filter_map(move |(sequence, entry)| {
+        self.entries.iter().filter(|(_, entry)| entry.state != EventState::Done).filter_map(move |(sequence, entry)| {
             let is_first = !entry.subjects.iter().any(|subject| before.contains(subject.as_str()));
             before.extend(entry.subjects.iter().map(String::as_str));
-            (is_first && entry.state == State::Waits).then_some((*sequence, entry))
+            (is_first && entry.state == EventState::Waits).then_some((*sequence, entry))
         })
     }
 
@@ -197,41 +198,41 @@ impl Window {
     }
 
     /// An attempt failed.
-    pub fn failed(&mut self, sequence: u64, now_ms: i64) -> Failed {
-        self.failing = Some(Failing::again(self.failing, now_ms));
+    pub fn failed(&mut self, sequence: u64, now_ms: i64) -> RetryDecision {
+        self.failing = Some(FailureStreak::again(self.failing, now_ms));
         let (is_full, took_ms) = (self.entries.len() >= CAPACITY, self.took_ms);
-        let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.state == State::Tried) else {
-            return Failed::Forgotten;
+        let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.state == EventState::Tried) else {
+            return RetryDecision::Forgotten;
         };
-        let failing = Failing::again(entry.failing, now_ms);
-        (entry.failing, entry.state) = (Some(failing), State::Waits);
+        let failing = FailureStreak::again(entry.failing, now_ms);
+        (entry.failing, entry.state) = (Some(failing), EventState::Waits);
         let others_went = took_ms.is_some_and(|took_ms| took_ms > failing.since_ms);
         let is_old = now_ms.saturating_sub(failing.since_ms) >= GIVE_UP_AFTER_MS;
         if others_went && (is_old || (is_full && failing.failures >= GIVE_UP_TRIES)) {
             self.close(sequence);
-            return Failed::GivenUp;
+            return RetryDecision::GivenUp;
         }
-        Failed::Again { failures: failing.failures, due_ms: failing.due_ms }
+        RetryDecision::Again { failures: failing.failures, due_ms: failing.due_ms }
     }
 
     /// An attempt was cut by the end of the program: it counts for nothing.
     pub fn cut(&mut self, sequence: u64) {
-        if let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.state == State::Tried) {
-            entry.state = State::Waits;
+        if let Some(entry) = self.entries.get_mut(&sequence).filter(|entry| entry.state == EventState::Tried) {
+            entry.state = EventState::Waits;
         }
     }
 
     /// There is nothing more to do for an event. Says whether it had failed before.
     fn close(&mut self, sequence: u64) -> bool {
         let Some(entry) = self.entries.get_mut(&sequence) else { return false };
-        entry.state = State::Done;
+        entry.state = EventState::Done;
         let had_failed = entry.failing.take().is_some();
         self.drop_done();
         had_failed
     }
 
     fn drop_done(&mut self) {
-        while let Some(first) = self.entries.first_entry().filter(|first| first.get().state == State::Done) {
+        while let Some(first) = self.entries.first_entry().filter(|first| first.get().state == EventState::Done) {
             first.remove();
         }
     }
@@ -263,9 +264,10 @@ impl Window {
         let cursor = self.entries.first_key_value().map_or(self.read_to, |(first, _)| first.saturating_sub(1));
         let failing = self.entries.iter().filter_map(|(sequence, entry)| Some((*sequence, entry.failing?)));
         let unread = self.memory.events.iter().map(|(sequence, failing)| (*sequence, *failing));
-        let done = self.entries.iter().filter(|(_, entry)| entry.state == State::Done).map(|(sequence, _)| *sequence);
+        let done =
+            self.entries.iter().filter(|(_, entry)| entry.state == EventState::Done).map(|(sequence, _)| *sequence);
         let unread_done = self.memory.done.iter().copied().filter(|sequence| *sequence > self.read_to);
-        let memory = Memory {
+        let memory = WindowMemory {
             failing: self.failing,
             events: unread.chain(failing).collect(),
             done: done.chain(unread_done).collect(),
@@ -277,7 +279,7 @@ impl Window {
     /// When the oldest event of a VoD was written that is not done.
     pub fn oldest_of(&self, vod_id: &str) -> Option<i64> {
         let of_vod = self.entries.values().filter(|entry| entry.vod_id.as_deref() == Some(vod_id));
-        of_vod.filter(|entry| entry.state != State::Done).map(|entry| entry.at_ms).min()
+        of_vod.filter(|entry| entry.state != EventState::Done).map(|entry| entry.at_ms).min()
     }
 
     /// Whether nothing can be done now: there is nothing, or all of it rests.
@@ -287,7 +289,7 @@ impl Window {
 
     /// Events that are not done, and failures in a row.
     pub fn load(&self) -> (usize, u32) {
-        let open = self.entries.values().filter(|entry| entry.state != State::Done).count();
+        let open = self.entries.values().filter(|entry| entry.state != EventState::Done).count();
         (open, self.failing.map_or(0, |failing| failing.failures))
     }
 }

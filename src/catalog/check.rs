@@ -3,19 +3,19 @@
 //! Only derived rows are ever written here: records, entries and deliveries are read and left alone. One of them is looked at
 //! after the other, so that a check needs no more memory for a million than for one.
 
-use super::entry::Entry;
+use super::entry::JournalEntry;
 use super::error::{CatalogError, Result};
 use super::index::{self, DueKey, JournalKey};
 use super::opened::Catalog;
-use super::rows::{Stored, decode};
-use super::tree::In;
+use super::rows::{StoredValue, decode};
+use super::tree::TreeId;
 use super::{due, names, waiting};
 use crate::recording::journey::Step;
 use crate::recording::{Delivery, VodRecord};
 
 /// What a check found.
 #[derive(Debug, Default)]
-pub struct Checked {
+pub struct CheckResult {
     /// VoDs that were read.
     pub vods: usize,
     /// Deliveries that were read.
@@ -28,7 +28,7 @@ pub struct Checked {
     pub dangling_rows: usize,
 }
 
-impl Checked {
+impl CheckResult {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.unreadable.is_empty() && self.missing_rows == 0 && self.dangling_rows == 0
@@ -36,24 +36,25 @@ impl Checked {
 }
 
 /// A row that is to be there with this value, or not at all.
-type Repair = (In, Vec<u8>, Option<Vec<u8>>);
+type RowRepair = (TreeId, Vec<u8>, Option<Vec<u8>>);
 
 /// Repairs written in one transaction.
 const BATCH: usize = 500;
 
 /// What is found is counted, and repaired where that is wanted.
-struct Check<'a> {
+struct CatalogChecker<'a> {
     catalog: &'a Catalog,
     repairs: bool,
-    waiting: Vec<Repair>,
-    found: Checked,
+    waiting: Vec<RowRepair>,
+    found: CheckResult,
 }
 
 impl Catalog {
     /// Compares every index with what it indexes; with `repair` writes what is missing and removes what belongs to nothing.
     /// Meant for a catalogue nobody else is using at the moment.
-    pub fn check(&self, repair: bool) -> Result<Checked> {
-        let mut check = Check { catalog: self, repairs: repair, waiting: Vec::new(), found: Checked::default() };
+    pub fn check(&self, repair: bool) -> Result<CheckResult> {
+        let mut check =
+            CatalogChecker { catalog: self, repairs: repair, waiting: Vec::new(), found: CheckResult::default() };
         check.records()?;
         check.deliveries()?;
         check.entries()?;
@@ -66,14 +67,14 @@ impl Catalog {
     }
 }
 
-impl Check<'_> {
+impl CatalogChecker<'_> {
     fn records(&mut self) -> Result<()> {
-        self.each(In::Vods, |check, vod: &VodRecord, _| {
+        self.each(TreeId::Vods, |check, vod: &VodRecord, _| {
             check.found.vods += 1;
             for row in index::rows(vod).into_iter().chain(index::known_rows(vod)) {
                 let stored = check.catalog.store().get(row.tree, &row.key)?;
                 // Two VoDs may claim the same file; either answer is right.
-                if stored.is_none_or(|stored| row.tree != In::Known && *stored != *row.value) {
+                if stored.is_none_or(|stored| row.tree != TreeId::Known && *stored != *row.value) {
                     check.miss(row.tree, row.key, row.value)?;
                 }
             }
@@ -83,52 +84,54 @@ impl Check<'_> {
 
     /// A waiting delivery has one row: at its time, or at the front.
     fn deliveries(&mut self) -> Result<()> {
-        self.each(In::Deliveries, |check, delivery: &Delivery, _| {
+        self.each(TreeId::Deliveries, |check, delivery: &Delivery, _| {
             check.found.deliveries += 1;
             let Some(row) = due::due_row(delivery) else { return Ok(()) };
             let store = check.catalog.store();
-            let is_there =
-                store.get(In::ByDue, due::front_row(delivery))?.is_some() || store.get(In::ByDue, &row)?.is_some();
-            if is_there { Ok(()) } else { check.miss(In::ByDue, row, Vec::new()) }
+            let is_there = store.get(TreeId::ByDue, due::front_row(delivery))?.is_some()
+                || store.get(TreeId::ByDue, &row)?.is_some();
+            if is_there { Ok(()) } else { check.miss(TreeId::ByDue, row, Vec::new()) }
         })
     }
 
     fn entries(&mut self) -> Result<()> {
-        self.each(In::Journal, |check, entry: &Entry, key| {
+        self.each(TreeId::Journal, |check, entry: &JournalEntry, key| {
             let Some(key) = JournalKey::from_stored(key).filter(|_| waiting::waits(entry)) else { return Ok(()) };
             let row = waiting::row(&entry.settled.candidate().facts.stream_id, key);
-            let is_there = check.catalog.store().get(In::Waiting, &row)?.is_some();
-            if is_there { Ok(()) } else { check.miss(In::Waiting, row, Vec::new()) }
+            let is_there = check.catalog.store().get(TreeId::Waiting, &row)?.is_some();
+            if is_there { Ok(()) } else { check.miss(TreeId::Waiting, row, Vec::new()) }
         })
     }
 
     /// Rows that lead to nothing that has them.
     fn rows(&mut self) -> Result<()> {
         let store = self.catalog.store();
-        for tree in [In::ByStream, In::ByCreated, In::ByPath, In::ByObject, In::Unfreed] {
+        for tree in [TreeId::ByStream, TreeId::ByCreated, TreeId::ByPath, TreeId::ByObject, TreeId::Unfreed] {
             for row in store.prefix(tree, b"")? {
                 let (key, id) = row?;
-                let vod = store.read::<VodRecord>(In::Vods, &id)?;
+                let vod = store.read::<VodRecord>(TreeId::Vods, &id)?;
                 let is_its = |vod: VodRecord| index::rows(&vod).iter().any(|row| row.tree == tree && row.key == *key);
                 if !vod.is_some_and(is_its) {
                     self.drop(tree, key.to_vec())?;
                 }
             }
         }
-        for row in store.prefix(In::ByDue, b"")? {
+        for row in store.prefix(TreeId::ByDue, b"")? {
             let (key, _) = row?;
-            let delivery = DueKey::read(&key).map(|row| store.read::<Delivery>(In::Deliveries, row.id)).transpose()?;
+            let delivery =
+                DueKey::read(&key).map(|row| store.read::<Delivery>(TreeId::Deliveries, row.id)).transpose()?;
             if !self.is_due_row(&key, delivery.flatten().as_ref())? {
-                self.drop(In::ByDue, key.to_vec())?;
+                self.drop(TreeId::ByDue, key.to_vec())?;
             }
         }
-        for row in store.prefix(In::Waiting, b"")? {
+        for row in store.prefix(TreeId::Waiting, b"")? {
             let (key, _) = row?;
             let stored = key.iter().position(|byte| *byte == 0).and_then(|at| JournalKey::from_stored(&key[at + 1..]));
             let entry = stored.map(|key| self.catalog.entry(&key)).transpose()?.flatten().filter(waiting::waits);
-            let is_its = |(entry, of): (Entry, _)| waiting::row(&entry.settled.candidate().facts.stream_id, of) == *key;
+            let is_its =
+                |(entry, of): (JournalEntry, _)| waiting::row(&entry.settled.candidate().facts.stream_id, of) == *key;
             if !entry.zip(stored).is_some_and(is_its) {
-                self.drop(In::Waiting, key.to_vec())?;
+                self.drop(TreeId::Waiting, key.to_vec())?;
             }
         }
         Ok(())
@@ -140,24 +143,24 @@ impl Check<'_> {
             return Ok(false);
         };
         let front = due::front_row(delivery);
-        Ok(key == front || (key == row && self.catalog.store().get(In::ByDue, &front)?.is_none()))
+        Ok(key == front || (key == row && self.catalog.store().get(TreeId::ByDue, &front)?.is_none()))
     }
 
     /// Reserved names of recordings that are no longer under way.
     fn names(&mut self) -> Result<()> {
-        for row in self.catalog.store().prefix(In::Names, b"p")? {
+        for row in self.catalog.store().prefix(TreeId::Names, b"p")? {
             let (name, key) = row?;
             let key = JournalKey::from_stored(&key);
             let entry = key.map(|key| self.catalog.entry(&key)).transpose()?.flatten();
-            if !entry.is_some_and(|entry: Entry| needs_name(&entry.step)) {
-                self.drop(In::Names, name.to_vec())?;
-                key.map_or(Ok(()), |key| self.drop(In::Names, names::by_key(key)))?;
+            if !entry.is_some_and(|entry: JournalEntry| needs_name(&entry.step)) {
+                self.drop(TreeId::Names, name.to_vec())?;
+                key.map_or(Ok(()), |key| self.drop(TreeId::Names, names::by_key(key)))?;
             }
         }
         Ok(())
     }
 
-    fn each<T: Stored>(&mut self, tree: In, look: impl Fn(&mut Self, &T, &[u8]) -> Result<()>) -> Result<()> {
+    fn each<T: StoredValue>(&mut self, tree: TreeId, look: impl Fn(&mut Self, &T, &[u8]) -> Result<()>) -> Result<()> {
         for row in self.catalog.store().prefix(tree, b"")? {
             let (key, value) = row?;
             match decode::<T>(tree, &key, &value) {
@@ -168,17 +171,17 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn miss(&mut self, tree: In, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    fn miss(&mut self, tree: TreeId, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.found.missing_rows += 1;
         self.repair((tree, key, Some(value)))
     }
 
-    fn drop(&mut self, tree: In, key: Vec<u8>) -> Result<()> {
+    fn drop(&mut self, tree: TreeId, key: Vec<u8>) -> Result<()> {
         self.found.dangling_rows += 1;
         self.repair((tree, key, None))
     }
 
-    fn repair(&mut self, repair: Repair) -> Result<()> {
+    fn repair(&mut self, repair: RowRepair) -> Result<()> {
         self.waiting.extend(self.repairs.then_some(repair));
         if self.waiting.len() < BATCH { Ok(()) } else { self.write() }
     }
@@ -193,7 +196,7 @@ impl Check<'_> {
         })
     }
 
-    fn end(mut self) -> Result<Checked> {
+    fn end(mut self) -> Result<CheckResult> {
         if self.repairs && self.found.missing_rows + self.found.dangling_rows > 0 {
             self.write()?;
             self.catalog.store().flush("indices repaired")?;

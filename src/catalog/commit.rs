@@ -7,8 +7,8 @@ use super::error::{CatalogError, Result};
 use super::index::{self, JournalKey};
 use super::opened::Catalog;
 use super::records::{add_vod, write_vod};
-use super::store::{Stop, Tx, stop};
-use super::tree::In;
+use super::store::{Tx, TxAbort, stop};
+use super::tree::TreeId;
 use super::{journal, queue, targets};
 use crate::recording::journey::{Stage, Step};
 use crate::recording::{
@@ -76,7 +76,7 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<VodRecord> {
         let record = self.logged(now_ms, |tx, log| {
-            let old = tx.read::<VodRecord>(In::Vods, id)?;
+            let old = tx.read::<VodRecord>(TreeId::Vods, id)?;
             let old = old.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
             let mut new = old.clone();
             change(&mut new);
@@ -136,13 +136,13 @@ impl Catalog {
     fn remove_vod(&self, id: &str, now_ms: i64, event: impl Fn(VodFacts) -> Event) -> Result<VodRecord> {
         let deliveries = self.deliveries_of_vod(id)?;
         let deleted = self.logged(now_ms, |tx, log| {
-            let vod = tx.read::<VodRecord>(In::Vods, id)?;
+            let vod = tx.read::<VodRecord>(TreeId::Vods, id)?;
             let vod = vod.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
             for row in index::rows(&vod) {
                 tx.remove(row.tree, row.key)?;
             }
             deliveries.iter().try_for_each(|delivery| queue::remove_in(tx, delivery))?;
-            tx.remove(In::Vods, id)?;
+            tx.remove(TreeId::Vods, id)?;
             log.append(&event(VodFacts::of(&vod)))?;
             Ok(vod)
         })?;
@@ -158,11 +158,11 @@ fn add_remote(
     tx: &Tx<'_>,
     delivery: &Delivery,
     objects: &[RemoteObject],
-) -> std::result::Result<Option<VodRecord>, Stop> {
+) -> std::result::Result<Option<VodRecord>, TxAbort> {
     let Some(vod_id) = delivery.asset.vod_id.as_deref().filter(|_| delivery.asset.kind == Kind::Recording) else {
         return Ok(None);
     };
-    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(None) };
+    let Some(old) = tx.read::<VodRecord>(TreeId::Vods, vod_id)? else { return Ok(None) };
     let mut new = old.clone();
     new.remote.retain(|object| object.target != delivery.target);
     new.remote.extend_from_slice(objects);

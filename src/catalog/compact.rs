@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use sled::{Batch, IVec, Tree};
 
-use super::entry::Entry;
+use super::entry::JournalEntry;
 use super::error::{CatalogError, Result};
 use super::index::SOURCE;
 use super::layout::database_path;
 use super::packing::repack;
 use super::rows::decode;
 use super::state_dir;
-use super::store::{RESERVE_BYTES, Store, open_patiently, write_marker};
-use super::tree::In;
+use super::store::{Database, RESERVE_BYTES, open_patiently, write_marker};
+use super::tree::TreeId;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::journey::Step;
@@ -45,13 +45,13 @@ const LOOKS_EVERY: u64 = 500;
 
 /// When a database is compacted, and how long that may take.
 #[derive(Clone, Copy)]
-pub(super) struct Limits<'a> {
+pub(super) struct CompactionLimits<'a> {
     pub least_bytes: u64,
     pub patience: Duration,
     pub is_stopped: &'a dyn Fn() -> bool,
 }
 
-impl<'a> Limits<'a> {
+impl<'a> CompactionLimits<'a> {
     pub fn of_a_start(is_stopped: &'a dyn Fn() -> bool) -> Self {
         Self { least_bytes: LEAST_BYTES, patience: PATIENCE, is_stopped }
     }
@@ -59,7 +59,7 @@ impl<'a> Limits<'a> {
 
 /// Why a database stays as it is.
 #[derive(Debug, thiserror::Error)]
-enum Left {
+enum NotCompacted {
     #[error("the process is shutting down")]
     Stopped,
     #[error("{0}")]
@@ -70,14 +70,14 @@ enum Left {
     Io(#[from] io::Error),
 }
 
-impl From<sled::Error> for Left {
+impl From<sled::Error> for NotCompacted {
     fn from(error: sled::Error) -> Self {
         Self::Catalog(error.into())
     }
 }
 
-const TOO_LONG: Left =
-    Left::Because("compaction takes too long; it is retried when the database has grown by a quarter");
+const TOO_LONG: NotCompacted =
+    NotCompacted::Because("compaction takes too long; it is retried when the database has grown by a quarter");
 
 /// Name of the copy while it is made, and of what it took the place of.
 fn aside(state_dir: &Path) -> PathBuf {
@@ -98,7 +98,7 @@ pub(super) fn remove_leftover(state_dir: &Path) -> Result<()> {
 }
 
 /// Compacts a database that has grown by a quarter since it was last compacted. Returns the one to go on with.
-pub(super) fn compact(state_dir: &Path, store: Store, limits: Limits<'_>) -> Result<Store> {
+pub(super) fn compact(state_dir: &Path, store: Database, limits: CompactionLimits<'_>) -> Result<Database> {
     let database = database_path(state_dir);
     let bytes = file_bytes(&database);
     let before = store.number(COMPACTED_KEY)?;
@@ -113,13 +113,13 @@ pub(super) fn compact(state_dir: &Path, store: Store, limits: Limits<'_>) -> Res
     drop(store);
     let exchanged = made.and_then(|()| exchange(state_dir));
     let left = exchanged.err();
-    let store = Store::open(&database)?;
+    let store = Database::open(&database)?;
     let after = file_bytes(&database);
     match &left {
         None => tracing::info!(before = bytes, after, ms = begun.elapsed().as_millis(), "catalogue compacted"),
         Some(why) => tracing::warn!(error = chain(why), bytes, "catalogue not compacted; using it unchanged"),
     }
-    if !matches!(left, Some(Left::Stopped)) {
+    if !matches!(left, Some(NotCompacted::Stopped)) {
         store.set_number(COMPACTED_KEY, after)?;
     }
     remove_leftover(state_dir)?;
@@ -133,13 +133,13 @@ fn file_bytes(database: &Path) -> u64 {
 
 /// The rows of a database: how many, and a sum of their digests in which their order does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Rows {
+struct RowsDigest {
     count: u64,
     sum: u128,
 }
 
-impl Rows {
-    fn add(&mut self, tree: In, key: &[u8], value: &[u8]) {
+impl RowsDigest {
+    fn add(&mut self, tree: TreeId, key: &[u8], value: &[u8]) {
         let mut hash = blake3::Hasher::new();
         hash.update(tree.name().as_bytes()).update(&[0]).update(&(key.len() as u64).to_be_bytes());
         hash.update(key).update(value);
@@ -150,12 +150,16 @@ impl Rows {
     }
 }
 
-fn require_time(rows: Rows, begun: Instant, limits: Limits<'_>) -> std::result::Result<(), Left> {
+fn require_time(
+    rows: RowsDigest,
+    begun: Instant,
+    limits: CompactionLimits<'_>,
+) -> std::result::Result<(), NotCompacted> {
     if !rows.count.is_multiple_of(LOOKS_EVERY) {
         return Ok(());
     }
     if (limits.is_stopped)() {
-        return Err(Left::Stopped);
+        return Err(NotCompacted::Stopped);
     }
     if begun.elapsed() > limits.patience { Err(TOO_LONG) } else { Ok(()) }
 }
@@ -163,35 +167,40 @@ fn require_time(rows: Rows, begun: Instant, limits: Limits<'_>) -> std::result::
 /// Copies every row into a fresh database, and closes it. A page that is damaged makes the database panic.
 fn fill(
     state_dir: &Path,
-    store: &Store,
+    store: &Database,
     bytes: u64,
     begun: Instant,
-    limits: Limits<'_>,
-) -> std::result::Result<Rows, Left> {
+    limits: CompactionLimits<'_>,
+) -> std::result::Result<RowsDigest, NotCompacted> {
     let path = aside(state_dir);
     if durable::free_bytes(state_dir).is_ok_and(|free| free < bytes.saturating_add(2 * RESERVE_BYTES)) {
-        return Err(Left::Because("not enough disk space for a copy"));
+        return Err(NotCompacted::Because("not enough disk space for a copy"));
     }
     remove_leftover(state_dir)?;
     state_dir::create(&path)?;
     let copied = catch_unwind(AssertUnwindSafe(|| copy(store, &path, begun, limits)));
-    let rows = copied.unwrap_or(Err(Left::Because("the database cannot be read completely")))?;
+    let rows = copied.unwrap_or(Err(NotCompacted::Because("the database cannot be read completely")))?;
     state_dir::make_private(&path)?;
     wait_until_closed(&path)?;
     durable::step("compaction copied");
     Ok(rows)
 }
 
-fn copy(store: &Store, to: &Path, begun: Instant, limits: Limits<'_>) -> std::result::Result<Rows, Left> {
+fn copy(
+    store: &Database,
+    to: &Path,
+    begun: Instant,
+    limits: CompactionLimits<'_>,
+) -> std::result::Result<RowsDigest, NotCompacted> {
     let db = open_patiently(to)?;
-    let trees = In::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>()?;
-    let mut copied = Copied { rows: Rows::default(), trees, batches: Default::default() };
-    for tree in In::ALL {
+    let trees = TreeId::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>()?;
+    let mut copied = CompactedCopy { rows: RowsDigest::default(), trees, batches: Default::default() };
+    for tree in TreeId::ALL {
         for row in store.raw_rows(tree) {
             let (key, value) = row?;
             match done(tree, &key, &value) {
                 // `known` stands before the journal: it is copied already.
-                Some(source) if !copied.has(In::Known, &key)? => copied.put(In::Known, key, source)?,
+                Some(source) if !copied.has(TreeId::Known, &key)? => copied.put(TreeId::Known, key, source)?,
                 Some(_) => {}
                 None => {
                     let value = repack(&value).map_or(value, IVec::from);
@@ -200,7 +209,7 @@ fn copy(store: &Store, to: &Path, begun: Instant, limits: Limits<'_>) -> std::re
             }
             require_time(copied.rows, begun, limits)?;
         }
-        copied.write(In::Known)?;
+        copied.write(TreeId::Known)?;
         copied.write(tree)?;
     }
     db.flush()?;
@@ -212,18 +221,18 @@ fn copy(store: &Store, to: &Path, begun: Instant, limits: Limits<'_>) -> std::re
 const BATCH: usize = 2_000;
 
 /// The fresh database.
-struct Copied {
-    rows: Rows,
+struct CompactedCopy {
+    rows: RowsDigest,
     trees: Vec<Tree>,
-    batches: [(usize, Batch); In::ALL.len()],
+    batches: [(usize, Batch); TreeId::ALL.len()],
 }
 
-impl Copied {
-    fn has(&self, tree: In, key: &[u8]) -> sled::Result<bool> {
+impl CompactedCopy {
+    fn has(&self, tree: TreeId, key: &[u8]) -> sled::Result<bool> {
         self.trees[tree as usize].contains_key(key)
     }
 
-    fn put(&mut self, tree: In, key: IVec, value: IVec) -> sled::Result<()> {
+    fn put(&mut self, tree: TreeId, key: IVec, value: IVec) -> sled::Result<()> {
         self.rows.add(tree, &key, &value);
         let (waiting, batch) = &mut self.batches[tree as usize];
         batch.insert(key, value);
@@ -231,28 +240,33 @@ impl Copied {
         if *waiting < BATCH { Ok(()) } else { self.write(tree) }
     }
 
-    fn write(&mut self, tree: In) -> sled::Result<()> {
+    fn write(&mut self, tree: TreeId) -> sled::Result<()> {
         let (_, batch) = std::mem::take(&mut self.batches[tree as usize]);
         self.trees[tree as usize].apply_batch(batch)
     }
 }
 
 /// What is kept of a journal entry that is done: that the file is the source of a VoD. All else is in the VoD's record.
-fn done(tree: In, key: &[u8], value: &[u8]) -> Option<IVec> {
-    if tree != In::Journal {
+fn done(tree: TreeId, key: &[u8], value: &[u8]) -> Option<IVec> {
+    if tree != TreeId::Journal {
         return None;
     }
-    let Step::Done { vod_id } = decode::<Entry>(tree, key, value).ok()?.step else { return None };
+    let Step::Done { vod_id } = decode::<JournalEntry>(tree, key, value).ok()?.step else { return None };
     Some([&[SOURCE], vod_id.as_bytes()].concat().into())
 }
 
 /// Makes the copy durable, opens it again and compares it.
-fn check(state_dir: &Path, expected: Rows, begun: Instant, limits: Limits<'_>) -> std::result::Result<(), Left> {
+fn check(
+    state_dir: &Path,
+    expected: RowsDigest,
+    begun: Instant,
+    limits: CompactionLimits<'_>,
+) -> std::result::Result<(), NotCompacted> {
     let path = aside(state_dir);
     write_marker(&path)?;
-    let store = Store::open(&path)?;
-    let mut found = Rows::default();
-    for tree in In::ALL {
+    let store = Database::open(&path)?;
+    let mut found = RowsDigest::default();
+    for tree in TreeId::ALL {
         for row in store.raw_rows(tree) {
             let (key, value) = row?;
             found.add(tree, &key, &value);
@@ -261,7 +275,7 @@ fn check(state_dir: &Path, expected: Rows, begun: Instant, limits: Limits<'_>) -
     }
     drop(store);
     if found != expected {
-        return Err(Left::Because("the copy differs from the database"));
+        return Err(NotCompacted::Because("the copy differs from the database"));
     }
     wait_until_closed(&path)?;
     sync_all(&path)?;
@@ -270,7 +284,7 @@ fn check(state_dir: &Path, expected: Rows, begun: Instant, limits: Limits<'_>) -
     Ok(())
 }
 
-fn exchange(state_dir: &Path) -> std::result::Result<(), Left> {
+fn exchange(state_dir: &Path) -> std::result::Result<(), NotCompacted> {
     let (database, copy) = (database_path(state_dir), aside(state_dir));
     wait_until_closed(&database)?;
     renameat_with(CWD, &copy, CWD, &database, RenameFlags::EXCHANGE).map_err(io::Error::from)?;
@@ -281,14 +295,14 @@ fn exchange(state_dir: &Path) -> std::result::Result<(), Left> {
 }
 
 /// Waits until no thread has the database open any more: its lock is free.
-fn wait_until_closed(database: &Path) -> std::result::Result<(), Left> {
+fn wait_until_closed(database: &Path) -> std::result::Result<(), NotCompacted> {
     let begun = Instant::now();
     loop {
         let file = File::open(database.join("db"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(_) if begun.elapsed() < CLOSING => std::thread::sleep(Duration::from_millis(5)),
-            Err(_) => return Err(Left::Because("a closed database stays locked")),
+            Err(_) => return Err(NotCompacted::Because("a closed database stays locked")),
         }
     }
 }

@@ -25,7 +25,7 @@ const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// What the file said when the database was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counted {
+pub(super) enum RecordedFlushes {
     /// There was none, as in a state directory of an older version.
     Nothing,
     /// So many flushes are durable at least.
@@ -34,7 +34,7 @@ pub(super) enum Counted {
     Unreadable,
 }
 
-impl Counted {
+impl RecordedFlushes {
     /// Whether a database with this count has lost flushes, or may have.
     pub(super) const fn is_ahead_of(self, in_database: u64) -> bool {
         match self {
@@ -55,23 +55,23 @@ pub(super) struct FlushCounter {
 
 impl FlushCounter {
     /// What the count of a state directory is.
-    pub(super) fn read(state_dir: &Path) -> Result<Counted, CatalogError> {
+    pub(super) fn read(state_dir: &Path) -> Result<RecordedFlushes, CatalogError> {
         let path = state_dir.join(FILE);
         match std::fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Counted::Nothing),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(RecordedFlushes::Nothing),
             Err(e) => Err(on("read", &path)(e)),
-            Ok(bytes) => Ok(number_in(&bytes).map_or(Counted::Unreadable, Counted::Flushes)),
+            Ok(bytes) => Ok(number_in(&bytes).map_or(RecordedFlushes::Unreadable, RecordedFlushes::Flushes)),
         }
     }
 
     /// Goes on from the count of the database or of the file, whichever is greater.
-    pub(super) fn open(state_dir: &Path, counted: Counted, in_database: u64) -> Result<Self, CatalogError> {
+    pub(super) fn open(state_dir: &Path, counted: RecordedFlushes, in_database: u64) -> Result<Self, CatalogError> {
         let path = state_dir.join(FILE);
         let last = match counted {
-            Counted::Flushes(durable) => durable.max(in_database),
-            Counted::Nothing | Counted::Unreadable => in_database,
+            RecordedFlushes::Flushes(durable) => durable.max(in_database),
+            RecordedFlushes::Nothing | RecordedFlushes::Unreadable => in_database,
         };
-        if !matches!(counted, Counted::Flushes(_)) {
+        if !matches!(counted, RecordedFlushes::Flushes(_)) {
             write_whole(&path, &bytes_of(last))?;
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(on("open", &path))?;

@@ -14,9 +14,9 @@ use sled::IVec;
 
 use super::error::{CatalogError, Result};
 use super::index::{DueKey, due_key, ordered, target_prefix};
-use super::node::Node;
-use super::store::{Stop, Tx};
-use super::tree::In;
+use super::node::NodeCatalog;
+use super::store::{Tx, TxAbort};
+use super::tree::TreeId;
 use crate::recording::{Delivery, DeliveryState};
 
 /// The time of rows that are due already.
@@ -26,7 +26,7 @@ const BATCH: usize = 1_000;
 
 /// What a search of the queue found.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Next {
+pub enum NextDue {
     /// The most urgent delivery that is due.
     Due(Box<Delivery>),
     /// Nothing is due before this time, milliseconds since the Unix epoch.
@@ -36,21 +36,21 @@ pub enum Next {
 }
 
 /// Which deliveries a search may find.
-pub struct Among<'a> {
+pub struct DueFilter<'a> {
     /// Of which targets.
     pub may_try: &'a dyn Fn(&str) -> bool,
     /// Which of them, by id; those that are begun are never found.
     pub is_free: &'a dyn Fn(&str) -> bool,
 }
 
-impl Among<'_> {
+impl DueFilter<'_> {
     /// All that are not begun.
-    pub const ALL: Among<'static> = Among { may_try: &|_| true, is_free: &|_| true };
+    pub const ALL: DueFilter<'static> = DueFilter { may_try: &|_| true, is_free: &|_| true };
 }
 
-impl std::fmt::Debug for Among<'_> {
+impl std::fmt::Debug for DueFilter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Among").finish_non_exhaustive()
+        f.debug_struct("DueFilter").finish_non_exhaustive()
     }
 }
 
@@ -63,11 +63,11 @@ pub struct Backlog {
     pub oldest_ms: i64,
 }
 
-impl Node {
+impl NodeCatalog {
     /// What waits, by target. Reads the keys of all waiting deliveries and no value.
     pub fn backlog(&self) -> Result<BTreeMap<String, Backlog>> {
         let mut backlog = BTreeMap::<String, Backlog>::new();
-        for row in self.store().prefix(In::ByDue, b"")? {
+        for row in self.store().prefix(TreeId::ByDue, b"")? {
             let (key, _) = row?;
             let Some(read) = DueKey::read(&key) else { continue };
             let queued_ms = read.queued_ms();
@@ -82,30 +82,30 @@ impl Node {
     }
 
     /// The most urgent delivery of all that may be tried: of those that are due the last queued, whatever its target.
-    pub fn next_due(&self, now_ms: i64, among: &Among<'_>) -> Result<Next> {
+    pub fn next_due(&self, now_ms: i64, among: &DueFilter<'_>) -> Result<NextDue> {
         loop {
             let heads = self.heads(Some(now_ms), among)?;
             let keys: Vec<_> = heads.iter().filter_map(|key| DueKey::read(key)).collect();
             let Some(first) = keys.iter().filter(|key| key.due_ms == DUE_MS).min_by_key(|key| key.rank) else {
-                return Ok(keys.iter().map(|key| key.due_ms).min().map_or(Next::Nothing, Next::At));
+                return Ok(keys.iter().map(|key| key.due_ms).min().map_or(NextDue::Nothing, NextDue::At));
             };
             if let Some(delivery) = self.due_delivery(first)? {
-                return Ok(Next::Due(Box::new(delivery)));
+                return Ok(NextDue::Due(Box::new(delivery)));
             }
         }
     }
 
     /// When the next delivery that is not under way is due, milliseconds since the Unix epoch; a time in the past means now.
     pub fn next_due_ms(&self) -> Result<Option<i64>> {
-        let heads = self.heads(None, &Among::ALL)?;
+        let heads = self.heads(None, &DueFilter::ALL)?;
         Ok(heads.iter().filter_map(|key| DueKey::read(key)).map(|key| key.due_ms).min())
     }
 
     /// The first row of each target that may be tried. With the time now, rows that are due by then are at the front.
-    fn heads(&self, now_ms: Option<i64>, among: &Among<'_>) -> Result<Vec<IVec>> {
+    fn heads(&self, now_ms: Option<i64>, among: &DueFilter<'_>) -> Result<Vec<IVec>> {
         let mut heads = Vec::new();
         let mut from = Bound::Unbounded;
-        while let Some(row) = self.store().range(In::ByDue, (from, Bound::Unbounded))?.next() {
+        while let Some(row) = self.store().range(TreeId::ByDue, (from, Bound::Unbounded))?.next() {
             let (key, _) = row?;
             let Some(read) = DueKey::read(&key) else {
                 self.drop_due_row(&key)?;
@@ -122,10 +122,10 @@ impl Node {
         Ok(heads)
     }
 
-    fn head_of(&self, target: &str, among: &Among<'_>) -> Result<Option<IVec>> {
+    fn head_of(&self, target: &str, among: &DueFilter<'_>) -> Result<Option<IVec>> {
         let in_flight = self.in_flight().clone();
         let is_free = |id: &str| !in_flight.contains(id) && (among.is_free)(id);
-        for row in self.store().prefix(In::ByDue, &target_prefix(target))? {
+        for row in self.store().prefix(TreeId::ByDue, &target_prefix(target))? {
             let (key, _) = row?;
             match DueKey::read(&key) {
                 Some(read) if is_free(read.id) => return Ok(Some(key)),
@@ -138,7 +138,7 @@ impl Node {
 
     /// The delivery behind a row that is due; a row that leads to none is dropped, or the queue would never be empty.
     fn due_delivery(&self, row: &DueKey<'_>) -> Result<Option<Delivery>> {
-        match self.store().read::<Delivery>(In::Deliveries, row.id) {
+        match self.store().read::<Delivery>(TreeId::Deliveries, row.id) {
             Ok(Some(delivery)) if matches!(delivery.state, DeliveryState::Waiting { .. }) => return Ok(Some(delivery)),
             Ok(_) => {}
             Err(error @ CatalogError::NewerRow { .. }) => {
@@ -165,7 +165,7 @@ impl Node {
     }
 
     fn drop_due_row(&self, key: &[u8]) -> Result<()> {
-        self.store().transact(|tx| tx.remove(In::ByDue, key))
+        self.store().transact(|tx| tx.remove(TreeId::ByDue, key))
     }
 
     /// Moves the rows of a target whose time has come to the front. An index only: not flushed.
@@ -173,7 +173,7 @@ impl Node {
         let at = |ms: i64| [&target_prefix(target)[..], &ordered(ms)].concat();
         let from = Bound::Included(at(DUE_MS.saturating_add(1)));
         let to = Bound::Excluded(at(now_ms.saturating_add(1)));
-        let keys = self.store().range(In::ByDue, (from, to))?.map(|row| row.map(|(key, _)| key));
+        let keys = self.store().range(TreeId::ByDue, (from, to))?.map(|row| row.map(|(key, _)| key));
         for batch in keys.collect::<Result<Vec<_>>>()?.chunks(BATCH) {
             self.store().transact(|tx| batch.iter().try_for_each(|key| bring_forward_in(tx, key)))?;
         }
@@ -196,13 +196,13 @@ pub(super) fn front_row(delivery: &Delivery) -> Vec<u8> {
     due_key(&delivery.target, DUE_MS, delivery.queued_ms, &delivery.id)
 }
 
-fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), Stop> {
+fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), TxAbort> {
     if let Some(read) = DueKey::read(key)
-        && tx.get(In::ByDue, key)?.is_some()
+        && tx.get(TreeId::ByDue, key)?.is_some()
     {
-        tx.remove(In::ByDue, key)?;
+        tx.remove(TreeId::ByDue, key)?;
         let front = [&target_prefix(read.target)[..], &ordered(DUE_MS), read.rank].concat();
-        tx.put(In::ByDue, front, b"")?;
+        tx.put(TreeId::ByDue, front, b"")?;
     }
     Ok(())
 }

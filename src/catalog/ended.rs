@@ -22,7 +22,7 @@ const SUM_BYTES: usize = 4;
 const NOTE_BYTES: usize = KEY_BYTES + size_of::<u32>() + SUM_BYTES;
 
 /// An attempt: the journal's key and its number.
-pub(super) type Attempt = (JournalKey, u32);
+pub(super) type AttemptId = (JournalKey, u32);
 
 /// The file of notes.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct EndedAttempts {
 
 impl EndedAttempts {
     /// Opens the file of a state directory, or makes it; returns what was noted since it was last emptied.
-    pub(super) fn open(state_dir: &Path) -> Result<(Self, BTreeSet<Attempt>), CatalogError> {
+    pub(super) fn open(state_dir: &Path) -> Result<(Self, BTreeSet<AttemptId>), CatalogError> {
         let path = state_dir.join("ended-attempts");
         let notes = read(&path).map_err(on("read", &path))?;
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -52,7 +52,7 @@ impl EndedAttempts {
     }
 
     /// Notes that an attempt ended in order; durable on return.
-    pub(super) fn note(&self, (key, attempt): Attempt) -> io::Result<()> {
+    pub(super) fn note(&self, (key, attempt): AttemptId) -> io::Result<()> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted >= NOTES {
             return Err(io::ErrorKind::StorageFull.into());
@@ -64,7 +64,7 @@ impl EndedAttempts {
     }
 
     /// Keeps some of the notes only. Writes all blocks, so that none is missing when it counts.
-    pub(super) fn keep(&self, kept: &BTreeSet<Attempt>) -> Result<(), CatalogError> {
+    pub(super) fn keep(&self, kept: &BTreeSet<AttemptId>) -> Result<(), CatalogError> {
         let mut bytes = kept.iter().flat_map(|(key, attempt)| note_of(*key, *attempt)).collect::<Vec<_>>();
         bytes.resize(NOTES * NOTE_BYTES, 0);
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ fn note_of(key: JournalKey, attempt: u32) -> [u8; NOTE_BYTES] {
 }
 
 /// The notes of a file; what is torn or empty is none.
-fn read(path: &Path) -> io::Result<BTreeSet<Attempt>> {
+fn read(path: &Path) -> io::Result<BTreeSet<AttemptId>> {
     let bytes = match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         other => other?,

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::discover::Settled;
 use crate::recording::journey::{Postponed, Stage, Step};
 
-/// Version of [`Entry`] as stored; raised when a reader of the old form would misread the new one.
+/// Version of [`JournalEntry`] as stored; raised when a reader of the old form would misread the new one.
 pub const JOURNAL_VERSION: u32 = 1;
 
 /// What the journal knows of one recording: under way, ended without a VoD, or done a short while ago.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct JournalEntry {
     /// [`JOURNAL_VERSION`] of the writer.
     pub version: u32,
     /// The settled recording.
@@ -27,7 +27,7 @@ pub struct Entry {
     pub postponed: Option<Postponed>,
 }
 
-impl Entry {
+impl JournalEntry {
     /// The stage that it stands at.
     pub const fn stage(&self) -> Stage {
         self.step.stage()

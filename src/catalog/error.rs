@@ -17,7 +17,7 @@ pub type Result<T> = std::result::Result<T, CatalogError>;
 
 /// Why a state directory is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distrust {
+pub enum UntrustedReason {
     /// Group or others may write; its mode.
     Writable(u32),
     /// It belongs to another user.
@@ -56,7 +56,7 @@ pub enum CatalogError {
         /// The state directory.
         path: PathBuf,
         /// Who could.
-        why: Distrust,
+        why: UntrustedReason,
     },
     /// The database does not open, or opened without its contents.
     #[error("the catalogue `{}` is damaged", printable(path))]
@@ -174,10 +174,10 @@ fn no_way(from: Option<Stage>, to: Option<Stage>) -> String {
     to.map_or_else(|| format!("is {from} and cannot be forgotten"), |to| format!("is {from} and cannot become {to}"))
 }
 
-fn distrust(why: &Distrust) -> String {
+fn distrust(why: &UntrustedReason) -> String {
     match why {
-        Distrust::Writable(mode) => format!("can be written by other users (mode {mode:04o})"),
-        Distrust::Foreign { owner, user } => {
+        UntrustedReason::Writable(mode) => format!("can be written by other users (mode {mode:04o})"),
+        UntrustedReason::Foreign { owner, user } => {
             format!("belongs to user id {owner}, but aftercast runs as user id {user}")
         }
     }
@@ -282,11 +282,11 @@ impl Fault for CatalogError {
     }
 }
 
-fn distrust_hint(path: &std::path::Path, why: &Distrust) -> String {
+fn distrust_hint(path: &std::path::Path, why: &UntrustedReason) -> String {
     let path = printable(path);
     let remedy = match why {
-        Distrust::Writable(_) => format!("Run `chmod 700 {path}`"),
-        Distrust::Foreign { user, .. } => {
+        UntrustedReason::Writable(_) => format!("Run `chmod 700 {path}`"),
+        UntrustedReason::Foreign { user, .. } => {
             format!("Run aftercast as the owner of the directory, or run `chown {user} {path}`")
         }
     };

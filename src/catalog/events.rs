@@ -10,17 +10,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{CatalogError, Result};
-use super::log::{Consumer, EventLimits, FIRST_KEY, Read, consumer, consumers, key, memory_of, number, number_in};
+use super::log::{
+    Consumer, EventLimits, FIRST_KEY, OwnedEventRow, consumer, consumers, key, memory_of, number, number_in,
+};
 use super::rows::decode;
-use super::shared::Shared;
+use super::shared::SharedCatalog;
 use super::store::{LAST_EVENT_KEY, stop};
-use super::tree::In;
+use super::tree::TreeId;
 use crate::recording::Event;
 
 /// An event in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Logged {
+#[schemars(rename = "Logged")]
+pub struct LoggedEvent {
     /// Its number; later events have greater ones.
     pub sequence: u64,
     /// When it was written, milliseconds since the Unix epoch.
@@ -34,7 +37,7 @@ pub struct Logged {
 #[derive(Debug, Default)]
 pub struct EventPage {
     /// The events in order.
-    pub events: Vec<Logged>,
+    pub events: Vec<LoggedEvent>,
     /// Events that this version cannot read; they count as read.
     pub unreadable: Vec<CatalogError>,
     /// The last sequence number of this page: the next one begins after it.
@@ -45,14 +48,14 @@ pub struct EventPage {
 
 /// Where a new consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beginning {
+pub enum ConsumerStart {
     /// With the oldest event that is kept.
     Oldest,
     /// With what happens from now on.
     Now,
 }
 
-impl Shared {
+impl SharedCatalog {
     /// Keeps so much of the log from now on; what is beyond that goes with the events to come.
     pub fn limit_events(&self, limits: EventLimits) {
         *self.0.log.limits() = limits;
@@ -73,11 +76,11 @@ impl Shared {
         }
         let from = Bound::Included(key(after.saturating_add(1)).to_vec());
         let to = Bound::Included(key(end).to_vec());
-        for row in self.store().range(In::Events, (from, to))?.take(limit) {
+        for row in self.store().range(TreeId::Events, (from, to))?.take(limit) {
             let (key, value) = row?;
             let Some(sequence) = number(&key) else { continue };
-            match decode::<Read>(In::Events, &key, &value) {
-                Ok(Read { at_ms, event }) => page.events.push(Logged { sequence, at_ms, event }),
+            match decode::<OwnedEventRow>(TreeId::Events, &key, &value) {
+                Ok(OwnedEventRow { at_ms, event }) => page.events.push(LoggedEvent { sequence, at_ms, event }),
                 Err(unreadable) => page.unreadable.push(unreadable),
             }
             page.next = sequence;
@@ -91,16 +94,16 @@ impl Shared {
     }
 
     /// Adds a consumer, which then has a cursor of its own; one that is there keeps its place. Durable on return.
-    pub fn add_consumer(&self, name: &str, from: Beginning) -> Result<()> {
+    pub fn add_consumer(&self, name: &str, from: ConsumerStart) -> Result<()> {
         self.store().transact(|tx| {
-            if tx.get(In::Meta, consumer(name))?.is_some() {
+            if tx.get(TreeId::Meta, consumer(name))?.is_some() {
                 return Ok(());
             }
             let cursor = match from {
-                Beginning::Oldest => number_in(tx, FIRST_KEY)?.max(1).saturating_sub(1),
-                Beginning::Now => number_in(tx, LAST_EVENT_KEY)?,
+                ConsumerStart::Oldest => number_in(tx, FIRST_KEY)?.max(1).saturating_sub(1),
+                ConsumerStart::Now => number_in(tx, LAST_EVENT_KEY)?,
             };
-            tx.put(In::Meta, consumer(name), &cursor.to_be_bytes())
+            tx.put(TreeId::Meta, consumer(name), &cursor.to_be_bytes())
         })?;
         self.store().flush("event consumer added")
     }
@@ -108,27 +111,27 @@ impl Shared {
     /// Forgets a consumer, its cursor and what it remembered. Not flushed: one that comes back is forgotten again.
     pub fn remove_consumer(&self, name: &str) -> Result<()> {
         self.store().transact(|tx| {
-            tx.remove(In::Meta, memory_of(name))?;
-            tx.remove(In::Meta, consumer(name))
+            tx.remove(TreeId::Meta, memory_of(name))?;
+            tx.remove(TreeId::Meta, consumer(name))
         })
     }
 
     /// The last event that a consumer is done with, and what else it remembered; `None` if there is no such consumer.
     pub fn consumer(&self, name: &str) -> Result<Option<(u64, Option<Value>)>> {
-        let cursor = self.store().get(In::Meta, consumer(name))?.and_then(|cursor| number(&cursor));
+        let cursor = self.store().get(TreeId::Meta, consumer(name))?.and_then(|cursor| number(&cursor));
         let Some(cursor) = cursor else { return Ok(None) };
-        Ok(Some((cursor, self.store().read(In::Meta, memory_of(name))?)))
+        Ok(Some((cursor, self.store().read(TreeId::Meta, memory_of(name))?)))
     }
 
     /// Sets a consumer's cursor, also back, together with what else it remembers. Durable on return if that is asked for.
     pub fn note_consumer(&self, name: &str, up_to: u64, memory: Option<&Value>, is_durable: bool) -> Result<()> {
         self.store().transact(|tx| {
-            tx.get(In::Meta, consumer(name))?.ok_or_else(|| stop(no_such_consumer(name)))?;
+            tx.get(TreeId::Meta, consumer(name))?.ok_or_else(|| stop(no_such_consumer(name)))?;
             let up_to = up_to.min(number_in(tx, LAST_EVENT_KEY)?);
-            tx.put(In::Meta, consumer(name), &up_to.to_be_bytes())?;
+            tx.put(TreeId::Meta, consumer(name), &up_to.to_be_bytes())?;
             match memory {
-                Some(memory) => tx.write(In::Meta, memory_of(name), memory),
-                None => tx.remove(In::Meta, memory_of(name)),
+                Some(memory) => tx.write(TreeId::Meta, memory_of(name), memory),
+                None => tx.remove(TreeId::Meta, memory_of(name)),
             }
         })?;
         if is_durable { self.store().flush("event consumer noted") } else { Ok(()) }
@@ -152,19 +155,19 @@ impl Shared {
 
     /// What a consumer has not read yet, from its cursor on, at most so many.
     pub fn unread_events(&self, name: &str, limit: usize) -> Result<EventPage> {
-        let cursor = self.store().get(In::Meta, consumer(name))?.and_then(|cursor| number(&cursor));
+        let cursor = self.store().get(TreeId::Meta, consumer(name))?.and_then(|cursor| number(&cursor));
         self.events(cursor.ok_or_else(|| no_such_consumer(name))?, limit)
     }
 
     /// Moves a consumer's cursor to the last event that it is done with; it never goes back.
     pub fn acknowledge_events(&self, name: &str, up_to: u64) -> Result<()> {
         self.store().transact(|tx| {
-            let cursor = tx.get(In::Meta, consumer(name))?.ok_or_else(|| stop(no_such_consumer(name)))?;
+            let cursor = tx.get(TreeId::Meta, consumer(name))?.ok_or_else(|| stop(no_such_consumer(name)))?;
             let up_to = up_to.min(number_in(tx, LAST_EVENT_KEY)?);
             if number(&cursor).is_some_and(|cursor| cursor >= up_to) {
                 return Ok(());
             }
-            tx.put(In::Meta, consumer(name), &up_to.to_be_bytes())
+            tx.put(TreeId::Meta, consumer(name), &up_to.to_be_bytes())
         })
     }
 

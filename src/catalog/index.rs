@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::tree::In;
+use super::tree::TreeId;
 use crate::recording::{Fingerprint, VodRecord};
 
 const KEY_BYTES: usize = 16;
@@ -86,8 +86,8 @@ impl FromStr for JournalKey {
 
 /// One row of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub tree: In,
+pub(super) struct IndexRow {
+    pub tree: TreeId,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
 }
@@ -134,17 +134,17 @@ pub(super) fn created_key(record: &VodRecord) -> Vec<u8> {
 }
 
 /// The index rows of a record.
-pub(super) fn rows(record: &VodRecord) -> Vec<Row> {
+pub(super) fn rows(record: &VodRecord) -> Vec<IndexRow> {
     let id = record.vod_id.as_bytes();
-    let row = |tree, key| Row { tree, key, value: id.to_vec() };
+    let row = |tree, key| IndexRow { tree, key, value: id.to_vec() };
     let mut rows = vec![
-        row(In::ByStream, stream_key(record)),
-        row(In::ByCreated, created_key(record)),
-        row(In::ByPath, [&path_prefix(&record.file_path), id].concat()),
+        row(TreeId::ByStream, stream_key(record)),
+        row(TreeId::ByCreated, created_key(record)),
+        row(TreeId::ByPath, [&path_prefix(&record.file_path), id].concat()),
     ];
     let objects = record.remote.iter().map(|object| object_prefix(&object.target, &object.key));
-    rows.extend(objects.map(|object| row(In::ByObject, [&object[..], id].concat())));
-    rows.extend(record.freed_at.is_none().then(|| row(In::Unfreed, created_key(record))));
+    rows.extend(objects.map(|object| row(TreeId::ByObject, [&object[..], id].concat())));
+    rows.extend(record.freed_at.is_none().then(|| row(TreeId::Unfreed, created_key(record))));
     rows
 }
 
@@ -157,9 +157,9 @@ pub(super) const ORIGINAL: u8 = b'o';
 pub(super) const SOURCE: u8 = b's';
 
 /// The rows by which the record's files are known and never taken again.
-pub(super) fn known_rows(record: &VodRecord) -> Vec<Row> {
-    let row = |path, fingerprint, role: u8| Row {
-        tree: In::Known,
+pub(super) fn known_rows(record: &VodRecord) -> Vec<IndexRow> {
+    let row = |path, fingerprint, role: u8| IndexRow {
+        tree: TreeId::Known,
         key: JournalKey::of(path, fingerprint).stored().into_bytes(),
         value: [&[role], record.vod_id.as_bytes()].concat(),
     };

@@ -5,30 +5,30 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::behind::Behind;
+use super::cached_search::LazyVodIndex;
 use super::ended::EndedAttempts;
 use super::error::Result;
 use super::lock::StateLock;
-use super::log::{Appender, Log};
-use super::searched::Selecting;
-use super::store::{Stop, Store, Tx};
+use super::log::{Appender, LogState};
+use super::stale_mark::StaleMark;
+use super::store::{Database, Tx, TxAbort};
 
 /// Declared in the order in which it is closed: the lock is given back last.
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub store: Store,
+pub(super) struct CatalogInner {
+    pub store: Database,
     /// Deliveries begun and not ended in this process.
     pub in_flight: Mutex<HashSet<String>>,
     pub ended: EndedAttempts,
-    pub behind: Behind,
-    pub log: Log,
+    pub behind: StaleMark,
+    pub log: LogState,
     /// The state directory.
     pub state_dir: PathBuf,
-    pub selecting: Selecting,
+    pub selecting: LazyVodIndex,
     pub lock: StateLock,
 }
 
-impl Inner {
+impl CatalogInner {
     pub(super) fn in_flight(&self) -> MutexGuard<'_, HashSet<String>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,7 +37,7 @@ impl Inner {
     pub(super) fn logged<A>(
         &self,
         now_ms: i64,
-        change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, Stop>,
+        change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, TxAbort>,
     ) -> Result<A> {
         let limits = *self.log.limits();
         let (dropped, has_appended) = (Cell::new(0), Cell::new(false));

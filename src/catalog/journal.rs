@@ -7,17 +7,17 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::ended::Attempt;
-use super::entry::Entry;
+use super::ended::AttemptId;
+use super::entry::JournalEntry;
 use super::error::{CatalogError, Result};
 use super::index::JournalKey;
-use super::known::Known;
+use super::known::KnownFile;
 use super::listing::{self, Cursor, Listing};
 use super::log::Appender;
-use super::node::Node;
+use super::node::NodeCatalog;
 use super::rows::decode;
-use super::store::{Stop, Tx, stop};
-use super::tree::In;
+use super::store::{Tx, TxAbort, stop};
+use super::tree::TreeId;
 use super::{names, waiting};
 use crate::discover::Settled;
 use crate::fault::Class;
@@ -33,7 +33,7 @@ const BATCH: usize = 500;
 
 /// What the journal says when a recording is to be worked on.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Begun {
+pub enum BeginOutcome {
     /// Go on: the attempt is journalled.
     Attempt {
         /// The journal's key, for every further step.
@@ -49,7 +49,7 @@ pub enum Begun {
         /// The journal's key.
         key: JournalKey,
         /// The entry with its last durable step.
-        entry: Box<Entry>,
+        entry: Box<JournalEntry>,
     },
     /// The process died during every attempt: quarantine it.
     KillsTheProcess {
@@ -61,15 +61,15 @@ pub enum Begun {
         stage: Stage,
     },
     /// Nothing to do: it has been dealt with.
-    Known(Known),
+    Known(KnownFile),
 }
 
-impl Node {
+impl NodeCatalog {
     /// Journals an attempt on a settled recording. What it returns is durable: only then may the work begin.
-    pub fn begin(&self, settled: &Settled, now_ms: i64) -> Result<Begun> {
+    pub fn begin(&self, settled: &Settled, now_ms: i64) -> Result<BeginOutcome> {
         let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
         let begun = self.logged(now_ms, |tx, log| begin_in(tx, log, key, settled, now_ms))?;
-        if let Begun::Attempt { .. } = begun {
+        if let BeginOutcome::Attempt { .. } = begun {
             self.store().flush("journal begun")?;
         }
         Ok(begun)
@@ -121,9 +121,9 @@ impl Node {
     pub fn cancel(&self, key: &JournalKey, now_ms: i64) -> Result<()> {
         self.store().transact(|tx| {
             names::release(tx, *key)?;
-            let Some(entry) = tx.read::<Entry>(In::Journal, key.stored())? else { return Ok(()) };
+            let Some(entry) = tx.read::<JournalEntry>(TreeId::Journal, key.stored())? else { return Ok(()) };
             if deaths_in(tx, key.stored())?.is_empty() {
-                return forget_in(tx, *key, &[In::Open, In::Journal]);
+                return forget_in(tx, *key, &[TreeId::Open, TreeId::Journal]);
             }
             move_in(tx, *key, entry, interrupted(now_ms), now_ms)
         })?;
@@ -132,37 +132,37 @@ impl Node {
 
     /// Whether the process died during an earlier attempt on a file.
     pub fn is_suspect(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> Result<bool> {
-        let deaths = self.store().read::<Vec<u32>>(In::Open, JournalKey::of(path, fingerprint).stored())?;
+        let deaths = self.store().read::<Vec<u32>>(TreeId::Open, JournalKey::of(path, fingerprint).stored())?;
         Ok(deaths.is_some_and(|deaths| !deaths.is_empty()))
     }
 
     /// The entry of a key.
-    pub fn entry(&self, key: &JournalKey) -> Result<Option<Entry>> {
-        self.store().read(In::Journal, key.stored())
+    pub fn entry(&self, key: &JournalKey) -> Result<Option<JournalEntry>> {
+        self.store().read(TreeId::Journal, key.stored())
     }
 
     /// The entry of a file as it is now.
-    pub fn entry_for(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> Result<Option<Entry>> {
+    pub fn entry_for(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> Result<Option<JournalEntry>> {
         self.entry(&JournalKey::of(path, fingerprint))
     }
 
     /// What start-up recovery has to continue, without a scan of the whole journal.
-    pub fn open_entries(&self) -> Result<Listing<(JournalKey, Entry)>> {
+    pub fn open_entries(&self) -> Result<Listing<(JournalKey, JournalEntry)>> {
         let mut open = Listing::default();
-        for row in self.store().prefix(In::Open, b"")? {
+        for row in self.store().prefix(TreeId::Open, b"")? {
             let (key, _) = row?;
-            let entry = self.store().read(In::Journal, &key);
-            let entry = entry.map(|entry| entry.filter(|entry: &Entry| entry.step.is_open()));
+            let entry = self.store().read(TreeId::Journal, &key);
+            let entry = entry.map(|entry| entry.filter(|entry: &JournalEntry| entry.step.is_open()));
             open.add(entry.map(|entry| JournalKey::from_stored(&key).zip(entry)));
         }
         Ok(open)
     }
 
     /// A page of all entries in the order of their keys, which says nothing; from the cursor of the page before on.
-    pub fn entries(&self, after: Option<&Cursor>, limit: usize) -> Result<Listing<(JournalKey, Entry)>> {
-        let rows = self.store().range(In::Journal, (Cursor::bound(after), Bound::Unbounded))?;
+    pub fn entries(&self, after: Option<&Cursor>, limit: usize) -> Result<Listing<(JournalKey, JournalEntry)>> {
+        let rows = self.store().range(TreeId::Journal, (Cursor::bound(after), Bound::Unbounded))?;
         listing::page(rows, limit, |key, value| {
-            let entry = decode(In::Journal, key, value)?;
+            let entry = decode(TreeId::Journal, key, value)?;
             Ok(JournalKey::from_stored(key).map(|key| (key, entry)))
         })
     }
@@ -172,7 +172,7 @@ impl Node {
     pub fn forget(&self, key: &JournalKey) -> Result<()> {
         self.store().transact(|tx| {
             names::release(tx, *key)?;
-            forget_in(tx, *key, &[In::Known, In::Open, In::Journal])
+            forget_in(tx, *key, &[TreeId::Known, TreeId::Open, TreeId::Journal])
         })?;
         self.store().flush("journal forgotten")
     }
@@ -184,7 +184,7 @@ impl Node {
         for batch in candidates.chunks(BATCH) {
             left_out += self.store().transact(|tx| {
                 let written = batch.iter().map(|candidate| leave_out_in(tx, candidate, now_ms));
-                written.sum::<std::result::Result<usize, Stop>>()
+                written.sum::<std::result::Result<usize, TxAbort>>()
             })?;
         }
         if left_out > 0 {
@@ -203,7 +203,7 @@ impl Node {
     }
 
     fn try_interrupt(&self, now_ms: i64) -> Result<usize> {
-        let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
+        let keys = self.store().prefix(TreeId::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let mut interrupted = 0;
         for key in keys.collect::<Result<Vec<_>>>()?.iter().filter_map(|key| JournalKey::from_stored(key)) {
             let attempt = self.store().transact(|tx| interrupt_in(tx, key, now_ms))?;
@@ -238,8 +238,8 @@ impl Node {
     /// later than the next attempt; until then the same deaths are counted again.
     ///
     /// What was noted to have ended in order is not counted; notes that mean nothing any more are dropped.
-    pub(super) fn count_deaths(&self, noted: &BTreeSet<Attempt>) -> Result<()> {
-        let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
+    pub(super) fn count_deaths(&self, noted: &BTreeSet<AttemptId>) -> Result<()> {
+        let keys = self.store().prefix(TreeId::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let mut died = 0;
         let mut kept = BTreeSet::new();
@@ -285,7 +285,7 @@ fn interrupted(now_ms: i64) -> Step {
 }
 
 /// What a step tells, if it tells something: that of being catalogued is told with the record.
-fn event_of(key: JournalKey, entry: &Entry, to: &Step) -> Option<Event> {
+fn event_of(key: JournalKey, entry: &JournalEntry, to: &Step) -> Option<Event> {
     let recording = || RecordingFacts::of(key.to_string(), entry.settled.candidate());
     match to {
         Step::Quarantined { defects } => Some(Event::Quarantined { recording: recording(), defects: defects.clone() }),
@@ -307,21 +307,23 @@ fn begin_in(
     key: JournalKey,
     settled: &Settled,
     now_ms: i64,
-) -> std::result::Result<Begun, Stop> {
+) -> std::result::Result<BeginOutcome, TxAbort> {
     if is_being_published(tx, key, settled)? {
-        return Ok(Begun::Known(Known::UnderWay));
+        return Ok(BeginOutcome::Known(KnownFile::UnderWay));
     }
-    let entry = tx.read::<Entry>(In::Journal, key.stored())?;
+    let entry = tx.read::<JournalEntry>(TreeId::Journal, key.stored())?;
     match entry {
         Some(entry) if entry.stage().is_open() && entry.stage() != Stage::Begun => {
-            Ok(Begun::Interrupted { key, entry: Box::new(entry) })
+            Ok(BeginOutcome::Interrupted { key, entry: Box::new(entry) })
         }
-        Some(entry) if !entry.stage().may_become(Stage::Begun) => Ok(Begun::Known(Known::from_step(&entry.step))),
+        Some(entry) if !entry.stage().may_become(Stage::Begun) => {
+            Ok(BeginOutcome::Known(KnownFile::from_step(&entry.step)))
+        }
         entry => {
-            let row = tx.get(In::Known, key.stored())?;
-            match Known::from_row(row.as_deref()) {
-                Known::Unknown => attempt_in(tx, log, key, entry.as_ref(), settled, now_ms),
-                known => Ok(Begun::Known(known)),
+            let row = tx.get(TreeId::Known, key.stored())?;
+            match KnownFile::from_row(row.as_deref()) {
+                KnownFile::Unknown => attempt_in(tx, log, key, entry.as_ref(), settled, now_ms),
+                known => Ok(BeginOutcome::Known(known)),
             }
         }
     }
@@ -329,9 +331,9 @@ fn begin_in(
 
 /// Whether a file is the finished one of another recording, that has its final name already and its record not yet: a
 /// watcher sees our own renames, too.
-fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::result::Result<bool, Stop> {
+fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::result::Result<bool, TxAbort> {
     let Some(holder) = names::holder(tx, settled.path())?.filter(|holder| *holder != key) else { return Ok(false) };
-    let step = tx.read::<Entry>(In::Journal, holder.stored())?.map(|entry| entry.step);
+    let step = tx.read::<JournalEntry>(TreeId::Journal, holder.stored())?.map(|entry| entry.step);
     Ok(matches!(step, Some(Step::Publishing { written, .. }) if written == settled.candidate().fingerprint))
 }
 
@@ -339,17 +341,22 @@ fn attempt_in(
     tx: &Tx<'_>,
     log: &Appender<'_>,
     key: JournalKey,
-    before: Option<&Entry>,
+    before: Option<&JournalEntry>,
     settled: &Settled,
     now_ms: i64,
-) -> std::result::Result<Begun, Stop> {
+) -> std::result::Result<BeginOutcome, TxAbort> {
     let deaths = deaths_in(tx, key.stored())?;
     if let Some(entry) = before.filter(|_| deaths.len() >= DEATHS_ALLOWED) {
         let attempts = u32::try_from(deaths.len()).unwrap_or(u32::MAX);
-        return Ok(Begun::KillsTheProcess { key, attempts, stage: entry.stage() });
+        return Ok(BeginOutcome::KillsTheProcess { key, attempts, stage: entry.stage() });
     }
     let attempt = before.map_or(0, |entry| entry.attempts).saturating_add(1);
-    place_in(tx, key, before.map(Entry::stage), &Entry::first(settled.clone(), Step::Begun, attempt, now_ms))?;
+    place_in(
+        tx,
+        key,
+        before.map(JournalEntry::stage),
+        &JournalEntry::first(settled.clone(), Step::Begun, attempt, now_ms),
+    )?;
     let candidate = settled.candidate();
     let recording = RecordingFacts::of(key.to_string(), candidate);
     if before.is_none() {
@@ -357,38 +364,38 @@ fn attempt_in(
         log.append(&Event::Seen { recording: recording.clone(), size_bytes, server })?;
     }
     log.append(&Event::Begun { recording, attempt })?;
-    Ok(Begun::Attempt { key, attempt, is_suspect: !deaths.is_empty() })
+    Ok(BeginOutcome::Attempt { key, attempt, is_suspect: !deaths.is_empty() })
 }
 
-fn leave_out_in(tx: &Tx<'_>, candidate: &Candidate, now_ms: i64) -> std::result::Result<usize, Stop> {
+fn leave_out_in(tx: &Tx<'_>, candidate: &Candidate, now_ms: i64) -> std::result::Result<usize, TxAbort> {
     let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-    if tx.get(In::Journal, key.stored())?.is_some() || tx.get(In::Known, key.stored())?.is_some() {
+    if tx.get(TreeId::Journal, key.stored())?.is_some() || tx.get(TreeId::Known, key.stored())?.is_some() {
         return Ok(0);
     }
-    let entry = Entry::first(Settled::as_given(candidate.clone()), Step::LeftOut, 0, now_ms);
+    let entry = JournalEntry::first(Settled::as_given(candidate.clone()), Step::LeftOut, 0, now_ms);
     place_in(tx, key, None, &entry).map(|()| 1)
 }
 
 /// The attempts on a recording that ended in the death of the process.
-fn deaths_in(tx: &Tx<'_>, key: impl AsRef<[u8]>) -> std::result::Result<Vec<u32>, Stop> {
-    Ok(tx.read(In::Open, key)?.unwrap_or_default())
+fn deaths_in(tx: &Tx<'_>, key: impl AsRef<[u8]>) -> std::result::Result<Vec<u32>, TxAbort> {
+    Ok(tx.read(TreeId::Open, key)?.unwrap_or_default())
 }
 
 /// The attempt that a row of `open` speaks of, if it did not come to its end.
-fn attempt_under_way_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<Option<Attempt>, Stop> {
-    let entry = match tx.read::<Entry>(In::Journal, key) {
-        Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => None,
+fn attempt_under_way_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<Option<AttemptId>, TxAbort> {
+    let entry = match tx.read::<JournalEntry>(TreeId::Journal, key) {
+        Err(TxAbort::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => None,
         other => other?,
     };
-    let entry = entry.filter(Entry::is_attempt);
+    let entry = entry.filter(JournalEntry::is_attempt);
     Ok(JournalKey::from_stored(key).zip(entry).map(|(key, entry)| (key, entry.attempts)))
 }
 
-fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
-    let entry = match tx.read::<Entry>(In::Journal, key) {
+fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, TxAbort> {
+    let entry = match tx.read::<JournalEntry>(TreeId::Journal, key) {
         Ok(entry) => entry,
         // Said when it is listed; it must not keep the catalogue from opening.
-        Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => return Ok(false),
+        Err(TxAbort::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => return Ok(false),
         Err(other) => return Err(other),
     };
     match entry {
@@ -399,17 +406,17 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
                 return Ok(false);
             }
             deaths.push(entry.attempts);
-            tx.write(In::Open, key, &deaths)?;
+            tx.write(TreeId::Open, key, &deaths)?;
             Ok(true)
         }
         Some(entry) if entry.step.is_open() => Ok(false),
         Some(entry) => forget_deaths(tx, key, &entry.step).map(|()| false),
-        None => tx.remove(In::Open, key).map(|()| false),
+        None => tx.remove(TreeId::Open, key).map(|()| false),
     }
 }
 
 /// Ends an attempt of which nothing is done yet; says where it stood and its number, if one is under way at all.
-fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Result<Option<(Stage, u32)>, Stop> {
+fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Result<Option<(Stage, u32)>, TxAbort> {
     let entry = entry_in(tx, key)?;
     let attempt = entry.is_attempt().then_some((entry.stage(), entry.attempts));
     if entry.stage() == Stage::Begun {
@@ -419,8 +426,8 @@ fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Resul
 }
 
 /// The entry of a key that must be there.
-pub(super) fn entry_in(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<Entry, Stop> {
-    let entry = tx.read(In::Journal, key.stored())?;
+pub(super) fn entry_in(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<JournalEntry, TxAbort> {
+    let entry = tx.read(TreeId::Journal, key.stored())?;
     entry.ok_or_else(|| stop(CatalogError::NotJournalled { key }))
 }
 
@@ -428,16 +435,21 @@ pub(super) fn entry_in(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<Entr
 pub(super) fn move_in(
     tx: &Tx<'_>,
     key: JournalKey,
-    entry: Entry,
+    entry: JournalEntry,
     to: Step,
     now_ms: i64,
-) -> std::result::Result<(), Stop> {
+) -> std::result::Result<(), TxAbort> {
     let from = entry.stage();
     place_in(tx, key, Some(from), &entry.at(to, now_ms))
 }
 
 /// Writes an entry that stands at another step than the one before, or is the first of its recording.
-fn place_in(tx: &Tx<'_>, key: JournalKey, from: Option<Stage>, entry: &Entry) -> std::result::Result<(), Stop> {
+fn place_in(
+    tx: &Tx<'_>,
+    key: JournalKey,
+    from: Option<Stage>,
+    entry: &JournalEntry,
+) -> std::result::Result<(), TxAbort> {
     let to = entry.stage();
     match from {
         None if to.may_be_first() => write_entry(tx, key, entry),
@@ -447,9 +459,9 @@ fn place_in(tx: &Tx<'_>, key: JournalKey, from: Option<Stage>, entry: &Entry) ->
 }
 
 /// Removes the rows of a recording that nothing would be left half done of. One that cannot be read may always go.
-fn forget_in(tx: &Tx<'_>, key: JournalKey, trees: &[In]) -> std::result::Result<(), Stop> {
-    let entry = match tx.read::<Entry>(In::Journal, key.stored()) {
-        Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
+fn forget_in(tx: &Tx<'_>, key: JournalKey, trees: &[TreeId]) -> std::result::Result<(), TxAbort> {
+    let entry = match tx.read::<JournalEntry>(TreeId::Journal, key.stored()) {
+        Err(TxAbort::Abort(CatalogError::Unreadable { .. })) => None,
         other => other?,
     };
     if let Some(entry) = &entry {
@@ -463,21 +475,21 @@ fn forget_in(tx: &Tx<'_>, key: JournalKey, trees: &[In]) -> std::result::Result<
 
 /// Removes the row of an entry that is not open. A failed one keeps it while it counts deaths: a file that is tried again is
 /// still the one that the process died of.
-fn forget_deaths(tx: &Tx<'_>, key: &[u8], step: &Step) -> std::result::Result<(), Stop> {
+fn forget_deaths(tx: &Tx<'_>, key: &[u8], step: &Step) -> std::result::Result<(), TxAbort> {
     if matches!(step, Step::Failed { .. }) && !deaths_in(tx, key)?.is_empty() {
         return Ok(());
     }
-    tx.remove(In::Open, key)
+    tx.remove(TreeId::Open, key)
 }
 
 /// Writes an entry and whether it is open; gives back the reserved name once it is not needed any more.
-fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
-    tx.write(In::Journal, key.stored(), entry)?;
+fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std::result::Result<(), TxAbort> {
+    tx.write(TreeId::Journal, key.stored(), entry)?;
     waiting::note_in(tx, key, entry)?;
     if !entry.step.is_open() {
         forget_deaths(tx, key.stored().as_bytes(), &entry.step)?;
-    } else if tx.get(In::Open, key.stored())?.is_none() {
-        tx.write(In::Open, key.stored(), &[0_u32; 0])?;
+    } else if tx.get(TreeId::Open, key.stored())?.is_none() {
+        tx.write(TreeId::Open, key.stored(), &[0_u32; 0])?;
     }
     match entry.step {
         Step::Catalogued { .. } | Step::Done { .. } | Step::Quarantined { .. } | Step::LeftOut => {

@@ -9,15 +9,15 @@ use serde::Deserialize;
 
 use super::error::Result;
 use super::index::{FINISHED, JournalKey, ORIGINAL, SOURCE};
-use super::node::Node;
-use super::rows::Stored;
-use super::tree::In;
+use super::node::NodeCatalog;
+use super::rows::StoredValue;
+use super::tree::TreeId;
 use crate::recording::Fingerprint;
 use crate::recording::journey::Step;
 
 /// What the catalogue knows of a file with this path and fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownFile {
     /// Nothing: it may be taken.
     Unknown,
     /// It is the finished file of a VoD, also of one that was deleted from the catalogue.
@@ -48,7 +48,7 @@ pub enum Known {
     LeftOut,
 }
 
-impl Known {
+impl KnownFile {
     /// Whether a scan may take it now: it is unknown, or the time of its next try has come.
     pub fn may_be_taken(&self, now_ms: i64) -> bool {
         match self {
@@ -89,21 +89,21 @@ impl Known {
 
 /// As much of a journal entry as the question needs.
 #[derive(Deserialize)]
-struct Standing {
+struct StepOnly {
     step: Step,
 }
 
 /// Read without a look at its version: what it says is not written again.
-impl Stored for Standing {}
+impl StoredValue for StepOnly {}
 
-impl Node {
+impl NodeCatalog {
     /// What is known of a file with this path and fingerprint. Writes nothing.
-    pub fn knows(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Known> {
+    pub fn knows(&self, path: &Path, fingerprint: &Fingerprint) -> Result<KnownFile> {
         let key = JournalKey::of(path, fingerprint).stored();
-        match Known::from_row(self.store().get(In::Known, &key)?.as_deref()) {
-            Known::Unknown => {
-                let standing = self.store().read::<Standing>(In::Journal, &key)?;
-                Ok(standing.map_or(Known::Unknown, |standing| Known::from_step(&standing.step)))
+        match KnownFile::from_row(self.store().get(TreeId::Known, &key)?.as_deref()) {
+            KnownFile::Unknown => {
+                let standing = self.store().read::<StepOnly>(TreeId::Journal, &key)?;
+                Ok(standing.map_or(KnownFile::Unknown, |standing| KnownFile::from_step(&standing.step)))
             }
             known => Ok(known),
         }

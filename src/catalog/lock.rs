@@ -12,10 +12,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::CatalogError;
-use super::error::Distrust;
+use super::error::UntrustedReason;
 use super::layout::lock_path;
 use super::state_dir;
-use crate::durable::{self, Owner};
+use crate::durable::{self, PartialOwner};
 
 /// The file that holds the id of a state directory.
 const ID_FILE: &str = "id";
@@ -25,7 +25,7 @@ const ID_DIGITS: usize = 16;
 #[derive(Debug)]
 pub(super) struct StateLock {
     _file: File,
-    owner: Owner,
+    owner: PartialOwner,
 }
 
 impl StateLock {
@@ -56,19 +56,19 @@ impl StateLock {
     }
 
     /// In whose name this state directory writes.
-    pub(super) const fn owner(&self) -> &Owner {
+    pub(super) const fn owner(&self) -> &PartialOwner {
         &self.owner
     }
 }
 
 /// A directory that is not used. One of another user may be used through the process that has it, if its lock can be read.
-fn distrusted(state_dir: &Path, lock: &Path, why: Distrust) -> CatalogError {
+fn distrusted(state_dir: &Path, lock: &Path, why: UntrustedReason) -> CatalogError {
     let path = state_dir.to_owned();
     let held = |mut file: File| {
         let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
         is_held.then(|| owner(&mut file))
     };
-    match File::open(lock).ok().filter(|_| matches!(why, Distrust::Foreign { .. })).and_then(held) {
+    match File::open(lock).ok().filter(|_| matches!(why, UntrustedReason::Foreign { .. })).and_then(held) {
         Some(pid) => CatalogError::InUse { path, pid },
         None => CatalogError::Distrusted { path, why },
     }
@@ -76,13 +76,13 @@ fn distrusted(state_dir: &Path, lock: &Path, why: Distrust) -> CatalogError {
 
 /// The id of a state directory, made once. It names what this directory's owner writes in roots, so that a second owner of the
 /// same root never takes it for its own.
-fn state_id(path: &Path) -> io::Result<Owner> {
+fn state_id(path: &Path) -> io::Result<PartialOwner> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mut text = String::new();
     Read::by_ref(&mut file).take(64).read_to_string(&mut text)?;
     let id = text.trim();
     if id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Ok(Owner::new(id));
+        return Ok(PartialOwner::new(id));
     }
     // New, or cut while it was written: nothing that bears the old one can be told any more.
     let id = durable::random_id();
@@ -90,8 +90,8 @@ fn state_id(path: &Path) -> io::Result<Owner> {
     file.rewind()?;
     writeln!(file, "{id}")?;
     file.sync_all()?;
-    durable::tell(durable::Event::Synced(path));
-    Ok(Owner::new(&id))
+    durable::tell(durable::FileEvent::Synced(path));
+    Ok(PartialOwner::new(&id))
 }
 
 fn owner(file: &mut File) -> Option<u32> {

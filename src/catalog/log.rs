@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::error::Result;
-use super::rows::{Stored, decode};
-use super::store::{LAST_EVENT_KEY, Stop, Store, Tx};
-use super::tree::In;
+use super::rows::{StoredValue, decode};
+use super::store::{Database, LAST_EVENT_KEY, Tx, TxAbort};
+use super::tree::TreeId;
 use crate::recording::{EVENT_VERSION, Event};
 
 /// Sequence number of the oldest event that is kept, in `meta`.
@@ -57,7 +57,7 @@ pub struct Consumer {
 
 /// An event as it is stored.
 #[derive(Serialize)]
-struct Row<'a> {
+struct EventRow<'a> {
     version: u32,
     #[serde(rename = "atMs")]
     at_ms: i64,
@@ -67,34 +67,34 @@ struct Row<'a> {
 
 /// The same as it is read.
 #[derive(Deserialize)]
-pub(super) struct Read {
+pub(super) struct OwnedEventRow {
     #[serde(rename = "atMs")]
     pub at_ms: i64,
     #[serde(flatten)]
     pub event: Event,
 }
 
-impl Stored for Read {
+impl StoredValue for OwnedEventRow {
     const VERSION: Option<u32> = Some(EVENT_VERSION);
 }
 
 /// How old an event is, without the rest of it.
 #[derive(Deserialize)]
-struct Age {
+struct EventAge {
     #[serde(rename = "atMs")]
     at_ms: i64,
 }
 
-impl Stored for Age {}
+impl StoredValue for EventAge {}
 
 /// What an open catalogue knows of its log besides what is stored.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct LogState {
     limits: Mutex<EventLimits>,
     said: Mutex<Option<Instant>>,
 }
 
-impl Log {
+impl LogState {
     pub(super) fn limits(&self) -> MutexGuard<'_, EventLimits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,38 +123,42 @@ pub(super) struct Appender<'a> {
 
 impl Appender<'_> {
     /// Appends an event, and drops what is beyond the limits, a few at a time.
-    pub(super) fn append(&self, event: &Event) -> std::result::Result<(), Stop> {
+    pub(super) fn append(&self, event: &Event) -> std::result::Result<(), TxAbort> {
         let sequence = number_in(self.tx, LAST_EVENT_KEY)?.saturating_add(1);
-        self.tx.put(In::Meta, LAST_EVENT_KEY, &sequence.to_be_bytes())?;
-        self.tx.write(In::Events, key(sequence), &Row { version: EVENT_VERSION, at_ms: self.now_ms, event })?;
+        self.tx.put(TreeId::Meta, LAST_EVENT_KEY, &sequence.to_be_bytes())?;
+        self.tx.write(
+            TreeId::Events,
+            key(sequence),
+            &EventRow { version: EVENT_VERSION, at_ms: self.now_ms, event },
+        )?;
         self.has_appended.set(true);
         self.trim(sequence)
     }
 
-    fn trim(&self, last: u64) -> std::result::Result<(), Stop> {
+    fn trim(&self, last: u64) -> std::result::Result<(), TxAbort> {
         let first = number_in(self.tx, FIRST_KEY)?.max(1);
         let over = last.saturating_add(1).saturating_sub(first).saturating_sub(self.limits.keep.max(1));
         let wanted = if over == 0 { 0 } else { over.max(self.limits.keep / DROPPED_PART) };
         let end = first.saturating_add(wanted.min(MOST_DROPPED)).min(last);
         let mut next = first;
         while next < end || (last.is_multiple_of(AGE_LOOKS) && self.is_too_old(next, first, last)?) {
-            self.tx.remove(In::Events, key(next))?;
+            self.tx.remove(TreeId::Events, key(next))?;
             next = next.saturating_add(1);
         }
         if next == first {
             return Ok(());
         }
         self.dropped.set(next.saturating_sub(1));
-        self.tx.put(In::Meta, FIRST_KEY, &next.to_be_bytes())
+        self.tx.put(TreeId::Meta, FIRST_KEY, &next.to_be_bytes())
     }
 
     /// Whether an event has been kept for too long, and there is room for it among those that are dropped now.
-    fn is_too_old(&self, event: u64, first: u64, last: u64) -> std::result::Result<bool, Stop> {
+    fn is_too_old(&self, event: u64, first: u64, last: u64) -> std::result::Result<bool, TxAbort> {
         if event >= last || event.saturating_sub(first) >= MOST_DROPPED {
             return Ok(false);
         }
-        let Some(stored) = self.tx.get(In::Events, key(event))? else { return Ok(true) };
-        let age = decode::<Age>(In::Events, &key(event), &stored).ok();
+        let Some(stored) = self.tx.get(TreeId::Events, key(event))? else { return Ok(true) };
+        let age = decode::<EventAge>(TreeId::Events, &key(event), &stored).ok();
         let keep_for_ms = i64::try_from(self.limits.keep_for.as_millis()).unwrap_or(i64::MAX);
         Ok(age.is_some_and(|age| self.now_ms.saturating_sub(age.at_ms) > keep_for_ms))
     }
@@ -168,8 +172,8 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-pub(super) fn number_in(tx: &Tx<'_>, name: &[u8]) -> std::result::Result<u64, Stop> {
-    Ok(tx.get(In::Meta, name)?.and_then(|value| number(&value)).unwrap_or(0))
+pub(super) fn number_in(tx: &Tx<'_>, name: &[u8]) -> std::result::Result<u64, TxAbort> {
+    Ok(tx.get(TreeId::Meta, name)?.and_then(|value| number(&value)).unwrap_or(0))
 }
 
 pub(super) fn consumer(name: &str) -> String {
@@ -182,10 +186,10 @@ pub(super) fn memory_of(name: &str) -> String {
 }
 
 /// Every consumer, the slowest first.
-pub(super) fn consumers(store: &Store) -> Result<Vec<Consumer>> {
+pub(super) fn consumers(store: &Database) -> Result<Vec<Consumer>> {
     let last = store.number(LAST_EVENT_KEY)?;
     let mut consumers = Vec::new();
-    for row in store.prefix(In::Meta, CONSUMER.as_bytes())? {
+    for row in store.prefix(TreeId::Meta, CONSUMER.as_bytes())? {
         let (key, cursor) = row?;
         let cursor = number(&cursor).unwrap_or(0);
         let name = String::from_utf8_lossy(&key[CONSUMER.len()..]).into_owned();
@@ -195,9 +199,9 @@ pub(super) fn consumers(store: &Store) -> Result<Vec<Consumer>> {
     Ok(consumers)
 }
 
-impl Log {
+impl LogState {
     /// Names the slowest consumer, if it has not read what was dropped up to an event.
-    pub(super) fn name_the_slowest(&self, store: &Store, dropped: u64) {
+    pub(super) fn name_the_slowest(&self, store: &Database, dropped: u64) {
         let Ok(consumers) = consumers(store) else { return };
         if let Some(Consumer { name, cursor, .. }) = consumers.first().filter(|c| c.cursor < dropped)
             && self.may_say()
@@ -212,7 +216,7 @@ impl Log {
 }
 
 /// Before the first event of a database whose events were kept in another form: numbers go on, and nothing is kept.
-pub(super) fn begin_anew(store: &Store) -> Result<()> {
+pub(super) fn begin_anew(store: &Database) -> Result<()> {
     let next = store.number(LAST_EVENT_KEY)?.saturating_add(1);
     store.set_number(FIRST_KEY, next)
 }

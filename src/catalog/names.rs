@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::Result;
 use super::index::{self, JournalKey};
-use super::node::Node;
+use super::node::NodeCatalog;
 use super::opened::Catalog;
-use super::store::{Stop, Tx};
-use super::tree::In;
+use super::store::{Tx, TxAbort};
+use super::tree::TreeId;
 use crate::recording::{Fingerprint, VodRecord};
 
 impl Catalog {
@@ -35,16 +35,16 @@ impl Catalog {
                 Some(_) => return Ok(true),
                 None => release(tx, *key)?,
             }
-            tx.put(In::Names, by_name(path), key.stored().as_bytes())?;
-            tx.put(In::Names, by_key(*key), path.as_os_str().as_bytes())?;
+            tx.put(TreeId::Names, by_name(path), key.stored().as_bytes())?;
+            tx.put(TreeId::Names, by_key(*key), path.as_os_str().as_bytes())?;
             Ok(true)
         })
     }
 
     /// Whether a VoD has this name (its local file may have been freed), or a recording under way has reserved it.
     pub fn is_name_taken(&self, path: &Path) -> Result<bool> {
-        let is_reserved = self.store().get(In::Names, by_name(path))?.is_some();
-        Ok(is_reserved || self.store().prefix(In::ByPath, &index::path_prefix(path))?.next().transpose()?.is_some())
+        let is_reserved = self.store().get(TreeId::Names, by_name(path))?.is_some();
+        Ok(is_reserved || self.store().prefix(TreeId::ByPath, &index::path_prefix(path))?.next().transpose()?.is_some())
     }
 
     /// Whether a file is the finished file of a VoD at this path, also where it came back with another inode.
@@ -53,10 +53,10 @@ impl Catalog {
     }
 }
 
-impl Node {
+impl NodeCatalog {
     /// The name a recording has reserved.
     pub fn reserved_by(&self, key: &JournalKey) -> Result<Option<PathBuf>> {
-        let name = self.store().get(In::Names, by_key(*key))?;
+        let name = self.store().get(TreeId::Names, by_key(*key))?;
         Ok(name.map(|name| PathBuf::from(OsStr::from_bytes(&name))))
     }
 }
@@ -75,18 +75,18 @@ pub(super) fn by_key(key: JournalKey) -> Vec<u8> {
 }
 
 /// The recording under way that has reserved a name.
-pub(super) fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, Stop> {
-    Ok(tx.get(In::Names, by_name(path))?.and_then(|key| JournalKey::from_stored(&key)))
+pub(super) fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, TxAbort> {
+    Ok(tx.get(TreeId::Names, by_name(path))?.and_then(|key| JournalKey::from_stored(&key)))
 }
 
 /// Gives back the name a recording has reserved, if it has one.
-pub(super) fn release(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<(), Stop> {
-    if let Some(name) = tx.get(In::Names, by_key(key))? {
+pub(super) fn release(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<(), TxAbort> {
+    if let Some(name) = tx.get(TreeId::Names, by_key(key))? {
         let path = Path::new(OsStr::from_bytes(&name));
         if holder(tx, path)? == Some(key) {
-            tx.remove(In::Names, by_name(path))?;
+            tx.remove(TreeId::Names, by_name(path))?;
         }
-        tx.remove(In::Names, by_key(key))?;
+        tx.remove(TreeId::Names, by_key(key))?;
     }
     Ok(())
 }

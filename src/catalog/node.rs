@@ -1,22 +1,22 @@
 //! What this node is doing, and nobody else's business: the journal of recordings under way, the names they have reserved, the
 //! delivery queue, uploads that are open, and what was learned about streams.
 //!
-//! It is kept here for ever. What other nodes may share is in [`Shared`](super::Shared).
+//! It is kept here for ever. What other nodes may share is in [`Shared`](super::SharedCatalog).
 
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 
 use super::error::Result;
-use super::inner::Inner;
+use super::inner::CatalogInner;
 use super::log::Appender;
-use super::store::{Stop, Store, Tx};
-use crate::durable::Owner;
+use super::store::{Database, Tx, TxAbort};
+use crate::durable::PartialOwner;
 
 /// The node-local part of an open catalogue.
 #[derive(Debug, Clone)]
-pub struct Node(pub(super) Arc<Inner>);
+pub struct NodeCatalog(pub(super) Arc<CatalogInner>);
 
-impl Node {
+impl NodeCatalog {
     /// An error once the database has failed in this process: only another process can use it again.
     pub fn require_works(&self) -> Result<()> {
         self.store().refuse_after_failure()
@@ -28,7 +28,7 @@ impl Node {
     }
 
     /// In whose name files are written aside.
-    pub fn owner(&self) -> &Owner {
+    pub fn owner(&self) -> &PartialOwner {
         self.0.lock.owner()
     }
 
@@ -43,7 +43,7 @@ impl Node {
         self.0.behind.clear()
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Database {
         &self.0.store
     }
 
@@ -55,7 +55,7 @@ impl Node {
     pub(super) fn logged<A>(
         &self,
         now_ms: i64,
-        change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, Stop>,
+        change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, TxAbort>,
     ) -> Result<A> {
         self.0.logged(now_ms, change)
     }

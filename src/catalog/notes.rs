@@ -19,7 +19,7 @@ use crate::recording::VodRecord;
 /// What the file of a VoD holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Notes {
+struct VodNotes {
     #[serde(default)]
     description: Option<String>,
     #[serde(default)]
@@ -30,7 +30,7 @@ impl Catalog {
     /// Changes description and metadata of a VoD, in the record and in its file; durable on return.
     pub fn edit_notes(&self, id: &str, change: impl Fn(&mut VodRecord)) -> Result<VodRecord> {
         let vod = self.shared().update_vod(id, change)?;
-        let notes = Notes { description: vod.description.clone(), metadata: vod.metadata.clone() };
+        let notes = VodNotes { description: vod.description.clone(), metadata: vod.metadata.clone() };
         let path = self.notes_path(id);
         make_directory_of(&path).map_err(on("write", &path))?;
         let json = serde_json::to_vec_pretty(&notes).map_err(|e| on("write", &path)(e.into()))?;
@@ -43,7 +43,7 @@ impl Catalog {
         match read(&self.notes_path(&vod.vod_id)) {
             // What cannot be read is not there: the record is whole without it.
             None => vod,
-            Some(Notes { description, metadata }) => VodRecord { description, metadata, ..vod },
+            Some(VodNotes { description, metadata }) => VodRecord { description, metadata, ..vod },
         }
     }
 
@@ -59,7 +59,7 @@ impl Catalog {
     }
 }
 
-fn read(path: &Path) -> Option<Notes> {
+fn read(path: &Path) -> Option<VodNotes> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 

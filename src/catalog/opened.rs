@@ -6,41 +6,41 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::behind::Behind;
-use super::compact::{self, Limits};
+use super::cached_search::LazyVodIndex;
+use super::compact::{self, CompactionLimits};
 use super::counter::FlushCounter;
 use super::ended::EndedAttempts;
 use super::error::{CatalogError, Result};
-use super::inner::Inner;
+use super::inner::CatalogInner;
 use super::layout::database_path;
 use super::lock::StateLock;
-use super::log::Log;
-use super::node::Node;
-use super::searched::Selecting;
-use super::shared::Shared;
+use super::log::LogState;
+use super::node::NodeCatalog;
+use super::shared::SharedCatalog;
+use super::stale_mark::StaleMark;
 use super::upgrade;
-use crate::durable::Named;
+use crate::durable::RenameOutcome;
 use crate::recording::name::printable;
 
 /// The open catalogue; clones are handles on the same one, for any number of threads.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    node: Node,
-    shared: Shared,
+    node: NodeCatalog,
+    shared: SharedCatalog,
 }
 
 /// Most of what is asked of a catalogue is about the work of this node.
 impl Deref for Catalog {
-    type Target = Node;
+    type Target = NodeCatalog;
 
-    fn deref(&self) -> &Node {
+    fn deref(&self) -> &NodeCatalog {
         &self.node
     }
 }
 
 impl Catalog {
     /// The part that other nodes may share: VoD records and events.
-    pub const fn shared(&self) -> &Shared {
+    pub const fn shared(&self) -> &SharedCatalog {
         &self.shared
     }
 
@@ -56,10 +56,10 @@ impl Catalog {
     /// The same, and compacts a database that has grown far beyond what it holds, unless the process is to stop. That takes
     /// some seconds with tens of thousands of recordings, half a minute at most.
     pub fn open_compacted(state_dir: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Self> {
-        Self::open_within(state_dir, Limits::of_a_start(is_stopped))
+        Self::open_within(state_dir, CompactionLimits::of_a_start(is_stopped))
     }
 
-    pub(super) fn open_within(state_dir: &Path, limits: Limits<'_>) -> Result<Self> {
+    pub(super) fn open_within(state_dir: &Path, limits: CompactionLimits<'_>) -> Result<Self> {
         let lock = StateLock::take(state_dir)?;
         Self::open_locked(state_dir, lock, Some(limits))
     }
@@ -74,17 +74,17 @@ impl Catalog {
         }
         let lock = StateLock::take(state_dir)?;
         let aside = state_dir.join(format!("catalog.damaged-{now_ms}"));
-        let moved = crate::durable::rename_no_replace(&path, &aside).and_then(Named::durably);
+        let moved = crate::durable::rename_no_replace(&path, &aside).and_then(RenameOutcome::durably);
         moved.map_err(|e| CatalogError::StateDirectory { verb: "move aside", path: e.path, source: e.source })?;
         tracing::warn!(aside = %printable(&aside), "damaged catalogue moved aside");
         Ok((Self::open_locked(state_dir, lock, None)?, Some(aside)))
     }
 
-    fn open_locked(state_dir: &Path, lock: StateLock, compaction: Option<Limits<'_>>) -> Result<Self> {
+    fn open_locked(state_dir: &Path, lock: StateLock, compaction: Option<CompactionLimits<'_>>) -> Result<Self> {
         let counted = FlushCounter::read(state_dir)?;
         let mut store = upgrade::open(&database_path(state_dir))?;
         // What says that something is missing is on the disk before anything is written that would hide it.
-        let behind = Behind::open(state_dir, counted, store.flushes()?)?;
+        let behind = StaleMark::open(state_dir, counted, store.flushes()?)?;
         // A database that has lost something is left as it is; a leftover may be the whole one.
         if !behind.is_set() {
             compact::remove_leftover(state_dir)?;
@@ -95,17 +95,17 @@ impl Catalog {
         }
         store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(CatalogInner {
             store,
             in_flight: Mutex::default(),
             ended,
             behind,
-            log: Log::default(),
-            selecting: Selecting::default(),
+            log: LogState::default(),
+            selecting: LazyVodIndex::default(),
             lock,
             state_dir: state_dir.to_owned(),
         });
-        let catalog = Self { shared: Shared(Arc::clone(&inner)), node: Node(inner) };
+        let catalog = Self { shared: SharedCatalog(Arc::clone(&inner)), node: NodeCatalog(inner) };
         catalog.count_deaths(&noted)?;
         Ok(catalog)
     }

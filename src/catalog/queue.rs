@@ -1,6 +1,6 @@
 //! The delivery queue: what goes where, what is due now, and how far each delivery has come.
 //!
-//! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`](super::Catalog::delivered) or [`Node::delivery_failed`], or with the
+//! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`](super::Catalog::delivered) or [`NodeCatalog::delivery_failed`], or with the
 //! process; one that was begun is not handed out again meanwhile. Must not decide when to try again: that time is handed in.
 //!
 //! Which one is next is in `due`.
@@ -12,10 +12,10 @@ use super::error::{CatalogError, Result};
 use super::index::DueKey;
 use super::listing::{self, Cursor, Listing};
 use super::log::Appender;
-use super::node::Node;
+use super::node::NodeCatalog;
 use super::rows::decode;
-use super::store::{Stop, Tx, stop};
-use super::tree::In;
+use super::store::{Tx, TxAbort, stop};
+use super::tree::TreeId;
 use crate::fault::Class;
 use crate::recording::{Asset, Delivery, DeliveryFacts, DeliveryState, Event};
 
@@ -44,7 +44,7 @@ pub enum Retry<'a> {
     One(&'a str),
 }
 
-impl Node {
+impl NodeCatalog {
     /// Queues deliveries; those that are known already, whatever their state, stay as they are, unless the same files have
     /// changed since: then they are delivered again as they are now. Returns how many are queued.
     pub fn enqueue(&self, deliveries: &[Delivery]) -> Result<usize> {
@@ -123,7 +123,7 @@ impl Node {
         id: &str,
         now_ms: i64,
         step: &'static str,
-        change: impl Fn(&Tx<'_>, &Appender<'_>, &mut Delivery) -> std::result::Result<(), Stop>,
+        change: impl Fn(&Tx<'_>, &Appender<'_>, &mut Delivery) -> std::result::Result<(), TxAbort>,
     ) -> Result<()> {
         let attempts = u32::from(self.in_flight().contains(id));
         let ended = self.logged(now_ms, |tx, log| {
@@ -164,7 +164,7 @@ impl Node {
     pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
         let (mut brought, mut from) = (0, Bound::Unbounded);
         loop {
-            let rows = self.store().range(In::ByDue, (from, Bound::Unbounded))?.take(BATCH);
+            let rows = self.store().range(TreeId::ByDue, (from, Bound::Unbounded))?.take(BATCH);
             let keys = rows.map(|row| row.map(|(key, _)| key)).collect::<Result<Vec<_>>>()?;
             // Not flushed: after a crash they wait a little longer.
             let Some(last) = keys.last() else { return Ok(brought) };
@@ -186,7 +186,7 @@ impl Node {
     /// Queues a delivery again, with an event that says why, if there is one to tell.
     pub(super) fn queue_again(&self, id: &str, why: &str, now_ms: i64, event: Option<&Event>) -> Result<bool> {
         let is_queued = self.logged(now_ms, |tx, log| {
-            let Some(old) = tx.read::<Delivery>(In::Deliveries, id)? else { return Ok(false) };
+            let Some(old) = tx.read::<Delivery>(TreeId::Deliveries, id)? else { return Ok(false) };
             if old.is_pending() {
                 return Ok(false);
             }
@@ -217,15 +217,15 @@ impl Node {
         let is_wanted = |delivery: &Delivery| {
             (!filter.pending_only || delivery.is_pending()) && filter.target.is_none_or(|t| t == delivery.target)
         };
-        let rows = self.store().range(In::Deliveries, (Cursor::bound(filter.after.as_ref()), Bound::Unbounded))?;
+        let rows = self.store().range(TreeId::Deliveries, (Cursor::bound(filter.after.as_ref()), Bound::Unbounded))?;
         listing::page(rows, filter.limit.unwrap_or(usize::MAX), |id, value| {
-            Ok(Some(decode::<Delivery>(In::Deliveries, id, value)?).filter(is_wanted))
+            Ok(Some(decode::<Delivery>(TreeId::Deliveries, id, value)?).filter(is_wanted))
         })
     }
 
     /// One delivery.
     pub fn delivery(&self, id: &str) -> Result<Option<Delivery>> {
-        self.store().read(In::Deliveries, id)
+        self.store().read(TreeId::Deliveries, id)
     }
 
     /// All deliveries of an asset, one per target, as the journal has them: what a permit to free is granted from.
@@ -248,21 +248,21 @@ impl Node {
     }
 
     fn deliveries_beginning(&self, prefix: &str) -> Result<Vec<Delivery>> {
-        let rows = self.store().prefix(In::Deliveries, prefix.as_bytes())?;
-        rows.map(|row| row.and_then(|(id, value)| decode(In::Deliveries, &id, &value))).collect()
+        let rows = self.store().prefix(TreeId::Deliveries, prefix.as_bytes())?;
+        rows.map(|row| row.and_then(|(id, value)| decode(TreeId::Deliveries, &id, &value))).collect()
     }
 }
 
-fn delivery_in(tx: &Tx<'_>, id: &str) -> std::result::Result<Delivery, Stop> {
-    let delivery = tx.read(In::Deliveries, id)?;
+fn delivery_in(tx: &Tx<'_>, id: &str) -> std::result::Result<Delivery, TxAbort> {
+    let delivery = tx.read(TreeId::Deliveries, id)?;
     delivery.ok_or_else(|| stop(CatalogError::NoSuchDelivery { id: id.to_owned() }))
 }
 
 /// Queues what is not known yet or is not as it was; returns how many.
-pub(super) fn enqueue_in(tx: &Tx<'_>, deliveries: &[Delivery]) -> std::result::Result<usize, Stop> {
+pub(super) fn enqueue_in(tx: &Tx<'_>, deliveries: &[Delivery]) -> std::result::Result<usize, TxAbort> {
     let mut queued = 0;
     for delivery in deliveries {
-        let known = tx.read::<Delivery>(In::Deliveries, &delivery.id)?;
+        let known = tx.read::<Delivery>(TreeId::Deliveries, &delivery.id)?;
         if known.as_ref().is_none_or(|known| has_changed(&known.asset, &delivery.asset)) {
             replace_in(tx, known.as_ref().unwrap_or(delivery), delivery)?;
             queued += 1;
@@ -279,29 +279,29 @@ fn has_changed(known: &Asset, now: &Asset) -> bool {
 }
 
 /// Writes a delivery and its place in the queue instead of the old one.
-fn replace_in(tx: &Tx<'_>, old: &Delivery, new: &Delivery) -> std::result::Result<(), Stop> {
+fn replace_in(tx: &Tx<'_>, old: &Delivery, new: &Delivery) -> std::result::Result<(), TxAbort> {
     remove_due_in(tx, old)?;
     if let Some(key) = due_row(new) {
-        tx.put(In::ByDue, key, b"")?;
+        tx.put(TreeId::ByDue, key, b"")?;
     }
-    tx.write(In::Deliveries, &new.id, new)
+    tx.write(TreeId::Deliveries, &new.id, new)
 }
 
 /// Removes a delivery and its place in the queue.
-pub(super) fn remove_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), Stop> {
+pub(super) fn remove_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), TxAbort> {
     remove_due_in(tx, delivery)?;
-    tx.remove(In::Deliveries, &delivery.id)
+    tx.remove(TreeId::Deliveries, &delivery.id)
 }
 
-fn remove_due_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), Stop> {
-    tx.remove(In::ByDue, front_row(delivery))?;
-    due_row(delivery).map_or(Ok(()), |key| tx.remove(In::ByDue, key))
+fn remove_due_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), TxAbort> {
+    tx.remove(TreeId::ByDue, front_row(delivery))?;
+    due_row(delivery).map_or(Ok(()), |key| tx.remove(TreeId::ByDue, key))
 }
 
-fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
-    let old = match tx.read::<Delivery>(In::Deliveries, id) {
+fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, TxAbort> {
+    let old = match tx.read::<Delivery>(TreeId::Deliveries, id) {
         Ok(Some(old)) => old,
-        Ok(None) | Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => {
+        Ok(None) | Err(TxAbort::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => {
             return Ok(false);
         }
         Err(other) => return Err(other),
@@ -311,7 +311,7 @@ fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool
     replace_in(tx, &old, &Delivery { state, ..old.clone() }).map(|()| true)
 }
 
-fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
+fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, TxAbort> {
     let old = delivery_in(tx, id)?;
     let last_fault = match &old.state {
         DeliveryState::Delivered { .. } => return Ok(false),

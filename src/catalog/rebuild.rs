@@ -6,14 +6,14 @@
 use super::error::{CatalogError, Result};
 use super::opened::Catalog;
 use super::records::add_vod;
-use super::tree::In;
+use super::tree::TreeId;
 use crate::recording::VodRecord;
 
 const BATCH: usize = 100;
 
 /// What a rebuild changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Merged {
+pub struct MergeCounts {
     /// VoDs that were missing.
     pub added: usize,
     /// VoDs that were there; their records stay as they are.
@@ -24,8 +24,8 @@ pub struct Merged {
 
 impl Catalog {
     /// Adds the records that are missing; durable on return. Of records there already, only the index rows are made again.
-    pub fn merge_rebuilt(&self, records: &[VodRecord]) -> Result<Merged> {
-        let mut merged = Merged::default();
+    pub fn merge_rebuilt(&self, records: &[VodRecord]) -> Result<MergeCounts> {
+        let mut merged = MergeCounts::default();
         let mut mergeable = Vec::with_capacity(records.len());
         let records: Vec<_> = records.iter().cloned().map(|record| self.with_notes(record)).collect();
         for record in &records {
@@ -37,7 +37,7 @@ impl Catalog {
                     continue;
                 }
                 Err(CatalogError::Unreadable { .. }) => {
-                    self.store().transact(|tx| tx.remove(In::Vods, &record.vod_id))?;
+                    self.store().transact(|tx| tx.remove(TreeId::Vods, &record.vod_id))?;
                     merged.replaced += 1;
                 }
                 Err(other) => return Err(other),
@@ -47,7 +47,7 @@ impl Catalog {
         for batch in mergeable.chunks(BATCH) {
             self.store().transact(|tx| {
                 batch.iter().try_for_each(|record| {
-                    let known = tx.read::<VodRecord>(In::Vods, &record.vod_id)?;
+                    let known = tx.read::<VodRecord>(TreeId::Vods, &record.vod_id)?;
                     add_vod(tx, known.as_ref().unwrap_or(record)).map(drop)
                 })
             })?;

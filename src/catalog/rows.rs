@@ -7,39 +7,39 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::entry::{Entry, JOURNAL_VERSION};
+use super::entry::{JOURNAL_VERSION, JournalEntry};
 use super::error::CatalogError;
 use super::packing;
-use super::tree::In;
+use super::tree::TreeId;
 use crate::recording::{DELIVERY_VERSION, Delivery, VOD_VERSION, VodRecord};
 
 /// What is stored as a value.
-pub(super) trait Stored: DeserializeOwned {
+pub(super) trait StoredValue: DeserializeOwned {
     /// The newest version of its form that is read; `None` if it has none, or is only ever looked at.
     const VERSION: Option<u32> = None;
 }
 
-impl Stored for VodRecord {
+impl StoredValue for VodRecord {
     const VERSION: Option<u32> = Some(VOD_VERSION);
 }
 
-impl Stored for Entry {
+impl StoredValue for JournalEntry {
     const VERSION: Option<u32> = Some(JOURNAL_VERSION);
 }
 
-impl Stored for Delivery {
+impl StoredValue for Delivery {
     const VERSION: Option<u32> = Some(DELIVERY_VERSION);
 }
 
 /// What other rooms keep here, in forms of their own.
-impl Stored for Value {}
+impl StoredValue for Value {}
 
 /// Numbers of attempts.
-impl Stored for Vec<u32> {}
+impl StoredValue for Vec<u32> {}
 
 /// The version that a value says; those that say none are of the first.
 #[derive(Deserialize)]
-struct Stamp {
+struct VersionStamp {
     #[serde(default = "first")]
     version: u32,
 }
@@ -49,7 +49,7 @@ const fn first() -> u32 {
 }
 
 /// Reads a stored value.
-pub(super) fn decode<T: Stored>(tree: In, key: &[u8], value: &[u8]) -> Result<T, CatalogError> {
+pub(super) fn decode<T: StoredValue>(tree: TreeId, key: &[u8], value: &[u8]) -> Result<T, CatalogError> {
     let json = packing::unpack(value);
     if let Some(known) = T::VERSION
         && let Some(found) = version_of(&json).filter(|found| *found > known)
@@ -67,11 +67,11 @@ pub(super) fn decode<T: Stored>(tree: In, key: &[u8], value: &[u8]) -> Result<T,
 fn version_of(json: &[u8]) -> Option<u32> {
     let digits = json.strip_prefix(b"{\"version\":").and_then(|rest| rest.split(|byte| *byte == b',').next());
     let read = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    read.or_else(|| serde_json::from_slice::<Stamp>(json).ok().map(|stamp| stamp.version))
+    read.or_else(|| serde_json::from_slice::<VersionStamp>(json).ok().map(|stamp| stamp.version))
 }
 
 /// Makes a value to be stored.
-pub(super) fn encode(tree: In, key: &[u8], value: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
+pub(super) fn encode(tree: TreeId, key: &[u8], value: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
     serde_json::to_vec(value).map(packing::pack).map_err(|source| CatalogError::Unwritable {
         tree: tree.name(),
         key: printable_key(key),

@@ -10,20 +10,20 @@ use std::sync::{PoisonError, RwLockReadGuard};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::changed_ids::IdSet;
 use super::error::{CatalogError, Result};
 use super::marks;
-use super::ranked::{Found, Known, Order, Ranked, Selection};
-use super::rows::{Stored, decode};
-use super::shared::Shared;
-use super::texts::Words;
-use super::touched::Ids;
-use super::tree::In;
+use super::rows::{StoredValue, decode};
+use super::shared::SharedCatalog;
+use super::texts::SearchText;
+use super::tree::TreeId;
+use super::vod_index::{IndexedVod, MatchBitmap, Order, Selection, VodIndex};
 use crate::recording::{Outcome, VOD_VERSION, VodRecord};
 
 /// What of a record the index needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Facts {
+struct IndexFields {
     vod_id: String,
     stream_id: String,
     stream_name: String,
@@ -45,13 +45,13 @@ struct Facts {
     metadata: BTreeMap<String, String>,
 }
 
-impl Stored for Facts {
+impl StoredValue for IndexFields {
     const VERSION: Option<u32> = Some(VOD_VERSION);
 }
 
-impl Facts {
-    fn known(&self) -> Known<'_> {
-        let words = Words {
+impl IndexFields {
+    fn known(&self) -> IndexedVod<'_> {
+        let words = SearchText {
             id: &self.vod_id,
             name: &self.vod_name,
             stream_id: &self.stream_id,
@@ -60,11 +60,11 @@ impl Facts {
             metadata: Some(&self.metadata),
         };
         let marks = marks::of(self.outcome, self.freed_at.is_some(), !self.remote.is_empty(), !self.defects.is_empty());
-        Known { words, created_ms: self.creation_date, started_ms: self.start_time, marks, root: &self.root }
+        IndexedVod { words, created_ms: self.creation_date, started_ms: self.start_time, marks, root: &self.root }
     }
 }
 
-impl Shared {
+impl SharedCatalog {
     /// A number that is another one after every change of a VoD.
     pub fn vod_changes(&self) -> u64 {
         self.store().touched.changes()
@@ -95,13 +95,13 @@ impl Shared {
     /// When the recordings of a selection began, milliseconds since the Unix epoch, the earliest first.
     pub fn starts(&self, selection: &Selection<'_>) -> Result<Vec<i64>> {
         let selection = &Selection { order: Order::Start, descending: false, ..*selection };
-        self.with_index(selection, Ranked::starts)
+        self.with_index(selection, VodIndex::starts)
     }
 
     fn with_index<T>(
         &self,
         selection: &Selection<'_>,
-        ask: impl FnOnce(&Ranked, &Selection<'_>, Option<&Found>) -> T,
+        ask: impl FnOnce(&VodIndex, &Selection<'_>, Option<&MatchBitmap>) -> T,
     ) -> Result<T> {
         let filled = |text: &&str| !text.is_empty();
         let selection = &Selection {
@@ -111,13 +111,13 @@ impl Shared {
         };
         let changes = self.vod_changes();
         let index = self.current_index()?;
-        let Some(ranked) = index.as_ref() else { return Ok(ask(&Ranked::default(), selection, None)) };
+        let Some(ranked) = index.as_ref() else { return Ok(ask(&VodIndex::default(), selection, None)) };
         let found = self.0.selecting.found(ranked, changes, selection);
         Ok(ask(ranked, selection, found.as_deref()))
     }
 
     /// The index with everything that was changed before the call.
-    fn current_index(&self) -> Result<RwLockReadGuard<'_, Option<Ranked>>> {
+    fn current_index(&self) -> Result<RwLockReadGuard<'_, Option<VodIndex>>> {
         let (ranked, touched) = (&self.0.selecting.ranked, &self.store().touched);
         let read = || ranked.read().unwrap_or_else(PoisonError::into_inner);
         let index = read();
@@ -139,28 +139,28 @@ impl Shared {
         Ok(read())
     }
 
-    fn updated(&self, mut ranked: Ranked, changed: Ids) -> Result<Ranked> {
+    fn updated(&self, mut ranked: VodIndex, changed: IdSet) -> Result<VodIndex> {
         for id in changed {
             let facts = self.facts(&id)?;
-            ranked.update(&String::from_utf8_lossy(&id), facts.as_ref().map(Facts::known));
+            ranked.update(&String::from_utf8_lossy(&id), facts.as_ref().map(IndexFields::known));
         }
         Ok(ranked)
     }
 
-    fn facts(&self, id: &[u8]) -> Result<Option<Facts>> {
-        match self.store().read(In::Vods, id) {
+    fn facts(&self, id: &[u8]) -> Result<Option<IndexFields>> {
+        match self.store().read(TreeId::Vods, id) {
             Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => Ok(None),
             read => read,
         }
     }
 
-    fn indexed(&self) -> Result<Ranked> {
+    fn indexed(&self) -> Result<VodIndex> {
         let begun = std::time::Instant::now();
-        let mut ranked = Ranked::default();
-        for row in self.store().prefix(In::Vods, b"")? {
+        let mut ranked = VodIndex::default();
+        for row in self.store().prefix(TreeId::Vods, b"")? {
             let (key, value) = row?;
             // What cannot be read is named by the listing and by `catalog check`.
-            if let Ok(facts) = decode::<Facts>(In::Vods, &key, &value) {
+            if let Ok(facts) = decode::<IndexFields>(TreeId::Vods, &key, &value) {
                 ranked.add_unsorted(facts.known());
             }
         }

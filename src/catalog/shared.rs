@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::inner::Inner;
-use super::store::Store;
+use super::inner::CatalogInner;
+use super::store::Database;
 
 /// The shareable part of an open catalogue.
 #[derive(Debug, Clone)]
-pub struct Shared(pub(super) Arc<Inner>);
+pub struct SharedCatalog(pub(super) Arc<CatalogInner>);
 
-impl Shared {
-    pub(super) fn store(&self) -> &Store {
+impl SharedCatalog {
+    pub(super) fn store(&self) -> &Database {
         &self.0.store
     }
 }

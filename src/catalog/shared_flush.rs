@@ -9,12 +9,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Lets one thread flush for all that wait.
 #[derive(Debug, Default)]
 pub(super) struct SharedFlush {
-    state: Mutex<State>,
+    state: Mutex<FlushState>,
     ended: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FlushState {
     /// Flushes that have begun, successful or not.
     begun: u64,
     /// The last one that ended well; everything asked for before it began is durable.
@@ -39,24 +39,24 @@ impl SharedFlush {
         }
         state.is_running = true;
         state.begun += 1;
-        let mine = Mine { shared: self, number: state.begun, is_good: false };
+        let mine = FlushGuard { shared: self, number: state.begun, is_good: false };
         drop(state);
         mine.end_after(flush)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FlushState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A flush under way; those who wait are woken however it ends.
-struct Mine<'a> {
+struct FlushGuard<'a> {
     shared: &'a SharedFlush,
     number: u64,
     is_good: bool,
 }
 
-impl Mine<'_> {
+impl FlushGuard<'_> {
     fn end_after<E>(mut self, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let ended = flush();
         self.is_good = ended.is_ok();
@@ -64,7 +64,7 @@ impl Mine<'_> {
     }
 }
 
-impl Drop for Mine<'_> {
+impl Drop for FlushGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_running = false;

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 
-use super::error::{CatalogError, Distrust, Result};
+use super::error::{CatalogError, Result, UntrustedReason};
 use crate::durable;
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
@@ -20,7 +20,7 @@ const SHARED: u32 = 0o077;
 
 /// Who may do what in a state directory that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum StateDirAccess {
     /// Its owner alone.
     Private,
     /// Others may read or list it; its mode.
@@ -28,7 +28,7 @@ pub enum Access {
 }
 
 /// Creates a state directory (mode 0700) where it is missing, and says who may use it.
-pub fn prepare_state_dir(state_dir: &Path) -> Result<Access> {
+pub fn prepare_state_dir(state_dir: &Path) -> Result<StateDirAccess> {
     create(state_dir)?;
     match trust(state_dir)? {
         Ok(access) => Ok(access),
@@ -42,19 +42,19 @@ pub(super) fn create(directory: &Path) -> Result<()> {
 }
 
 /// Whether nobody else can write a state directory.
-pub(super) fn trust(state_dir: &Path) -> Result<std::result::Result<Access, Distrust>> {
+pub(super) fn trust(state_dir: &Path) -> Result<std::result::Result<StateDirAccess, UntrustedReason>> {
     let metadata = fs::metadata(state_dir).map_err(on("read", state_dir))?;
     Ok(judge(metadata.uid(), metadata.mode() & 0o7777, rustix::process::geteuid().as_raw()))
 }
 
-fn judge(owner: u32, mode: u32, user: u32) -> std::result::Result<Access, Distrust> {
+fn judge(owner: u32, mode: u32, user: u32) -> std::result::Result<StateDirAccess, UntrustedReason> {
     if owner != user {
-        return Err(Distrust::Foreign { owner, user });
+        return Err(UntrustedReason::Foreign { owner, user });
     }
     match mode & SHARED {
-        0 => Ok(Access::Private),
-        shared if shared & WRITABLE == 0 => Ok(Access::Readable(mode)),
-        _ => Err(Distrust::Writable(mode)),
+        0 => Ok(StateDirAccess::Private),
+        shared if shared & WRITABLE == 0 => Ok(StateDirAccess::Readable(mode)),
+        _ => Err(UntrustedReason::Writable(mode)),
     }
 }
 
@@ -105,15 +105,15 @@ mod tests {
     #[test]
     fn only_its_owner_may_write_a_state_directory() {
         for mode in [0o700, 0o500, 0o2700, 0o1700] {
-            assert_eq!(judge(7, mode, 7), Ok(Access::Private), "{mode:o}");
+            assert_eq!(judge(7, mode, 7), Ok(StateDirAccess::Private), "{mode:o}");
         }
         for mode in [0o755, 0o750, 0o711, 0o705] {
-            assert_eq!(judge(7, mode, 7), Ok(Access::Readable(mode)), "{mode:o}");
+            assert_eq!(judge(7, mode, 7), Ok(StateDirAccess::Readable(mode)), "{mode:o}");
         }
         for mode in [0o777, 0o770, 0o720, 0o702, 0o1777, 0o2775] {
-            assert_eq!(judge(7, mode, 7), Err(Distrust::Writable(mode)), "{mode:o}");
+            assert_eq!(judge(7, mode, 7), Err(UntrustedReason::Writable(mode)), "{mode:o}");
         }
-        assert_eq!(judge(8, 0o700, 7), Err(Distrust::Foreign { owner: 8, user: 7 }));
-        assert_eq!(judge(8, 0o755, 0), Err(Distrust::Foreign { owner: 8, user: 0 }));
+        assert_eq!(judge(8, 0o700, 7), Err(UntrustedReason::Foreign { owner: 8, user: 7 }));
+        assert_eq!(judge(8, 0o755, 0), Err(UntrustedReason::Foreign { owner: 8, user: 0 }));
     }
 }

@@ -5,7 +5,7 @@
 //! What sled 0.34.7 was seen to do here, and what is done about it:
 //!
 //! - `flush` ends in `sync_file_range`, which neither empties the disk's cache nor makes a grown file's length durable:
-//!   every [`Store::flush`] adds `fdatasync`.
+//!   every [`Database::flush`] adds `fdatasync`.
 //! - Values above 128 KiB go to files of their own that are never synced: they are synced here.
 //! - A database file that was emptied or overwritten opens as an empty database: a marker file beside it tells a lost
 //!   database from a new one. Other damage panics inside `open`: the panic is caught.
@@ -33,14 +33,14 @@ use serde::Serialize;
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{IVec, Transactional, Tree};
 
+use super::changed_ids::ChangedIds;
 use super::counter::FlushCounter;
 use super::error::{CatalogError, StorageError};
-use super::heard::Heard;
-use super::rows::{Stored, decode, encode};
+use super::listeners::Listeners;
+use super::rows::{StoredValue, decode, encode};
 use super::shared_flush::SharedFlush;
 use super::state_dir;
-use super::touched::Touched;
-use super::tree::In;
+use super::tree::TreeId;
 use crate::durable;
 use crate::recording::name::printable;
 
@@ -59,14 +59,14 @@ const CACHE_BYTES: u64 = 8 << 20;
 const SEGMENT_BYTES: usize = 256 << 10;
 /// sled's own choice, which databases were made with before; a database keeps its segments for good.
 const FORMER_SEGMENT_BYTES: usize = 512 << 10;
-/// sled's own thread only collects garbage; what must be durable is flushed by [`Store::flush`].
+/// sled's own thread only collects garbage; what must be durable is flushed by [`Database::flush`].
 const HOUSEKEEPING_MS: u64 = 30_000;
 
 /// What ends a transaction without a result.
-pub(super) type Stop = ConflictableTransactionError<CatalogError>;
+pub(super) type TxAbort = ConflictableTransactionError<CatalogError>;
 
 /// Ends a transaction: nothing of it is written.
-pub(super) fn stop(error: CatalogError) -> Stop {
+pub(super) fn stop(error: CatalogError) -> TxAbort {
     ConflictableTransactionError::Abort(error)
 }
 
@@ -79,41 +79,41 @@ pub(super) struct Tx<'a> {
 }
 
 impl Tx<'_> {
-    pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, Stop> {
+    pub(super) fn get(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<IVec>, TxAbort> {
         Ok(self.trees[tree as usize].get(key)?)
     }
 
-    pub(super) fn put(&self, tree: In, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), Stop> {
+    pub(super) fn put(&self, tree: TreeId, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), TxAbort> {
         self.note(tree, key.as_ref());
         self.trees[tree as usize].insert(IVec::from(key.as_ref()), value)?;
         Ok(())
     }
 
-    pub(super) fn remove(&self, tree: In, key: impl AsRef<[u8]>) -> Result<(), Stop> {
+    pub(super) fn remove(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<(), TxAbort> {
         self.note(tree, key.as_ref());
         self.trees[tree as usize].remove(IVec::from(key.as_ref()))?;
         Ok(())
     }
 
-    fn note(&self, tree: In, key: &[u8]) {
-        if tree == In::Vods {
+    fn note(&self, tree: TreeId, key: &[u8]) {
+        if tree == TreeId::Vods {
             self.vods.borrow_mut().push(key.into());
         }
     }
 
-    pub(super) fn read<T: Stored>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, Stop> {
+    pub(super) fn read<T: StoredValue>(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<T>, TxAbort> {
         let value = self.get(tree, key.as_ref())?;
         value.map(|value| decode(tree, key.as_ref(), &value)).transpose().map_err(stop)
     }
 
-    pub(super) fn write(&self, tree: In, key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<(), Stop> {
+    pub(super) fn write(&self, tree: TreeId, key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<(), TxAbort> {
         let value = encode(tree, key.as_ref(), value).map_err(stop)?;
         self.put(tree, key, value)
     }
 }
 
 /// The open database.
-pub(super) struct Store {
+pub(super) struct Database {
     path: PathBuf,
     db: sled::Db,
     trees: Vec<Tree>,
@@ -124,23 +124,23 @@ pub(super) struct Store {
     durable_event: AtomicU64,
     has_failed: AtomicBool,
     /// Which records were changed.
-    pub(super) touched: Touched,
+    pub(super) touched: ChangedIds,
     /// Called once when it fails.
     pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Told when events were appended, and when they are durable.
-    pub(super) heard: Heard,
+    pub(super) heard: Listeners,
     /// Rows read so far.
     #[cfg(test)]
     pub(super) rows_read: std::sync::atomic::AtomicUsize,
 }
 
-impl fmt::Debug for Store {
+impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Store {
+impl Database {
     /// Opens the database in a directory, or makes a new one.
     pub(super) fn open(path: &Path) -> Result<Self, CatalogError> {
         let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
@@ -150,7 +150,7 @@ impl Store {
         sync_left(path)?;
         let db = open_patiently(path)?;
         state_dir::make_private(path)?;
-        let trees = In::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>();
+        let trees = TreeId::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>();
         let trees = trees.map_err(|e| damaged(e.into()))?;
         let file = File::open(path.join("db")).map_err(|e| damaged(StorageError::of_io(&e)))?;
         let synced_blobs = Mutex::new(HashSet::new());
@@ -165,9 +165,9 @@ impl Store {
             counter: None,
             durable_event: AtomicU64::new(0),
             has_failed,
-            touched: Touched::default(),
+            touched: ChangedIds::default(),
             when_failed: OnceLock::new(),
-            heard: Heard::default(),
+            heard: Listeners::default(),
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
         };
@@ -182,7 +182,7 @@ impl Store {
             source: StorageError::because(words.to_owned()),
         };
         let marker = self.path.join(MARKER_FILE);
-        match self.get(In::Meta, SCHEMA_KEY)? {
+        match self.get(TreeId::Meta, SCHEMA_KEY)? {
             None if marker.exists() => Err(damaged("its contents are gone")),
             None => self.write_schema().map(|()| SCHEMA_VERSION),
             Some(value) => match std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()) {
@@ -198,20 +198,20 @@ impl Store {
 
     /// Says that the database is as this version writes it.
     pub(super) fn write_schema(&self) -> Result<(), CatalogError> {
-        self.transact(|tx| tx.put(In::Meta, SCHEMA_KEY, SCHEMA_VERSION.to_string().as_bytes()))?;
+        self.transact(|tx| tx.put(TreeId::Meta, SCHEMA_KEY, SCHEMA_VERSION.to_string().as_bytes()))?;
         self.flush("catalogue created")?;
         write_marker(&self.path)
     }
 
     /// Reads one value.
-    pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, CatalogError> {
+    pub(super) fn get(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<IVec>, CatalogError> {
         self.refuse_after_failure()?;
         self.count_row();
         self.trees[tree as usize].get(key).map_err(|e| self.give_up(e))
     }
 
     /// Reads and decodes one value.
-    pub(super) fn read<T: Stored>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, CatalogError> {
+    pub(super) fn read<T: StoredValue>(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<T>, CatalogError> {
         let value = self.get(tree, key.as_ref())?;
         value.map(|value| decode(tree, key.as_ref(), &value)).transpose()
     }
@@ -219,7 +219,7 @@ impl Store {
     /// The rows of a range of keys, in order; reversible.
     pub(super) fn range(
         &self,
-        tree: In,
+        tree: TreeId,
         (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
     ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
@@ -229,7 +229,7 @@ impl Store {
     /// The rows whose keys begin with some bytes, in order.
     pub(super) fn prefix(
         &self,
-        tree: In,
+        tree: TreeId,
         prefix: &[u8],
     ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
@@ -247,10 +247,10 @@ impl Store {
         self.rows_read.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Changes any trees at once: everything or nothing, also after a crash. Durable with the next [`Store::flush`].
+    /// Changes any trees at once: everything or nothing, also after a crash. Durable with the next [`Database::flush`].
     ///
     /// The function may run more than once and must read through the transaction only.
-    pub(super) fn transact<A>(&self, change: impl Fn(&Tx<'_>) -> Result<A, Stop>) -> Result<A, CatalogError> {
+    pub(super) fn transact<A>(&self, change: impl Fn(&Tx<'_>) -> Result<A, TxAbort>) -> Result<A, CatalogError> {
         self.refuse_after_failure()?;
         require_room(&self.path)?;
         let vods = RefCell::new(Vec::new());
@@ -288,13 +288,13 @@ impl Store {
 
     /// A number in `meta`, 0 where there is none.
     pub(super) fn number(&self, key: &[u8]) -> Result<u64, CatalogError> {
-        let number = self.get(In::Meta, key)?;
+        let number = self.get(TreeId::Meta, key)?;
         Ok(number.and_then(|number| number.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
     }
 
     /// Remembers a number in `meta`; durable with the next flush.
     pub(super) fn set_number(&self, key: &[u8], number: u64) -> Result<(), CatalogError> {
-        self.transact(|tx| tx.put(In::Meta, key, &number.to_be_bytes()))
+        self.transact(|tx| tx.put(TreeId::Meta, key, &number.to_be_bytes()))
     }
 
     /// Removes a tree that earlier versions had.
@@ -304,7 +304,7 @@ impl Store {
     }
 
     /// The rows of a tree as the database has them. A failure is for the caller: the database is not given up for it.
-    pub(super) fn raw_rows(&self, tree: In) -> sled::Iter {
+    pub(super) fn raw_rows(&self, tree: TreeId) -> sled::Iter {
         self.trees[tree as usize].iter()
     }
 
@@ -317,15 +317,15 @@ impl Store {
         self.refuse_after_failure()?;
         let number = self.counter.as_ref().map(FlushCounter::next);
         if let Some(number) = number {
-            let noted = self.trees[In::Meta as usize].insert(FLUSHES_KEY, &number.to_be_bytes());
+            let noted = self.trees[TreeId::Meta as usize].insert(FLUSHES_KEY, &number.to_be_bytes());
             noted.map_err(|e| self.give_up(e))?;
         }
         let last_event = self.number(LAST_EVENT_KEY)?;
         self.db.flush().map_err(|e| self.give_up(e))?;
-        durable::tell(durable::Event::JournalWritten);
+        durable::tell(durable::FileEvent::JournalWritten);
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
         synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
-        durable::tell(durable::Event::JournalSynced(step));
+        durable::tell(durable::FileEvent::JournalSynced(step));
         if self.durable_event.fetch_max(last_event, Ordering::SeqCst) < last_event {
             self.heard.tell();
         }
@@ -365,7 +365,7 @@ pub(super) fn write_marker(database: &Path) -> Result<(), CatalogError> {
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(marker);
     let written = opened.and_then(|mut file| writeln!(file, "{SCHEMA_VERSION}").and_then(|()| file.sync_all()));
     written.map_err(on(marker))?;
-    durable::tell(durable::Event::Synced(marker));
+    durable::tell(durable::FileEvent::Synced(marker));
     durable::sync_parent(marker)
         .and_then(|()| durable::sync_parent(database))
         .map_err(|e| on(&e.path.clone())(e.source))
@@ -377,7 +377,7 @@ fn sync_left(path: &Path) -> Result<(), CatalogError> {
     let db = path.join("db");
     let synced = sync_blobs(path, &mut HashSet::new()).and_then(|()| File::open(&db)).and_then(|file| file.sync_all());
     match synced {
-        Ok(()) => durable::tell(durable::Event::Synced(&db)),
+        Ok(()) => durable::tell(durable::FileEvent::Synced(&db)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(state_dir::on("sync", &db)(e)),
     }
@@ -395,12 +395,12 @@ fn sync_blobs(database: &Path, synced: &mut HashSet<OsString>) -> io::Result<()>
         let blob = directory.join(blob);
         match File::open(&blob).and_then(|file| file.sync_all()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => durable::tell(durable::Event::Synced(&blob)),
+            _ => durable::tell(durable::FileEvent::Synced(&blob)),
         }
     }
     if there.iter().any(|blob| !synced.contains(blob)) {
         File::open(&directory)?.sync_all()?;
-        durable::tell(durable::Event::DirectorySynced(&directory));
+        durable::tell(durable::FileEvent::DirectorySynced(&directory));
     }
     *synced = there;
     Ok(())

@@ -24,7 +24,7 @@ const END: char = '\0';
 
 /// What a VoD is found and sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Words<'a> {
+pub(super) struct SearchText<'a> {
     pub id: &'a str,
     pub name: &'a str,
     pub stream_id: &'a str,
@@ -37,7 +37,7 @@ pub(super) struct Words<'a> {
 
 /// A packed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Packed {
+pub(super) struct PackedText {
     pub text: Box<[u8]>,
     pub case: u32,
     pub created_ms: i64,
@@ -51,8 +51,8 @@ pub(super) struct Packed {
     pub part: u32,
 }
 
-impl Packed {
-    pub(super) fn new(words: Words<'_>, created_ms: i64, stream: u64, part: u32) -> Self {
+impl PackedText {
+    pub(super) fn new(words: SearchText<'_>, created_ms: i64, stream: u64, part: u32) -> Self {
         let (text, case) = pack(words);
         Self { text, case, created_ms, started_ms: created_ms, marks: 0, stream, part }
     }
@@ -72,7 +72,7 @@ fn values(metadata: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     metadata.values().map(String::as_str)
 }
 
-fn pack(words: Words<'_>) -> (Box<[u8]>, u32) {
+fn pack(words: SearchText<'_>) -> (Box<[u8]>, u32) {
     let mut text = String::with_capacity(words.id.len() + words.name.len() + 2);
     let is_told_by_case = words.id.is_ascii() && words.id.len() <= CASE_BITS;
     let upper = words.id.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_uppercase());
@@ -109,7 +109,7 @@ fn pack(words: Words<'_>) -> (Box<[u8]>, u32) {
 }
 
 #[derive(Debug, Default)]
-struct Block {
+struct TextBlock {
     text: Vec<u8>,
     /// Where the text of each place ends.
     ends: Vec<u32>,
@@ -123,14 +123,14 @@ struct Block {
 
 /// All places.
 #[derive(Debug, Default)]
-pub(super) struct Texts {
-    blocks: Vec<Block>,
+pub(super) struct PackedTexts {
+    blocks: Vec<TextBlock>,
     free: Vec<u32>,
 }
 
-impl Texts {
+impl PackedTexts {
     /// Puts an entry into a free place.
-    pub(super) fn add(&mut self, entry: &Packed) -> u32 {
+    pub(super) fn add(&mut self, entry: &PackedText) -> u32 {
         let place = self.free.pop().unwrap_or_else(|| self.new_place());
         let (block, at) = self.block_mut(place);
         let start = block.start(at);
@@ -161,7 +161,7 @@ impl Texts {
             if let Some(full) = self.blocks.last_mut() {
                 full.text.shrink_to_fit();
             }
-            self.blocks.push(Block::with_places());
+            self.blocks.push(TextBlock::with_places());
         }
         let at_block = self.blocks.len() - 1;
         let block = &mut self.blocks[at_block];
@@ -176,12 +176,12 @@ impl Texts {
         u32::try_from(at_block * IN_BLOCK + block.ends.len() - 1).unwrap_or(u32::MAX)
     }
 
-    fn block_mut(&mut self, place: u32) -> (&mut Block, usize) {
+    fn block_mut(&mut self, place: u32) -> (&mut TextBlock, usize) {
         let place = place as usize;
         (&mut self.blocks[place / IN_BLOCK], place % IN_BLOCK)
     }
 
-    fn block(&self, place: u32) -> (&Block, usize) {
+    fn block(&self, place: u32) -> (&TextBlock, usize) {
         let place = place as usize;
         (&self.blocks[place / IN_BLOCK], place % IN_BLOCK)
     }
@@ -212,7 +212,7 @@ impl Texts {
     }
 
     /// Whether an entry is already what is there.
-    pub(super) fn holds(&self, place: u32, entry: &Packed) -> bool {
+    pub(super) fn holds(&self, place: u32, entry: &PackedText) -> bool {
         let (block, at) = self.block(place);
         (block.case[at], block.created_ms[at]) == (entry.case, entry.created_ms)
             && (block.started_ms[at], block.marks[at]) == (entry.started_ms, entry.marks)
@@ -286,7 +286,7 @@ impl Texts {
     }
 }
 
-impl Block {
+impl TextBlock {
     fn with_places() -> Self {
         Self {
             text: Vec::new(),
@@ -313,11 +313,11 @@ impl Block {
 mod tests {
     use super::*;
 
-    fn packed(id: &str, name: &str, stream_id: &str, stream_name: &str) -> Packed {
-        Packed::new(Words { id, name, stream_id, stream_name, description: None, metadata: None }, 0, 0, 0)
+    fn packed(id: &str, name: &str, stream_id: &str, stream_name: &str) -> PackedText {
+        PackedText::new(SearchText { id, name, stream_id, stream_name, description: None, metadata: None }, 0, 0, 0)
     }
 
-    fn found(texts: &Texts, words: &str) -> Vec<u32> {
+    fn found(texts: &PackedTexts, words: &str) -> Vec<u32> {
         let mut places = Vec::new();
         texts.find(words, |place| places.push(place));
         places
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn ids_come_back_as_they_were() {
-        let mut texts = Texts::default();
+        let mut texts = PackedTexts::default();
         for id in ["xAHS4T5Rzfs9P6pzf7IChQXH", "", "ÄÖÜ-Id", &"aB".repeat(40), "a.b", "Kelvin\u{212a}"] {
             let place = texts.add(&packed(id, "Name.mp4", "s", "t"));
             assert_eq!(texts.id(place), id);
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_field_is_found_once_and_nothing_across_two() {
-        let mut texts = Texts::default();
+        let mut texts = PackedTexts::default();
         let a = texts.add(&packed("AAbb", "Room1-2026.mp4", "room1", "The Room"));
         let b = texts.add(&packed("CCdd", "x.mp4", "ROOM1", "ROOM1"));
         assert_eq!(found(&texts, "room1"), [a, b]);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_not_found_and_its_place_is_used_again() {
-        let mut texts = Texts::default();
+        let mut texts = PackedTexts::default();
         let entry = |n: u32| packed(&format!("id{n}"), &format!("name{n}.mp4"), &format!("stream{n}"), "");
         let places: Vec<_> = (0..2000).map(|n| texts.add(&entry(n))).collect();
         for place in places.iter().step_by(3) {
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_text_is_bounded_and_hostile_words_are_words() {
-        let mut texts = Texts::default();
+        let mut texts = PackedTexts::default();
         let long = "ä".repeat(4000);
         let place = texts.add(&packed("id", "<script>\n\0.mp4", &long, &long));
         assert!(texts.text(place).len() <= TEXT_BYTES + 1);

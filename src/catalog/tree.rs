@@ -2,7 +2,7 @@
 
 /// The trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum In {
+pub(super) enum TreeId {
     /// VoD id → record.
     Vods,
     /// Stream id, NUL, start, id → id.
@@ -39,7 +39,7 @@ pub(super) enum In {
     Meta,
 }
 
-impl In {
+impl TreeId {
     pub(super) const ALL: [Self; 17] = [
         Self::Vods,
         Self::ByStream,

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::index::{self, due_key, from_ordered};
 use super::rows::decode;
-use super::store::{SCHEMA_VERSION, Store};
-use super::tree::In;
+use super::store::{Database, SCHEMA_VERSION};
+use super::tree::TreeId;
 use crate::recording::VodRecord;
 
 /// Rows moved in one transaction.
@@ -20,15 +20,15 @@ const QUEUE_BY_TARGET: u32 = 2;
 const EVENT_LOG: u32 = 5;
 
 /// Opens the database in a directory, or makes a new one, as this program writes it.
-pub(super) fn open(path: &Path) -> Result<Store> {
-    let store = Store::open(path)?;
+pub(super) fn open(path: &Path) -> Result<Database> {
+    let store = Database::open(path)?;
     let found = store.schema()?;
     upgrade(&store, found)?;
     Ok(store)
 }
 
 /// Brings a database up to the version of this program.
-fn upgrade(store: &Store, found: u32) -> Result<()> {
+fn upgrade(store: &Database, found: u32) -> Result<()> {
     if found < QUEUE_BY_TARGET {
         queue_by_target(store)?;
     }
@@ -42,34 +42,35 @@ fn upgrade(store: &Store, found: u32) -> Result<()> {
 }
 
 /// `by_due` had the due time first. Such keys begin with a byte that no target's name begins with.
-fn queue_by_target(store: &Store) -> Result<()> {
+fn queue_by_target(store: &Database) -> Result<()> {
     loop {
         let former = |key: &sled::IVec| key.first().is_none_or(|byte| !(b' '..=b'~').contains(byte));
-        let rows = store.prefix(In::ByDue, b"")?.map(|row| row.map(|(key, _)| key));
+        let rows = store.prefix(TreeId::ByDue, b"")?.map(|row| row.map(|(key, _)| key));
         let keys = rows.filter(|key| key.as_ref().map_or(true, former)).take(BATCH).collect::<Result<Vec<_>>>()?;
         if keys.is_empty() {
             return Ok(());
         }
         store.transact(|tx| {
             keys.iter().try_for_each(|key| {
-                tx.remove(In::ByDue, key)?;
-                former_row(key).map_or(Ok(()), |row| tx.put(In::ByDue, row, b""))
+                tx.remove(TreeId::ByDue, key)?;
+                former_row(key).map_or(Ok(()), |row| tx.put(TreeId::ByDue, row, b""))
             })
         })?;
     }
 }
 
 /// Makes the rows of `by_object`.
-fn records_by_object(store: &Store) -> Result<()> {
-    let mut records = store.prefix(In::Vods, b"")?;
+fn records_by_object(store: &Database) -> Result<()> {
+    let mut records = store.prefix(TreeId::Vods, b"")?;
     loop {
         let page = records.by_ref().take(BATCH).collect::<Result<Vec<_>>>()?;
         if page.is_empty() {
             return Ok(());
         }
         // What cannot be read is said when it is listed.
-        let read = page.iter().filter_map(|(key, value)| decode::<VodRecord>(In::Vods, key, value).ok());
-        let rows = read.flat_map(|vod| index::rows(&vod)).filter(|row| row.tree == In::ByObject).collect::<Vec<_>>();
+        let read = page.iter().filter_map(|(key, value)| decode::<VodRecord>(TreeId::Vods, key, value).ok());
+        let rows =
+            read.flat_map(|vod| index::rows(&vod)).filter(|row| row.tree == TreeId::ByObject).collect::<Vec<_>>();
         store.transact(|tx| rows.iter().try_for_each(|row| tx.put(row.tree, &row.key, row.value.as_slice())))?;
     }
 }

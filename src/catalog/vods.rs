@@ -8,16 +8,16 @@ use super::index;
 use super::listing::{self, Cursor, Listing};
 use super::log::Appender;
 use super::records::{put_row, write_vod};
-use super::shared::Shared;
-use super::store::{Stop, stop};
-use super::tree::In;
+use super::shared::SharedCatalog;
+use super::store::{TxAbort, stop};
+use super::tree::TreeId;
 use crate::recording::{Event, RemoteObject, VodFacts, VodRecord};
 
 type IndexRows<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
 
 /// Which VoDs to list, and from where on.
 #[derive(Debug, Clone, Default)]
-pub struct Page<'a> {
+pub struct VodQuery<'a> {
     /// Where the page before ended; from the beginning if none. Belongs to a listing of the same order and stream.
     pub after: Option<Cursor>,
     /// How many at most.
@@ -33,28 +33,28 @@ fn behind(stream: &str) -> Vec<u8> {
     [stream.as_bytes(), &[1]].concat()
 }
 
-impl Shared {
+impl SharedCatalog {
     /// The record of a VoD.
     pub fn vod(&self, id: &str) -> Result<Option<VodRecord>> {
-        self.store().read(In::Vods, id)
+        self.store().read(TreeId::Vods, id)
     }
 
     /// A page of the catalogue, read through the index of its order.
-    pub fn vods(&self, page: &Page<'_>) -> Result<Listing<VodRecord>> {
+    pub fn vods(&self, page: &VodQuery<'_>) -> Result<Listing<VodRecord>> {
         listing::page(self.index_rows(page)?, page.limit, |_, id| {
-            let vod = self.store().read::<VodRecord>(In::Vods, id)?;
+            let vod = self.store().read::<VodRecord>(TreeId::Vods, id)?;
             Ok(vod.filter(|vod| page.stream.is_none_or(|stream| vod.stream_id == stream)))
         })
     }
 
     /// Keys and ids of an index in the page's order, from its cursor on.
-    fn index_rows(&self, page: &Page<'_>) -> Result<IndexRows<'_>> {
+    fn index_rows(&self, page: &VodQuery<'_>) -> Result<IndexRows<'_>> {
         let (tree, first, end) = match page.stream {
             Some(stream) => {
                 let first = index::stream_prefix(stream);
-                (In::ByStream, first, Bound::Excluded(behind(stream)))
+                (TreeId::ByStream, first, Bound::Excluded(behind(stream)))
             }
-            None => (In::ByCreated, Vec::new(), Bound::Unbounded),
+            None => (TreeId::ByCreated, Vec::new(), Bound::Unbounded),
         };
         let bounds = match &page.after {
             Some(Cursor(after)) if !after.starts_with(&first) => return Ok(Box::new(std::iter::empty())),
@@ -75,9 +75,9 @@ impl Shared {
     }
 
     fn next_stream(&self, from: &mut Bound<Vec<u8>>) -> Result<Option<VodRecord>> {
-        while let Some(row) = self.store().range(In::ByStream, (from.clone(), Bound::Unbounded))?.next() {
+        while let Some(row) = self.store().range(TreeId::ByStream, (from.clone(), Bound::Unbounded))?.next() {
             let (key, id) = row?;
-            let known = self.store().read::<VodRecord>(In::Vods, &id);
+            let known = self.store().read::<VodRecord>(TreeId::Vods, &id);
             let Some(first) = known.ok().flatten().filter(|vod| behind(&vod.stream_id)[..] > key[..]) else {
                 *from = Bound::Excluded(key.to_vec());
                 continue;
@@ -96,10 +96,11 @@ impl Shared {
     ) -> Result<impl Iterator<Item = Result<VodRecord>> + use<'_>> {
         let stream = stream.to_owned();
         let end = [&index::stream_prefix(&stream)[..], &index::ordered(before_ms)].concat();
-        let rows =
-            self.store().range(In::ByStream, (Bound::Included(index::stream_prefix(&stream)), Bound::Excluded(end)))?;
+        let rows = self
+            .store()
+            .range(TreeId::ByStream, (Bound::Included(index::stream_prefix(&stream)), Bound::Excluded(end)))?;
         let read = |row: Result<(sled::IVec, sled::IVec)>| {
-            row.and_then(|(_, id)| self.store().read::<VodRecord>(In::Vods, &id)).transpose()
+            row.and_then(|(_, id)| self.store().read::<VodRecord>(TreeId::Vods, &id)).transpose()
         };
         Ok(rows
             .rev()
@@ -114,20 +115,21 @@ impl Shared {
 
     /// VoDs whose local file is not freed, the oldest first, one at a time; what cannot be read is left out.
     pub fn unfreed(&self) -> Result<impl Iterator<Item = Result<VodRecord>> + use<'_>> {
-        let rows = self.store().prefix(In::Unfreed, b"")?;
-        let read =
-            |row: Result<(sled::IVec, sled::IVec)>| match row.and_then(|(_, id)| self.store().read(In::Vods, &id)) {
-                Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => None,
-                read => read.map(|vod: Option<VodRecord>| vod.filter(|vod| vod.freed_at.is_none())).transpose(),
-            };
+        let rows = self.store().prefix(TreeId::Unfreed, b"")?;
+        let read = |row: Result<(sled::IVec, sled::IVec)>| match row
+            .and_then(|(_, id)| self.store().read(TreeId::Vods, &id))
+        {
+            Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => None,
+            read => read.map(|vod: Option<VodRecord>| vod.filter(|vod| vod.freed_at.is_none())).transpose(),
+        };
         Ok(rows.filter_map(read))
     }
 
     /// Every VoD by creation date, oldest first, one at a time, for export. What cannot be read comes as an error between
     /// the others.
     pub fn all_vods(&self) -> Result<impl Iterator<Item = Result<VodRecord>> + use<'_>> {
-        let rows = self.index_rows(&Page::default())?;
-        Ok(rows.filter_map(|row| row.and_then(|(_, id)| self.store().read(In::Vods, &id)).transpose()))
+        let rows = self.index_rows(&VodQuery::default())?;
+        Ok(rows.filter_map(|row| row.and_then(|(_, id)| self.store().read(TreeId::Vods, &id)).transpose()))
     }
 
     /// The VoD whose finished file has this path; of several the one that is still on disk, and of those the newest.
@@ -137,20 +139,20 @@ impl Shared {
     }
 
     pub(super) fn vods_at(&self, path: &Path) -> Result<Vec<VodRecord>> {
-        let rows = self.store().prefix(In::ByPath, &index::path_prefix(path))?;
-        let vods = rows.map(|row| row.and_then(|(_, id)| self.store().read(In::Vods, &id)));
+        let rows = self.store().prefix(TreeId::ByPath, &index::path_prefix(path))?;
+        let vods = rows.map(|row| row.and_then(|(_, id)| self.store().read(TreeId::Vods, &id)));
         vods.filter_map(Result::transpose).collect()
     }
 
     /// Ids of the VoDs whose records name an object of a target.
     pub fn vods_with_object(&self, target: &str, key: &str) -> Result<Vec<String>> {
-        let rows = self.store().prefix(In::ByObject, &index::object_prefix(target, key))?;
+        let rows = self.store().prefix(TreeId::ByObject, &index::object_prefix(target, key))?;
         rows.map(|row| row.map(|(_, id)| String::from_utf8_lossy(&id).into_owned())).collect()
     }
 
     /// How many VoDs there are. Reads keys only, but all of them.
     pub fn count(&self) -> Result<usize> {
-        self.store().prefix(In::ByCreated, b"")?.try_fold(0, |count, row| row.map(|_| count + 1))
+        self.store().prefix(TreeId::ByCreated, b"")?.try_fold(0, |count, row| row.map(|_| count + 1))
     }
 
     /// Changes a record and its index rows together; durable on return. The id cannot be changed, and the function may
@@ -202,10 +204,10 @@ impl Shared {
         id: &str,
         now_ms: i64,
         step: &'static str,
-        change: impl Fn(&Appender<'_>, &mut VodRecord) -> std::result::Result<(), Stop>,
+        change: impl Fn(&Appender<'_>, &mut VodRecord) -> std::result::Result<(), TxAbort>,
     ) -> Result<VodRecord> {
         let changed = self.0.logged(now_ms, |tx, log| {
-            let old = tx.read::<VodRecord>(In::Vods, id)?;
+            let old = tx.read::<VodRecord>(TreeId::Vods, id)?;
             let old = old.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
             let mut new = old.clone();
             change(log, &mut new)?;

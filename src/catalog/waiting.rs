@@ -4,33 +4,33 @@
 
 use std::ops::Bound;
 
-use super::entry::Entry;
+use super::entry::JournalEntry;
 use super::error::Result;
 use super::index::{JournalKey, stream_prefix};
-use super::node::Node;
+use super::node::NodeCatalog;
 use super::rows::decode;
-use super::store::{Stop, Store, Tx};
-use super::tree::In;
+use super::store::{Database, Tx, TxAbort};
+use super::tree::TreeId;
 use crate::recording::Defect;
 use crate::recording::journey::Step;
 
 /// Entries looked at in one transaction.
 const BATCH: usize = 500;
 
-impl Node {
+impl NodeCatalog {
     /// Recordings of a stream that wait for its parameters, at most so many, those after a key in the order of their keys.
     pub fn waiting_for(&self, stream_id: &str, after: Option<&JournalKey>, most: usize) -> Result<Vec<JournalKey>> {
         let first = stream_prefix(stream_id);
         let from = after.map_or(Bound::Included(first.clone()), |key| Bound::Excluded(row(stream_id, *key)));
         let end = Bound::Excluded([stream_id.as_bytes(), &[1]].concat());
-        let rows = self.store().range(In::Waiting, (from, end))?.take(most);
+        let rows = self.store().range(TreeId::Waiting, (from, end))?.take(most);
         let read = |(key, _): (sled::IVec, sled::IVec)| JournalKey::from_stored(key.get(first.len()..)?);
         rows.filter_map(|found| found.map(read).transpose()).collect()
     }
 }
 
 /// Whether a recording can be finished as soon as something says how its stream is coded.
-pub(super) fn waits(entry: &Entry) -> bool {
+pub(super) fn waits(entry: &JournalEntry) -> bool {
     let needs = |defect: &Defect| matches!(defect, Defect::NeedsParameters { .. });
     matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs))
 }
@@ -41,23 +41,23 @@ pub(super) fn row(stream_id: &str, key: JournalKey) -> Vec<u8> {
 }
 
 /// Brings the row of an entry up to date.
-pub(super) fn note_in(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
+pub(super) fn note_in(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std::result::Result<(), TxAbort> {
     let row = row(&entry.settled.candidate().facts.stream_id, key);
-    match (tx.get(In::Waiting, &row)?.is_some(), waits(entry)) {
-        (false, true) => tx.put(In::Waiting, row, b""),
-        (true, false) => tx.remove(In::Waiting, row),
+    match (tx.get(TreeId::Waiting, &row)?.is_some(), waits(entry)) {
+        (false, true) => tx.put(TreeId::Waiting, row, b""),
+        (true, false) => tx.remove(TreeId::Waiting, row),
         _ => Ok(()),
     }
 }
 
 /// Removes the row of an entry that is about to go.
-pub(super) fn forget_in(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
-    if waits(entry) { tx.remove(In::Waiting, row(&entry.settled.candidate().facts.stream_id, key)) } else { Ok(()) }
+pub(super) fn forget_in(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std::result::Result<(), TxAbort> {
+    if waits(entry) { tx.remove(TreeId::Waiting, row(&entry.settled.candidate().facts.stream_id, key)) } else { Ok(()) }
 }
 
 /// Makes the index of a database that has none.
-pub(super) fn build(store: &Store) -> Result<()> {
-    let mut rows = store.prefix(In::Journal, b"")?;
+pub(super) fn build(store: &Database) -> Result<()> {
+    let mut rows = store.prefix(TreeId::Journal, b"")?;
     loop {
         let page = rows.by_ref().take(BATCH).collect::<Result<Vec<_>>>()?;
         if page.is_empty() {
@@ -65,10 +65,10 @@ pub(super) fn build(store: &Store) -> Result<()> {
         }
         let read = |(key, value): &(sled::IVec, sled::IVec)| {
             // What cannot be read is said when it is listed.
-            let entry = decode::<Entry>(In::Journal, key, value).ok().filter(waits)?;
+            let entry = decode::<JournalEntry>(TreeId::Journal, key, value).ok().filter(waits)?;
             Some(row(&entry.settled.candidate().facts.stream_id, JournalKey::from_stored(key)?))
         };
         let found = page.iter().filter_map(read).collect::<Vec<_>>();
-        store.transact(|tx| found.iter().try_for_each(|row| tx.put(In::Waiting, row, b"")))?;
+        store.transact(|tx| found.iter().try_for_each(|row| tx.put(TreeId::Waiting, row, b"")))?;
     }
 }

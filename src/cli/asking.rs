@@ -110,7 +110,7 @@ impl Answers<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::End;
+    use super::super::output::OutputStream;
     use super::super::table::Style;
     use super::*;
 
@@ -119,8 +119,12 @@ mod tests {
         ask: impl FnOnce(&mut Answers<'_>, &mut Output<'_>) -> io::Result<T>,
     ) -> (io::Result<T>, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut output =
-            Output { out: End::new(&mut out), err: End::new(&mut err), is_json: false, style: Style::Plain };
+        let mut output = Output {
+            out: OutputStream::new(&mut out),
+            err: OutputStream::new(&mut err),
+            is_json: false,
+            style: Style::Plain,
+        };
         let answer = ask(&mut Answers::known(answers), &mut output);
         (answer, String::from_utf8(err).unwrap())
     }

@@ -7,29 +7,29 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::progress::Progress;
-use crate::pipeline::{House, Reading};
+use super::progress::ProgressDisplay;
+use crate::pipeline::{MeterReading, PipelineContext};
 
 /// Often enough to look alive, seldom enough to cost nothing.
 const FRAME: Duration = Duration::from_millis(150);
 
 /// The drawing thread; the bars are gone when this is dropped.
 #[derive(Debug)]
-pub struct Bars {
+pub struct ProgressBars {
     thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Bars {
-    /// Begins to draw what is under way in a house; nothing where standard error is no terminal.
-    pub fn draw(house: &Arc<House>) -> Self {
+impl ProgressBars {
+    /// Begins to draw what is under way in the pipeline; nothing where standard error is no terminal.
+    pub fn draw(ctx: &Arc<PipelineContext>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { thread: None };
         }
-        let (house, (end, ended)) = (Arc::clone(house), channel());
+        let (ctx, (end, ended)) = (Arc::clone(ctx), channel());
         let drawing = move || {
             let mut shown = HashMap::new();
             while ended.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
-                follow(&mut shown, house.meters.read());
+                follow(&mut shown, ctx.meters.read());
             }
         };
         let thread = std::thread::Builder::new().name("bars".into()).spawn(drawing);
@@ -37,7 +37,7 @@ impl Bars {
     }
 }
 
-impl Drop for Bars {
+impl Drop for ProgressBars {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.thread.take() {
             drop(end);
@@ -47,10 +47,10 @@ impl Drop for Bars {
 }
 
 /// Begins bars for what is new, moves the others, ends those whose work is over.
-fn follow(shown: &mut HashMap<u64, Progress>, readings: Vec<Reading>) {
+fn follow(shown: &mut HashMap<u64, ProgressDisplay>, readings: Vec<MeterReading>) {
     shown.retain(|id, _| readings.iter().any(|reading| reading.id == *id));
     for reading in readings {
-        let bar = shown.entry(reading.id).or_insert_with(|| Progress::new(&reading.label, reading.total_bytes));
+        let bar = shown.entry(reading.id).or_insert_with(|| ProgressDisplay::new(&reading.label, reading.total_bytes));
         bar.set(reading.done_bytes, reading.total_bytes);
     }
 }
@@ -59,8 +59,8 @@ fn follow(shown: &mut HashMap<u64, Progress>, readings: Vec<Reading>) {
 mod tests {
     use super::*;
 
-    fn reading(id: u64, done_bytes: u64) -> Reading {
-        Reading { id, label: format!("finish {id}"), done_bytes, total_bytes: 100 }
+    fn reading(id: u64, done_bytes: u64) -> MeterReading {
+        MeterReading { id, label: format!("finish {id}"), done_bytes, total_bytes: 100 }
     }
 
     #[test]

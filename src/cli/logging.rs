@@ -72,9 +72,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct LogCapture(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Kept {
+    impl io::Write for LogCapture {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn logged(log: impl FnOnce()) -> String {
-        let kept = Kept::default();
+        let kept = LogCapture::default();
         let to = kept.clone();
         let logs = tracing_subscriber::fmt().with_writer(move || to.clone()).with_ansi(false).without_time();
         let logs = logs.with_target(false).fmt_fields(printable_fields()).finish();

@@ -1,16 +1,16 @@
 //! Commands: what the operator types, and what is printed in answer.
 //!
 //! ```text
-//! arguments ─▶ args ─▶ run ─┬─ needs no house: inspect, doctor, config, setup, completions, man
-//!                           ╰─ commands/… ─▶ asked ─┬─ opens the house itself ─▶ operations
-//!                                                   ╰─ a daemon has it: serve::Client ─▶ the daemon ─▶ operations
+//! arguments ─▶ args ─▶ run ─┬─ needs no state directory: inspect, doctor, config, setup, completions, man
+//!                           ╰─ commands/… ─▶ executor ─┬─ opens the state directory itself ─▶ operations
+//!                                                      ╰─ a daemon has it: serve::Client ─▶ the daemon ─▶ operations
 //! ```
 
 pub mod args;
-pub mod asked;
 mod asking;
 pub mod bars;
 mod commands;
+pub mod executor;
 pub mod exit;
 pub mod logging;
 mod memory;

@@ -12,9 +12,9 @@ use crate::printable::{Printable, is_misleading};
 /// The two ends of a command, and the form of its results.
 pub struct Output<'a> {
     /// Results.
-    pub out: End<'a>,
+    pub out: OutputStream<'a>,
     /// Everything else.
-    pub err: End<'a>,
+    pub err: OutputStream<'a>,
     /// Whether results are JSON, one value per line.
     pub is_json: bool,
     /// Whether tables may have colour.
@@ -44,15 +44,15 @@ impl Output<'_> {
 }
 
 /// One of the two ends. What `writeln!` prints here is one line, whatever names and words it holds.
-pub struct End<'a>(&'a mut dyn Write);
+pub struct OutputStream<'a>(&'a mut dyn Write);
 
-impl fmt::Debug for End<'_> {
+impl fmt::Debug for OutputStream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("End")
+        f.write_str("OutputStream")
     }
 }
 
-impl<'a> End<'a> {
+impl<'a> OutputStream<'a> {
     /// An end that writes there.
     pub fn new(to: &'a mut dyn Write) -> Self {
         Self(to)
@@ -132,8 +132,12 @@ mod tests {
 
     fn printed(print: impl FnOnce(&mut Output<'_>) -> io::Result<()>) -> String {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut output =
-            Output { out: End::new(&mut out), err: End::new(&mut err), is_json: false, style: Style::Plain };
+        let mut output = Output {
+            out: OutputStream::new(&mut out),
+            err: OutputStream::new(&mut err),
+            is_json: false,
+            style: Style::Plain,
+        };
         print(&mut output).unwrap();
         String::from_utf8(out).unwrap()
     }

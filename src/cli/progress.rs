@@ -26,15 +26,15 @@ pub fn suspend<R>(write: impl FnOnce() -> R) -> R {
 }
 
 /// A way to the terminal that takes the bars off it for every line, so that nothing ends up within a bar.
-pub fn beside_bars<W: Write>(to: W) -> LineWriter<BesideBars<W>> {
-    LineWriter::new(BesideBars(to))
+pub fn beside_bars<W: Write>(to: W) -> LineWriter<BarSafeWriter<W>> {
+    LineWriter::new(BarSafeWriter(to))
 }
 
 /// Takes the bars off the terminal for every write.
 #[derive(Debug)]
-pub struct BesideBars<W>(W);
+pub struct BarSafeWriter<W>(W);
 
-impl<W: Write> Write for BesideBars<W> {
+impl<W: Write> Write for BarSafeWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         suspend(|| {
             let written = self.0.write(bytes)?;
@@ -50,14 +50,14 @@ impl<W: Write> Write for BesideBars<W> {
 
 /// One piece of work that reads or writes a known number of bytes.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     bar: ProgressBar,
     begun: Instant,
     is_terminal: bool,
     shown: OnceLock<()>,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Begins; nothing is shown yet. The label names the recording and the step.
     pub fn new(label: &str, total_bytes: u64) -> Self {
         Self::begin(label, total_bytes, io::stderr().is_terminal())
@@ -92,7 +92,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         bars().remove(&self.bar);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn off_a_terminal_it_only_counts() {
-        let progress = Progress::begin("room1\u{1b}[2J", 100, false);
+        let progress = ProgressDisplay::begin("room1\u{1b}[2J", 100, false);
         progress.set(40, 120);
         assert_eq!((progress.bar.position(), progress.bar.length()), (40, Some(120)));
         assert_eq!(progress.bar.prefix(), "room1\\u{1b}[2J");

@@ -1,4 +1,4 @@
-//! From arguments to an exit code: reads the configuration, opens the house or asks the daemon that has it, prints errors.
+//! From arguments to an exit code: reads the configuration, opens the state directory or asks the daemon that has it, prints errors.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::args::{CatalogCommand, Cli, Command, ConfigCommand, ProcessArgs, QueueCommand, VodCommand};
-use super::asked::Asked;
-use super::bars::Bars;
-use super::commands::{self, Failure};
+use super::bars::ProgressBars;
+use super::commands::{self, CommandError};
+use super::executor::Executor;
 use super::exit::Exit;
-use super::output::{End, Output};
+use super::output::{Output, OutputStream};
 use super::table::Style;
 use super::{logging, memory, progress, report, signals};
 use crate::config::{self, Config, Sources};
 use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::Mode;
 use crate::media::apart;
-use crate::operations::{Context, ErrorKind, InForce, OperationError, Plan, Process};
-use crate::pipeline::{self, Engine, House, Opening, Settings, Stop};
+use crate::operations::{Context, ErrorKind, OperationError, Plan, Process, SharedConfig};
+use crate::pipeline::{self, Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
 use crate::serve::Client;
 
 /// Runs what was typed; returns the exit code.
@@ -40,7 +40,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     logging::start(&cli);
     let (mut out, mut err) = (progress::beside_bars(io::stdout()), progress::beside_bars(io::stderr()));
     let style = if cli.json { Style::Plain } else { Style::of_stdout() };
-    let mut output = Output { out: End::new(&mut out), err: End::new(&mut err), is_json: cli.json, style };
+    let mut output =
+        Output { out: OutputStream::new(&mut out), err: OutputStream::new(&mut err), is_json: cli.json, style };
     let exit = match run(&cli, &mut output) {
         Ok(exit) => exit,
         Err(failure) => explain(&failure, &mut output),
@@ -51,17 +52,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// Prints why a command ended early. A reader of the results who went away is no failure.
-fn explain(failure: &Failure, out: &mut Output<'_>) -> Exit {
+fn explain(failure: &CommandError, out: &mut Output<'_>) -> Exit {
     let (exit, text) = match failure {
-        Failure::Operation(error) => (Exit::from(error), report::of_operation(error)),
-        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
-        Failure::Output(error) => (Exit::Environment, report::render(error, &[])),
+        CommandError::Operation(error) => (Exit::from(error), report::of_operation(error)),
+        CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
+        CommandError::Output(error) => (Exit::Environment, report::render(error, &[])),
     };
     let _ = out.err.as_it_is().write_all(text.as_bytes());
     exit
 }
 
-fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     match &cli.command {
         Command::Completions { shell } => commands::help::completions(*shell, out),
         Command::Man { output: Some(directory) } => commands::help::man_pages(directory),
@@ -82,7 +83,7 @@ fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
 }
 
 /// Reads the configuration that the arguments name; its warnings are said once.
-pub fn configured(cli: &Cli) -> Result<Config, Failure> {
+pub fn configured(cli: &Cli) -> Result<Config, CommandError> {
     let state_dir = cli.state_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     let overrides: Vec<_> =
         state_dir.iter().map(|dir| ("state_dir".to_owned(), dir.to_string_lossy().into_owned())).collect();
@@ -106,8 +107,8 @@ const fn uses_secrets(command: &Command) -> bool {
 }
 
 /// What the pipeline needs of the configuration.
-pub fn settings_of(config: &Config) -> Settings {
-    Settings {
+pub fn settings_of(config: &Config) -> PipelineSettings {
+    PipelineSettings {
         state_dir: config.state_dir.clone(),
         watch: config.watch.clone(),
         finish: config.finish.clone(),
@@ -119,20 +120,24 @@ pub fn settings_of(config: &Config) -> Settings {
     }
 }
 
-/// Opens the house; where a daemon has it, asks the daemon.
-fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
+/// Opens the state directory; where a daemon has it, asks the daemon.
+fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let config = configured(cli)?;
     let settings = settings_for(cli, &config);
-    let socket = House::socket_path(&settings.state_dir);
+    let socket = PipelineContext::socket_path(&settings.state_dir);
     let zone = config.finish.time_zone.clone();
     let stop = Stop::default();
     signals::listen(&stop, || ());
     let sets_aside = matches!(cli.command, Command::Catalog(CatalogCommand::Rebuild { .. }));
-    let opening =
-        Opening { sets_aside, asks_no_store: asks_no_store(&cli.command), is_the_program: true, ..Opening::default() };
+    let opening = OpeningOptions {
+        sets_aside,
+        asks_no_store: asks_no_store(&cli.command),
+        is_the_program: true,
+        ..OpeningOptions::default()
+    };
     let in_use = match Engine::start(settings, stop.clone(), opening) {
         Ok(engine) => match run_here(cli, config, engine, out) {
-            Err(Failure::Operation(in_use)) if in_use.kind == ErrorKind::RootInUse => in_use,
+            Err(CommandError::Operation(in_use)) if in_use.kind == ErrorKind::RootInUse => in_use,
             exit => return exit,
         },
         Err(error) => OperationError::of_pipeline(&error),
@@ -140,23 +145,23 @@ fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
     // Without a configuration that names it, the process that owns a root is found by the root: the command is its to run.
     let socket = match in_use.kind {
         ErrorKind::StateInUse => Some(socket),
-        ErrorKind::RootInUse => in_use.owner.as_deref().map(House::socket_path),
+        ErrorKind::RootInUse => in_use.owner.as_deref().map(PipelineContext::socket_path),
         _ => None,
     };
     match socket.and_then(|socket| Client::connect(&socket, &stop).ok()) {
-        Some(daemon) => dispatch(cli, &Asked::Daemon(daemon), &zone, out),
-        None => Err(Failure::Operation(in_use)),
+        Some(daemon) => dispatch(cli, &Executor::Daemon(daemon), &zone, out),
+        None => Err(CommandError::Operation(in_use)),
     }
 }
 
-fn run_here(cli: &Cli, config: Config, engine: Engine, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn run_here(cli: &Cli, config: Config, engine: Engine, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let (engine, zone) = (Arc::new(engine), config.finish.time_zone.clone());
-    let catalog = engine.house().catalog.clone();
+    let catalog = engine.pipeline().catalog.clone();
     signals::before_an_abrupt_end(Exit::Interrupted, move || {
         drop(catalog.interrupt_attempts(pipeline::now_ms()));
     });
-    let asked = Asked::Here(Context::new(Arc::clone(&engine), InForce::new(config)));
-    let exit = dispatch(cli, &asked, &zone, out);
+    let executor = Executor::Here(Context::new(Arc::clone(&engine), SharedConfig::new(config)));
+    let exit = dispatch(cli, &executor, &zone, out);
     engine.stop_working();
     exit
 }
@@ -176,7 +181,7 @@ const fn asks_no_store(command: &Command) -> bool {
 
 /// `--target URL` takes the place of the configured targets. What is typed ends sooner where it uses every core: at its lower
 /// priority it gives way to a server beside it, so none is left to that.
-fn settings_for(cli: &Cli, config: &Config) -> Settings {
+fn settings_for(cli: &Cli, config: &Config) -> PipelineSettings {
     let mut settings = settings_of(config);
     if settings.finish.jobs == 0 && settings.finish.background_nice > 0 {
         settings.finish.jobs = std::thread::available_parallelism().map_or(1, usize::from);
@@ -194,27 +199,27 @@ fn settings_for(cli: &Cli, config: &Config) -> Settings {
     settings
 }
 
-fn dispatch(cli: &Cli, asked: &Asked, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn dispatch(cli: &Cli, executor: &Executor, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     match &cli.command {
-        Command::Process(args) => process(asked, args, Mode::Process, out),
-        Command::Recover(args) if args.undo => commands::undo::run(asked, &absolute(&args.process.paths), out),
-        Command::Recover(args) => process(asked, &args.process, Mode::Recover, out),
-        Command::Vod(command) => commands::vod::run(asked, command, zone, out),
-        Command::Queue(command) => commands::queue::run(asked, command, out),
-        Command::Events(command) => commands::events::run(asked, command, zone, out),
-        Command::Stream(command) => commands::stream::run(asked, command, zone, out),
-        Command::Rescan(args) => commands::rescan::run(asked, args, out),
-        Command::Retain(args) => commands::retain::run(asked, args, out),
-        Command::Catalog(command) => commands::catalog::run(asked, command, out),
-        _ => Err(Failure::usage("this command does not need the catalogue")),
+        Command::Process(args) => process(executor, args, Mode::Process, out),
+        Command::Recover(args) if args.undo => commands::undo::run(executor, &absolute(&args.process.paths), out),
+        Command::Recover(args) => process(executor, &args.process, Mode::Recover, out),
+        Command::Vod(command) => commands::vod::run(executor, command, zone, out),
+        Command::Queue(command) => commands::queue::run(executor, command, out),
+        Command::Events(command) => commands::events::run(executor, command, zone, out),
+        Command::Stream(command) => commands::stream::run(executor, command, zone, out),
+        Command::Rescan(args) => commands::rescan::run(executor, args, out),
+        Command::Retain(args) => commands::retain::run(executor, args, out),
+        Command::Catalog(command) => commands::catalog::run(executor, command, out),
+        _ => Err(CommandError::usage("this command does not need the catalogue")),
     }
 }
 
-fn process(asked: &Asked, args: &ProcessArgs, mode: Mode, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    if matches!(asked, Asked::Daemon(_)) && !args.target.is_empty() {
+fn process(executor: &Executor, args: &ProcessArgs, mode: Mode, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    if matches!(executor, Executor::Daemon(_)) && !args.target.is_empty() {
         let why = "a daemon is running and delivers to the targets of its own configuration: omit `--target`, or stop \
              the daemon first";
-        return Err(Failure::usage(why));
+        return Err(CommandError::usage(why));
     }
     let process = Process {
         paths: absolute(&args.paths),
@@ -226,17 +231,17 @@ fn process(asked: &Asked, args: &ProcessArgs, mode: Mode, out: &mut Output<'_>) 
         stream: args.stream.clone(),
     };
     if args.dry_run {
-        return commands::process::dry_run(asked, &Plan(process), out);
+        return commands::process::dry_run(executor, &Plan(process), out);
     }
-    let _bars = match asked {
-        Asked::Here(context) => Some(Bars::draw(context.engine().house())),
-        Asked::Daemon(_) => None,
+    let _bars = match executor {
+        Executor::Here(context) => Some(ProgressBars::draw(context.engine().pipeline())),
+        Executor::Daemon(_) => None,
     };
-    if let Asked::Here(context) = asked {
+    if let Executor::Here(context) = executor {
         process.check()?;
         context.carry_on()?;
     }
-    commands::process::run(asked, &process, out)
+    commands::process::run(executor, &process, out)
 }
 
 /// Paths as they were meant where they were typed.

@@ -22,9 +22,9 @@ pub(super) fn print(vod: &VodRecord, zone: &TimeZone, out: &mut Output<'_>) -> i
     Ok(())
 }
 
-type Facts = Vec<(&'static str, String)>;
+type SheetRows = Vec<(&'static str, String)>;
 
-fn facts(vod: &VodRecord, time: &dyn Fn(i64) -> String) -> Facts {
+fn facts(vod: &VodRecord, time: &dyn Fn(i64) -> String) -> SheetRows {
     let mut facts = vec![("id", vod.vod_id.clone()), ("stream", stream(vod))];
     facts.extend(vod.description.iter().map(|text| ("description", text.clone())));
     facts.extend(vod.metadata.iter().map(|(name, value)| ("metadata", format!("{name} = {value}"))));
@@ -45,7 +45,7 @@ fn facts(vod: &VodRecord, time: &dyn Fn(i64) -> String) -> Facts {
     facts
 }
 
-fn pictures(vod: &VodRecord) -> Facts {
+fn pictures(vod: &VodRecord) -> SheetRows {
     let preview = vod.preview_file_path.iter().map(|path| ("poster", printable(path)));
     let sprite = vod.pictures.sprite.iter().map(|sprite| ("sprite sheet", printable(&sprite.file.path)));
     let missing = vod.pictures.missing.iter().map(|why| ("pictures", why.clone()));

@@ -14,7 +14,7 @@ use crate::fault::chain;
 use crate::pipeline::Stop;
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
-static LAST_WORD: OnceLock<LastWord> = OnceLock::new();
+static LAST_WORD: OnceLock<FinalMessage> = OnceLock::new();
 
 /// How long what is under way may take to come to a safe point. A disk that hangs, or a flush of gigabytes, must not be the
 /// reason why the service manager kills the process: that would be held against the recordings.
@@ -23,7 +23,7 @@ const DRAIN: Duration = Duration::from_secs(9);
 /// How long the last word may take.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(2);
 
-struct LastWord {
+struct FinalMessage {
     say: Box<dyn Fn() + Send + Sync>,
     exit: Exit,
 }
@@ -31,7 +31,7 @@ struct LastWord {
 /// What is still done when the program ends at once: at a second signal, or when it takes too long after the first; then it
 /// ends with `exit`.
 pub fn before_an_abrupt_end(exit: Exit, last_word: impl Fn() + Send + Sync + 'static) {
-    drop(LAST_WORD.set(LastWord { say: Box::new(last_word), exit }));
+    drop(LAST_WORD.set(FinalMessage { say: Box::new(last_word), exit }));
 }
 
 fn end(stop: &Stop) {

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::choose::{Asked, Format, chosen, gap};
-use super::cut::{Budget, Wanted, cut};
+use super::choose::{ClipFormat, ClipRequest, chosen, gap};
+use super::cut::{CutRange, SampleBudget, cut};
 use super::error::ClipError;
-use super::indexed::Indexed;
-use super::join::{Piece, joined};
-use super::kept::Kept;
+use super::indexed::IndexedFile;
+use super::join::{ClipPiece, joined};
+use super::kept::LruCache;
 use super::layout::Clip;
 use super::place::Place;
 use super::stores::{KeptOfStores, Stores};
 use super::{fragmented, progressive};
-use crate::catalog::Shared;
+use crate::catalog::SharedCatalog;
 use crate::deliver::Targets;
 use crate::durable;
 use crate::recording::VodRecord;
@@ -35,9 +35,9 @@ const LAYOUT_VERSION: u32 = 2;
 
 /// Makes clips.
 #[derive(Debug, Default)]
-pub struct Clips {
-    tables: Mutex<Kept<Place, Arc<Indexed>>>,
-    made: Mutex<Kept<String, Arc<Clip>>>,
+pub struct ClipCache {
+    tables: Mutex<LruCache<Place, Arc<IndexedFile>>>,
+    made: Mutex<LruCache<String, Arc<Clip>>>,
     /// Held by the one clip that is being made: each may take much memory.
     making: Mutex<()>,
     of_stores: Arc<KeptOfStores>,
@@ -45,16 +45,21 @@ pub struct Clips {
     asking: AtomicU32,
 }
 
-impl Clips {
+impl ClipCache {
     /// The stores that these targets are; a stop ends what is asked of them.
     pub fn stores(&self, targets: Arc<Targets>, stop: Stop) -> Stores {
         Stores { kept: Arc::clone(&self.of_stores), targets, stop, begun: Instant::now() }
     }
 
     /// The clip that is asked for.
-    pub fn clip(&self, shared: &Shared, stores: &Stores, asked: &Asked) -> Result<Arc<Clip>, ClipError> {
-        asked.check()?;
-        let vods = chosen(shared, asked)?;
+    pub fn clip(
+        &self,
+        shared: &SharedCatalog,
+        stores: &Stores,
+        clip_request: &ClipRequest,
+    ) -> Result<Arc<Clip>, ClipError> {
+        clip_request.check()?;
+        let vods = chosen(shared, clip_request)?;
         let local = vods.iter().map(local).collect::<Result<Vec<_>, ClipError>>()?;
         let freed = local.iter().filter(|place| place.is_none()).count();
         if freed > MOST_STORED {
@@ -68,7 +73,7 @@ impl Clips {
         let _turn = if freed > 0 { Some(Turn::take(&self.asking)?) } else { None };
         let place = |(vod, local): (&VodRecord, Option<Place>)| local.map_or_else(|| stores.place_of(vod), Ok);
         let places = vods.iter().zip(local).map(place).collect::<Result<Vec<_>, ClipError>>()?;
-        let etag = etag(asked, &vods, &places);
+        let etag = etag(clip_request, &vods, &places);
         if let Some(clip) = locked(&self.made).get(&etag) {
             return Ok(clip);
         }
@@ -78,7 +83,7 @@ impl Clips {
         if let Some(clip) = locked(&self.made).get(&etag) {
             return Ok(clip);
         }
-        let clip = self.make(asked, &vods, &places, &fetched, etag.clone())?;
+        let clip = self.make(clip_request, &vods, &places, &fetched, etag.clone())?;
         locked(&self.made).put(etag, Arc::clone(&clip), clip.memory_bytes());
         Ok(clip)
     }
@@ -92,7 +97,7 @@ impl Clips {
             let file = if let Some(kept) = kept {
                 kept
             } else {
-                let file = Arc::new(Indexed::read_object(&vod.file_path, object, stores)?);
+                let file = Arc::new(IndexedFile::read_object(&vod.file_path, object, stores)?);
                 locked(&self.tables).put(place.clone(), Arc::clone(&file), file.memory_bytes);
                 file
             };
@@ -103,21 +108,21 @@ impl Clips {
 
     fn make(
         &self,
-        asked: &Asked,
+        clip_request: &ClipRequest,
         vods: &[VodRecord],
         places: &[Place],
         fetched: &Fetched,
         etag: String,
     ) -> Result<Arc<Clip>, ClipError> {
-        let mut budget = Budget::of_process();
-        let pieces = self.pieces(asked, vods, (places, fetched), &mut budget)?;
-        let tracks = joined(&pieces, asked.end_ms - asked.start_ms, &mut budget)?;
+        let mut budget = SampleBudget::of_process();
+        let pieces = self.pieces(clip_request, vods, (places, fetched), &mut budget)?;
+        let tracks = joined(&pieces, clip_request.end_ms - clip_request.start_ms, &mut budget)?;
         if tracks.is_empty() {
-            return Err(gap(asked, None));
+            return Err(gap(clip_request, None));
         }
-        let laying = match asked.format {
-            Format::Mp4 => progressive::lay(&tracks, asked.start_ms)?,
-            Format::Fragmented => fragmented::lay(&tracks, asked.start_ms)?,
+        let laying = match clip_request.format {
+            ClipFormat::Mp4 => progressive::lay(&tracks, clip_request.start_ms)?,
+            ClipFormat::Fragmented => fragmented::lay(&tracks, clip_request.start_ms)?,
         };
         Ok(laying.finish(&pieces, etag))
     }
@@ -126,12 +131,12 @@ impl Clips {
     /// keyframe behind it.
     fn pieces(
         &self,
-        asked: &Asked,
+        clip_request: &ClipRequest,
         vods: &[VodRecord],
         (places, fetched): (&[Place], &Fetched),
-        budget: &mut Budget,
-    ) -> Result<Vec<Piece>, ClipError> {
-        let mut pieces: Vec<Piece> = Vec::new();
+        budget: &mut SampleBudget,
+    ) -> Result<Vec<ClipPiece>, ClipError> {
+        let mut pieces: Vec<ClipPiece> = Vec::new();
         let mut end_ms: Option<i64> = None;
         for (vod, place) in vods.iter().zip(places) {
             let file = match (fetched.get(place), place) {
@@ -139,22 +144,22 @@ impl Clips {
                 (None, Place::File { path, .. }) => self.indexed(path, place)?,
                 (None, Place::Object(_)) => continue,
             };
-            let Some((start_ms, wanted)) = wanted(asked, vod.start_time, file.end_ms, end_ms) else { continue };
+            let Some((start_ms, wanted)) = wanted(clip_request, vod.start_time, file.end_ms, end_ms) else { continue };
             let cuts = cut(&file, wanted, budget)?;
             if cuts.is_empty() {
                 continue;
             }
             end_ms = Some(start_ms.saturating_add(file.end_ms));
-            pieces.push(Piece { begins_ms: start_ms - asked.start_ms, start_ms, file, cuts });
+            pieces.push(ClipPiece { begins_ms: start_ms - clip_request.start_ms, start_ms, file, cuts });
         }
         Ok(pieces)
     }
 
-    fn indexed(&self, path: &Path, place: &Place) -> Result<Arc<Indexed>, ClipError> {
+    fn indexed(&self, path: &Path, place: &Place) -> Result<Arc<IndexedFile>, ClipError> {
         if let Some(kept) = locked(&self.tables).get(place) {
             return Ok(kept);
         }
-        let file = Arc::new(Indexed::read(path)?);
+        let file = Arc::new(IndexedFile::read(path)?);
         if file.place != *place {
             return Err(ClipError::Changed { path: path.to_owned() });
         }
@@ -164,7 +169,7 @@ impl Clips {
 }
 
 /// Tables of objects by where these are.
-type Fetched = HashMap<Place, Arc<Indexed>>;
+type Fetched = HashMap<Place, Arc<IndexedFile>>;
 
 /// The turn of a clip to ask stores.
 struct Turn<'a>(&'a AtomicU32);
@@ -185,7 +190,12 @@ impl Drop for Turn<'_> {
 }
 
 /// When a recording begins on the wall, and what of it is wanted. `before_ms` is where the recording before ends.
-fn wanted(asked: &Asked, start_ms: i64, length_ms: i64, before_ms: Option<i64>) -> Option<(i64, Wanted)> {
+fn wanted(
+    clip_request: &ClipRequest,
+    start_ms: i64,
+    length_ms: i64,
+    before_ms: Option<i64>,
+) -> Option<(i64, CutRange)> {
     let overlap_ms = before_ms.map_or(0, |before| before - start_ms);
     let (start_ms, from_ms) = match overlap_ms {
         ..=0 => (start_ms, 0),
@@ -193,9 +203,9 @@ fn wanted(asked: &Asked, start_ms: i64, length_ms: i64, before_ms: Option<i64>) 
         _ => (start_ms, overlap_ms),
     };
     let may_precede = before_ms.is_none();
-    let from_ms = if may_precede { (asked.start_ms - start_ms).max(0) } else { from_ms };
-    let to_ms = (asked.end_ms - start_ms).min(length_ms);
-    (from_ms < to_ms).then_some((start_ms, Wanted { from_ms, to_ms: asked.end_ms - start_ms, may_precede }))
+    let from_ms = if may_precede { (clip_request.start_ms - start_ms).max(0) } else { from_ms };
+    let to_ms = (clip_request.end_ms - start_ms).min(length_ms);
+    (from_ms < to_ms).then_some((start_ms, CutRange { from_ms, to_ms: clip_request.end_ms - start_ms, may_precede }))
 }
 
 /// The local file of a VoD as it is now; `None` if there is none.
@@ -214,11 +224,11 @@ fn local(vod: &VodRecord) -> Result<Option<Place>, ClipError> {
     }
 }
 
-fn etag(asked: &Asked, vods: &[VodRecord], places: &[Place]) -> String {
+fn etag(clip_request: &ClipRequest, vods: &[VodRecord], places: &[Place]) -> String {
     let mut hash = blake3::Hasher::new();
-    let format = u32::from(asked.format == Format::Fragmented);
+    let format = u32::from(clip_request.format == ClipFormat::Fragmented);
     hash.update(&LAYOUT_VERSION.to_be_bytes()).update(&format.to_be_bytes());
-    hash.update(&asked.start_ms.to_be_bytes()).update(&asked.end_ms.to_be_bytes());
+    hash.update(&clip_request.start_ms.to_be_bytes()).update(&clip_request.end_ms.to_be_bytes());
     for (vod, place) in vods.iter().zip(places) {
         hash.update(vod.vod_id.as_bytes()).update(&[0]).update(&vod.start_time.to_be_bytes());
         place.hash_into(&mut hash);
@@ -238,16 +248,16 @@ mod tests {
 
     #[test]
     fn a_recording_goes_on_where_the_one_before_ends() {
-        let asked = Asked {
+        let clip_request = ClipRequest {
             stream: "x".into(),
             server: None,
             rendition: None,
             start_ms: 10_000,
             end_ms: 20_000,
-            format: Format::Mp4,
+            format: ClipFormat::Mp4,
         };
         let of = |start_ms, before_ms| {
-            let (start_ms, span) = wanted(&asked, start_ms, 8000, before_ms)?;
+            let (start_ms, span) = wanted(&clip_request, start_ms, 8000, before_ms)?;
             Some((start_ms, span.from_ms, span.to_ms, span.may_precede))
         };
         assert_eq!(of(4000, None), Some((4000, 6000, 16_000, true)));

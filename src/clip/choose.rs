@@ -1,7 +1,7 @@
 //! Which VoDs a span of a stream is made of.
 
 use super::error::ClipError;
-use crate::catalog::{CatalogError, Shared};
+use crate::catalog::{CatalogError, SharedCatalog};
 use crate::recording::VodRecord;
 
 /// How many VoDs in a row that end before the span are looked at before the search ends. Recordings of one stream follow one
@@ -14,7 +14,7 @@ const MOST_HOURS: i64 = 7 * 24;
 
 /// What a clip is made into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Format {
+pub enum ClipFormat {
     /// One header in front of the media.
     #[default]
     Mp4,
@@ -24,7 +24,7 @@ pub enum Format {
 
 /// A clip that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Asked {
+pub struct ClipRequest {
     /// Id of the stream.
     pub stream: String,
     /// Only recordings of this server's preset.
@@ -36,10 +36,10 @@ pub struct Asked {
     /// The first millisecond that is not in it.
     pub end_ms: i64,
     /// What it is made into.
-    pub format: Format,
+    pub format: ClipFormat,
 }
 
-impl Asked {
+impl ClipRequest {
     pub(super) fn check(&self) -> Result<(), ClipError> {
         let (start_ms, end_ms) = (self.start_ms, self.end_ms);
         if end_ms <= start_ms {
@@ -57,19 +57,19 @@ impl Asked {
 }
 
 /// The VoDs of which a part lies in the span, by start time.
-pub fn chosen(shared: &Shared, asked: &Asked) -> Result<Vec<VodRecord>, ClipError> {
+pub fn chosen(shared: &SharedCatalog, clip_request: &ClipRequest) -> Result<Vec<VodRecord>, ClipError> {
     let (mut found, mut before_ms, mut ended) = (Vec::new(), None::<i64>, 0);
     let mut is_known = false;
-    for vod in shared.begun_before(&asked.stream, asked.end_ms)? {
+    for vod in shared.begun_before(&clip_request.stream, clip_request.end_ms)? {
         let vod = match vod {
             Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => continue,
             vod => vod?,
         };
-        if !asked.is_of_server(&vod) {
+        if !clip_request.is_of_server(&vod) {
             continue;
         }
         is_known = true;
-        if end_of(&vod) > asked.start_ms {
+        if end_of(&vod) > clip_request.start_ms {
             found.push(vod);
         } else {
             before_ms = before_ms.max(Some(end_of(&vod)));
@@ -83,24 +83,24 @@ pub fn chosen(shared: &Shared, asked: &Asked) -> Result<Vec<VodRecord>, ClipErro
         return Err(ClipError::Limit { what: "recordings", found: found.len() as u64, limit: MOST_VODS as u64 });
     }
     found.reverse();
-    let found = of_one_rendition(found, asked.rendition.as_deref());
+    let found = of_one_rendition(found, clip_request.rendition.as_deref());
     match (found.is_empty(), is_known) {
         (false, _) => Ok(found),
-        (true, true) => Err(gap(asked, before_ms)),
-        (true, false) => Err(unknown_or_later(shared, asked)?),
+        (true, true) => Err(gap(clip_request, before_ms)),
+        (true, false) => Err(unknown_or_later(shared, clip_request)?),
     }
 }
 
-pub(super) fn gap(asked: &Asked, before_ms: Option<i64>) -> ClipError {
-    let (stream, start_ms, end_ms) = (asked.stream.clone(), asked.start_ms, asked.end_ms);
+pub(super) fn gap(clip_request: &ClipRequest, before_ms: Option<i64>) -> ClipError {
+    let (stream, start_ms, end_ms) = (clip_request.stream.clone(), clip_request.start_ms, clip_request.end_ms);
     ClipError::Gap { stream, start_ms, end_ms, before_ms }
 }
 
 /// Nothing begins before the end of the span: all recordings are later, or there are none.
-fn unknown_or_later(shared: &Shared, asked: &Asked) -> Result<ClipError, ClipError> {
-    let later = shared.begun_before(&asked.stream, i64::MAX)?.next().transpose()?;
-    let is_known = later.is_some_and(|vod| asked.is_of_server(&vod));
-    Ok(if is_known { gap(asked, None) } else { ClipError::NoStream { stream: asked.stream.clone() } })
+fn unknown_or_later(shared: &SharedCatalog, clip_request: &ClipRequest) -> Result<ClipError, ClipError> {
+    let later = shared.begun_before(&clip_request.stream, i64::MAX)?.next().transpose()?;
+    let is_known = later.is_some_and(|vod| clip_request.is_of_server(&vod));
+    Ok(if is_known { gap(clip_request, None) } else { ClipError::NoStream { stream: clip_request.stream.clone() } })
 }
 
 /// When the last sample of a VoD ends, milliseconds since the Unix epoch.

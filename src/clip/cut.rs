@@ -5,7 +5,7 @@
 //! Everything is taken up to the first sample that is decoded at the end of the span.
 
 use super::error::ClipError;
-use super::indexed::{Indexed, Lane};
+use super::indexed::{IndexedFile, PresentableTrack};
 use crate::isobmff::Sample;
 use crate::memory;
 use crate::recording::TrackKind;
@@ -21,7 +21,7 @@ const MOST_REORDERED: usize = 64;
 
 /// What of a file is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct CutRange {
     /// From this presentation time on, milliseconds; not negative.
     pub from_ms: i64,
     /// The first presentation time that is not wanted, milliseconds.
@@ -40,7 +40,7 @@ pub struct Cut {
 }
 
 /// Cuts a file; lanes without samples in the span are left out.
-pub fn cut(file: &Indexed, wanted: Wanted, budget: &mut Budget) -> Result<Vec<Cut>, ClipError> {
+pub fn cut(file: &IndexedFile, wanted: CutRange, budget: &mut SampleBudget) -> Result<Vec<Cut>, ClipError> {
     let anchor = file.lanes.iter().find(|lane| is_video(lane)).and_then(|lane| Anchor::of(lane, wanted));
     let mut cuts = Vec::new();
     for (index, lane) in file.lanes.iter().enumerate() {
@@ -53,7 +53,7 @@ pub fn cut(file: &Indexed, wanted: Wanted, budget: &mut Budget) -> Result<Vec<Cu
     Ok(cuts)
 }
 
-fn is_video(lane: &Lane) -> bool {
+fn is_video(lane: &PresentableTrack) -> bool {
     lane.track.kind() == TrackKind::Video
 }
 
@@ -65,25 +65,25 @@ struct Anchor {
 }
 
 impl Anchor {
-    fn of(lane: &Lane, wanted: Wanted) -> Option<Self> {
+    fn of(lane: &PresentableTrack, wanted: CutRange) -> Option<Self> {
         let first = keyframe(lane, wanted)?;
         let sample = nth(lane, first)?;
         let at = if wanted.may_precede { lane.decoded_at(&sample) } else { lane.shown_at(&sample) };
         Some(Self { at, timescale: lane.track.timescale() })
     }
 
-    fn ticks_of(self, lane: &Lane) -> i64 {
+    fn ticks_of(self, lane: &PresentableTrack) -> i64 {
         let ticks = i128::from(self.at) * i128::from(lane.track.timescale());
         i64::try_from(ticks.div_euclid(i128::from(self.timescale))).unwrap_or(i64::MAX)
     }
 }
 
-fn nth(lane: &Lane, number: u64) -> Option<Sample> {
+fn nth(lane: &PresentableTrack, number: u64) -> Option<Sample> {
     lane.track.samples().nth(usize::try_from(number).ok()?)
 }
 
 /// Number of the first sample that is taken.
-fn first_sample(lane: &Lane, wanted: Wanted, anchor: Option<Anchor>) -> Option<u64> {
+fn first_sample(lane: &PresentableTrack, wanted: CutRange, anchor: Option<Anchor>) -> Option<u64> {
     if wanted.from_ms <= 0 && wanted.may_precede {
         return Some(0);
     }
@@ -105,14 +105,14 @@ fn first_sample(lane: &Lane, wanted: Wanted, anchor: Option<Anchor>) -> Option<u
 }
 
 /// Number of the keyframe that the pictures begin with.
-fn keyframe(lane: &Lane, wanted: Wanted) -> Option<u64> {
+fn keyframe(lane: &PresentableTrack, wanted: CutRange) -> Option<u64> {
     let from = lane.ticks(wanted.from_ms);
     let decoded = lane.track.tables.last_decoded_by(from.saturating_sub(lane.decoding_shift()));
     if wanted.may_precede { Some(keyframe_before(lane, from, decoded)) } else { keyframe_from(lane, from, decoded) }
 }
 
 /// A keyframe is shown after it is decoded, so one that is decoded in time may be shown too late.
-fn keyframe_before(lane: &Lane, from: i64, decoded: u64) -> u64 {
+fn keyframe_before(lane: &PresentableTrack, from: i64, decoded: u64) -> u64 {
     let tables = &lane.track.tables;
     let before = |last: &u64| last.checked_sub(1).and_then(|number| tables.sync_until(number));
     let candidates = std::iter::successors(tables.sync_until(decoded), before).take(MOST_REORDERED);
@@ -126,7 +126,7 @@ fn keyframe_before(lane: &Lane, from: i64, decoded: u64) -> u64 {
     earliest
 }
 
-fn keyframe_from(lane: &Lane, from: i64, decoded: u64) -> Option<u64> {
+fn keyframe_from(lane: &PresentableTrack, from: i64, decoded: u64) -> Option<u64> {
     let tables = &lane.track.tables;
     let first = tables.sync_until(decoded).unwrap_or(0);
     let behind = |last: &u64| tables.sync_from(last + 1);
@@ -134,7 +134,12 @@ fn keyframe_from(lane: &Lane, from: i64, decoded: u64) -> Option<u64> {
     candidates.find(|number| nth(lane, *number).is_some_and(|sample| lane.shown_at(&sample) >= from))
 }
 
-fn samples_from(lane: &Lane, first: u64, wanted: Wanted, budget: &mut Budget) -> Result<Vec<Sample>, ClipError> {
+fn samples_from(
+    lane: &PresentableTrack,
+    first: u64,
+    wanted: CutRange,
+    budget: &mut SampleBudget,
+) -> Result<Vec<Sample>, ClipError> {
     let to = lane.ticks_up(wanted.to_ms).min(lane.limit);
     let mut samples = lane.track.samples();
     let mut next = usize::try_from(first).ok().and_then(|first| samples.nth(first));
@@ -149,12 +154,12 @@ fn samples_from(lane: &Lane, first: u64, wanted: Wanted, budget: &mut Budget) ->
 
 /// How many samples may still be taken.
 #[derive(Debug)]
-pub struct Budget {
+pub struct SampleBudget {
     taken: u64,
     limit: u64,
 }
 
-impl Budget {
+impl SampleBudget {
     /// As many as this process has memory for.
     pub fn of_process() -> Self {
         let limit = memory::share(MEMORY_PARTS, MOST_MEMORY_BYTES) / MEMORY_BYTES_PER_SAMPLE;

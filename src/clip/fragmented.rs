@@ -4,8 +4,8 @@
 //! together in a player that does not heed edit lists.
 
 use super::error::ClipError;
-use super::join::{Joined, JoinedTrack, scaled};
-use super::layout::Laying;
+use super::join::{JoinedSample, JoinedTrack, scaled};
+use super::layout::ClipBuilder;
 use super::progressive::{present, timed, timescale};
 use crate::isobmff::{FragmentSample, IndexEntry, Movie, TrackFragment, fragment, segment_index};
 use crate::recording::TrackKind;
@@ -16,13 +16,14 @@ const LEAST_SECONDS: i64 = 1;
 const MOST_SECONDS: i64 = 10;
 
 /// Lays a clip out.
-pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<Laying, ClipError> {
+pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<ClipBuilder, ClipError> {
     tracks.iter().try_for_each(|joined| check_parameters(joined, start_ms))?;
     let leading = tracks.iter().position(|joined| joined.track.kind() == TrackKind::Video).unwrap_or(0);
-    let Some(lead) = tracks.get(leading) else { return Ok(Laying::default()) };
+    let Some(lead) = tracks.get(leading) else { return Ok(ClipBuilder::default()) };
     let cuts = cuts(lead);
     let (used, entries) = (vec![0; tracks.len()], Vec::with_capacity(cuts.len()));
-    let mut fragments = Fragments { tracks, origins: origins(tracks), used, media: Laying::default(), entries };
+    let mut fragments =
+        FragmentWriter { tracks, origins: origins(tracks), used, media: ClipBuilder::default(), entries };
     for (number, from) in cuts.iter().enumerate() {
         let until = cuts.get(number + 1).map(|next| (lead.samples[*next].dts, lead.track.timescale()));
         fragments.add(number, until, lead.samples[*from].is_sync, leading)?;
@@ -64,17 +65,17 @@ fn cuts(lead: &JoinedTrack) -> Vec<usize> {
     cuts
 }
 
-struct Fragments<'a> {
+struct FragmentWriter<'a> {
     tracks: &'a [JoinedTrack],
     /// Zero of the media of each track.
     origins: Vec<i64>,
     /// Samples of each track that are in fragments.
     used: Vec<usize>,
-    media: Laying,
+    media: ClipBuilder,
     entries: Vec<IndexEntry>,
 }
 
-impl Fragments<'_> {
+impl FragmentWriter<'_> {
     /// Adds what is decoded before a time; everything if there is none.
     fn add(
         &mut self,
@@ -83,10 +84,10 @@ impl Fragments<'_> {
         starts_with_sync: bool,
         leading: usize,
     ) -> Result<(), ClipError> {
-        let (mut fragments, mut ranges, mut duration) = (Vec::new(), Vec::<Joined>::new(), 0);
+        let (mut fragments, mut ranges, mut duration) = (Vec::new(), Vec::<JoinedSample>::new(), 0);
         for (index, joined) in self.tracks.iter().enumerate() {
             let from = self.used[index];
-            let is_before = |sample: &Joined| until.is_none_or(|until| is_earlier(sample, joined, until));
+            let is_before = |sample: &JoinedSample| until.is_none_or(|until| is_earlier(sample, joined, until));
             let to = from + joined.samples[from..].iter().take_while(|sample| is_before(sample)).count();
             if from < to {
                 fragments.push(track_fragment(joined, (index, self.origins[index]), from..to)?);
@@ -113,7 +114,7 @@ impl Fragments<'_> {
         Ok(())
     }
 
-    fn finish(self, leading: usize, start_ms: i64) -> Result<Laying, ClipError> {
+    fn finish(self, leading: usize, start_ms: i64) -> Result<ClipBuilder, ClipError> {
         let lead = &self.tracks[leading];
         let timescale = timescale(self.tracks);
         let mut movie = Movie::new(timescale);
@@ -131,14 +132,14 @@ impl Fragments<'_> {
         // Times of the index are those of the media.
         let earliest = u64::try_from(lead.origin() - self.origins[leading]).unwrap_or(0);
         front.extend(segment_index(leading_id, lead.track.timescale(), earliest, &self.entries).unwrap_or_default());
-        let mut laying = Laying::default();
+        let mut laying = ClipBuilder::default();
         laying.own(&front);
         laying.append(self.media);
         Ok(laying)
     }
 }
 
-fn is_earlier(sample: &Joined, joined: &JoinedTrack, (until, timescale): (i64, u32)) -> bool {
+fn is_earlier(sample: &JoinedSample, joined: &JoinedTrack, (until, timescale): (i64, u32)) -> bool {
     i128::from(sample.dts) * i128::from(timescale) < i128::from(until) * i128::from(joined.track.timescale())
 }
 

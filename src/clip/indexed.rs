@@ -10,7 +10,7 @@ use super::place::Place;
 use super::stores::Stores;
 use crate::deliver::PinnedObject;
 use crate::durable::{self, FileError};
-use crate::isobmff::{IsoError, Movie, Sample, Shape, Track, fragment, top_level};
+use crate::isobmff::{FileShape, IsoError, Movie, Sample, Track, fragment, top_level};
 use crate::recording::{Fingerprint, TrackKind};
 
 /// What a sample takes in the tables of a track, bytes: its size, and runs of durations and composition offsets as long as the tables.
@@ -20,7 +20,7 @@ const BYTES_PER_CHUNK: u64 = 8;
 
 /// A track whose samples can be presented.
 #[derive(Debug)]
-pub struct Lane {
+pub struct PresentableTrack {
     /// The track as its file has it.
     pub track: Track,
     /// From a composition time to when it is presented, in ticks of the track.
@@ -31,7 +31,7 @@ pub struct Lane {
     pub least_composition: i64,
 }
 
-impl Lane {
+impl PresentableTrack {
     fn of(track: Track, movie_timescale: u32) -> Self {
         Self {
             shift: track.presentation_shift(movie_timescale),
@@ -82,20 +82,20 @@ impl Lane {
 
 /// A file of the catalogue with its tables.
 #[derive(Debug)]
-pub struct Indexed {
+pub struct IndexedFile {
     /// The file of the recording, for messages.
     pub path: PathBuf,
     /// Where its bytes are, as it was when its tables were read.
     pub place: Place,
     /// Tracks of pictures, sound and text, those without samples left out.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<PresentableTrack>,
     /// When the last sample ends on the clock of the presentation, milliseconds.
     pub end_ms: i64,
     /// What it takes in memory, bytes, about.
     pub memory_bytes: u64,
 }
 
-impl Indexed {
+impl IndexedFile {
     /// Reads the tables of a file.
     pub fn read(path: &Path) -> Result<Self, ClipError> {
         let file = durable::open_to_read(path)?;
@@ -126,7 +126,8 @@ impl Indexed {
         }
         let timescale = movie.header.timescale;
         let is_used = |track: &Track| track.kind() != TrackKind::Data && track.tables.count_in_chunks() > 0;
-        let lanes: Vec<_> = movie.tracks.into_iter().filter(is_used).map(|track| Lane::of(track, timescale)).collect();
+        let lanes: Vec<_> =
+            movie.tracks.into_iter().filter(is_used).map(|track| PresentableTrack::of(track, timescale)).collect();
         if lanes.iter().any(|lane| lane.track.is_external()) {
             return Err(uncut("samples of it lie in other files"));
         }
@@ -134,7 +135,7 @@ impl Indexed {
             return Err(uncut("its edit list has several parts"));
         }
         let end_ms = lanes.iter().map(|lane| lane.ms_up(lane.end())).max().unwrap_or(0);
-        let memory = |lane: &Lane| {
+        let memory = |lane: &PresentableTrack| {
             let tables = &lane.track.tables;
             tables.count() * BYTES_PER_SAMPLE + tables.chunk_offsets.len() as u64 * BYTES_PER_CHUNK
         };
@@ -144,18 +145,18 @@ impl Indexed {
 }
 
 /// What stops the reading of a header.
-enum Unread {
+enum HeaderError {
     Iso(IsoError),
     Uncut(&'static str),
 }
 
-impl From<IsoError> for Unread {
+impl From<IsoError> for HeaderError {
     fn from(error: IsoError) -> Self {
         Self::Iso(error)
     }
 }
 
-impl Unread {
+impl HeaderError {
     fn of(self, path: &Path) -> ClipError {
         match self {
             Self::Iso(source) => ClipError::Header { path: path.to_owned(), source },
@@ -164,13 +165,15 @@ impl Unread {
     }
 }
 
-fn movie_of<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Movie, Unread> {
+fn movie_of<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Movie, HeaderError> {
     let layout = top_level(reader, len)?;
     let movie = match layout.shape() {
-        Shape::HeaderFirst | Shape::HeaderLast => return Ok(Movie::read(reader, &layout)?),
-        Shape::Fragmented => Movie::read(reader, &layout)?,
-        Shape::NoMovieHeader | Shape::Empty | Shape::NotMedia => return Err(Unread::Uncut("it has no movie header")),
+        FileShape::HeaderFirst | FileShape::HeaderLast => return Ok(Movie::read(reader, &layout)?),
+        FileShape::Fragmented => Movie::read(reader, &layout)?,
+        FileShape::NoMovieHeader | FileShape::Empty | FileShape::NotMedia => {
+            return Err(HeaderError::Uncut("it has no movie header"));
+        }
     };
     let read = fragment::read(reader, &layout, movie)?;
-    if read.movie.is_encrypted() { Err(Unread::Uncut("its samples are encrypted")) } else { Ok(read.movie) }
+    if read.movie.is_encrypted() { Err(HeaderError::Uncut("its samples are encrypted")) } else { Ok(read.movie) }
 }

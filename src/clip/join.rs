@@ -1,23 +1,23 @@
 //! Samples of several files on the clock of the clip, track by track.
 //!
 //! A track of the clip takes those of each file that are of its kind and have its number among them. Its clock is as fine as the finest
-//! of them, so that times do not drift. Gaps in sound are filled with silence ([`Silence`]). Presentation times are exact; a decoding time that would not be later than the one before
+//! of them, so that times do not drift. Gaps in sound are filled with silence ([`SilentPacket`]). Presentation times are exact; a decoding time that would not be later than the one before
 //! it is raised.
 
 use std::sync::Arc;
 
-use super::cut::{Budget, Cut};
+use super::cut::{Cut, SampleBudget};
 use super::error::ClipError;
-use super::indexed::{Indexed, Lane};
-use super::silence::Silence;
+use super::indexed::{IndexedFile, PresentableTrack};
+use super::silence::SilentPacket;
 use crate::isobmff::{Track, common_timescale};
 use crate::recording::TrackKind;
 
 /// What a file gives to the clip.
 #[derive(Debug)]
-pub struct Piece {
+pub struct ClipPiece {
     /// The file.
-    pub file: Arc<Indexed>,
+    pub file: Arc<IndexedFile>,
     /// When its presentation begins on the clock of the clip, milliseconds; negative if it begins before the clip.
     pub begins_ms: i64,
     /// The same on the wall, milliseconds since the Unix epoch.
@@ -28,7 +28,7 @@ pub struct Piece {
 
 /// A sample of the clip; times in ticks of its track on the clock of the clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinedSample {
     /// Which piece it is of; of a sample of silence, which one follows.
     pub piece: u32,
     /// The payload of a sample of silence; `None` of one that lies in the file.
@@ -55,7 +55,7 @@ pub struct JoinedTrack {
     /// Headers and descriptions; its tables and edits are empty.
     pub track: Track,
     /// The samples in decoding order; not empty.
-    pub samples: Vec<Joined>,
+    pub samples: Vec<JoinedSample>,
     /// When its presentation begins, ticks; not negative.
     pub begins: i64,
     /// When its presentation ends, ticks; behind the beginning.
@@ -77,7 +77,7 @@ impl JoinedTrack {
 
 /// Joins pieces that follow one another into the tracks of a clip of a length in milliseconds; tracks of which nothing is presented
 /// are left out.
-pub fn joined(pieces: &[Piece], length_ms: i64, budget: &mut Budget) -> Result<Vec<JoinedTrack>, ClipError> {
+pub fn joined(pieces: &[ClipPiece], length_ms: i64, budget: &mut SampleBudget) -> Result<Vec<JoinedTrack>, ClipError> {
     let mut tracks: Vec<JoinedTrack> = Vec::new();
     for (kind, number, timescale) in clocks(pieces) {
         let mut joined: Option<JoinedTrack> = None;
@@ -96,7 +96,7 @@ pub fn joined(pieces: &[Piece], length_ms: i64, budget: &mut Budget) -> Result<V
 }
 
 /// Kind and number of each track of the clip, and the ticks of its clock in a second.
-fn clocks(pieces: &[Piece]) -> Vec<(TrackKind, usize, u32)> {
+fn clocks(pieces: &[ClipPiece]) -> Vec<(TrackKind, usize, u32)> {
     let mut clocks: Vec<(TrackKind, usize, u32)> = Vec::new();
     for piece in pieces {
         for cut in &piece.cuts {
@@ -112,13 +112,13 @@ fn clocks(pieces: &[Piece]) -> Vec<(TrackKind, usize, u32)> {
     clocks
 }
 
-impl Piece {
+impl ClipPiece {
     fn cut_of(&self, kind: TrackKind, number: usize) -> Option<&Cut> {
         self.cuts.iter().find(|cut| self.file.lanes_before(cut.lane) == (kind, number))
     }
 }
 
-impl Indexed {
+impl IndexedFile {
     /// Kind of a lane, and how many of that kind stand before it.
     fn lanes_before(&self, lane: usize) -> (TrackKind, usize) {
         let kind = self.lanes[lane].track.kind();
@@ -126,7 +126,7 @@ impl Indexed {
     }
 }
 
-fn begun(lane: &Lane, timescale: u32) -> (JoinedTrack, Vec<u32>) {
+fn begun(lane: &PresentableTrack, timescale: u32) -> (JoinedTrack, Vec<u32>) {
     let mut track = lane.track.alone();
     track.media.timescale = timescale;
     let descriptions = u32::try_from(track.descriptions.entries().len()).unwrap_or(u32::MAX);
@@ -135,7 +135,11 @@ fn begun(lane: &Lane, timescale: u32) -> (JoinedTrack, Vec<u32>) {
 }
 
 /// Adds the descriptions of another file; says which number each of them has in the clip.
-fn described(mut into: JoinedTrack, lane: &Lane, piece: &Piece) -> Result<(JoinedTrack, Vec<u32>), ClipError> {
+fn described(
+    mut into: JoinedTrack,
+    lane: &PresentableTrack,
+    piece: &ClipPiece,
+) -> Result<(JoinedTrack, Vec<u32>), ClipError> {
     let joined = into.track.descriptions.joined(&lane.track.descriptions, into.track.handler);
     // One coding name can stand for several codecs (`mp4a`: AAC, MP3).
     let joined = joined.filter(|_| into.track.codec() == lane.track.codec());
@@ -156,11 +160,11 @@ impl JoinedTrack {
     fn with(
         mut self,
         index: usize,
-        piece: &Piece,
+        piece: &ClipPiece,
         cut: &Cut,
-        lane: &Lane,
+        lane: &PresentableTrack,
         numbers: &[u32],
-        budget: &mut Budget,
+        budget: &mut SampleBudget,
     ) -> Result<Self, ClipError> {
         let (own, clip) = (lane.track.timescale(), self.track.timescale());
         let begins = scaled(piece.begins_ms, clip, 1000);
@@ -175,7 +179,7 @@ impl JoinedTrack {
         for sample in &cut.samples {
             let least = self.samples.last().filter(|_| !is_first).map_or(i64::MIN, |last| last.dts + 1);
             let described = usize::try_from(sample.description_index).ok().and_then(|i| numbers.get(i.checked_sub(1)?));
-            self.samples.push(Joined {
+            self.samples.push(JoinedSample {
                 piece: index,
                 silence: None,
                 offset: sample.offset,
@@ -195,16 +199,16 @@ impl JoinedTrack {
     }
 
     /// Fills the time to the next sample with silence, packet by packet; less than a packet is left over.
-    fn fill(&mut self, until: i64, piece: u32, budget: &mut Budget) -> Result<(), ClipError> {
+    fn fill(&mut self, until: i64, piece: u32, budget: &mut SampleBudget) -> Result<(), ClipError> {
         let Some(last) = self.samples.last().copied() else { return Ok(()) };
-        let Some(silence) = Silence::of(&self.track, last.description_index) else { return Ok(()) };
+        let Some(silence) = SilentPacket::of(&self.track, last.description_index) else { return Ok(()) };
         let begun = last.dts.saturating_add(last.duration);
         // Each from the beginning of the gap, so that rounding does not add up.
         let timescale = self.track.timescale();
         let at = |number: i64| begun.saturating_add(scaled(number * silence.samples, timescale, silence.rate_hz));
         for number in (0..).take_while(|number| at(number + 1) <= until) {
             budget.take()?;
-            self.samples.push(Joined {
+            self.samples.push(JoinedSample {
                 piece,
                 silence: Some(silence.payload),
                 offset: 0,
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn silence_is_as_long_as_the_gap_whatever_the_last_packet_is_said_to_last() {
         for said in [1, 20, 21, 500] {
-            let last = Joined {
+            let last = JoinedSample {
                 piece: 0,
                 silence: None,
                 offset: 0,
@@ -281,7 +285,7 @@ mod tests {
                 description_index: 1,
             };
             let mut joined = JoinedTrack { track: track(1024), samples: vec![last], begins: 0, ends: 0 };
-            let mut budget = Budget::of_process();
+            let mut budget = SampleBudget::of_process();
             joined.fill(said + 10 * 1024 + 19, 1, &mut budget).unwrap();
             let silence = &joined.samples[1..];
             assert_eq!(silence.len(), 500, "20 ms each, and less than a packet is left over");

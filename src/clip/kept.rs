@@ -7,18 +7,18 @@ const MEMORY_PARTS: u64 = 32;
 const MOST_KEPT_BYTES: u64 = 128 << 20;
 
 #[derive(Debug)]
-pub(super) struct Kept<K, V> {
+pub(super) struct LruCache<K, V> {
     rows: Vec<(K, V, u64)>,
     limit_bytes: u64,
 }
 
-impl<K, V> Default for Kept<K, V> {
+impl<K, V> Default for LruCache<K, V> {
     fn default() -> Self {
         Self { rows: Vec::new(), limit_bytes: memory::share(MEMORY_PARTS, MOST_KEPT_BYTES) }
     }
 }
 
-impl<K: Eq, V: Clone> Kept<K, V> {
+impl<K: Eq, V: Clone> LruCache<K, V> {
     pub(super) fn get(&mut self, key: &K) -> Option<V> {
         let at = self.rows.iter().position(|(known, ..)| known == key)?;
         self.rows[..=at].rotate_right(1);
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_the_longest_time_goes() {
-        let mut kept = Kept { rows: Vec::new(), limit_bytes: 10 << 10 };
+        let mut kept = LruCache { rows: Vec::new(), limit_bytes: 10 << 10 };
         for key in 0..3 {
             kept.put(key, key, 4 << 10);
         }

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::join::Piece;
+use super::join::ClipPiece;
 use super::place::Place;
 
 /// A part of a clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum ClipPart {
     /// Bytes of [`Clip::own`].
     Own(Range<usize>),
     /// Bytes of a file.
@@ -29,7 +29,7 @@ pub struct Clip {
     /// The files of the recordings, and where their bytes were when the clip was made.
     pub(super) files: Vec<(PathBuf, Place)>,
     /// The parts in order, each with where it begins in the clip.
-    pub(super) parts: Vec<(u64, Part)>,
+    pub(super) parts: Vec<(u64, ClipPart)>,
     pub(super) len: u64,
     pub(super) etag: String,
     /// Whether some of the files are objects in stores.
@@ -54,26 +54,26 @@ impl Clip {
 
     /// What it takes in memory, bytes, about.
     pub(super) fn memory_bytes(&self) -> u64 {
-        (self.own.len() + self.parts.len() * size_of::<(u64, Part)>()) as u64
+        (self.own.len() + self.parts.len() * size_of::<(u64, ClipPart)>()) as u64
     }
 }
 
 /// A clip that is being laid out.
 #[derive(Debug, Default)]
-pub struct Laying {
+pub struct ClipBuilder {
     own: Vec<u8>,
-    parts: Vec<(u64, Part)>,
+    parts: Vec<(u64, ClipPart)>,
     len: u64,
 }
 
-impl Laying {
+impl ClipBuilder {
     /// Appends bytes.
     pub fn own(&mut self, bytes: &[u8]) {
         let start = self.own.len();
         self.own.extend(bytes);
         match self.parts.last_mut() {
-            Some((_, Part::Own(last))) if last.end == start => last.end = self.own.len(),
-            _ => self.parts.push((self.len, Part::Own(start..self.own.len()))),
+            Some((_, ClipPart::Own(last))) if last.end == start => last.end = self.own.len(),
+            _ => self.parts.push((self.len, ClipPart::Own(start..self.own.len()))),
         }
         self.len += bytes.len() as u64;
     }
@@ -82,10 +82,10 @@ impl Laying {
     pub fn file(&mut self, file: u32, range: Range<u64>) {
         let bytes = range.end - range.start;
         match self.parts.last_mut() {
-            Some((_, Part::File { file: last, range: known })) if *last == file && known.end == range.start => {
+            Some((_, ClipPart::File { file: last, range: known })) if *last == file && known.end == range.start => {
                 known.end = range.end;
             }
-            _ => self.parts.push((self.len, Part::File { file, range })),
+            _ => self.parts.push((self.len, ClipPart::File { file, range })),
         }
         self.len += bytes;
     }
@@ -94,8 +94,8 @@ impl Laying {
     pub fn append(&mut self, other: Self) {
         for (_, part) in other.parts {
             match part {
-                Part::Own(range) => self.own(&other.own[range]),
-                Part::File { file, range } => self.file(file, range),
+                ClipPart::Own(range) => self.own(&other.own[range]),
+                ClipPart::File { file, range } => self.file(file, range),
             }
         }
     }
@@ -106,7 +106,7 @@ impl Laying {
     }
 
     /// The clip.
-    pub fn finish(self, pieces: &[Piece], etag: String) -> Arc<Clip> {
+    pub fn finish(self, pieces: &[ClipPiece], etag: String) -> Arc<Clip> {
         let files = pieces.iter().map(|piece| (piece.file.path.clone(), piece.file.place.clone())).collect();
         let is_stored = pieces.iter().any(|piece| matches!(piece.file.place, Place::Object(_)));
         Arc::new(Clip { own: self.own, files, parts: self.parts, len: self.len, etag, is_stored })

@@ -27,10 +27,10 @@ mod silence;
 mod stores;
 mod timeline;
 
-pub use cache::Clips;
-pub use choose::{Asked, Format};
+pub use cache::ClipCache;
+pub use choose::{ClipFormat, ClipRequest};
 pub use error::ClipError;
 pub use layout::Clip;
 pub use reader::ClipReader;
 pub use stores::Stores;
-pub use timeline::{Span, Timeline, timeline};
+pub use timeline::{Timeline, TimelineSpan, timeline};

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::error::ClipError;
-use super::join::{Joined, JoinedTrack};
-use super::layout::Laying;
+use super::join::{JoinedSample, JoinedTrack};
+use super::layout::ClipBuilder;
 use crate::isobmff::{Movie, NewSample, TableBuilder, Track, common_timescale};
 
 /// Bytes between two samples (headers of FLV tags, parameter sets) that are left where they are: one range of a file instead of two.
@@ -19,21 +19,21 @@ const PLAIN_TIMESCALE: u32 = 90_000;
 const MOST_ROUNDS: usize = 260;
 
 /// Lays a clip out.
-pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<Laying, ClipError> {
+pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<ClipBuilder, ClipError> {
     let (stretches, places) = places(tracks);
-    let media_bytes: u64 = stretches.iter().map(Stretch::len).sum();
+    let media_bytes: u64 = stretches.iter().map(MediaStretch::len).sum();
     let mut movie = Movie::new(timescale(tracks));
     for (joined, places) in tracks.iter().zip(&places) {
         movie.tracks.push(filled(joined, places, movie.header.timescale)?);
     }
     movie = Movie::of_tracks(movie.header.timescale, movie.tracks);
     movie.header.set_created_ms(start_ms);
-    let mut laying = Laying::default();
+    let mut laying = ClipBuilder::default();
     laying.own(&header(&movie, media_bytes)?);
     for stretch in stretches {
         match stretch {
-            Stretch::File(file, range) => laying.file(file, range),
-            Stretch::Silence(bytes) => laying.own(&bytes),
+            MediaStretch::File(file, range) => laying.file(file, range),
+            MediaStretch::Silence(bytes) => laying.own(&bytes),
         }
     }
     Ok(laying)
@@ -66,12 +66,12 @@ pub fn timescale(tracks: &[JoinedTrack]) -> u32 {
 
 /// Bytes of a clip behind its header.
 #[derive(Debug)]
-enum Stretch {
+enum MediaStretch {
     File(u32, Range<u64>),
     Silence(Vec<u8>),
 }
 
-impl Stretch {
+impl MediaStretch {
     fn len(&self) -> u64 {
         match self {
             Self::File(_, range) => range.end - range.start,
@@ -80,7 +80,7 @@ impl Stretch {
     }
 
     /// Goes on with a sample; says how many bytes before it come along. `None` if it does not follow.
-    fn go_on(&mut self, sample: &Joined) -> Option<u64> {
+    fn go_on(&mut self, sample: &JoinedSample) -> Option<u64> {
         match (self, sample.silence) {
             (Self::Silence(bytes), Some(payload)) => {
                 bytes.extend(payload);
@@ -95,7 +95,7 @@ impl Stretch {
         }
     }
 
-    fn begun(sample: &Joined) -> Self {
+    fn begun(sample: &JoinedSample) -> Self {
         let end = sample.offset.saturating_add(u64::from(sample.size_bytes));
         sample.silence.map_or(Self::File(sample.piece, sample.offset..end), |payload| Self::Silence(payload.to_vec()))
     }
@@ -103,7 +103,7 @@ impl Stretch {
 
 /// What follows one another, and where each sample of each track lies in it: silence before the file that follows it, and samples of a file as
 /// they lie there.
-fn places(tracks: &[JoinedTrack]) -> (Vec<Stretch>, Vec<Vec<u64>>) {
+fn places(tracks: &[JoinedTrack]) -> (Vec<MediaStretch>, Vec<Vec<u64>>) {
     let mut order: Vec<(u32, bool, u64, usize, usize)> = Vec::new();
     for (track, joined) in tracks.iter().enumerate() {
         let samples = joined.samples.iter().enumerate();
@@ -111,12 +111,12 @@ fn places(tracks: &[JoinedTrack]) -> (Vec<Stretch>, Vec<Vec<u64>>) {
     }
     order.sort_unstable();
     let mut places: Vec<Vec<u64>> = tracks.iter().map(|joined| vec![0; joined.samples.len()]).collect();
-    let (mut stretches, mut end): (Vec<Stretch>, u64) = (Vec::new(), 0);
+    let (mut stretches, mut end): (Vec<MediaStretch>, u64) = (Vec::new(), 0);
     for (.., track, index) in order {
         let sample = &tracks[track].samples[index];
         match stretches.last_mut().and_then(|last| last.go_on(sample)) {
             Some(between) => end += between,
-            None => stretches.push(Stretch::begun(sample)),
+            None => stretches.push(MediaStretch::begun(sample)),
         }
         places[track][index] = end;
         end += u64::from(sample.size_bytes);
@@ -146,7 +146,7 @@ pub fn present(track: &mut Track, joined: &JoinedTrack, origin: i64, movie_times
     track.present(to_movie(joined.begins), media_time, to_movie(joined.ends - joined.begins));
 }
 
-fn placed(joined: &JoinedTrack, index: usize, sample: &Joined, place: u64) -> Result<NewSample, ClipError> {
+fn placed(joined: &JoinedTrack, index: usize, sample: &JoinedSample, place: u64) -> Result<NewSample, ClipError> {
     let (duration, composition) = timed(joined, index)?;
     Ok(NewSample {
         offset: place,

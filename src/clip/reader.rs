@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::ClipError;
-use super::layout::{Clip, Part};
+use super::layout::{Clip, ClipPart};
 use super::place::Place;
 use super::stores::Stores;
 use crate::deliver::PinnedObject;
@@ -49,7 +49,7 @@ impl ClipReader {
         let from = parts.partition_point(|(start, _)| *start <= self.left.start).saturating_sub(1);
         let until = parts.partition_point(|(start, _)| *start < self.left.end);
         parts.get(from..until).unwrap_or_default().iter().filter_map(|(start, part)| {
-            let Part::File { file, range } = part else { return None };
+            let ClipPart::File { file, range } = part else { return None };
             let (path, Place::Object(object)) = &self.clip.files[*file as usize] else { return None };
             Some((path, object, range.start + self.left.start.saturating_sub(*start)))
         })
@@ -83,11 +83,11 @@ impl ClipReader {
         let len = usize::try_from(end - self.left.start).unwrap_or(usize::MAX).min(into.len());
         let into = &mut into[..len];
         match part {
-            Part::Own(range) => {
+            ClipPart::Own(range) => {
                 let from = range.start + usize::try_from(within).unwrap_or(usize::MAX);
                 into.copy_from_slice(&clip.own[from..from + len]);
             }
-            Part::File { file, range } => return self.read(*file, range.start + within, into),
+            ClipPart::File { file, range } => return self.read(*file, range.start + within, into),
         }
         Ok(len)
     }

@@ -22,7 +22,7 @@ const OPUS_RATE_HZ: u32 = 48_000;
 /// It lasts as long as what it decodes to, whatever the packets beside it are said to last: Chromium plays PCM samples, and time stamps of
 /// recordings are rounded (FLV: to milliseconds).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silence {
+pub struct SilentPacket {
     /// Its payload.
     pub payload: &'static [u8],
     /// PCM samples of each channel that it decodes to.
@@ -31,7 +31,7 @@ pub struct Silence {
     pub rate_hz: u32,
 }
 
-impl Silence {
+impl SilentPacket {
     /// The packet for a track behind a packet with the description of a number (from 1); `None` if the track is no sound, or of a codec or a
     /// number of channels for which no such packet is known.
     pub fn of(track: &Track, description: u32) -> Option<Self> {

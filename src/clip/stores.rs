@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::locked;
 use super::error::ClipError;
-use super::kept::Kept;
+use super::kept::LruCache;
 use super::place::Place;
 use crate::deliver::{DeliverError, Looked, Pinned, PinnedObject, Targets};
 use crate::fault::chain;
@@ -37,8 +37,8 @@ type Window = (Arc<PinnedObject>, u64);
 /// What is kept of stores between requests.
 #[derive(Debug, Default)]
 pub(super) struct KeptOfStores {
-    pins: Mutex<Kept<(String, String), (Place, Instant)>>,
-    windows: Mutex<Kept<Window, Arc<Vec<u8>>>>,
+    pins: Mutex<LruCache<(String, String), (Place, Instant)>>,
+    windows: Mutex<LruCache<Window, Arc<Vec<u8>>>>,
 }
 
 /// The stores that recordings can be read from.
@@ -221,7 +221,7 @@ impl Seek for HeaderReader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliver::{MemoryBucket, NoLedger, TargetOptions};
+    use crate::deliver::{MemoryBucket, NullLedger, TargetOptions};
     use crate::recording::{Asset, AssetFile, Kind};
     use crate::runtime::Runtime;
 
@@ -247,7 +247,7 @@ mod tests {
             files: vec![AssetFile::new(path, fingerprint)],
         };
         let stop = Stop::default();
-        let proven = targets.upload("cloud", &asset, "2026-03-04", &stop, &|_| {}, &NoLedger).unwrap().remove(0);
+        let proven = targets.upload("cloud", &asset, "2026-03-04", &stop, &|_| {}, &NullLedger).unwrap().remove(0);
         let Looked::AsProven(Pinned::Object(object)) = targets.pin(&proven, &stop).unwrap() else { panic!() };
         let stores = Stores { kept: Arc::default(), targets: Arc::new(targets), stop, begun: Instant::now() };
         (bytes, stores, Arc::new(object))

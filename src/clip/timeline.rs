@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::choose::{Asked, chosen, end_of};
+use super::choose::{ClipRequest, chosen, end_of};
 use super::error::ClipError;
-use crate::catalog::Shared;
+use crate::catalog::SharedCatalog;
 use crate::recording::{TrackKind, VodRecord};
 
 /// Recordings that are so close to one another are one span. Names have whole seconds at worst, `MediaMTX` itself takes half a second.
@@ -16,7 +16,8 @@ const CLOSE_MS: i64 = 500;
 /// Recordings that follow one another without a gap and with the same codecs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Span {
+#[schemars(rename = "Span")]
+pub struct TimelineSpan {
     /// When the first begins, milliseconds since the Unix epoch; after a change of codec not before the end of the span before.
     pub start_ms: i64,
     /// When the last ends, milliseconds since the Unix epoch.
@@ -30,7 +31,8 @@ pub struct Span {
 /// A time without recordings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Blank {
+#[schemars(rename = "Blank")]
+pub struct TimelineGap {
     /// Milliseconds since the Unix epoch.
     pub start_ms: i64,
     /// Milliseconds since the Unix epoch.
@@ -44,30 +46,30 @@ pub struct Timeline {
     /// Id of the stream.
     pub stream: String,
     /// What is recorded, by time.
-    pub spans: Vec<Span>,
+    pub spans: Vec<TimelineSpan>,
     /// The times between spans.
-    pub gaps: Vec<Blank>,
+    pub gaps: Vec<TimelineGap>,
 }
 
 /// The timeline of a stream: every recording of which a part lies in the asked time, whole.
-pub fn timeline(shared: &Shared, asked: &Asked) -> Result<Timeline, ClipError> {
-    if asked.end_ms <= asked.start_ms {
-        return Err(ClipError::Reversed { start_ms: asked.start_ms, end_ms: asked.end_ms });
+pub fn timeline(shared: &SharedCatalog, clip_request: &ClipRequest) -> Result<Timeline, ClipError> {
+    if clip_request.end_ms <= clip_request.start_ms {
+        return Err(ClipError::Reversed { start_ms: clip_request.start_ms, end_ms: clip_request.end_ms });
     }
-    let vods = match chosen(shared, asked) {
+    let vods = match chosen(shared, clip_request) {
         Err(ClipError::Gap { .. }) => Vec::new(),
         chosen => chosen?,
     };
-    Ok(of_vods(asked.stream.clone(), &vods))
+    Ok(of_vods(clip_request.stream.clone(), &vods))
 }
 
 fn of_vods(stream: String, vods: &[VodRecord]) -> Timeline {
-    let (mut spans, mut codecs): (Vec<Span>, Codecs) = (Vec::new(), Codecs::new());
+    let (mut spans, mut codecs): (Vec<TimelineSpan>, Codecs) = (Vec::new(), Codecs::new());
     for vod in vods.iter().filter(|vod| vod.duration > 0) {
         let has_copy = || vod.remote.iter().any(|object| object.differs.is_none());
         let is_clippable = vod.container.is_iso() && (vod.freed_at.is_none() || has_copy());
         let own = codecs_of(vod);
-        let is_close = |span: &&mut Span| vod.start_time <= span.end_ms.saturating_add(CLOSE_MS);
+        let is_close = |span: &&mut TimelineSpan| vod.start_time <= span.end_ms.saturating_add(CLOSE_MS);
         let is_alike = own.iter().all(|(track, codec)| codecs.get(track).is_none_or(|known| known == codec));
         match spans.last_mut().filter(is_close) {
             Some(last) if is_alike => {
@@ -80,13 +82,13 @@ fn of_vods(stream: String, vods: &[VodRecord]) -> Timeline {
                 let before_ms = last.map_or(i64::MIN, |last| last.end_ms);
                 let (start_ms, end_ms) = (vod.start_time.max(before_ms), end_of(vod));
                 if start_ms < end_ms {
-                    spans.push(Span { start_ms, end_ms, vods: vec![vod.vod_id.clone()], is_clippable });
+                    spans.push(TimelineSpan { start_ms, end_ms, vods: vec![vod.vod_id.clone()], is_clippable });
                     codecs = own;
                 }
             }
         }
     }
-    let gap = |pair: &[Span]| Blank { start_ms: pair[0].end_ms, end_ms: pair[1].start_ms };
+    let gap = |pair: &[TimelineSpan]| TimelineGap { start_ms: pair[0].end_ms, end_ms: pair[1].start_ms };
     let gaps = spans.windows(2).map(gap).filter(|gap| gap.start_ms < gap.end_ms).collect();
     Timeline { stream, spans, gaps }
 }

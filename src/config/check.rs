@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::error::{Origin, Problem, What};
+use super::error::{ConfigProblem, Origin, ProblemKind};
 use super::{Config, address};
 use crate::control;
 use crate::discover::{RootOptions, Server};
@@ -14,7 +14,7 @@ use crate::recording::name::printable;
 use crate::retain::DeleteLocal;
 
 /// Everything that does not go together.
-pub(super) fn rules(config: &Config, known: &[Problem]) -> Vec<Problem> {
+pub(super) fn rules(config: &Config, known: &[ConfigProblem]) -> Vec<ConfigProblem> {
     let mut found = Vec::new();
     same_names(config, &mut found);
     overlapping_roots(config, &mut found);
@@ -27,12 +27,12 @@ pub(super) fn rules(config: &Config, known: &[Problem]) -> Vec<Problem> {
     found
 }
 
-fn rule(config: &Config, key: String, text: String) -> Problem {
+fn rule(config: &Config, key: String, text: String) -> ConfigProblem {
     let origin = config.origin(&key).clone();
-    Problem { origin, key, what: What::Rule(text) }
+    ConfigProblem { origin, key, what: ProblemKind::Rule(text) }
 }
 
-fn same_names(config: &Config, found: &mut Vec<Problem>) {
+fn same_names(config: &Config, found: &mut Vec<ConfigProblem>) {
     let targets = config.deliver.targets.iter().map(|target| target.name.as_str());
     let webhooks = config.announce.webhooks.iter().map(|webhook| webhook.name.as_str());
     let commands = config.announce.commands.iter().map(|command| command.name.as_str());
@@ -47,7 +47,7 @@ fn told_apart<'a>(
     (kind, section): (&str, &str),
     names: impl Iterator<Item = &'a str>,
     why: &str,
-    found: &mut Vec<Problem>,
+    found: &mut Vec<ConfigProblem>,
 ) {
     let mut first_of: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
@@ -62,7 +62,7 @@ fn told_apart<'a>(
     }
 }
 
-fn overlapping_roots(config: &Config, found: &mut Vec<Problem>) {
+fn overlapping_roots(config: &Config, found: &mut Vec<ConfigProblem>) {
     let roots = &config.watch.roots;
     for (index, later) in roots.iter().enumerate() {
         let hits = roots[..index].iter().find(|earlier| nest(&earlier.path, &later.path));
@@ -81,7 +81,7 @@ fn overlapping_roots(config: &Config, found: &mut Vec<Problem>) {
 }
 
 /// The address of a switch says nothing without the server whose it is.
-fn switches_of_servers(config: &Config, found: &mut Vec<Problem>) {
+fn switches_of_servers(config: &Config, found: &mut Vec<ConfigProblem>) {
     let without = |root: &RootOptions| root.control.url.is_some() && !control::has_switch(root.server);
     for (index, root) in config.watch.roots.iter().enumerate().filter(|(_, root)| without(root)) {
         let text = match root.server {
@@ -103,7 +103,7 @@ fn nest(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 
-fn targets_in_roots(config: &Config, found: &mut Vec<Problem>) {
+fn targets_in_roots(config: &Config, found: &mut Vec<ConfigProblem>) {
     let file_targets = config
         .deliver
         .targets
@@ -132,7 +132,7 @@ fn target_text(target: &Path, root: &Path) -> String {
     }
 }
 
-fn deleting_without_delivery(config: &Config, found: &mut Vec<Problem>) {
+fn deleting_without_delivery(config: &Config, found: &mut Vec<ConfigProblem>) {
     if config.retain.delete_local == DeleteLocal::Never {
         return;
     }

@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 
 use super::check;
-use super::error::{Origin, Problem, What};
-use super::keys::{Access, Key, Section, SetIn};
-use super::layer::{Layer, Setting, Slot};
+use super::error::{ConfigProblem, Origin, ProblemKind};
+use super::keys::{Accessors, Key, Section, SetFn};
+use super::layer::{Layer, Slot, SourcedValue};
 use super::{Config, keys};
 use crate::announce::{CommandOptions, WebhookOptions};
 use crate::deliver::TargetOptions;
 
 /// Makes the options, or says everything that is wrong.
-pub(super) fn compose(mut layer: Layer) -> Result<Config, Vec<Problem>> {
+pub(super) fn compose(mut layer: Layer) -> Result<Config, Vec<ConfigProblem>> {
     let settings = std::mem::take(&mut layer.settings);
     let mut config = Config::default();
     read_single(&mut config, &mut layer, &settings);
@@ -22,7 +22,7 @@ pub(super) fn compose(mut layer: Layer) -> Result<Config, Vec<Problem>> {
     read_webhooks(&mut config, &mut layer, &settings);
     read_commands(&mut config, &mut layer, &settings);
     let mut problems = layer.problems;
-    if !problems.iter().any(|problem| matches!(problem.what, What::Syntax(_))) {
+    if !problems.iter().any(|problem| matches!(problem.what, ProblemKind::Syntax(_))) {
         let more = check::rules(&config, &problems);
         problems.extend(more);
     }
@@ -30,11 +30,11 @@ pub(super) fn compose(mut layer: Layer) -> Result<Config, Vec<Problem>> {
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-type Settings = BTreeMap<Slot, Setting>;
+type SettingMap = BTreeMap<Slot, SourcedValue>;
 
-fn read_single(config: &mut Config, layer: &mut Layer, settings: &Settings) {
+fn read_single(config: &mut Config, layer: &mut Layer, settings: &SettingMap) {
     for (slot, setting) in settings {
-        let Access::Whole(set, _) = slot.key.access else { continue };
+        let Accessors::Whole(set, _) = slot.key.access else { continue };
         match set(config, &setting.value) {
             Ok(()) => drop(config.origins.insert(slot.path(), setting.origin.clone())),
             Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
@@ -45,14 +45,14 @@ fn read_single(config: &mut Config, layer: &mut Layer, settings: &Settings) {
     }
 }
 
-fn read_roots(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for entry in Entry::all(layer, Section::Root) {
+fn read_roots(config: &mut Config, layer: &mut Layer, settings: &SettingMap) {
+    for entry in SectionEntry::all(layer, Section::Root) {
         for name in ["server", "template", "fragmented", "deliver_progressive"] {
             inherit(config, entry.position, name);
         }
         let root = config.root_at(std::path::PathBuf::new());
         let root = entry.read(config, layer, settings, root, |access| match access {
-            Access::Root(set, _) => Some(set),
+            Accessors::Root(set, _) => Some(set),
             _ => None,
         });
         entry.need(layer, settings, &["path"]);
@@ -69,10 +69,10 @@ fn inherit(config: &mut Config, position: usize, name: &str) {
     }
 }
 
-fn read_targets(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for entry in Entry::all(layer, Section::Target) {
+fn read_targets(config: &mut Config, layer: &mut Layer, settings: &SettingMap) {
+    for entry in SectionEntry::all(layer, Section::Target) {
         let target = entry.read(config, layer, settings, TargetOptions::new("", ""), |access| match access {
-            Access::Target(set, _) => Some(set),
+            Accessors::Target(set, _) => Some(set),
             _ => None,
         });
         entry.need(layer, settings, &["name", "url"]);
@@ -80,10 +80,10 @@ fn read_targets(config: &mut Config, layer: &mut Layer, settings: &Settings) {
     }
 }
 
-fn read_webhooks(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for entry in Entry::all(layer, Section::Webhook) {
+fn read_webhooks(config: &mut Config, layer: &mut Layer, settings: &SettingMap) {
+    for entry in SectionEntry::all(layer, Section::Webhook) {
         let webhook = entry.read(config, layer, settings, WebhookOptions::new("", ""), |access| match access {
-            Access::Webhook(set, _) => Some(set),
+            Accessors::Webhook(set, _) => Some(set),
             _ => None,
         });
         entry.need(layer, settings, &["name", "url"]);
@@ -91,10 +91,10 @@ fn read_webhooks(config: &mut Config, layer: &mut Layer, settings: &Settings) {
     }
 }
 
-fn read_commands(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for entry in Entry::all(layer, Section::Command) {
+fn read_commands(config: &mut Config, layer: &mut Layer, settings: &SettingMap) {
+    for entry in SectionEntry::all(layer, Section::Command) {
         let command = entry.read(config, layer, settings, CommandOptions::new("", Vec::new()), |access| match access {
-            Access::Command(set, _) => Some(set),
+            Accessors::Command(set, _) => Some(set),
             _ => None,
         });
         entry.need(layer, settings, &["name", "command"]);
@@ -103,7 +103,7 @@ fn read_commands(config: &mut Config, layer: &mut Layer, settings: &Settings) {
 }
 
 /// One of the sections of a name that may be there several times.
-struct Entry {
+struct SectionEntry {
     section: Section,
     /// Among those that are there.
     position: usize,
@@ -112,7 +112,7 @@ struct Entry {
     origin: Origin,
 }
 
-impl Entry {
+impl SectionEntry {
     fn all(layer: &Layer, section: Section) -> Vec<Self> {
         let entries = layer.entries_of(section).into_iter().enumerate();
         entries.map(|(position, (index, origin))| Self { section, position, index, origin }).collect()
@@ -123,9 +123,9 @@ impl Entry {
         &self,
         config: &mut Config,
         layer: &mut Layer,
-        settings: &Settings,
+        settings: &SettingMap,
         mut options: T,
-        access: impl Fn(Access) -> Option<SetIn<T>>,
+        access: impl Fn(Accessors) -> Option<SetFn<T>>,
     ) -> T {
         let own = settings.iter().filter(|(slot, _)| slot.section == self.section && slot.index == Some(self.index));
         for (slot, setting) in own {
@@ -139,10 +139,10 @@ impl Entry {
     }
 
     /// Notes which keys it lacks and cannot do without.
-    fn need(&self, layer: &mut Layer, settings: &Settings, names: &[&str]) {
+    fn need(&self, layer: &mut Layer, settings: &SettingMap, names: &[&str]) {
         for key in names.iter().filter_map(|name| keys::find(self.section, name)) {
             if !settings.contains_key(&Slot::new(key, Some(self.index))) {
-                let what = What::Rule(missing(self.section, key));
+                let what = ProblemKind::Rule(missing(self.section, key));
                 layer.problem(self.origin.clone(), key.path_at(Some(self.index)), what);
             }
         }

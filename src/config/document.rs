@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::value::{Entry, Value, Wrong};
+use super::value::{TableEntry, Value, ValueError};
 
 /// A parsed file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<TableEntry>,
     /// Line and the parser's words.
     pub(super) syntax: Vec<(u32, String)>,
 }
@@ -29,14 +29,15 @@ pub(super) fn parse(text: &str) -> Document {
 }
 
 /// Parses a single value, as an environment variable holds it.
-pub(super) fn parse_value(text: &str) -> Result<Value, Wrong> {
+pub(super) fn parse_value(text: &str) -> Result<Value, ValueError> {
     let text = text.trim();
-    let value = DeValue::parse(text).map_err(|error| Wrong::Meaning(format!("it is not TOML: {}", error.message())))?;
+    let value =
+        DeValue::parse(text).map_err(|error| ValueError::Meaning(format!("it is not TOML: {}", error.message())))?;
     Ok(value_of(value.get_ref(), &Lines::of(text)))
 }
 
-fn entries_of(table: &DeTable<'_>, lines: &Lines) -> Vec<Entry> {
-    let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| Entry {
+fn entries_of(table: &DeTable<'_>, lines: &Lines) -> Vec<TableEntry> {
+    let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| TableEntry {
         key: ToString::to_string(key.get_ref() as &std::borrow::Cow<'_, str>),
         line: lines.line_of(&key.span()),
         value: value_of(value.get_ref(), lines),
@@ -86,7 +87,7 @@ mod tests {
     fn keys_know_their_lines() {
         let document = parse("a = 1\n\n[s]\nb = \"x\"\nc = [\"y\",\n 2]\n");
         assert!(document.syntax.is_empty());
-        assert_eq!(document.entries[0], Entry { key: "a".into(), line: 1, value: Value::Integer(1) });
+        assert_eq!(document.entries[0], TableEntry { key: "a".into(), line: 1, value: Value::Integer(1) });
         let Value::Table(section) = &document.entries[1].value else { panic!("not a table") };
         assert_eq!((section[0].line, section[1].line), (4, 5));
     }

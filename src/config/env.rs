@@ -3,17 +3,17 @@
 //! `AFTERCAST_WATCH__QUIET` is `watch.quiet`; `AFTERCAST_DELIVER__TARGET__0__URL` is `deliver.target.0.url`. A variable
 //! of ours that means nothing is a warning: it may be somebody else's, or for another version.
 
-use super::error::{Origin, What};
+use super::error::{Origin, ProblemKind};
 use super::keys::{Key, Section, nearest, section_named};
-use super::layer::{ENV_PREFIX, Layer, Setting, key_of};
-use super::value::{Entry, Value};
+use super::layer::{ENV_PREFIX, Layer, SourcedValue, key_of};
+use super::value::{TableEntry, Value};
 use crate::announce::VARIABLES;
 
 /// Variables that the program itself reads. Those that it gives to hook commands, which may run it, set nothing either.
 const OWN: [&str; 4] = ["AFTERCAST_CONFIG", "AFTERCAST_LOG", "AFTERCAST_STEP_LOG", "AFTERCAST_KILL_AFTER"];
 
 /// A key by its dotted path: the key, the entry of a repeated section, and the name inside a table.
-struct Address {
+struct KeyPath {
     key: &'static Key,
     index: Option<usize>,
     inner: Option<String>,
@@ -41,7 +41,7 @@ pub(super) fn overrides(settings: &[(String, String)]) -> Layer {
         match address(path, ".") {
             Ok(found) => put(&mut layer, found, path, value.clone(), Origin::Flag),
             Err(advice) => {
-                let what = What::UnknownKey { spelled: path.clone(), advice };
+                let what = ProblemKind::UnknownKey { spelled: path.clone(), advice };
                 layer.problem(Origin::Flag, path.clone(), what);
             }
         }
@@ -59,7 +59,7 @@ fn unknown(name: &str, advice: Option<String>) -> String {
 }
 
 /// Finds the key of `WATCH__QUIET`, `DELIVER__TARGET__0__METADATA__TEAM`; otherwise says what comes nearest.
-fn address(path: &str, separator: &str) -> Result<Address, Option<String>> {
+fn address(path: &str, separator: &str) -> Result<KeyPath, Option<String>> {
     let parts: Vec<String> = path.split(separator).map(str::to_ascii_lowercase).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (section, index, rest) = match parts.as_slice() {
@@ -76,8 +76,8 @@ fn address(path: &str, separator: &str) -> Result<Address, Option<String>> {
     let [name, inner @ ..] = rest else { return Err(None) };
     let key = key_of(section, name).ok_or_else(|| nearest(section, name, false))?;
     match (inner, key.is_table()) {
-        ([], _) => Ok(Address { key, index, inner: None }),
-        ([inner], true) => Ok(Address { key, index, inner: Some((*inner).to_owned()) }),
+        ([], _) => Ok(KeyPath { key, index, inner: None }),
+        ([inner], true) => Ok(KeyPath { key, index, inner: Some((*inner).to_owned()) }),
         _ => Err(nearest(section, name, false)),
     }
 }
@@ -86,18 +86,18 @@ fn number_wanted(section: Section) -> String {
     format!("`{}` is a list: an index from 0 must follow", section.name())
 }
 
-fn put(layer: &mut Layer, found: Address, spelled: &str, text: String, origin: Origin) {
-    let Address { key, index, inner } = found;
+fn put(layer: &mut Layer, found: KeyPath, spelled: &str, text: String, origin: Origin) {
+    let KeyPath { key, index, inner } = found;
     let Some(name) = inner else {
-        let setting = Setting { value: Value::Raw(text), origin, spelled: spelled.to_owned() };
+        let setting = SourcedValue { value: Value::Raw(text), origin, spelled: spelled.to_owned() };
         return layer.set(key, index, setting);
     };
-    let entry = Entry { key: name, line: 0, value: Value::Raw(text) };
+    let entry = TableEntry { key: name, line: 0, value: Value::Raw(text) };
     let slot = super::layer::Slot::new(key, index);
-    if let Some(Setting { value: Value::Table(entries), .. }) = layer.settings.get_mut(&slot) {
+    if let Some(SourcedValue { value: Value::Table(entries), .. }) = layer.settings.get_mut(&slot) {
         return entries.push(entry);
     }
-    layer.set(key, index, Setting { value: Value::Table(vec![entry]), origin, spelled: spelled.to_owned() });
+    layer.set(key, index, SourcedValue { value: Value::Table(vec![entry]), origin, spelled: spelled.to_owned() });
 }
 
 #[cfg(test)]

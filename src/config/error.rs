@@ -35,18 +35,18 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where it stands.
     pub origin: Origin,
     /// The canonical path of the key it is about; empty for syntax.
     pub key: String,
     /// What is wrong.
-    pub what: What,
+    pub what: ProblemKind,
 }
 
 /// What can be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum What {
+pub enum ProblemKind {
     /// It is not TOML.
     #[error("not TOML: {0}")]
     Syntax(String),
@@ -110,7 +110,7 @@ pub enum ConfigError {
         /// The file that was read, if any.
         file: Option<PathBuf>,
         /// Everything that is wrong, in the order of the file, then environment, then command line.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
@@ -137,7 +137,7 @@ impl Fault for ConfigError {
     }
 }
 
-fn say(file: Option<&PathBuf>, problems: &[Problem]) -> String {
+fn say(file: Option<&PathBuf>, problems: &[ConfigProblem]) -> String {
     let shown = file.map(|path| printable(path));
     let count = match problems.len() {
         1 => "1 problem".to_owned(),
@@ -147,7 +147,7 @@ fn say(file: Option<&PathBuf>, problems: &[Problem]) -> String {
     format!("the configuration has {count}{}", lines.collect::<String>())
 }
 
-impl Problem {
+impl ConfigProblem {
     /// `config.toml:7: …`, with the file's name as given.
     pub fn line(&self, file: Option<&str>) -> String {
         let place = match (&self.origin, file) {
@@ -169,11 +169,11 @@ mod tests {
     #[test]
     fn all_problems_are_said_each_on_its_line() {
         let problems = vec![
-            Problem { origin: Origin::File(3), key: String::new(), what: What::Syntax("x".into()) },
-            Problem {
+            ConfigProblem { origin: Origin::File(3), key: String::new(), what: ProblemKind::Syntax("x".into()) },
+            ConfigProblem {
                 origin: Origin::Env("AFTERCAST_WATCH__QUIET".into()),
                 key: "watch.quiet".into(),
-                what: What::Kind { key: "watch.quiet".into(), wants: "a duration", found: "a\nlist".into() },
+                what: ProblemKind::Kind { key: "watch.quiet".into(), wants: "a duration", found: "a\nlist".into() },
             },
         ];
         let error = ConfigError::Invalid { file: Some("/etc/aftercast/config.toml".into()), problems };

@@ -1,10 +1,10 @@
 //! The layer of the TOML file: which lines set which keys, and which lines mean nothing.
 
 use super::document::{self, Document};
-use super::error::{Origin, What};
+use super::error::{Origin, ProblemKind};
 use super::keys::{Section, nearest, section_named};
-use super::layer::{Layer, Setting, TWO_KINDS_OF_ROOTS, key_of};
-use super::value::{Entry, Value};
+use super::layer::{Layer, SourcedValue, TWO_KINDS_OF_ROOTS, key_of};
+use super::value::{TableEntry, Value};
 
 /// Reads the text of a file into a layer with all its problems.
 pub(super) fn layer(text: &str) -> Layer {
@@ -17,18 +17,18 @@ pub(super) fn layer(text: &str) -> Layer {
     layer.settings.retain(|_, setting| matches!(setting.origin, Origin::File(line) if line < first_bad));
     layer.entries.retain(|_, origin| matches!(origin, Origin::File(line) if *line < first_bad));
     for (line, words) in syntax {
-        layer.problem(Origin::File(line), String::new(), What::Syntax(words));
+        layer.problem(Origin::File(line), String::new(), ProblemKind::Syntax(words));
     }
     layer
 }
 
-fn walk(layer: &mut Layer, section: Section, index: Option<usize>, entries: Vec<Entry>) {
+fn walk(layer: &mut Layer, section: Section, index: Option<usize>, entries: Vec<TableEntry>) {
     for entry in entries {
         let inner = section_named(&join(section, &entry.key));
         match (key_of(section, &entry.key), inner) {
             (Some(key), _) => {
-                let Entry { key: spelled, line, value } = entry;
-                layer.set(key, index, Setting { value, origin: Origin::File(line), spelled });
+                let TableEntry { key: spelled, line, value } = entry;
+                layer.set(key, index, SourcedValue { value, origin: Origin::File(line), spelled });
             }
             (None, Some(inner)) => enter(layer, inner, entry),
             (None, None) => unknown(layer, section, &entry),
@@ -36,12 +36,12 @@ fn walk(layer: &mut Layer, section: Section, index: Option<usize>, entries: Vec<
     }
 }
 
-fn enter(layer: &mut Layer, section: Section, entry: Entry) {
+fn enter(layer: &mut Layer, section: Section, entry: TableEntry) {
     let origin = Origin::File(entry.line);
     match entry.value {
         Value::Table(entries) if !section.is_repeated() => walk(layer, section, None, entries),
         _ if section == Section::Root && layer.has_listed_roots() => {
-            let what = What::Rule(TWO_KINDS_OF_ROOTS.into());
+            let what = ProblemKind::Rule(TWO_KINDS_OF_ROOTS.into());
             layer.problem(origin, section.name().to_owned(), what);
         }
         Value::List(items) if section.is_repeated() && items.iter().all(|i| matches!(i, Value::Table(_))) => {
@@ -53,13 +53,14 @@ fn enter(layer: &mut Layer, section: Section, entry: Entry) {
             }
         }
         _ => {
-            let what = What::Rule(format!("`{}` is a section: begin it with `{}`", section.name(), section.header()));
+            let what =
+                ProblemKind::Rule(format!("`{}` is a section: begin it with `{}`", section.name(), section.header()));
             layer.problem(origin, section.name().to_owned(), what);
         }
     }
 }
 
-fn unknown(layer: &mut Layer, section: Section, entry: &Entry) {
+fn unknown(layer: &mut Layer, section: Section, entry: &TableEntry) {
     let advice = if is_secret(&entry.key) {
         Some(
             "secrets must not be in this file: set them in the environment, or name files in `credential_files`".into(),
@@ -68,7 +69,7 @@ fn unknown(layer: &mut Layer, section: Section, entry: &Entry) {
         nearest(section, &entry.key, matches!(entry.value, Value::Table(_)))
     };
     let spelled = join(section, &entry.key);
-    layer.problem(Origin::File(entry.line), spelled.clone(), What::UnknownKey { spelled, advice });
+    layer.problem(Origin::File(entry.line), spelled.clone(), ProblemKind::UnknownKey { spelled, advice });
 }
 
 fn is_secret(key: &str) -> bool {

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Origin, Problem, What};
-use super::keys::{Access, Key, Section, find, find_alias};
-use super::value::{Value, Wrong};
+use super::error::{ConfigProblem, Origin, ProblemKind};
+use super::keys::{Accessors, Key, Section, find, find_alias};
+use super::value::{Value, ValueError};
 
 /// What every environment variable of ours begins with.
 pub(super) const ENV_PREFIX: &str = "AFTERCAST_";
@@ -35,7 +35,7 @@ impl Slot {
 
 /// A value with where it was set and how the key was spelled there.
 #[derive(Debug, Clone)]
-pub(super) struct Setting {
+pub(super) struct SourcedValue {
     pub(super) value: Value,
     pub(super) origin: Origin,
     pub(super) spelled: String,
@@ -44,8 +44,8 @@ pub(super) struct Setting {
 /// Settings of one source, or of several laid on each other.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    pub(super) settings: BTreeMap<Slot, Setting>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) settings: BTreeMap<Slot, SourcedValue>,
+    pub(super) problems: Vec<ConfigProblem>,
     /// Where `roots` was set: it takes the place of every root below.
     roots_from: Option<Origin>,
     /// Entries of repeated sections that were written, also those without a single valid key.
@@ -60,8 +60,8 @@ pub(super) fn key_of(section: Section, spelled: &str) -> Option<&'static Key> {
 
 impl Layer {
     /// Takes one setting; the same key in two spellings is a problem.
-    pub(super) fn set(&mut self, key: &'static Key, index: Option<usize>, setting: Setting) {
-        if matches!(key.access, Access::Spread) {
+    pub(super) fn set(&mut self, key: &'static Key, index: Option<usize>, setting: SourcedValue) {
+        if matches!(key.access, Accessors::Spread) {
             return self.spread_roots(key, &setting);
         }
         let slot = Slot::new(key, index);
@@ -71,7 +71,7 @@ impl Layer {
         match self.settings.get(&slot) {
             Some(first) => {
                 let (first, second) = (first.spelled.clone(), setting.spelled);
-                let what = What::TwoSpellings { key: slot.path(), first, second };
+                let what = ProblemKind::TwoSpellings { key: slot.path(), first, second };
                 self.problem(setting.origin, slot.path(), what);
             }
             None => drop(self.settings.insert(slot, setting)),
@@ -79,9 +79,9 @@ impl Layer {
     }
 
     /// `roots = [a, b]` is short for two `[[watch.root]]` with a path each.
-    fn spread_roots(&mut self, key: &'static Key, setting: &Setting) {
+    fn spread_roots(&mut self, key: &'static Key, setting: &SourcedValue) {
         if self.roots_from.is_some() {
-            let what = What::Rule("`watch.roots` is set twice; keep one".into());
+            let what = ProblemKind::Rule("`watch.roots` is set twice; keep one".into());
             return self.problem(setting.origin.clone(), key.path(), what);
         }
         self.roots_from = Some(setting.origin.clone());
@@ -91,28 +91,28 @@ impl Layer {
             (_, None) => return,
         };
         if !paths.is_empty() && self.entries.keys().any(|(section, _)| *section == Section::Root) {
-            let what = What::Rule(TWO_KINDS_OF_ROOTS.into());
+            let what = ProblemKind::Rule(TWO_KINDS_OF_ROOTS.into());
             return self.problem(setting.origin.clone(), key.path(), what);
         }
         for (index, path) in paths.into_iter().enumerate() {
             let value = Value::Text(path);
-            self.set(path_key, Some(index), Setting { value, ..setting.clone() });
+            self.set(path_key, Some(index), SourcedValue { value, ..setting.clone() });
         }
     }
 
     /// Notes why a value cannot be taken.
-    pub(super) fn wrong(&mut self, setting: &Setting, key: &'static Key, index: Option<usize>, wrong: Wrong) {
+    pub(super) fn wrong(&mut self, setting: &SourcedValue, key: &'static Key, index: Option<usize>, wrong: ValueError) {
         let path = key.path_at(index);
         let what = match wrong {
-            Wrong::Kind(found) => What::Kind { key: path.clone(), wants: key.wants, found },
-            Wrong::Meaning(why) => What::Meaning { key: path.clone(), wants: key.wants, why },
+            ValueError::Kind(found) => ProblemKind::Kind { key: path.clone(), wants: key.wants, found },
+            ValueError::Meaning(why) => ProblemKind::Meaning { key: path.clone(), wants: key.wants, why },
         };
         self.problem(setting.origin.clone(), path, what);
     }
 
     /// Notes a problem.
-    pub(super) fn problem(&mut self, origin: Origin, key: String, what: What) {
-        self.problems.push(Problem { origin, key, what });
+    pub(super) fn problem(&mut self, origin: Origin, key: String, what: ProblemKind) {
+        self.problems.push(ConfigProblem { origin, key, what });
     }
 
     /// Lays a stronger layer on this one.

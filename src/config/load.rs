@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::compose::compose;
-use super::error::{ConfigError, Origin, Problem, What};
+use super::error::{ConfigError, ConfigProblem, Origin, ProblemKind};
 use super::layer::Layer;
 use super::{Config, env, file};
 
@@ -57,8 +57,11 @@ fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
     let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
     let line = before.split(|b| *b == b'\n').count();
     let origin = Origin::File(u32::try_from(line).unwrap_or(u32::MAX));
-    let what = What::Syntax("the line is not UTF-8".into());
-    ConfigError::Invalid { file: Some(path.to_owned()), problems: vec![Problem { origin, key: String::new(), what }] }
+    let what = ProblemKind::Syntax("the line is not UTF-8".into());
+    ConfigError::Invalid {
+        file: Some(path.to_owned()),
+        problems: vec![ConfigProblem { origin, key: String::new(), what }],
+    }
 }
 
 /// The file to read: the flag, else the variable, else the first of `./config.toml` and `/etc/aftercast/config.toml`
@@ -89,7 +92,7 @@ pub fn read(
     Ok(config)
 }
 
-fn with_state_dir(layer: Layer, env: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+fn with_state_dir(layer: Layer, env: &BTreeMap<String, String>) -> Result<Config, Vec<ConfigProblem>> {
     let mut config = compose(layer)?;
     if config.state_dir.as_os_str().is_empty() {
         config.state_dir = default_state_dir(env).ok_or_else(|| vec![no_home()])?;
@@ -97,9 +100,9 @@ fn with_state_dir(layer: Layer, env: &BTreeMap<String, String>) -> Result<Config
     Ok(config)
 }
 
-fn no_home() -> Problem {
+fn no_home() -> ConfigProblem {
     let text = "`state_dir` has no default because neither XDG_STATE_HOME nor HOME is set: set `state_dir` or AFTERCAST_STATE_DIR";
-    Problem { origin: Origin::Default, key: "state_dir".into(), what: What::Rule(text.into()) }
+    ConfigProblem { origin: Origin::Default, key: "state_dir".into(), what: ProblemKind::Rule(text.into()) }
 }
 
 /// `$XDG_STATE_HOME/aftercast`, else `~/.local/state/aftercast`; relative values are ignored, as the XDG base directory

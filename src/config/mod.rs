@@ -32,12 +32,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::catalog::EventLimits;
-use crate::discover::{ControlOptions, Fragmented, RootOptions, Server};
+use crate::discover::{ControlOptions, FragmentedPolicy, RootOptions, Server};
 use crate::pipeline::PictureOptions;
 use crate::{announce, deliver, discover, finish, retain};
 
 pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
-pub use error::{ConfigError, Origin, Problem, What};
+pub use error::{ConfigError, ConfigProblem, Origin, ProblemKind};
 pub use example::{example, reference};
 pub use import::{
     Naming, check_target, import, import_antmedia, import_antmedia_file, import_server, naming, outermost, roots_of,
@@ -45,7 +45,7 @@ pub use import::{
 };
 pub use keys::{Key, Section, keys};
 pub use load::{FileText, Sources, default_state_dir, load, locate, read};
-pub use print::{Printed, print};
+pub use print::{PrintedSetting, print};
 pub use serve::ServeOptions;
 pub use value::quote;
 
@@ -55,21 +55,21 @@ pub struct Config {
     /// Catalogue, journal, lock and socket.
     pub state_dir: PathBuf,
     /// `[watch]`.
-    pub watch: discover::Options,
+    pub watch: discover::WatchOptions,
     /// `[finish]`.
-    pub finish: finish::Options,
+    pub finish: finish::FinishOptions,
     /// `[pictures]`.
     pub pictures: PictureOptions,
     /// `[deliver]`.
-    pub deliver: deliver::Options,
+    pub deliver: deliver::DeliverOptions,
     /// `[retain]`.
-    pub retain: retain::Options,
+    pub retain: retain::RetainOptions,
     /// `[events]`.
     pub events: EventLimits,
     /// `[serve]`.
     pub serve: ServeOptions,
     /// `[announce]`.
-    pub announce: announce::Options,
+    pub announce: announce::AnnounceOptions,
     /// `server` and `template` of `[watch]`: they hold for roots without their own and for paths given to commands.
     pub root_defaults: RootDefaults,
     /// Where each value came from, by path; what is not here is the default.
@@ -88,7 +88,7 @@ pub struct RootDefaults {
     /// A name template that overrides the preset's.
     pub template: Option<String>,
     /// What becomes of fragmented MP4.
-    pub fragmented: Fragmented,
+    pub fragmented: FragmentedPolicy,
     /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
     pub deliver_progressive: bool,
 }

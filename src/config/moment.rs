@@ -6,32 +6,32 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use super::value::Wrong;
+use super::value::ValueError;
 use crate::discover::Existing;
 
 const SINCE: &str = "since:";
 
 /// Reads `all`, `orphans`, `none` or `since:DATE`.
-pub(super) fn parse_existing(text: &str, zone: &TimeZone) -> Result<Existing, Wrong> {
+pub(super) fn parse_existing(text: &str, zone: &TimeZone) -> Result<Existing, ValueError> {
     match text.trim() {
         "all" => Ok(Existing::All),
         "orphans" => Ok(Existing::Orphans),
         "none" => Ok(Existing::None),
         text => match text.strip_prefix(SINCE) {
             Some(date) => since(date.trim(), zone).map(|at| Existing::Since(at.as_millisecond())),
-            None => Err(Wrong::Kind(format!("`{text}`"))),
+            None => Err(ValueError::Kind(format!("`{text}`"))),
         },
     }
 }
 
-fn since(date: &str, zone: &TimeZone) -> Result<Timestamp, Wrong> {
+fn since(date: &str, zone: &TimeZone) -> Result<Timestamp, ValueError> {
     if let Ok(timestamp) = date.parse::<Timestamp>() {
         return Ok(timestamp);
     }
     // jiff takes a date with a time for a date and drops the time: the longer form is tried first.
     let local = date.parse::<DateTime>().or_else(|_| date.parse::<Date>().map(|d| d.at(0, 0, 0, 0)));
     let zoned: Option<Zoned> = local.ok().and_then(|local| local.to_zoned(zone.clone()).ok());
-    zoned.map(|at| at.timestamp()).ok_or_else(|| Wrong::Meaning(format!("`{date}` is not a valid date")))
+    zoned.map(|at| at.timestamp()).ok_or_else(|| ValueError::Meaning(format!("`{date}` is not a valid date")))
 }
 
 /// Writes what [`parse_existing`] reads.

@@ -19,14 +19,14 @@ pub(super) enum Value {
     Moment(String),
     Text(String),
     List(Vec<Value>),
-    Table(Vec<Entry>),
+    Table(Vec<TableEntry>),
     /// From the environment or a flag: not typed yet.
     Raw(String),
 }
 
 /// One line of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct TableEntry {
     pub(super) key: String,
     pub(super) line: u32,
     pub(super) value: Value,
@@ -34,20 +34,20 @@ pub(super) struct Entry {
 
 /// Why a value cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum ValueError {
     /// It is of another kind; says which.
     Kind(String),
     /// It is of the right kind and means nothing; says why, as a clause.
     Meaning(String),
 }
 
-impl Wrong {
+impl ValueError {
     pub(super) fn meaning(why: impl Into<String>) -> Self {
         Self::Meaning(why.into())
     }
 }
 
-type Read<T> = Result<T, Wrong>;
+type ValueResult<T> = Result<T, ValueError>;
 
 impl Value {
     /// What it is, to be read after "not".
@@ -63,79 +63,79 @@ impl Value {
         }
     }
 
-    fn wrong(&self) -> Wrong {
-        Wrong::Kind(self.kind().to_owned())
+    fn wrong(&self) -> ValueError {
+        ValueError::Kind(self.kind().to_owned())
     }
 
-    pub(super) fn boolean(&self) -> Read<bool> {
+    pub(super) fn boolean(&self) -> ValueResult<bool> {
         match self {
             Self::Bool(value) => Ok(*value),
             Self::Raw(text) => match text.trim().to_ascii_lowercase().as_str() {
                 "true" => Ok(true),
                 "false" => Ok(false),
-                _ => Err(Wrong::Kind(format!("`{text}`"))),
+                _ => Err(ValueError::Kind(format!("`{text}`"))),
             },
             _ => Err(self.wrong()),
         }
     }
 
-    pub(super) fn text(&self) -> Read<&str> {
+    pub(super) fn text(&self) -> ValueResult<&str> {
         let (Self::Text(text) | Self::Raw(text)) = self else { return Err(self.wrong()) };
         if text.chars().any(char::is_control) {
-            return Err(Wrong::meaning("it contains a control character"));
+            return Err(ValueError::meaning("it contains a control character"));
         }
         Ok(text)
     }
 
-    pub(super) fn filled_text(&self) -> Read<String> {
+    pub(super) fn filled_text(&self) -> ValueResult<String> {
         match self.text()?.trim() {
-            "" => Err(Wrong::meaning("it is empty")),
+            "" => Err(ValueError::meaning("it is empty")),
             text => Ok(text.to_owned()),
         }
     }
 
-    pub(super) fn integer(&self) -> Read<i64> {
+    pub(super) fn integer(&self) -> ValueResult<i64> {
         match self {
             Self::Integer(value) => Ok(*value),
-            Self::Raw(text) => text.trim().parse().map_err(|_| Wrong::Kind(format!("`{text}`"))),
+            Self::Raw(text) => text.trim().parse().map_err(|_| ValueError::Kind(format!("`{text}`"))),
             _ => Err(self.wrong()),
         }
     }
 
     /// A number of things: 0 or more.
-    pub(super) fn count(&self) -> Read<usize> {
+    pub(super) fn count(&self) -> ValueResult<usize> {
         let value = self.integer()?;
-        usize::try_from(value).map_err(|_| Wrong::Kind(format!("`{value}`")))
+        usize::try_from(value).map_err(|_| ValueError::Kind(format!("`{value}`")))
     }
 
-    pub(super) fn duration(&self) -> Read<Duration> {
-        units::parse_duration(self.text()?).map_err(Wrong::Meaning)
+    pub(super) fn duration(&self) -> ValueResult<Duration> {
+        units::parse_duration(self.text()?).map_err(ValueError::Meaning)
     }
 
     /// A duration that may not be zero.
-    pub(super) fn some_duration(&self) -> Read<Duration> {
+    pub(super) fn some_duration(&self) -> ValueResult<Duration> {
         let duration = self.duration()?;
-        if duration.is_zero() { Err(Wrong::meaning("it must not be zero")) } else { Ok(duration) }
+        if duration.is_zero() { Err(ValueError::meaning("it must not be zero")) } else { Ok(duration) }
     }
 
-    pub(super) fn size(&self) -> Read<u64> {
+    pub(super) fn size(&self) -> ValueResult<u64> {
         match self {
-            Self::Integer(bytes) => u64::try_from(*bytes).map_err(|_| Wrong::Kind(format!("`{bytes}`"))),
-            _ => units::parse_size(self.text()?).map_err(Wrong::Meaning),
+            Self::Integer(bytes) => u64::try_from(*bytes).map_err(|_| ValueError::Kind(format!("`{bytes}`"))),
+            _ => units::parse_size(self.text()?).map_err(ValueError::Meaning),
         }
     }
 
     /// One of several names.
-    pub(super) fn choice<T>(&self, all: &[(&'static str, T)]) -> Read<T>
+    pub(super) fn choice<T>(&self, all: &[(&'static str, T)]) -> ValueResult<T>
     where
         T: Copy,
     {
         let text = self.text()?.trim();
         let found = all.iter().find(|(name, _)| *name == text);
-        found.map(|(_, value)| *value).ok_or_else(|| Wrong::Kind(format!("`{text}`")))
+        found.map(|(_, value)| *value).ok_or_else(|| ValueError::Kind(format!("`{text}`")))
     }
 
-    pub(super) fn list(&self) -> Read<Vec<String>> {
+    pub(super) fn list(&self) -> ValueResult<Vec<String>> {
         match self {
             Self::List(items) => items.iter().map(|item| item.text().map(str::to_owned)).collect(),
             Self::Raw(text) if text.trim_start().starts_with('[') => document::parse_value(text)?.list(),
@@ -147,7 +147,7 @@ impl Value {
     }
 
     /// A table of text by name, such as `{ team = "news" }`.
-    pub(super) fn table(&self) -> Read<BTreeMap<String, String>> {
+    pub(super) fn table(&self) -> ValueResult<BTreeMap<String, String>> {
         match self {
             Self::Table(entries) => entries.iter().map(text_entry).collect(),
             Self::Raw(text) if text.trim_start().starts_with('{') => document::parse_value(text)?.table(),
@@ -156,39 +156,39 @@ impl Value {
     }
 
     /// An absolute path without `..`.
-    pub(super) fn absolute_path(&self) -> Read<PathBuf> {
+    pub(super) fn absolute_path(&self) -> ValueResult<PathBuf> {
         let text = self.filled_text()?;
         absolute(&text)
     }
 }
 
-fn text_entry(entry: &Entry) -> Read<(String, String)> {
-    let named = |found: Wrong| match found {
-        Wrong::Kind(kind) => Wrong::Meaning(format!("its entry `{}` is {kind}, not text", entry.key)),
-        Wrong::Meaning(why) => Wrong::Meaning(format!("its entry `{}`: {why}", entry.key)),
+fn text_entry(entry: &TableEntry) -> ValueResult<(String, String)> {
+    let named = |found: ValueError| match found {
+        ValueError::Kind(kind) => ValueError::Meaning(format!("its entry `{}` is {kind}, not text", entry.key)),
+        ValueError::Meaning(why) => ValueError::Meaning(format!("its entry `{}`: {why}", entry.key)),
     };
     Ok((entry.key.clone(), entry.value.text().map_err(named)?.to_owned()))
 }
 
 /// Reads where a secret is: an absolute path, or `env:NAME` for an environment variable. `otherwise` is said of anything else, which may be
 /// the secret itself.
-pub(super) fn secret_place(text: &str, otherwise: &str) -> Read<PathBuf> {
+pub(super) fn secret_place(text: &str, otherwise: &str) -> ValueResult<PathBuf> {
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match text.strip_prefix("env:") {
         Some(name) if is_name(name) => Ok(PathBuf::from(text)),
-        Some(_) => Err(Wrong::meaning("`env:` must be followed by the name of an environment variable")),
-        None => absolute(text).map_err(|_| Wrong::meaning(otherwise)),
+        Some(_) => Err(ValueError::meaning("`env:` must be followed by the name of an environment variable")),
+        None => absolute(text).map_err(|_| ValueError::meaning(otherwise)),
     }
 }
 
 /// Checks that a path is absolute and has no `..`; never repeats it in the message where it is neither.
-pub(super) fn absolute(text: &str) -> Read<PathBuf> {
+pub(super) fn absolute(text: &str) -> ValueResult<PathBuf> {
     let path = Path::new(text);
     if !path.is_absolute() {
-        return Err(Wrong::meaning("it is a relative path"));
+        return Err(ValueError::meaning("it is a relative path"));
     }
     if path.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Wrong::meaning("it contains `..`: write the path without it"));
+        return Err(ValueError::meaning("it contains `..`: write the path without it"));
     }
     Ok(path.components().collect())
 }
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(raw("7").integer(), Ok(7));
         assert_eq!(raw("true").boolean(), Ok(true));
         assert!(Value::Integer(-1).count().is_err());
-        assert_eq!(Value::Integer(5).duration(), Err(Wrong::Kind("a whole number".into())));
+        assert_eq!(Value::Integer(5).duration(), Err(ValueError::Kind("a whole number".into())));
     }
 
     #[test]

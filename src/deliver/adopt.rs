@@ -7,8 +7,8 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use super::ChecksumMode;
-use super::bucket::{Held, key_of};
-use super::checksum::{Comparison, Hasher, Reported, Sums, compare};
+use super::bucket::{StoredObject, key_of};
+use super::checksum::{ChecksumComparison, ChecksumHasher, Checksums, ReportedChecksum, compare};
 use super::diagnose::Verb;
 use super::error::Result;
 use super::limits::reading;
@@ -16,7 +16,7 @@ use super::transfer::{Proof, Transfer, bare};
 
 impl Transfer<'_> {
     /// Whether what stands under the key already is this file; `None` for other content.
-    pub async fn adopt(&self, held: &Held) -> Result<Option<Proof>> {
+    pub async fn adopt(&self, held: &StoredObject) -> Result<Option<Proof>> {
         if held.size_bytes != self.source.size_bytes() {
             return Ok(None);
         }
@@ -24,7 +24,7 @@ impl Transfer<'_> {
         let mut proof = remembered.and_then(|sums| self.same(held, &sums)).filter(|proof| proof.checksum.is_some());
         let mut held = held.clone();
         if proof.is_none() {
-            let sums = Sums { size_bytes: held.size_bytes, ..Sums::default() };
+            let sums = Checksums { size_bytes: held.size_bytes, ..Checksums::default() };
             let judged = self.judged(held, sums, true).await?;
             proof = self.same(&judged.0, &judged.1);
             held = judged.0;
@@ -38,7 +38,7 @@ impl Transfer<'_> {
 
     /// Where the store's own checksum is none: by the one that we gave the object, else by its bytes. Ours says what was sent, and
     /// is enough not to send it twice; it does not say what arrived.
-    async fn adopt_by_ours(&self, held: &Held) -> Result<Option<Proof>> {
+    async fn adopt_by_ours(&self, held: &StoredObject) -> Result<Option<Proof>> {
         let proof = |checksum| Proof {
             size_bytes: held.size_bytes,
             etag: held.etag.clone(),
@@ -53,7 +53,7 @@ impl Transfer<'_> {
 
     /// The checksum that objects carry where the store's own cannot be trusted: CRC-64/NVME as S3 writes it.
     pub fn own_checksum(&self) -> Result<String> {
-        let sums = self.read_for(&Reported::Crc64Nvme(String::new()))?;
+        let sums = self.read_for(&ReportedChecksum::Crc64Nvme(String::new()))?;
         Ok(sums.crc64nvme.unwrap_or_default())
     }
 
@@ -61,17 +61,17 @@ impl Transfer<'_> {
     async fn reads_as_source(&self) -> Result<Option<String>> {
         self.source.rewind()?;
         let mut left = self.source.size_bytes();
-        let mut hasher = Hasher::for_report(&Reported::Crc64Nvme(String::new()));
+        let mut hasher = ChecksumHasher::for_report(&ReportedChecksum::Crc64Nvme(String::new()));
         let path = key_of(self.key);
         let get = reading(path.as_ref(), left, self.bucket.backend.store.get(&path));
         let got = tokio::select! {
-            stopped = self.run.cancelled() => return Err(stopped),
+            stopped = self.ctx.cancelled() => return Err(stopped),
             got = self.bucket.call(Verb::Get, self.key, get) => got?,
         };
         let mut theirs = got.into_stream();
         loop {
             let piece = tokio::select! {
-                stopped = self.run.cancelled() => return Err(stopped),
+                stopped = self.ctx.cancelled() => return Err(stopped),
                 piece = theirs.next() => piece,
             };
             let Some(piece) = piece else { break };
@@ -90,13 +90,13 @@ impl Transfer<'_> {
     ///
     /// Where the store reports nothing comparable, an object of the same size that says it is this asset counts as
     /// ours, without a checksum: enough not to upload it twice, not enough to free the local file.
-    pub(super) fn same(&self, held: &Held, sums: &Sums) -> Option<Proof> {
+    pub(super) fn same(&self, held: &StoredObject, sums: &Checksums) -> Option<Proof> {
         let checksum = match compare(sums, held.reported.as_ref()) {
             _ if held.size_bytes != sums.size_bytes => return None,
             // Parts that were confirmed prove only what was made of them.
-            Comparison::Same(_) if sums.every_part_confirmed && !held.is_of(self.asset_id) => return None,
-            Comparison::Same(checksum) => Some(checksum),
-            Comparison::NotComparable if held.is_of(self.asset_id) => None,
+            ChecksumComparison::Same(_) if sums.every_part_confirmed && !held.is_of(self.asset_id) => return None,
+            ChecksumComparison::Same(checksum) => Some(checksum),
+            ChecksumComparison::NotComparable if held.is_of(self.asset_id) => None,
             _ => return None,
         };
         let (etag, version) = (held.etag.clone(), held.version.clone());
@@ -104,24 +104,29 @@ impl Transfer<'_> {
     }
 
     /// What is to be compared: the file is read for a checksum that was not foreseen, if it may be, and one that is none is left out.
-    pub(super) async fn judged(&self, mut held: Held, mut sums: Sums, may_read: bool) -> Result<(Held, Sums)> {
+    pub(super) async fn judged(
+        &self,
+        mut held: StoredObject,
+        mut sums: Checksums,
+        may_read: bool,
+    ) -> Result<(StoredObject, Checksums)> {
         let Some(report) = held.reported.clone() else { return Ok((held, sums)) };
-        if self.bucket.distrusts(&report, self.run.ledger).await? {
+        if self.bucket.distrusts(&report, self.ctx.ledger).await? {
             (held.reported, held.is_doubted) = (None, true);
             return Ok((held, sums));
         }
-        if may_read && compare(&sums, Some(&report)) == Comparison::NotComparable {
+        if may_read && compare(&sums, Some(&report)) == ChecksumComparison::NotComparable {
             sums = self.read_for(&report)?;
         }
-        let differs = matches!(compare(&sums, Some(&report)), Comparison::Differs { .. });
-        if differs && !self.bucket.believes(&report, self.run).await? {
+        let differs = matches!(compare(&sums, Some(&report)), ChecksumComparison::Differs { .. });
+        if differs && !self.bucket.believes(&report, self.ctx).await? {
             (held.reported, held.is_doubted) = (None, true);
         }
         Ok((held, sums))
     }
 
     /// Whether the store gives the same object the same entity tag twice.
-    pub(super) async fn has_steady_tag(&self, held: &Held) -> Result<bool> {
+    pub(super) async fn has_steady_tag(&self, held: &StoredObject) -> Result<bool> {
         let again = self.bucket.head(self.key).await?.and_then(|again| again.etag);
         let (Some(now), Some(then)) = (&again, &held.etag) else { return Ok(again == held.etag) };
         Ok(bare(now) == bare(then))

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::diagnose::{Cause, Verb};
-use super::directory::Directory;
+use super::directory::DirectoryTarget;
 use super::error::Result;
 use super::target::{Difference, RemoteState};
-use super::transfer::Run;
+use super::transfer::UploadContext;
 use super::verify;
 use crate::recording::RemoteObject;
 
@@ -18,7 +18,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a store says of an object now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProofCheck {
     /// It is as its delivery proved it.
     AsProven {
         /// Whether a checksum, an entity tag or a version was compared, and not the size alone.
@@ -28,7 +28,7 @@ pub enum Answer {
     Differs(Difference),
 }
 
-impl Answer {
+impl ProofCheck {
     pub(super) fn of(now: Option<&RemoteState>, proven: &RemoteObject) -> Self {
         match verify::difference(now, proven) {
             Some(words) => Self::Differs(Difference { words, is_missing: now.is_none(), when_read: false }),
@@ -38,21 +38,21 @@ impl Answer {
 }
 
 /// Asks a bucket, and gives up after [`ANSWER_PATIENCE`] or when the work is told to stop.
-pub(super) async fn ask_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Run<'_>) -> Result<Answer> {
+pub(super) async fn ask_bucket(bucket: &Bucket, proven: &RemoteObject, ctx: &UploadContext<'_>) -> Result<ProofCheck> {
     let deadline = tokio::time::Instant::now() + ANSWER_PATIENCE;
-    Ok(ask(bucket, proven, run, deadline).await?.0)
+    Ok(ask(bucket, proven, ctx, deadline).await?.0)
 }
 
 /// The same, with the object as it is reported; its entity tag is left out if it is another one at every look.
 pub(super) async fn look_in_bucket(
     bucket: &Bucket,
     proven: &RemoteObject,
-    run: &Run<'_>,
-) -> Result<(Answer, Option<RemoteState>)> {
+    ctx: &UploadContext<'_>,
+) -> Result<(ProofCheck, Option<RemoteState>)> {
     let deadline = tokio::time::Instant::now() + ANSWER_PATIENCE;
-    let (answer, mut state) = ask(bucket, proven, run, deadline).await?;
+    let (answer, mut state) = ask(bucket, proven, ctx, deadline).await?;
     if let Some(state) = state.as_mut().filter(|state| state.etag != proven.etag) {
-        let again = look(bucket, proven, run, deadline).await?;
+        let again = look(bucket, proven, ctx, deadline).await?;
         state.etag = state.etag.take().filter(|tag| again.is_some_and(|again| again.etag.as_ref() == Some(tag)));
     }
     Ok((answer, state))
@@ -61,12 +61,12 @@ pub(super) async fn look_in_bucket(
 async fn look(
     bucket: &Bucket,
     proven: &RemoteObject,
-    run: &Run<'_>,
+    ctx: &UploadContext<'_>,
     deadline: tokio::time::Instant,
 ) -> Result<Option<RemoteState>> {
     tokio::select! {
         held = bucket.head(&proven.key) => Ok(held?.map(RemoteState::from)),
-        stopped = run.cancelled() => Err(stopped),
+        stopped = ctx.cancelled() => Err(stopped),
         () = tokio::time::sleep_until(deadline) => {
             let words = format!("no answer within {} s", ANSWER_PATIENCE.as_secs());
             Err(bucket.refusal(Verb::Head, &proven.key, Cause::Timeout, &words))
@@ -77,18 +77,18 @@ async fn look(
 async fn ask(
     bucket: &Bucket,
     proven: &RemoteObject,
-    run: &Run<'_>,
+    ctx: &UploadContext<'_>,
     deadline: tokio::time::Instant,
-) -> Result<(Answer, Option<RemoteState>)> {
-    let now = look(bucket, proven, run, deadline).await?;
-    let answer = Answer::of(now.as_ref(), proven);
-    let (Answer::Differs(_), Some(state)) = (&answer, &now) else { return Ok((answer, now)) };
+) -> Result<(ProofCheck, Option<RemoteState>)> {
+    let now = look(bucket, proven, ctx, deadline).await?;
+    let answer = ProofCheck::of(now.as_ref(), proven);
+    let (ProofCheck::Differs(_), Some(state)) = (&answer, &now) else { return Ok((answer, now)) };
     if state.size_bytes != proven.size_bytes || !differs_by_tag(state, proven) {
         return Ok((answer, now));
     }
     // Some gateways give an object another tag at every look; such a tag tells nothing.
-    let is_steady = look(bucket, proven, run, deadline).await?.is_some_and(|again| again.etag == state.etag);
-    Ok((if is_steady { answer } else { Answer::AsProven { beyond_size: false } }, now))
+    let is_steady = look(bucket, proven, ctx, deadline).await?.is_some_and(|again| again.etag == state.etag);
+    Ok((if is_steady { answer } else { ProofCheck::AsProven { beyond_size: false } }, now))
 }
 
 /// Whether there is nothing but an entity tag to compare.
@@ -100,19 +100,23 @@ fn differs_by_tag(now: &RemoteState, proven: &RemoteObject) -> bool {
 
 /// Looks at a file of a directory. A copy has the modification time of the file it was made from; one that has another was
 /// there before or was written since, and its bytes are compared.
-pub(super) fn ask_directory(directory: &Directory, proven: &RemoteObject, run: &Run<'_>) -> Result<Answer> {
+pub(super) fn ask_directory(
+    directory: &DirectoryTarget,
+    proven: &RemoteObject,
+    ctx: &UploadContext<'_>,
+) -> Result<ProofCheck> {
     if directory.fingerprint(&proven.key)?.is_some_and(|now| now.same_file(&proven.source)) {
         return Err(directory.is_the_recording(&proven.key));
     }
     let now = directory.head(&proven.key)?.map(RemoteState::from);
-    let answer = Answer::of(now.as_ref(), proven);
-    if matches!(answer, Answer::Differs(_)) {
+    let answer = ProofCheck::of(now.as_ref(), proven);
+    if matches!(answer, ProofCheck::Differs(_)) {
         return Ok(answer);
     }
     if now.is_some_and(|now| now.modified_ms != proven.source.mtime_ms())
-        && let Some(words) = verify::read_directory(directory, proven, run)?
+        && let Some(words) = verify::read_directory(directory, proven, ctx)?
     {
-        return Ok(Answer::Differs(Difference { words, is_missing: false, when_read: true }));
+        return Ok(ProofCheck::Differs(Difference { words, is_missing: false, when_read: true }));
     }
-    Ok(Answer::AsProven { beyond_size: true })
+    Ok(ProofCheck::AsProven { beyond_size: true })
 }

@@ -53,7 +53,7 @@ pub(super) fn attributes(options: &TargetOptions, provider: Provider, asset: &As
 
 /// What an object of a finished recording says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
+pub struct ObjectAttributes {
     /// Id of the VoD.
     pub vod_id: String,
     /// Its stream.
@@ -65,12 +65,12 @@ pub struct Description {
 }
 
 /// Reads what [`attributes`] wrote; `None` if the object is not a finished recording of ours.
-pub(super) fn description(provider: Provider, attributes: &Attributes) -> Option<Description> {
+pub(super) fn description(provider: Provider, attributes: &Attributes) -> Option<ObjectAttributes> {
     let said = |name: &str| attributes.get(&metadata_name(provider, name)).map(|value| plain_text(value.as_ref()));
     let vod_id = said("vod-id").filter(|id| is_vod_id(id))?;
     // Posters carry the id of their VoD, too.
     let is_recording = said(ASSET_ID).as_deref() == Some(&vod_id);
-    is_recording.then(|| Description {
+    is_recording.then(|| ObjectAttributes {
         stream_id: said("stream-id").unwrap_or_default(),
         duration_ms: said("duration-ms").and_then(|ms| ms.parse().ok()).filter(|ms| *ms >= 0),
         salvaged: said("salvaged").as_deref() == Some("true"),
@@ -151,7 +151,7 @@ mod tests {
         let options = TargetOptions::new("t", "s3://b");
         for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
             let given = attributes(&options, provider, &asset, "x.mp4");
-            let expected = Description {
+            let expected = ObjectAttributes {
                 vod_id: "abc123".into(),
                 stream_id: "Küche 100%".into(),
                 duration_ms: Some(8_000),

@@ -15,15 +15,15 @@ use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
 
-use super::bandwidth::Pace;
-use super::credentials::{Environment, Secret, secrets, unknown};
+use super::bandwidth::RateLimiter;
+use super::credentials::{Environment, SecretSetting, secrets, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
+use super::location::endpoint;
 use super::parts::PartPlan;
-use super::place::endpoint;
-use super::profile::Profile;
-use super::uplink::{Resigner, Uplink};
-use super::wire::{Keys, Wire};
+use super::profile::AwsProfile;
+use super::uplink::{PacedConnector, Resigner};
+use super::wire::{BucketClient, SigningKeys};
 use super::{ChecksumMode, Encryption, TargetOptions};
 
 /// The clients of one bucket.
@@ -46,7 +46,7 @@ pub(super) struct Backend {
     /// Signs addresses for others.
     pub signer: Option<Arc<dyn Signer>>,
     /// Lists unfinished uploads, where there is such a list.
-    pub wire: Option<Arc<Wire>>,
+    pub wire: Option<Arc<BucketClient>>,
     /// Tags of new objects.
     pub tags: TagSet,
     /// How copies are compared.
@@ -115,9 +115,9 @@ pub(super) fn client(allows_http: bool) -> ClientOptions {
     ClientOptions::new().with_allow_http(allows_http).with_timeout_disabled()
 }
 
-pub(super) fn uplink(options: &TargetOptions) -> Uplink {
-    let pace = options.bandwidth.clone().map(|limit| Arc::new(Pace::new(limit)));
-    Uplink { pace, stall: options.stall_timeout }
+pub(super) fn uplink(options: &TargetOptions) -> PacedConnector {
+    let pace = options.bandwidth.clone().map(|limit| Arc::new(RateLimiter::new(limit)));
+    PacedConnector { pace, stall: options.stall_timeout }
 }
 
 pub(super) fn refused(options: &TargetOptions) -> impl Fn(object_store::Error) -> DeliverError {
@@ -171,7 +171,7 @@ const S3_CREDENTIALS: &str = "access_key_id, secret_access_key, session_token";
 const S3_ADVICE: &str = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `credential_files`, a profile (AWS_PROFILE), or a web identity \
     (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN). To use the role of an EC2 instance set AWS_EC2_METADATA_DISABLED=false.";
 
-fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets: &[Secret]) -> Result<Backend> {
+fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets: &[SecretSetting]) -> Result<Backend> {
     let address = options.endpoint.as_deref().or_else(|| environment.first(&S3_ENDPOINTS));
     let address = address.map(|a| endpoint(&options.name, a)).transpose()?;
     let is_https = address.as_ref().is_none_or(|a| a.scheme() == "https");
@@ -201,7 +201,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
         };
         builder = builder.with_config(key, &secret.value);
     }
-    let profile = Profile::of(environment);
+    let profile = AwsProfile::of(environment);
     if !has_s3_credentials(&builder, environment) {
         builder = with_profile(builder, &profile);
     }
@@ -229,8 +229,8 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let address = bucket_address(&builder, options, bucket, address.as_ref(), &region);
     let is_open = environment.get("AWS_SKIP_SIGNATURE").is_some();
     let credentials = store.credentials().clone();
-    let keys = if is_open { Keys::None } else { Keys::Aws { credentials, region } };
-    backend.wire = Some(Arc::new(Wire { client, bucket: address, keys }));
+    let keys = if is_open { SigningKeys::None } else { SigningKeys::Aws { credentials, region } };
+    backend.wire = Some(Arc::new(BucketClient { client, bucket: address, keys }));
     Ok(backend)
 }
 
@@ -295,7 +295,7 @@ fn saying(client: ClientOptions, name: &'static str, value: &str) -> ClientOptio
     client.with_default_headers(headers)
 }
 
-fn with_profile(builder: AmazonS3Builder, profile: &Profile) -> AmazonS3Builder {
+fn with_profile(builder: AmazonS3Builder, profile: &AwsProfile) -> AmazonS3Builder {
     let keys = [
         (AmazonS3ConfigKey::AccessKeyId, &profile.access_key_id),
         (AmazonS3ConfigKey::SecretAccessKey, &profile.secret_access_key),
@@ -381,7 +381,12 @@ const AZURE_ADVICE: &str = "Set AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_AC
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-fn azure(options: &TargetOptions, container: &str, environment: &Environment, secrets: &[Secret]) -> Result<Backend> {
+fn azure(
+    options: &TargetOptions,
+    container: &str,
+    environment: &Environment,
+    secrets: &[SecretSetting],
+) -> Result<Backend> {
     let address = options.endpoint.as_deref().or_else(|| environment.get("AZURE_STORAGE_ENDPOINT"));
     let address = address.map(|a| endpoint(&options.name, a)).transpose()?;
     let mut builder = MicrosoftAzureBuilder::new();

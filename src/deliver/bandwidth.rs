@@ -1,5 +1,5 @@
 //! How many bytes a second a target may be sent, by the hour: one rate, or a timetable in rclone's form. Pure, except that
-//! [`Pace`] keeps the time at which the next byte may go.
+//! [`RateLimiter`] keeps the time at which the next byte may go.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -93,12 +93,12 @@ fn rate_of(text: &str) -> Result<Option<u64>, String> {
 
 /// Shares one limit among everything that is sent to a target.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     limit: Bandwidth,
     free_at: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimiter {
     pub fn new(limit: Bandwidth) -> Self {
         Self { limit, free_at: Mutex::new(None) }
     }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn bytes_are_spread_over_time_and_silence_is_not_saved_up() {
-        let pace = Pace::new(Bandwidth::parse("1M").unwrap());
+        let pace = RateLimiter::new(Bandwidth::parse("1M").unwrap());
         let begin = Instant::now();
         assert_eq!(pace.take(MIB / 2, begin, 0), Duration::from_millis(500));
         assert_eq!(pace.take(MIB / 2, begin, 0), Duration::from_secs(1));

@@ -11,14 +11,14 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, ObjectStoreExt};
 
-use super::attributes::{ASSET_ID, Description, OWN_CHECKSUM, description, metadata_name};
+use super::attributes::{ASSET_ID, OWN_CHECKSUM, ObjectAttributes, description, metadata_name};
 use super::backend::Backend;
-use super::checksum::{Reported, reported};
-use super::conditions::Conditions;
-use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
+use super::checksum::{ReportedChecksum, reported};
+use super::conditions::ConditionSupport;
+use super::diagnose::{Cause, FailureDetails, NetworkFailure, Verb, diagnose};
 use super::error::{DeliverError, Result};
-use super::tags::Tags;
-use super::uplink::{Answer, observed};
+use super::tags::TagSupport;
+use super::uplink::{ResponseHead, observed};
 use super::wire::OpenUpload;
 use super::xml::text_of;
 
@@ -30,31 +30,31 @@ pub(super) struct Bucket {
     /// The clients.
     pub backend: Backend,
     /// Whether it refuses to create what is there.
-    pub conditions: Conditions,
+    pub conditions: ConditionSupport,
     /// Whether its entity tags are checksums.
-    pub tags: Tags,
+    pub tags: TagSupport,
 }
 
 /// An object as the store reports it.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct StoredObject {
     pub size_bytes: u64,
     pub etag: Option<String>,
     pub version: Option<String>,
     pub modified_ms: i64,
     /// Its whole-object checksum.
-    pub reported: Option<Reported>,
+    pub reported: Option<ReportedChecksum>,
     /// The asset it says it belongs to.
     pub asset_id: Option<String>,
     /// What it says of its recording.
-    pub description: Option<Description>,
+    pub description: Option<ObjectAttributes>,
     /// The checksum that it was given when it was sent, where the store's own cannot be trusted.
     pub own_checksum: Option<String>,
     /// Whether what looks like a checksum of the store was left out because it is none.
     pub is_doubted: bool,
 }
 
-impl Held {
+impl StoredObject {
     /// Whether it says that it belongs to an asset.
     pub fn is_of(&self, asset_id: &str) -> bool {
         self.asset_id.as_deref() == Some(asset_id)
@@ -79,13 +79,19 @@ impl Bucket {
     }
 
     /// Our words for a failed call.
-    pub fn fault(&self, verb: Verb, key: &str, error: object_store::Error, answer: Option<&Answer>) -> DeliverError {
+    pub fn fault(
+        &self,
+        verb: Verb,
+        key: &str,
+        error: object_store::Error,
+        answer: Option<&ResponseHead>,
+    ) -> DeliverError {
         let provider = self.backend.provider;
         let seen = seen(&error, answer);
         let cause = diagnose(&seen, verb, provider);
         let request_id = answer.and_then(request_id);
         tracing::debug!(target = %self.target, key, request_id, error = seen.text, "request to the store failed");
-        let ask_again_after = answer.and_then(Answer::ask_again_after);
+        let ask_again_after = answer.and_then(ResponseHead::ask_again_after);
         let asks = |wait: Duration| {
             format!("the store answered {} and asks to wait {} s", seen.status.unwrap_or(0), wait.as_secs())
         };
@@ -115,7 +121,7 @@ impl Bucket {
     }
 
     /// What stands under a key.
-    pub async fn head(&self, key: &str) -> Result<Option<Held>> {
+    pub async fn head(&self, key: &str) -> Result<Option<StoredObject>> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let (result, answer) = observed(self.backend.check.get_opts(&key_of(key), options)).await;
         let found = match result {
@@ -131,7 +137,7 @@ impl Bucket {
         }
         let metadata = |name| found.attributes.get(&metadata_name(provider, name)).map(|v| v.as_ref().to_owned());
         let (asset_id, own_checksum) = (metadata(ASSET_ID), metadata(OWN_CHECKSUM));
-        Ok(Some(Held {
+        Ok(Some(StoredObject {
             size_bytes: found.meta.size,
             reported: reported(provider, found.meta.e_tag.as_deref(), header),
             etag: found.meta.e_tag,
@@ -211,18 +217,18 @@ impl Bucket {
 /// One page of a listing.
 const LISTED_MAX: usize = 1000;
 
-fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
+fn seen(error: &object_store::Error, answer: Option<&ResponseHead>) -> FailureDetails {
     // Escaped, the JSON or XML that a store answers with could not be read any more.
     let text = crate::fault::raw_chain(error);
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let is_of_identity = answer.is_some_and(|a| a.is_of_identity);
     let code = || text_of(&text, "Code").or_else(|| code_of_a_key(&text));
-    Seen {
+    FailureDetails {
         status: answer.map(|a| a.status),
         code: header("x-ms-error-code").or_else(code).or_else(|| text_in_json(&text, "error")),
         is_of_identity,
         region: header("x-amz-bucket-region").or_else(|| text_of(&text, "Region")),
-        skew_s: answer.and_then(Answer::skew_s),
+        skew_s: answer.and_then(ResponseHead::skew_s),
         is_html: header("content-type").is_some_and(|t| t.starts_with("text/html")),
         network: network(error),
         text,
@@ -230,12 +236,12 @@ fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
 }
 
 /// What a store's people want to be told to find a request in their logs.
-fn request_id(answer: &Answer) -> Option<&str> {
+fn request_id(answer: &ResponseHead) -> Option<&str> {
     ["x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid"].into_iter().find_map(|name| answer.header(name))
 }
 
 /// What the store said, without the pages around it; `None` if it did not say it by a code.
-fn said(seen: &Seen) -> Option<String> {
+fn said(seen: &FailureDetails) -> Option<String> {
     let (status, code) = (seen.status?, seen.code.as_ref()?);
     let message = text_of(&seen.text, "Message").or_else(|| text_in_json(&seen.text, "error_description"));
     // What follows the first line are numbers for the service's own people.
@@ -258,15 +264,15 @@ fn text_in_json(text: &str, name: &str) -> Option<String> {
     object.get(name)?.as_str().map(str::to_owned)
 }
 
-fn network(error: &object_store::Error) -> Option<Network> {
+fn network(error: &object_store::Error) -> Option<NetworkFailure> {
     let mut next = error.source();
     while let Some(source) = next {
         if let Some(http) = source.downcast_ref::<HttpError>() {
             return Some(match http.kind() {
-                HttpErrorKind::Connect => Network::Connect,
-                HttpErrorKind::Timeout => Network::Timeout,
-                HttpErrorKind::Interrupted | HttpErrorKind::Request => Network::Lost,
-                _ => Network::Other,
+                HttpErrorKind::Connect => NetworkFailure::Connect,
+                HttpErrorKind::Timeout => NetworkFailure::Timeout,
+                HttpErrorKind::Interrupted | HttpErrorKind::Request => NetworkFailure::Lost,
+                _ => NetworkFailure::Other,
             });
         }
         next = source.source();

@@ -27,10 +27,10 @@ const MEMORY_PARTS: u64 = 8;
 
 /// The buffers of one target.
 #[derive(Debug, Clone)]
-pub(super) struct Buffers(Arc<Shared>);
+pub(super) struct Buffers(Arc<BufferPool>);
 
 #[derive(Debug)]
-struct Shared {
+struct BufferPool {
     count: usize,
     rooms: Semaphore,
     idle: Mutex<Vec<MmapMut>>,
@@ -46,16 +46,16 @@ impl Buffers {
     /// So many, where that is more than usual: each holds [`PART_MIN_BYTES`] on the way.
     pub fn at_least(wanted: u64) -> Self {
         let count = count_for(wanted, memory::limit_bytes());
-        Self(Arc::new(Shared { count, rooms: Semaphore::new(count), idle: Mutex::default() }))
+        Self(Arc::new(BufferPool { count, rooms: Semaphore::new(count), idle: Mutex::default() }))
     }
 
     /// Waits until so many bytes may be held. More than all buffers together count as all of them.
-    pub async fn room(&self, bytes: u64) -> Room<'_> {
+    pub async fn room(&self, bytes: u64) -> BufferReservation<'_> {
         let units = usize::try_from(bytes.div_ceil(PART_MIN_BYTES)).unwrap_or(usize::MAX).clamp(1, self.0.count);
         let permit = self.0.rooms.acquire_many(u32::try_from(units).unwrap_or(1)).await;
         // The semaphore is never closed.
         let permit = permit.unwrap_or_else(|_| unreachable!("the buffers' semaphore was closed"));
-        Room { shared: &self.0, _permit: permit, bytes }
+        BufferReservation { shared: &self.0, _permit: permit, bytes }
     }
 
     /// Gives back the memory that no upload uses now.
@@ -69,7 +69,7 @@ fn count_for(wanted: u64, memory_bytes: u64) -> usize {
     usize::try_from(wanted).unwrap_or(usize::MAX).clamp(BUFFERS, BUFFERS_MAX).min(room.max(1))
 }
 
-impl Shared {
+impl BufferPool {
     fn idle(&self) -> MutexGuard<'_, Vec<MmapMut>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,18 +77,18 @@ impl Shared {
 
 /// Room for some bytes, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Room<'a> {
-    shared: &'a Arc<Shared>,
+pub(super) struct BufferReservation<'a> {
+    shared: &'a Arc<BufferPool>,
     _permit: SemaphorePermit<'a>,
     bytes: u64,
 }
 
-impl Room<'_> {
+impl BufferReservation<'_> {
     /// Has a buffer of so many bytes as there is room for filled. It is used again once the last clone of what this returns
     /// is gone.
     pub fn fill(&self, read: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Bytes> {
         let len = usize::try_from(self.bytes).unwrap_or(usize::MAX);
-        let mut lent = Lent { memory: Some(self.take()?), len, shared: Arc::clone(self.shared) };
+        let mut lent = LentBuffer { memory: Some(self.take()?), len, shared: Arc::clone(self.shared) };
         read(lent.memory.as_mut().map(|memory| &mut memory[..len]).unwrap_or_default())?;
         Ok(Bytes::from_owner(lent))
     }
@@ -112,20 +112,20 @@ fn mapped(bytes: u64) -> Result<MmapMut> {
 }
 
 /// A filled buffer on its way back.
-struct Lent {
+struct LentBuffer {
     /// There until it goes back.
     memory: Option<MmapMut>,
     len: usize,
-    shared: Arc<Shared>,
+    shared: Arc<BufferPool>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for LentBuffer {
     fn as_ref(&self) -> &[u8] {
         self.memory.as_ref().map(|memory| &memory[..self.len]).unwrap_or_default()
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentBuffer {
     fn drop(&mut self) {
         let is_of_one_size = |memory: &MmapMut| memory.len() as u64 == PART_MIN_BYTES;
         let Some(memory) = self.memory.take().filter(is_of_one_size) else { return };
@@ -143,11 +143,11 @@ mod tests {
     use super::super::error::DeliverError;
     use super::*;
 
-    fn room(buffers: &Buffers, bytes: u64) -> Room<'_> {
+    fn room(buffers: &Buffers, bytes: u64) -> BufferReservation<'_> {
         buffers.room(bytes).now_or_never().expect("room")
     }
 
-    fn filled(room: &Room<'_>, with: &[u8]) -> Bytes {
+    fn filled(room: &BufferReservation<'_>, with: &[u8]) -> Bytes {
         let fill = |buffer: &mut [u8]| {
             buffer[..with.len()].copy_from_slice(with);
             Ok(())

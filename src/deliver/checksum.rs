@@ -16,22 +16,22 @@ use super::ChecksumMode;
 use super::diagnose::Provider;
 
 /// One part's or file's checksums in the making.
-pub(super) struct Hasher {
+pub(super) struct ChecksumHasher {
     crc64: Option<Crc>,
     crc32c: Option<Crc>,
     md5: Option<Md5>,
     sha256: Option<Sha256>,
 }
 
-impl std::fmt::Debug for Hasher {
+impl std::fmt::Debug for ChecksumHasher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hasher")
+        f.write_str("ChecksumHasher")
     }
 }
 
 /// The checksums of what was read from disk, as far as they were computed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Sums {
+pub(super) struct Checksums {
     /// Bytes.
     pub size_bytes: u64,
     /// CRC-64/NVME, base64 of eight bytes, most significant first, as S3 writes it.
@@ -51,7 +51,7 @@ pub(super) struct Sums {
 
 /// A whole-object checksum as a store reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reported {
+pub(super) enum ReportedChecksum {
     /// Base64 as in the header.
     Crc64Nvme(String),
     /// Base64 as in the header.
@@ -68,7 +68,7 @@ pub(super) enum Reported {
 
 /// What came of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(super) enum ChecksumComparison {
     /// Equal; `algorithm:value`.
     Same(String),
     /// Not equal.
@@ -82,7 +82,7 @@ pub(super) enum Comparison {
     NotComparable,
 }
 
-impl Hasher {
+impl ChecksumHasher {
     /// Computes what a file that goes up in one request may be compared by. MD5 is the expensive one: S3 reports better
     /// things, and where it does not, the file is read once more.
     pub fn for_upload(provider: Provider, mode: ChecksumMode, with_crc64: bool) -> Self {
@@ -97,12 +97,12 @@ impl Hasher {
     }
 
     /// Computes exactly what a store reported.
-    pub fn for_report(report: &Reported) -> Self {
+    pub fn for_report(report: &ReportedChecksum) -> Self {
         Self {
-            crc64: matches!(report, Reported::Crc64Nvme(_)).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
-            crc32c: matches!(report, Reported::Crc32c(_)).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
-            md5: matches!(report, Reported::Md5(_)).then(Md5::new),
-            sha256: matches!(report, Reported::Sha256(_)).then(<Sha256 as sha2::Digest>::new),
+            crc64: matches!(report, ReportedChecksum::Crc64Nvme(_)).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
+            crc32c: matches!(report, ReportedChecksum::Crc32c(_)).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
+            md5: matches!(report, ReportedChecksum::Md5(_)).then(Md5::new),
+            sha256: matches!(report, ReportedChecksum::Sha256(_)).then(<Sha256 as sha2::Digest>::new),
         }
     }
 
@@ -112,14 +112,14 @@ impl Hasher {
         self.sha256.iter_mut().for_each(|s| sha2::Digest::update(s, bytes));
     }
 
-    pub fn finish(self, size_bytes: u64) -> Sums {
-        Sums {
+    pub fn finish(self, size_bytes: u64) -> Checksums {
+        Checksums {
             size_bytes,
             crc64nvme: self.crc64.map(|c| base64(&c.finalize().to_be_bytes())),
             crc32c: self.crc32c.map(|c| base64(&c.finalize().to_be_bytes()[4..])),
             md5: self.md5.map(|m| hex::encode(m.finalize())),
             sha256: self.sha256.map(|s| base64(&sha2::Digest::finalize(s))),
-            ..Sums::default()
+            ..Checksums::default()
         }
     }
 }
@@ -171,7 +171,7 @@ impl PartSums {
 }
 
 /// The checksums of a whole file from those of its parts, in order, with their sizes: nothing is read again.
-pub(super) fn combine<'a>(parts: impl Iterator<Item = (u64, &'a PartSums)> + Clone) -> Sums {
+pub(super) fn combine<'a>(parts: impl Iterator<Item = (u64, &'a PartSums)> + Clone) -> Checksums {
     let joined = |algorithm, of: fn(&PartSums) -> Option<u64>| {
         let mut crcs = parts.clone().map(|(size, sums)| of(sums).map(|crc| (crc, size)));
         let first = crcs.next()??.0;
@@ -183,13 +183,13 @@ pub(super) fn combine<'a>(parts: impl Iterator<Item = (u64, &'a PartSums)> + Clo
     let crc32c = joined(CrcAlgorithm::Crc32Iscsi, |s| s.crc32c);
     let md5: Option<Vec<_>> = parts.clone().map(|(_, sums)| sums.md5).collect();
     let sha256: Option<Vec<_>> = parts.clone().map(|(_, sums)| sums.sha256).collect();
-    Sums {
+    Checksums {
         size_bytes: parts.map(|(size, _)| size).sum(),
         crc64nvme: crc64.map(|c| base64(&c.to_be_bytes())),
         crc32c: crc32c.map(|c| base64(&c.to_be_bytes()[4..])),
         md5_of_parts: md5.filter(|m| !m.is_empty()).map(|m| md5_of_parts(&m)),
         sha256_of_parts: sha256.filter(|s| !s.is_empty()).map(|s| sha256_of_parts(&s)),
-        ..Sums::default()
+        ..Checksums::default()
     }
 }
 
@@ -220,34 +220,34 @@ pub(super) fn reported<'a>(
     provider: Provider,
     etag: Option<&str>,
     header: impl Fn(&str) -> Option<&'a str>,
-) -> Option<Reported> {
+) -> Option<ReportedChecksum> {
     match provider {
         Provider::S3 => s3_crc(&header).or_else(|| s3_sha256(&header)).or_else(|| s3_etag(etag, &header)),
-        Provider::Azure => header("content-md5").and_then(of_base64).map(|md5| Reported::Md5(hex::encode(md5))),
+        Provider::Azure => header("content-md5").and_then(of_base64).map(|md5| ReportedChecksum::Md5(hex::encode(md5))),
         // Google always reports the hash; what imitates it may have only an entity tag.
         Provider::Gcs => {
-            header("x-goog-hash").and_then(goog_crc32c).map(Reported::Crc32c).or_else(|| s3_etag(etag, &header))
+            header("x-goog-hash").and_then(goog_crc32c).map(ReportedChecksum::Crc32c).or_else(|| s3_etag(etag, &header))
         }
         Provider::Disk => None,
     }
 }
 
-fn s3_crc<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+fn s3_crc<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<ReportedChecksum> {
     let value = header("x-amz-checksum-crc64nvme")?;
     let is_whole = header("x-amz-checksum-type").is_none_or(|t| t.eq_ignore_ascii_case("FULL_OBJECT"));
-    (is_whole && !value.contains('-')).then(|| Reported::Crc64Nvme(value.to_owned()))
+    (is_whole && !value.contains('-')).then(|| ReportedChecksum::Crc64Nvme(value.to_owned()))
 }
 
-fn s3_sha256<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+fn s3_sha256<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<ReportedChecksum> {
     let value = header("x-amz-checksum-sha256")?;
     match value.split_once('-') {
-        Some((digest, parts)) => Some(Reported::Sha256OfParts(digest.to_owned(), parts.parse().ok()?)),
-        None => Some(Reported::Sha256(value.to_owned())),
+        Some((digest, parts)) => Some(ReportedChecksum::Sha256OfParts(digest.to_owned(), parts.parse().ok()?)),
+        None => Some(ReportedChecksum::Sha256(value.to_owned())),
     }
 }
 
 /// An entity tag is a digest only where neither KMS nor customer keys encrypt.
-fn s3_etag<'a>(etag: Option<&str>, header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+fn s3_etag<'a>(etag: Option<&str>, header: &impl Fn(&str) -> Option<&'a str>) -> Option<ReportedChecksum> {
     let by_kms = header("x-amz-server-side-encryption").is_some_and(|s| s.starts_with("aws:kms"));
     if by_kms || header("x-amz-server-side-encryption-customer-algorithm").is_some() {
         return None;
@@ -259,8 +259,8 @@ fn s3_etag<'a>(etag: Option<&str>, header: &impl Fn(&str) -> Option<&'a str>) ->
     };
     let is_md5 = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     is_md5.then(|| match parts {
-        Some(parts) => Reported::Md5OfParts(digest.to_owned(), parts),
-        None => Reported::Md5(digest.to_owned()),
+        Some(parts) => ReportedChecksum::Md5OfParts(digest.to_owned(), parts),
+        None => ReportedChecksum::Md5(digest.to_owned()),
     })
 }
 
@@ -269,36 +269,36 @@ pub(super) fn goog_crc32c(value: &str) -> Option<String> {
 }
 
 /// Compares what was read from disk with what the store reports.
-pub(super) fn compare(ours: &Sums, theirs: Option<&Reported>) -> Comparison {
+pub(super) fn compare(ours: &Checksums, theirs: Option<&ReportedChecksum>) -> ChecksumComparison {
     let pair = match theirs {
-        Some(Reported::Crc64Nvme(value)) => ("crc64nvme", ours.crc64nvme.clone(), value.clone()),
-        Some(Reported::Crc32c(value)) => ("crc32c", ours.crc32c.clone(), value.clone()),
-        Some(Reported::Md5(value)) => ("md5", ours.md5.clone(), value.clone()),
-        Some(Reported::Md5OfParts(value, parts)) => {
+        Some(ReportedChecksum::Crc64Nvme(value)) => ("crc64nvme", ours.crc64nvme.clone(), value.clone()),
+        Some(ReportedChecksum::Crc32c(value)) => ("crc32c", ours.crc32c.clone(), value.clone()),
+        Some(ReportedChecksum::Md5(value)) => ("md5", ours.md5.clone(), value.clone()),
+        Some(ReportedChecksum::Md5OfParts(value, parts)) => {
             // Cut differently, the same content has another tag.
             let same_cut = ours.md5_of_parts.as_ref().filter(|(_, n)| n == parts);
             ("md5-of-parts", same_cut.map(|(v, n)| format!("{v}-{n}")), format!("{value}-{parts}"))
         }
-        Some(Reported::Sha256(value)) => ("sha256", ours.sha256.clone(), value.clone()),
-        Some(Reported::Sha256OfParts(value, parts)) => {
+        Some(ReportedChecksum::Sha256(value)) => ("sha256", ours.sha256.clone(), value.clone()),
+        Some(ReportedChecksum::Sha256OfParts(value, parts)) => {
             let same_cut = ours.sha256_of_parts.as_ref().filter(|(_, n)| n == parts);
             ("sha256-of-parts", same_cut.map(|(v, n)| format!("{v}-{n}")), format!("{value}-{parts}"))
         }
         None => return parts_confirmed(ours),
     };
     match pair {
-        (name, Some(ours), theirs) if ours == theirs => Comparison::Same(format!("{name}:{ours}")),
+        (name, Some(ours), theirs) if ours == theirs => ChecksumComparison::Same(format!("{name}:{ours}")),
         (name, Some(ours), theirs) => {
-            Comparison::Differs { ours: format!("{name}:{ours}"), theirs: format!("{name}:{theirs}") }
+            ChecksumComparison::Differs { ours: format!("{name}:{ours}"), theirs: format!("{name}:{theirs}") }
         }
         (_, None, _) => parts_confirmed(ours),
     }
 }
 
-fn parts_confirmed(ours: &Sums) -> Comparison {
+fn parts_confirmed(ours: &Checksums) -> ChecksumComparison {
     match &ours.crc64nvme {
-        Some(crc) if ours.every_part_confirmed => Comparison::Same(format!("crc64nvme-by-part:{crc}")),
-        _ => Comparison::NotComparable,
+        Some(crc) if ours.every_part_confirmed => ChecksumComparison::Same(format!("crc64nvme-by-part:{crc}")),
+        _ => ChecksumComparison::NotComparable,
     }
 }
 
@@ -320,8 +320,8 @@ fn of_base64(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn sums_of(bytes: &[u8], provider: Provider) -> Sums {
-        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5, true);
+    fn sums_of(bytes: &[u8], provider: Provider) -> Checksums {
+        let mut hasher = ChecksumHasher::for_upload(provider, ChecksumMode::Md5, true);
         hasher.update(bytes);
         hasher.finish(bytes.len() as u64)
     }
@@ -349,7 +349,7 @@ mod tests {
                 .map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c, None)))
                 .collect();
             let joined = combine(parts.iter().map(|(size, sums)| (*size, sums)));
-            let whole = Sums { md5: None, ..sums_of(&bytes, provider) };
+            let whole = Checksums { md5: None, ..sums_of(&bytes, provider) };
             assert_eq!(joined, whole, "{provider:?}");
         }
         let mut with_md5 = PartSums::of(Provider::S3, ChecksumMode::Sha256, &bytes, None);
@@ -378,11 +378,11 @@ mod tests {
         let etag = |tag: &str| compare(&sums, reported(Provider::S3, Some(tag), none).as_ref());
         assert_eq!(
             etag("\"5d41402abc4b2a76b9719d911017c592\""),
-            Comparison::Same("md5:5d41402abc4b2a76b9719d911017c592".into())
+            ChecksumComparison::Same("md5:5d41402abc4b2a76b9719d911017c592".into())
         );
-        assert!(matches!(etag("\"00000000000000000000000000000000\""), Comparison::Differs { .. }));
-        assert_eq!(etag("\"0x8D9\""), Comparison::NotComparable);
-        assert_eq!(etag("\"5d41402abc4b2a76b9719d911017c592-3\""), Comparison::NotComparable);
+        assert!(matches!(etag("\"00000000000000000000000000000000\""), ChecksumComparison::Differs { .. }));
+        assert_eq!(etag("\"0x8D9\""), ChecksumComparison::NotComparable);
+        assert_eq!(etag("\"5d41402abc4b2a76b9719d911017c592-3\""), ChecksumComparison::NotComparable);
         let kms = |name: &str| (name == "x-amz-server-side-encryption").then_some("aws:kms");
         assert_eq!(reported(Provider::S3, Some("\"00000000000000000000000000000000\""), kms), None);
     }
@@ -393,7 +393,7 @@ mod tests {
         let crc = sums.crc64nvme.clone().unwrap();
         let whole = |name: &str| (name == "x-amz-checksum-crc64nvme").then_some(crc.as_str());
         let report = reported(Provider::S3, Some("\"00000000000000000000000000000000\""), whole);
-        assert_eq!(compare(&sums, report.as_ref()), Comparison::Same(format!("crc64nvme:{crc}")));
+        assert_eq!(compare(&sums, report.as_ref()), ChecksumComparison::Same(format!("crc64nvme:{crc}")));
         let composite = |name: &str| match name {
             "x-amz-checksum-crc64nvme" => Some("AAAAAAAAAAA=-2"),
             _ => None,
@@ -404,17 +404,17 @@ mod tests {
     #[test]
     fn parts_that_were_confirmed_count_where_the_whole_is_not_reported() {
         let mut sums = sums_of(b"hello", Provider::Azure);
-        assert_eq!(compare(&sums, None), Comparison::NotComparable);
+        assert_eq!(compare(&sums, None), ChecksumComparison::NotComparable);
         sums.every_part_confirmed = true;
-        assert!(matches!(compare(&sums, None), Comparison::Same(s) if s.starts_with("crc64nvme-by-part:")));
+        assert!(matches!(compare(&sums, None), ChecksumComparison::Same(s) if s.starts_with("crc64nvme-by-part:")));
     }
 
     #[test]
     fn googles_and_azures_headers_are_read() {
         let goog = |name: &str| (name == "x-goog-hash").then_some("crc32c=4waSgw==,md5=x");
-        assert_eq!(reported(Provider::Gcs, None, goog), Some(Reported::Crc32c("4waSgw==".into())));
+        assert_eq!(reported(Provider::Gcs, None, goog), Some(ReportedChecksum::Crc32c("4waSgw==".into())));
         let azure = |name: &str| (name == "content-md5").then_some("XUFAKrxLKna5cZ2REBfFkg==");
-        let md5 = Reported::Md5("5d41402abc4b2a76b9719d911017c592".into());
+        let md5 = ReportedChecksum::Md5("5d41402abc4b2a76b9719d911017c592".into());
         assert_eq!(reported(Provider::Azure, None, azure), Some(md5));
     }
 }

@@ -12,13 +12,13 @@ use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
-use super::place::{answered_for, below};
+use super::location::{answered_for, below};
 use crate::durable::PARTIAL_PREFIX;
 use crate::fault::{Class, Fault};
 
 /// What is known of a bucket's conditions.
 #[derive(Debug, Default)]
-pub(super) struct Conditions {
+pub(super) struct ConditionSupport {
     /// Endpoint, bucket and prefix: what the answer was found for.
     place: String,
     prefix: String,
@@ -27,7 +27,7 @@ pub(super) struct Conditions {
 
 const PROBE_BYTES: &[u8] = b"aftercast tried whether an object can be created twice; this one can be deleted\n";
 
-impl Conditions {
+impl ConditionSupport {
     /// Of a prefix in the bucket that an endpoint and a URL name.
     pub fn of(endpoint: Option<&str>, url: &str, prefix: &str) -> Self {
         Self { place: answered_for(endpoint, url), prefix: prefix.to_owned(), are_honoured: Mutex::new(None) }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{DeliverError, Result};
-use super::{Options, TargetOptions};
+use super::{DeliverOptions, TargetOptions};
 use crate::durable::FileError;
 use crate::recording::name::printable;
 
@@ -54,7 +54,7 @@ impl Environment {
 }
 
 /// One secret or setting of `credential_files`.
-pub(super) struct Secret {
+pub(super) struct SecretSetting {
     /// Its name, lower case, without `_file`.
     pub name: String,
     /// Its value.
@@ -62,14 +62,14 @@ pub(super) struct Secret {
 }
 
 /// Reads what a target's `credential_files` name: a path, or `env:NAME` for an environment variable.
-pub(super) fn secrets(options: &TargetOptions, environment: &Environment) -> Result<Vec<Secret>> {
+pub(super) fn secrets(options: &TargetOptions, environment: &Environment) -> Result<Vec<SecretSetting>> {
     let one = |(name, from): (&String, &PathBuf)| {
         let value = match from.to_str().and_then(|f| f.strip_prefix("env:")) {
             Some(variable) => from_variable(options, environment, name, variable),
             None => from_file(options, name, from),
         }?;
         let name = name.to_ascii_lowercase();
-        Ok(Secret { name: name.strip_suffix("_file").unwrap_or(&name).to_owned(), value })
+        Ok(SecretSetting { name: name.strip_suffix("_file").unwrap_or(&name).to_owned(), value })
     };
     options.credential_files.iter().map(one).collect()
 }
@@ -122,7 +122,7 @@ impl ReadableSecret {
 
 /// The files in `credential_files` that others than their owner can read, each once. What cannot be looked at is an error when the
 /// target is opened.
-pub fn readable_secrets(options: &Options) -> Vec<ReadableSecret> {
+pub fn readable_secrets(options: &DeliverOptions) -> Vec<ReadableSecret> {
     let mut seen = BTreeSet::new();
     let files = options.targets.iter().flat_map(|t| t.credential_files.values().map(move |path| (t, path)));
     let readable = |(target, path): (&TargetOptions, &PathBuf)| {
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_secret_that_others_can_read_is_named_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = Options::default();
+        let mut options = DeliverOptions::default();
         for (n, mode) in [0o600, 0o640, 0o604, 0o400, 0o622].into_iter().enumerate() {
             let file = dir.path().join(format!("{mode:o}"));
             std::fs::write(&file, "x").unwrap();

@@ -1,6 +1,6 @@
 //! Says in the operator's words why a store refused or could not be reached.
 //!
-//! Pure: it takes what was seen on the wire ([`Seen`]) and gives a [`Cause`]. The status and the server's own code
+//! Pure: it takes what was seen on the wire ([`FailureDetails`]) and gives a [`Cause`]. The status and the server's own code
 //! decide, then the kind of network failure; the text of the error chain is the last resort, because several meanings
 //! share one status (403 is a wrong secret, a wrong clock and a missing permission alike).
 
@@ -86,7 +86,7 @@ impl Verb {
 
 /// How a request failed before an answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
+pub(super) enum NetworkFailure {
     /// No connection.
     Connect,
     /// Nothing came in time.
@@ -99,7 +99,7 @@ pub(super) enum Network {
 
 /// What was seen of a failed request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct FailureDetails {
     /// Status of the last answer.
     pub status: Option<u16>,
     /// The server's own error code.
@@ -113,7 +113,7 @@ pub(super) struct Seen {
     /// Whether the answer was a web page.
     pub is_html: bool,
     /// How the request failed if no answer came.
-    pub network: Option<Network>,
+    pub network: Option<NetworkFailure>,
     /// Whether it was not the store that was asked, but a service that gives an identity its credentials.
     pub is_of_identity: bool,
 }
@@ -198,7 +198,7 @@ pub enum Cause {
 }
 
 /// Finds the cause of a failed request.
-pub(super) fn diagnose(seen: &Seen, verb: Verb, provider: Provider) -> Cause {
+pub(super) fn diagnose(seen: &FailureDetails, verb: Verb, provider: Provider) -> Cause {
     by_identity(seen)
         .or_else(|| by_code(seen, verb, provider))
         .or_else(|| by_text(&seen.text, verb, provider))
@@ -208,7 +208,7 @@ pub(super) fn diagnose(seen: &Seen, verb: Verb, provider: Provider) -> Cause {
 }
 
 /// A service that gives credentials refused: its status says nothing about the store.
-fn by_identity(seen: &Seen) -> Option<Cause> {
+fn by_identity(seen: &FailureDetails) -> Option<Cause> {
     let is_refusal = seen.status.is_some_and(|status| (400..500).contains(&status) && status != 408 && status != 429);
     if !seen.is_of_identity || !is_refusal {
         return None;
@@ -230,7 +230,7 @@ fn denied(verb: Verb, provider: Provider) -> Cause {
     Cause::Denied { permission: verb.permission(provider).to_owned() }
 }
 
-fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+fn by_code(seen: &FailureDetails, verb: Verb, provider: Provider) -> Option<Cause> {
     Some(match seen.code.as_deref()? {
         "InvalidAccessKeyId" | "NotSignedUp" => Cause::UnknownKeyId,
         // Azure says this of a wrong key, of a signature that has run out, and of a clock that is off.
@@ -265,7 +265,7 @@ fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
 }
 
 /// `AccessDenied` is what several servers say for everything; their text tells more.
-fn access_denied(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+fn access_denied(seen: &FailureDetails, verb: Verb, provider: Provider) -> Option<Cause> {
     by_text(&seen.text, verb, provider).or_else(|| Some(denied(verb, provider)))
 }
 
@@ -315,7 +315,7 @@ fn googles_permission(text: &str, verb: Verb) -> String {
     named.map_or_else(|| verb.permission(Provider::Gcs).to_owned(), str::to_owned)
 }
 
-fn by_status(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+fn by_status(seen: &FailureDetails, verb: Verb, provider: Provider) -> Option<Cause> {
     Some(match seen.status? {
         301 | 307 | 308 => Cause::WrongRegion { region: seen.region.clone() },
         401 => Cause::WrongSecret,
@@ -337,17 +337,17 @@ fn by_status(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
 /// S3 refuses signatures that are further off than this.
 const MAX_SKEW_S: i64 = 900;
 
-fn by_network(network: Network, text: &str) -> Cause {
+fn by_network(network: NetworkFailure, text: &str) -> Cause {
     match network {
-        Network::Connect if text.contains("timed out") => Cause::Timeout,
-        Network::Connect => Cause::Refused,
-        Network::Timeout => Cause::Timeout,
-        Network::Lost => Cause::ConnectionLost,
-        Network::Other => Cause::Other,
+        NetworkFailure::Connect if text.contains("timed out") => Cause::Timeout,
+        NetworkFailure::Connect => Cause::Refused,
+        NetworkFailure::Timeout => Cause::Timeout,
+        NetworkFailure::Lost => Cause::ConnectionLost,
+        NetworkFailure::Other => Cause::Other,
     }
 }
 
-fn by_shape(seen: &Seen) -> Cause {
+fn by_shape(seen: &FailureDetails) -> Cause {
     let lacks = ["ETag Header missing", "missing field `UploadId`", "missing field `ETag`"];
     if seen.is_html || lacks.iter().any(|l| seen.text.contains(l)) { Cause::NotAStore } else { Cause::Other }
 }

@@ -10,22 +10,22 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 
 use super::error::{DeliverError, Result};
-use super::source::Source;
-use super::transfer::{Proof, Run, Stored};
+use super::source::UploadSource;
+use super::transfer::{Proof, TransferOutcome, UploadContext};
 use crate::durable::{self, FileError, Partial};
 use crate::recording::Fingerprint;
 use crate::recording::name::printable;
 
 /// A directory as a target.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct DirectoryTarget {
     /// Name of the target, for errors.
     pub target: String,
     /// Where it is.
     pub base: PathBuf,
 }
 
-impl Directory {
+impl DirectoryTarget {
     /// Makes sure that the directory is there.
     pub fn ensure(&self) -> Result<()> {
         if self.base.is_dir() {
@@ -74,7 +74,13 @@ impl Directory {
     }
 
     /// Whether what stands under a key already is this file; `None` for other content.
-    pub fn adopt(&self, key: &str, size_bytes: u64, source: &Source, run: &Run<'_>) -> Result<Option<Proof>> {
+    pub fn adopt(
+        &self,
+        key: &str,
+        size_bytes: u64,
+        source: &UploadSource,
+        ctx: &UploadContext<'_>,
+    ) -> Result<Option<Proof>> {
         let there = durable::fingerprint(&self.path_of(key)).map_err(DeliverError::disk(&self.target))?;
         if there.same_file(&source.fingerprint()) {
             return Err(self.is_the_recording(key));
@@ -82,9 +88,9 @@ impl Directory {
         if size_bytes != source.size_bytes() {
             return Ok(None);
         }
-        let theirs = self.digest(&self.path_of(key), run)?;
+        let theirs = self.digest(&self.path_of(key), ctx)?;
         source.rewind()?;
-        let ours = read_through(source, run, |_| Ok(()))?;
+        let ours = read_through(source, ctx, |_| Ok(()))?;
         Ok((ours == theirs).then(|| proof(size_bytes, &ours)))
     }
 
@@ -96,17 +102,17 @@ impl Directory {
     }
 
     /// Copies the file, durably, and compares the copy with what was read.
-    pub fn send(&self, key: &str, source: &Source, run: &Run<'_>) -> Result<Stored> {
+    pub fn send(&self, key: &str, source: &UploadSource, ctx: &UploadContext<'_>) -> Result<TransferOutcome> {
         let path = self.path_of(key);
         if let Some(parent) = path.parent() {
             durable::create_directories(parent).map_err(DeliverError::disk(&self.target))?;
         }
         source.rewind()?;
-        let partial = Partial::create(&path, &run.ledger.owner()).map_err(DeliverError::disk(&self.target))?;
-        let ours = self.fill(partial.path(), source, run)?;
+        let partial = Partial::create(&path, &ctx.ledger.owner()).map_err(DeliverError::disk(&self.target))?;
+        let ours = self.fill(partial.path(), source, ctx)?;
         source.check()?;
         let sealed = partial.seal(source.metadata()).map_err(DeliverError::disk(&self.target))?;
-        let theirs = self.digest(&sealed.path, run)?;
+        let theirs = self.digest(&sealed.path, ctx)?;
         if theirs != ours || sealed.fingerprint.size_bytes != source.size_bytes() {
             let _ = durable::remove(&sealed.path);
             return Err(self.mismatch(key, &ours, &theirs));
@@ -115,35 +121,35 @@ impl Directory {
             // What failed after the rename is tried again: the copy is then found under its name.
             Ok(named) => {
                 named.durably().map_err(DeliverError::disk(&self.target))?;
-                Ok(Stored::Here(proof(source.size_bytes(), &ours)))
+                Ok(TransferOutcome::Here(proof(source.size_bytes(), &ours)))
             }
             Err(e) => {
                 let _ = durable::remove(&sealed.path);
-                if e.is_taken() { Ok(Stored::Taken) } else { Err(DeliverError::disk(&self.target)(e)) }
+                if e.is_taken() { Ok(TransferOutcome::Taken) } else { Err(DeliverError::disk(&self.target)(e)) }
             }
         }
     }
 
-    fn fill(&self, path: &Path, source: &Source, run: &Run<'_>) -> Result<String> {
+    fn fill(&self, path: &Path, source: &UploadSource, ctx: &UploadContext<'_>) -> Result<String> {
         let failed = |verb| move |e| FileError { verb, path: path.to_owned(), source: e };
         let opened = File::options().write(true).open(path).map_err(failed("open"));
         let mut file = opened.map_err(DeliverError::disk(&self.target))?;
-        read_through(source, run, |bytes| {
+        read_through(source, ctx, |bytes| {
             file.write_all(bytes).map_err(failed("write")).map_err(DeliverError::disk(&self.target))?;
-            (run.progress)(bytes.len() as u64);
+            (ctx.progress)(bytes.len() as u64);
             Ok(())
         })
     }
 
     /// BLAKE3 of a file, read from the device and not from what writing left in memory, where that can be asked for.
-    pub fn digest(&self, path: &Path, run: &Run<'_>) -> Result<String> {
+    pub fn digest(&self, path: &Path, ctx: &UploadContext<'_>) -> Result<String> {
         let failed = |e| DeliverError::disk(&self.target)(FileError { verb: "read", path: path.to_owned(), source: e });
         let mut file = durable::open_to_read(path).map_err(|e| failed(e.source))?;
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
-            run.check()?;
+            ctx.check()?;
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
                 Ok(read) => hasher.update(&buffer[..read]),
@@ -171,11 +177,15 @@ fn proof(size_bytes: u64, digest: &str) -> Proof {
 }
 
 /// Reads the source to its end, hands on every chunk, and gives the BLAKE3 of all.
-fn read_through(source: &Source, run: &Run<'_>, mut hand_on: impl FnMut(&[u8]) -> Result<()>) -> Result<String> {
+fn read_through(
+    source: &UploadSource,
+    ctx: &UploadContext<'_>,
+    mut hand_on: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut left = source.size_bytes();
     while left > 0 {
-        run.check()?;
+        ctx.check()?;
         let bytes = source.next(left.min(CHUNK_BYTES as u64))?;
         hasher.update(&bytes);
         hand_on(&bytes)?;

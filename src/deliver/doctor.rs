@@ -9,17 +9,17 @@ use object_store::{ObjectStoreExt, PutMultipartOptions, PutPayload};
 use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
-use super::ledger::NoLedger;
+use super::ledger::NullLedger;
+use super::location::below;
 use super::multipart::abort;
-use super::place::below;
-use super::target::{Store, Target};
-use crate::durable::{self, FileError, Owner, Partial};
+use super::target::{Target, TargetStore};
+use crate::durable::{self, FileError, Partial, PartialOwner};
 use crate::fault::{Fault, chain};
 use crate::recording::name::printable;
 
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct TargetCheck {
     /// What was tried: `write`, `read back`, `list`, `delete` …
     pub name: &'static str,
     /// Whether it worked.
@@ -32,11 +32,11 @@ pub struct Check {
 
 const PROBE_BYTES: &[u8] = b"aftercast tested its permissions here; this object can be deleted\n";
 
-pub(super) async fn probe(target: &Target) -> Vec<Check> {
+pub(super) async fn probe(target: &Target) -> Vec<TargetCheck> {
     let key = probe_key(target.place.prefix());
     match &target.store {
-        Store::Bucket(bucket) => probe_bucket(bucket, target.place.prefix(), &key).await,
-        Store::Directory(directory) => {
+        TargetStore::Bucket(bucket) => probe_bucket(bucket, target.place.prefix(), &key).await,
+        TargetStore::Directory(directory) => {
             let ready = directory.ensure();
             let mut checks = vec![check("directory", ready, || printable(&directory.base))];
             if checks[0].ok {
@@ -56,14 +56,14 @@ fn probe_key(prefix: &str) -> String {
     below(prefix, &name)
 }
 
-fn check(name: &'static str, result: Result<()>, detail: impl FnOnce() -> String) -> Check {
+fn check(name: &'static str, result: Result<()>, detail: impl FnOnce() -> String) -> TargetCheck {
     match result {
-        Ok(()) => Check { name, ok: true, detail: detail(), hint: None },
-        Err(error) => Check { name, ok: false, detail: chain(&error), hint: error.hint() },
+        Ok(()) => TargetCheck { name, ok: true, detail: detail(), hint: None },
+        Err(error) => TargetCheck { name, ok: false, detail: chain(&error), hint: error.hint() },
     }
 }
 
-async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
+async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<TargetCheck> {
     let path = key_of(key);
     let put = bucket.backend.store.put(&path, PutPayload::from_static(PROBE_BYTES));
     let written = bucket.call(Verb::Put, key, put).await.map(drop);
@@ -79,7 +79,7 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
     checks.push(unfinished(bucket, prefix).await);
     if is_written {
         checks.push(check("upload in parts", begin_and_abort(bucket, key).await, || "started and aborted".into()));
-        let conditions = bucket.honours_conditions(&NoLedger).await;
+        let conditions = bucket.honours_conditions(&NullLedger).await;
         let honoured = matches!(conditions, Ok(true));
         checks.push(check("no overwriting", conditions.map(drop), || said_of_conditions(honoured).into()));
         checks.push(check("delete", bucket.delete(key).await, || "nothing left behind".into()));
@@ -91,7 +91,7 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
     checks
 }
 
-async fn unfinished(bucket: &Bucket, prefix: &str) -> Check {
+async fn unfinished(bucket: &Bucket, prefix: &str) -> TargetCheck {
     let open = bucket.open_uploads(prefix).await.map(|open| open.len());
     let has_list =
         !matches!(open.as_ref().map_err(DeliverError::cause), Err(Some(Cause::NoSuchObject | Cause::NotSupported)));
@@ -146,13 +146,14 @@ fn same(target: &str, key: &str, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn probe_directory(target: &str, path: &std::path::Path) -> Vec<Check> {
+fn probe_directory(target: &str, path: &std::path::Path) -> Vec<TargetCheck> {
     let failed = |verb| move |e| DeliverError::disk(target)(FileError::on(verb, path)(e));
-    let written = Partial::create(path, &Owner::of_process()).map_err(DeliverError::disk(target)).and_then(|partial| {
-        std::fs::write(partial.path(), PROBE_BYTES).map_err(failed("write"))?;
-        let read = std::fs::read(partial.path()).map_err(failed("read"))?;
-        same(target, &path.to_string_lossy(), &read)
-    });
+    let written =
+        Partial::create(path, &PartialOwner::of_process()).map_err(DeliverError::disk(target)).and_then(|partial| {
+            std::fs::write(partial.path(), PROBE_BYTES).map_err(failed("write"))?;
+            let read = std::fs::read(partial.path()).map_err(failed("read"))?;
+            same(target, &path.to_string_lossy(), &read)
+        });
     let free = durable::free_bytes(path.parent().unwrap_or(path)).unwrap_or_default();
     vec![check("write and read back", written, || format!("{} MiB free", free / (1024 * 1024)))]
 }

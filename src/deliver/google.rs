@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::TargetOptions;
 use super::backend::{Backend, client, no_credentials, refused, retry, uplink};
-use super::credentials::{Environment, Secret, unknown};
+use super::credentials::{Environment, SecretSetting, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
-use super::place::endpoint;
-use super::wire::{Keys, Wire};
+use super::location::endpoint;
+use super::wire::{BucketClient, SigningKeys};
 use crate::durable::FileError;
 use crate::recording::name::printable;
 
@@ -37,7 +37,7 @@ pub(super) fn open(
     options: &TargetOptions,
     bucket: &str,
     environment: &Environment,
-    secrets: &[Secret],
+    secrets: &[SecretSetting],
 ) -> Result<Backend> {
     let (mut builder, credentials) = match secrets {
         [] => from_environment(options, environment)?,
@@ -58,7 +58,7 @@ pub(super) fn open(
         .with_http_connector(uplink(options))
         .build();
     let store = Arc::new(built.map_err(|error| match &credentials {
-        Some(Credentials { from, .. }) => {
+        Some(ParsedCredentials { from, .. }) => {
             DeliverError::configuration(&options.name, format!("{from}: {}", crate::fault::chain(&error)), GCS_ADVICE)
         }
         // Its reason may quote a login file or an account that was not looked at here.
@@ -69,8 +69,8 @@ pub(super) fn open(
         None => refused(options)(error),
     })?);
     let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
-    let keys = if is_open { Keys::None } else { Keys::Google(store.credentials().clone()) };
-    let wire = Wire { client, bucket: format!("{base}/{bucket}"), keys };
+    let keys = if is_open { SigningKeys::None } else { SigningKeys::Google(store.credentials().clone()) };
+    let wire = BucketClient { client, bucket: format!("{base}/{bucket}"), keys };
     let backend = Backend::of(options, Provider::Gcs, store.clone(), store.clone());
     Ok(Backend { wire: Some(Arc::new(wire)), signer: Some(store), ..backend })
 }
@@ -81,7 +81,7 @@ fn is_yes(text: &str) -> bool {
 }
 
 /// What a text of credentials says beside secrets.
-struct Credentials {
+struct ParsedCredentials {
     /// Where it comes from, in words.
     from: String,
     /// The address that it names instead of Google's own.
@@ -90,14 +90,14 @@ struct Credentials {
 
 /// What may stand in such a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum May {
+enum AllowedCredentials {
     BeAnAccount,
     BeALoginToo,
 }
 
-impl Credentials {
+impl ParsedCredentials {
     /// Looks whether a text is what it should be. What it is instead is said without showing any of it, unlike a parser.
-    fn read(options: &TargetOptions, from: String, text: &str, may: May) -> Result<Self> {
+    fn read(options: &TargetOptions, from: String, text: &str, may: AllowedCredentials) -> Result<Self> {
         let wrong = |problem: String| {
             DeliverError::configuration(
                 &options.name,
@@ -108,11 +108,15 @@ impl Credentials {
         let value: Value = serde_json::from_str(text).map_err(|_| wrong("they are not JSON".into()))?;
         let text_of = |name: &str| value.get(name).and_then(Value::as_str);
         let wanted = match (text_of("type"), may) {
-            (Some("authorized_user"), May::BeALoginToo) => ["client_id", "client_secret", "refresh_token"],
-            (Some("service_account"), _) | (None, May::BeAnAccount) => {
+            (Some("authorized_user"), AllowedCredentials::BeALoginToo) => {
+                ["client_id", "client_secret", "refresh_token"]
+            }
+            (Some("service_account"), _) | (None, AllowedCredentials::BeAnAccount) => {
                 ["private_key", "private_key_id", "client_email"]
             }
-            _ if may == May::BeAnAccount => return Err(wrong("their `type` is not `service_account`".into())),
+            _ if may == AllowedCredentials::BeAnAccount => {
+                return Err(wrong("their `type` is not `service_account`".into()));
+            }
             _ => return Err(wrong("their `type` is neither `service_account` nor `authorized_user`".into())),
         };
         if let Some(missing) = wanted.into_iter().find(|name| text_of(name).is_none()) {
@@ -125,11 +129,11 @@ impl Credentials {
             return Err(wrong("their `gcs_base_url` is not text".into()));
         }
         // Of what an application is given Google's address is not taken.
-        let base_url = text_of("gcs_base_url").filter(|_| may == May::BeAnAccount).map(str::to_owned);
+        let base_url = text_of("gcs_base_url").filter(|_| may == AllowedCredentials::BeAnAccount).map(str::to_owned);
         Ok(Self { from, base_url })
     }
 
-    fn read_file(options: &TargetOptions, name: &str, path: &Path, may: May) -> Result<Self> {
+    fn read_file(options: &TargetOptions, name: &str, path: &Path, may: AllowedCredentials) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(FileError::on("read", path));
         let text = text.map_err(|error| {
             let problem = format!("`{name}`: {}", crate::fault::chain(&error));
@@ -139,15 +143,16 @@ impl Credentials {
     }
 }
 
-type Begun = (GoogleCloudStorageBuilder, Option<Credentials>);
+type GoogleBuilder = (GoogleCloudStorageBuilder, Option<ParsedCredentials>);
 
-fn from_secrets(options: &TargetOptions, secrets: &[Secret]) -> Result<Begun> {
+fn from_secrets(options: &TargetOptions, secrets: &[SecretSetting]) -> Result<GoogleBuilder> {
     let (mut builder, mut credentials) = (GoogleCloudStorageBuilder::new(), None);
     for secret in secrets {
         match secret.name.as_str() {
             "service_account" | "service_account_key" => {
                 let from = format!("`credential_files`: the contents of `{}`", secret.name);
-                credentials = Some(Credentials::read(options, from, &secret.value, May::BeAnAccount)?);
+                credentials =
+                    Some(ParsedCredentials::read(options, from, &secret.value, AllowedCredentials::BeAnAccount)?);
                 builder = builder.with_service_account_key(&secret.value);
             }
             other => return Err(unknown(options, other, GCS_CREDENTIALS)),
@@ -156,7 +161,7 @@ fn from_secrets(options: &TargetOptions, secrets: &[Secret]) -> Result<Begun> {
     Ok((builder, credentials))
 }
 
-fn from_environment(options: &TargetOptions, environment: &Environment) -> Result<Begun> {
+fn from_environment(options: &TargetOptions, environment: &Environment) -> Result<GoogleBuilder> {
     let home = environment.get("HOME").unwrap_or("/");
     let logged_in = Path::new(home).join(".config/gcloud/application_default_credentials.json");
     if environment.first(&GCS_VARIABLES).is_none() && !logged_in.exists() {
@@ -179,13 +184,18 @@ fn from_environment(options: &TargetOptions, environment: &Environment) -> Resul
     let named = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, environment.get(name)?)));
     let accounts = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "SERVICE_ACCOUNT"];
     let credentials = if let Some((name, path)) = named(&accounts) {
-        Some(Credentials::read_file(options, name, Path::new(path), May::BeAnAccount)?)
+        Some(ParsedCredentials::read_file(options, name, Path::new(path), AllowedCredentials::BeAnAccount)?)
     } else if let Some((name, text)) = named(&["GOOGLE_SERVICE_ACCOUNT_KEY"]) {
-        Some(Credentials::read(options, format!("`{name}`: its contents"), text, May::BeAnAccount)?)
+        Some(ParsedCredentials::read(
+            options,
+            format!("`{name}`: its contents"),
+            text,
+            AllowedCredentials::BeAnAccount,
+        )?)
     } else if let Some((name, path)) = named(&["GOOGLE_APPLICATION_CREDENTIALS"]) {
-        Some(Credentials::read_file(options, name, Path::new(path), May::BeALoginToo)?)
+        Some(ParsedCredentials::read_file(options, name, Path::new(path), AllowedCredentials::BeALoginToo)?)
     } else if logged_in.exists() {
-        Some(Credentials::read_file(options, "gcloud auth", &logged_in, May::BeALoginToo)?)
+        Some(ParsedCredentials::read_file(options, "gcloud auth", &logged_in, AllowedCredentials::BeALoginToo)?)
     } else {
         None
     };
@@ -224,6 +234,6 @@ mod tests {
         let error = opened(&own, &[bearer, ("GOOGLE_BASE_URL", "127.0.0.1:2")]).unwrap_err();
         assert!(error.is_configuration(), "{error}");
         let open = opened(&own, &[("GOOGLE_SKIP_SIGNATURE", "true")]).unwrap().wire.unwrap();
-        assert!(matches!(open.keys, Keys::None), "the machine's identity is not asked for");
+        assert!(matches!(open.keys, SigningKeys::None), "the machine's identity is not asked for");
     }
 }

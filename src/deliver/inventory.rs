@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::attributes::Description;
+use super::attributes::ObjectAttributes;
 use super::bucket::{Bucket, key_of};
 use super::diagnose::Verb;
-use super::directory::Directory;
+use super::directory::DirectoryTarget;
 use super::error::{DeliverError, Result};
-use super::place::Place;
+use super::location::TargetLocation;
 use super::target::RemoteState;
 use crate::durable;
 use crate::recording::{Container, RemoteObject};
@@ -26,16 +26,16 @@ const DEEPEST: usize = 32;
 
 /// Whose recording an object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum ObjectOrigin {
     /// By its metadata.
-    Metadata(Description),
+    Metadata(ObjectAttributes),
     /// By the file itself, at this path.
     File(PathBuf),
 }
 
 /// A finished recording in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct InventoryObject {
     /// Its key without the target's prefix.
     pub relative_key: String,
     /// The object as the store reports it now. It proves nothing about any local file.
@@ -45,20 +45,20 @@ pub struct Stored {
     /// Its container, by its extension.
     pub container: Container,
     /// Whose it is.
-    pub told: Told,
+    pub told: ObjectOrigin,
 }
 
 /// One look through a target.
-pub(super) struct Look<'a> {
+pub(super) struct InventoryScan<'a> {
     pub target: &'a str,
-    pub place: &'a Place,
+    pub place: &'a TargetLocation,
     pub now_ms: i64,
     pub cancel: &'a Stop,
     /// Whether an object needs no look.
     pub is_known: &'a dyn Fn(&str) -> bool,
 }
 
-impl Look<'_> {
+impl InventoryScan<'_> {
     /// The container of a key that may be a finished recording's and is not known yet.
     fn wanted(&self, key: &str) -> Option<Container> {
         let container = key.rsplit_once('.').and_then(|(_, extension)| Container::from_extension(extension))?;
@@ -71,7 +71,7 @@ impl Look<'_> {
         if self.cancel.is_requested() { Err(DeliverError::Cancelled) } else { Ok(()) }
     }
 
-    fn stored(&self, key: String, state: RemoteState, container: Container, told: Told) -> Stored {
+    fn stored(&self, key: String, state: RemoteState, container: Container, told: ObjectOrigin) -> InventoryObject {
         let prefix = self.place.prefix();
         let relative_key = key.strip_prefix(prefix).unwrap_or(&key).trim_start_matches('/').to_owned();
         let modified_ms = state.modified_ms;
@@ -92,16 +92,16 @@ impl Look<'_> {
             differs: None,
             differs_when_read: false,
         };
-        Stored { relative_key, object, modified_ms, container, told }
+        InventoryObject { relative_key, object, modified_ms, container, told }
     }
 }
 
 /// What a bucket holds below the target's prefix. `counted` is told how many objects are going to be asked.
 pub(super) async fn of_bucket(
     bucket: &Bucket,
-    look: &Look<'_>,
+    look: &InventoryScan<'_>,
     counted: &dyn Fn(usize),
-    each: &mut dyn FnMut(Stored),
+    each: &mut dyn FnMut(InventoryObject),
 ) -> Result<()> {
     let keys = keys_of(bucket, look).await?;
     counted(keys.len());
@@ -114,13 +114,13 @@ pub(super) async fn of_bucket(
         // Gone since the listing, or of another program.
         let Some((key, container, held)) = answer else { continue };
         let Some(description) = held.description.clone() else { continue };
-        each(look.stored(key, held.into(), container, Told::Metadata(description)));
+        each(look.stored(key, held.into(), container, ObjectOrigin::Metadata(description)));
     }
     Ok(())
 }
 
 /// Every key that is wanted; the store gives a thousand an answer.
-async fn keys_of(bucket: &Bucket, look: &Look<'_>) -> Result<Vec<(String, Container)>> {
+async fn keys_of(bucket: &Bucket, look: &InventoryScan<'_>) -> Result<Vec<(String, Container)>> {
     let prefix = look.place.prefix();
     let below = (!prefix.is_empty()).then(|| key_of(prefix));
     let mut listing = bucket.backend.store.list(below.as_ref());
@@ -136,10 +136,10 @@ async fn keys_of(bucket: &Bucket, look: &Look<'_>) -> Result<Vec<(String, Contai
 
 /// What a directory holds. Links are not followed.
 pub(super) fn of_directory(
-    directory: &Directory,
-    look: &Look<'_>,
+    directory: &DirectoryTarget,
+    look: &InventoryScan<'_>,
     counted: &dyn Fn(usize),
-    each: &mut dyn FnMut(Stored),
+    each: &mut dyn FnMut(InventoryObject),
 ) -> Result<()> {
     directory.ensure()?;
     let mut files = Vec::new();
@@ -148,14 +148,14 @@ pub(super) fn of_directory(
     for (path, key, container) in files {
         look.check()?;
         let Some(state) = directory.head(&key)? else { continue };
-        each(look.stored(key, state.into(), container, Told::File(path)));
+        each(look.stored(key, state.into(), container, ObjectOrigin::File(path)));
     }
     Ok(())
 }
 
 fn walk(
-    directory: &Directory,
-    look: &Look<'_>,
+    directory: &DirectoryTarget,
+    look: &InventoryScan<'_>,
     below: &Path,
     deeper: usize,
     files: &mut Vec<(PathBuf, String, Container)>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{DeliverError, Result};
-use crate::durable::Owner;
+use crate::durable::PartialOwner;
 use crate::recording::Fingerprint;
 
 /// Why a ledger cannot be read or written.
@@ -29,8 +29,8 @@ pub trait Ledger: Send + Sync {
     /// Removes the rows whose keys begin with a text.
     fn remove(&self, prefix: &str) -> std::result::Result<(), LedgerFault>;
     /// In whose name files are written aside in a directory that is a target.
-    fn owner(&self) -> Owner {
-        Owner::of_process()
+    fn owner(&self) -> PartialOwner {
+        PartialOwner::of_process()
     }
     /// Whether rows outlive the call; where they do not, an upload that fails is aborted at once.
     fn remembers(&self) -> bool {
@@ -40,9 +40,9 @@ pub trait Ledger: Send + Sync {
 
 /// Remembers nothing: for uploads that nobody will continue.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoLedger;
+pub struct NullLedger;
 
-impl Ledger for NoLedger {
+impl Ledger for NullLedger {
     fn put(&self, _: &str, _: &Value) -> std::result::Result<(), LedgerFault> {
         Ok(())
     }
@@ -82,7 +82,7 @@ pub(super) const UPLOADS: &str = "upload/";
 /// The head row of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Head {
+pub(super) struct UploadRow {
     /// Name of the target.
     pub target: String,
     pub key: String,
@@ -102,7 +102,7 @@ pub(super) struct Head {
 /// The row of an acknowledged part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Part {
+pub(super) struct PartRow {
     /// From 0.
     pub index: u64,
     pub size_bytes: u64,
@@ -115,12 +115,12 @@ pub(super) struct Part {
 }
 
 /// The rows of one upload.
-pub(super) struct Rows<'a> {
+pub(super) struct UploadRows<'a> {
     ledger: &'a dyn Ledger,
     prefix: String,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> UploadRows<'a> {
     /// The rows of the upload of an asset to a key of a target. Two recordings that want one key at the same time have rows
     /// of their own: parts of one must never count as parts of the other.
     pub fn of(ledger: &'a dyn Ledger, target: &str, key: &str, asset_id: &str) -> Self {
@@ -129,7 +129,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows that a head belongs to.
-    pub fn of_head(ledger: &'a dyn Ledger, head: &Head) -> Self {
+    pub fn of_head(ledger: &'a dyn Ledger, head: &UploadRow) -> Self {
         Self::of(ledger, &head.target, &head.key, &head.asset_id)
     }
 
@@ -137,13 +137,13 @@ impl<'a> Rows<'a> {
         self.ledger.remembers()
     }
 
-    pub fn write_head(&self, head: &Head) -> Result<()> {
+    pub fn write_head(&self, head: &UploadRow) -> Result<()> {
         self.write(&self.prefix, head)
     }
 
     /// Notes parts that were acknowledged together.
-    pub fn write_parts(&self, parts: &[Part]) -> Result<()> {
-        let row = |part: &Part| Ok((format!("{}{:05}", self.prefix, part.index), json_of(part)?));
+    pub fn write_parts(&self, parts: &[PartRow]) -> Result<()> {
+        let row = |part: &PartRow| Ok((format!("{}{:05}", self.prefix, part.index), json_of(part)?));
         let rows = parts.iter().map(row).collect::<Result<Vec<_>>>()?;
         self.ledger.put_all(&rows).map_err(DeliverError::Ledger)
     }
@@ -153,7 +153,7 @@ impl<'a> Rows<'a> {
     }
 
     /// What the last process left; rows that cannot be read count as none.
-    pub fn read(&self) -> Result<Option<(Head, Vec<Part>)>> {
+    pub fn read(&self) -> Result<Option<(UploadRow, Vec<PartRow>)>> {
         let mut rows = self.ledger.rows(&self.prefix).map_err(DeliverError::Ledger)?.into_iter();
         let Some((_, head)) = rows.next() else { return Ok(None) };
         let Ok(head) = serde_json::from_value(head) else { return Ok(None) };
@@ -171,7 +171,7 @@ fn json_of(value: &impl Serialize) -> Result<Value> {
 }
 
 /// Every head that a ledger holds, whatever its target.
-pub(super) fn heads(ledger: &dyn Ledger) -> Result<Vec<Head>> {
+pub(super) fn heads(ledger: &dyn Ledger) -> Result<Vec<UploadRow>> {
     let rows = ledger.rows(UPLOADS).map_err(DeliverError::Ledger)?;
     let heads = rows.into_iter().filter(|(row, _)| row.ends_with('/'));
     Ok(heads.filter_map(|(_, head)| serde_json::from_value(head).ok()).collect())
@@ -186,9 +186,9 @@ pub(super) mod tests {
 
     /// Keeps rows in memory, and can count them.
     #[derive(Debug, Default)]
-    pub struct Memory(pub Mutex<BTreeMap<String, Value>>);
+    pub struct MemoryLedger(pub Mutex<BTreeMap<String, Value>>);
 
-    impl Ledger for Memory {
+    impl Ledger for MemoryLedger {
         fn put(&self, row: &str, value: &Value) -> std::result::Result<(), LedgerFault> {
             self.0.lock().unwrap().insert(row.to_owned(), value.clone());
             Ok(())
@@ -207,9 +207,9 @@ pub(super) mod tests {
 
     #[test]
     fn an_upload_reads_back_and_is_forgotten_alone() {
-        let ledger = Memory::default();
+        let ledger = MemoryLedger::default();
         let source = Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 };
-        let head = |key: &str, asset: &str| Head {
+        let head = |key: &str, asset: &str| UploadRow {
             target: "t".into(),
             key: key.into(),
             upload_id: Some("id".into()),
@@ -219,15 +219,15 @@ pub(super) mod tests {
             changed_ns: Some(5),
             asset_id: asset.into(),
         };
-        let part = |index| Part {
+        let part = |index| PartRow {
             index,
             size_bytes: 8,
             content_id: "etag".into(),
             sums: super::super::checksum::PartSums::default(),
             confirmed: true,
         };
-        let (one, other) = (Rows::of(&ledger, "t", "a/x", "a"), Rows::of(&ledger, "t", "a/y", "a"));
-        let same_key = Rows::of(&ledger, "t", "a/x", "b");
+        let (one, other) = (UploadRows::of(&ledger, "t", "a/x", "a"), UploadRows::of(&ledger, "t", "a/y", "a"));
+        let same_key = UploadRows::of(&ledger, "t", "a/x", "b");
         one.write_head(&head("a/x", "a")).unwrap();
         other.write_head(&head("a/y", "a")).unwrap();
         same_key.write_head(&head("a/x", "b")).unwrap();
@@ -241,6 +241,6 @@ pub(super) mod tests {
         one.forget().unwrap();
         assert!(one.read().unwrap().is_none() && other.read().unwrap().is_some());
         assert_eq!(same_key.read().unwrap().unwrap().1.len(), 1, "another asset under the same key");
-        assert!(Rows::of(&ledger, "t2", "a/y", "a").read().unwrap().is_none());
+        assert!(UploadRows::of(&ledger, "t2", "a/y", "a").read().unwrap().is_none());
     }
 }

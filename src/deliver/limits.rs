@@ -43,7 +43,7 @@ pub(super) async fn counting<T>(call: impl Future<Output = T>) -> T {
 /// Counts a request; an error if its call has made too many.
 pub(super) fn count() -> Result<(), HttpError> {
     let made = REQUESTS.try_with(|requests| requests.replace(requests.get() + 1)).unwrap_or_default();
-    if made < REQUESTS_MAX { Ok(()) } else { Err(HttpError::new(HttpErrorKind::Decode, NoEnd)) }
+    if made < REQUESTS_MAX { Ok(()) } else { Err(HttpError::new(HttpErrorKind::Decode, BodyIncomplete)) }
 }
 
 /// Whether a request ends a multipart upload.
@@ -66,14 +66,14 @@ pub(super) fn of(request: &HttpRequest) -> u64 {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the response is longer than {0} bytes")]
-struct TooLong(u64);
+struct BodyTooLong(u64);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the listing does not end: {REQUESTS_MAX} pages were read")]
-struct NoEnd;
+struct BodyIncomplete;
 
 /// A body of which no more than so many bytes are read. What is longer is an error; of a refusal it is cut off.
-pub(super) struct Limited<B> {
+pub(super) struct LimitedBody<B> {
     inner: B,
     most: u64,
     left: u64,
@@ -81,7 +81,7 @@ pub(super) struct Limited<B> {
     is_cut: bool,
 }
 
-impl<B> Limited<B> {
+impl<B> LimitedBody<B> {
     /// Of an answer that is a success up to some bytes, else up to [`REFUSAL_MAX_BYTES`].
     pub fn new(inner: B, is_success: bool, most: u64) -> Self {
         let most = if is_success { most } else { REFUSAL_MAX_BYTES };
@@ -89,7 +89,7 @@ impl<B> Limited<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = HttpError> + Unpin> Body for Limited<B> {
+impl<B: Body<Data = Bytes, Error = HttpError> + Unpin> Body for LimitedBody<B> {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -107,7 +107,7 @@ impl<B: Body<Data = Bytes, Error = HttpError> + Unpin> Body for Limited<B> {
         if !fits {
             self.is_cut = true;
             if !self.is_refusal {
-                return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Decode, TooLong(self.most)))));
+                return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Decode, BodyTooLong(self.most)))));
             }
             data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         }
@@ -152,15 +152,15 @@ mod tests {
         }
     }
 
-    fn read(limited: Limited<Endless>) -> Result<usize, HttpError> {
+    fn read(limited: LimitedBody<Endless>) -> Result<usize, HttpError> {
         let read = HttpResponseBody::new(limited).bytes();
         futures::executor::block_on(read).map(|bytes| bytes.len())
     }
 
     #[test]
     fn a_refusal_without_an_end_is_cut_off_and_any_other_answer_is_an_error() {
-        assert_eq!(read(Limited::new(Endless, false, 1 << 40)).unwrap() as u64, REFUSAL_MAX_BYTES);
-        let said = crate::fault::chain(&read(Limited::new(Endless, true, 5_000)).unwrap_err());
+        assert_eq!(read(LimitedBody::new(Endless, false, 1 << 40)).unwrap() as u64, REFUSAL_MAX_BYTES);
+        let said = crate::fault::chain(&read(LimitedBody::new(Endless, true, 5_000)).unwrap_err());
         assert!(said.contains("longer than 5000 bytes"), "{said}");
     }
 

@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::bucket::{Bucket, key_of};
 use super::diagnose::Verb;
 use super::error::Result;
-use super::target::{Store, Targets};
-use super::wire::Wire;
+use super::target::{TargetStore, Targets};
+use super::wire::BucketClient;
 use crate::recording::RemoteObject;
 
 /// How long signing may take: some identities ask a server for it.
@@ -29,7 +29,7 @@ pub enum Link {
 
 /// What an address is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
+pub struct LinkOptions<'a> {
     /// How long it is to be valid.
     pub valid: Duration,
     /// Whether only the head of the answer is wanted: a signature holds for one method.
@@ -40,10 +40,10 @@ pub struct Reader<'a> {
 
 impl Targets {
     /// An address of an object for a reader. The object is not asked for.
-    pub fn link(&self, object: &RemoteObject, reader: &Reader<'_>) -> Result<Link> {
+    pub fn link(&self, object: &RemoteObject, reader: &LinkOptions<'_>) -> Result<Link> {
         match &self.find(&object.target)?.store {
-            Store::Directory(directory) => Ok(Link::File(directory.path_of(&object.key))),
-            Store::Bucket(bucket) => self.network.until_stopped(async {
+            TargetStore::Directory(directory) => Ok(Link::File(directory.path_of(&object.key))),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(async {
                 let signed = tokio::time::timeout(PATIENCE, bucket.link(&object.key, reader)).await;
                 signed.unwrap_or_else(|_| Ok(bucket.own_url(&object.key))).map(Link::Url)
             }),
@@ -52,8 +52,8 @@ impl Targets {
 }
 
 impl Bucket {
-    async fn link(&self, key: &str, reader: &Reader<'_>) -> Result<String> {
-        let is_open = self.backend.wire.as_deref().is_some_and(Wire::is_open);
+    async fn link(&self, key: &str, reader: &LinkOptions<'_>) -> Result<String> {
+        let is_open = self.backend.wire.as_deref().is_some_and(BucketClient::is_open);
         let Some(signer) = self.backend.signer.as_deref().filter(|_| !is_open) else { return Ok(self.own_url(key)) };
         match signed(signer, key, reader).await {
             Ok(url) => Ok(url),
@@ -73,7 +73,7 @@ impl Bucket {
     }
 }
 
-async fn signed(signer: &dyn Signer, key: &str, reader: &Reader<'_>) -> object_store::Result<String> {
+async fn signed(signer: &dyn Signer, key: &str, reader: &LinkOptions<'_>) -> object_store::Result<String> {
     let (key, method) = (key_of(key), if reader.wants_head { Method::HEAD } else { Method::GET });
     if let Some(name) = reader.download_name {
         let name = utf8_percent_encode(name, IN_PARAMETERS);
@@ -99,7 +99,7 @@ mod tests {
         let store = builder.with_access_key_id("key").with_secret_access_key("hush").build().unwrap();
         let link = |wants_head, download_name| {
             let (store, valid) = (&store, Duration::from_secs(60));
-            async move { signed(store, "live/ä b.mp4", &Reader { valid, wants_head, download_name }).await.unwrap() }
+            async move { signed(store, "live/ä b.mp4", &LinkOptions { valid, wants_head, download_name }).await.unwrap() }
         };
         let plain = link(false, None).await;
         assert!(plain.contains("/live/%C3%A4%20b.mp4?") && plain.contains("X-Amz-Expires=60"), "{plain}");

@@ -11,11 +11,11 @@ use object_store::{Attribute, ObjectStoreExt};
 use super::TargetOptions;
 use super::backend::Backend;
 use super::bucket::{Bucket, key_of};
-use super::conditions::Conditions;
+use super::conditions::ConditionSupport;
 use super::error::{DeliverError, Result};
-use super::place::Place;
-use super::tags::Tags;
-use super::target::{Store, Target, Targets};
+use super::location::TargetLocation;
+use super::tags::TagSupport;
+use super::target::{Target, TargetStore, Targets};
 use crate::runtime::Runtime;
 
 /// A bucket in memory; clones are the same bucket.
@@ -56,14 +56,18 @@ impl Targets {
     /// One target whose objects are kept in memory. Its `url` says under which prefix, in the form `s3://BUCKET/PREFIX`; what
     /// it says of endpoint, credentials and bandwidth means nothing here.
     pub fn in_memory(options: &TargetOptions, bucket: &MemoryBucket, runtime: &Runtime) -> Result<Self> {
-        let place = Place::parse(options)?;
-        if let Place::Directory(_) = place {
+        let place = TargetLocation::parse(options)?;
+        if let TargetLocation::Directory(_) = place {
             let problem = "a directory is not kept in memory";
             return Err(DeliverError::configuration(&options.name, problem, "Write s3://bucket/prefix."));
         }
         let backend = Backend::in_memory(options, &bucket.0);
-        let store =
-            Bucket { target: options.name.clone(), backend, conditions: Conditions::default(), tags: Tags::default() };
-        Self::with(Target::new(options.clone(), 0, place, Store::Bucket(Box::new(store))), runtime)
+        let store = Bucket {
+            target: options.name.clone(),
+            backend,
+            conditions: ConditionSupport::default(),
+            tags: TagSupport::default(),
+        };
+        Self::with(Target::new(options.clone(), 0, place, TargetStore::Bucket(Box::new(store))), runtime)
     }
 }

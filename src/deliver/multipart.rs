@@ -15,13 +15,13 @@ use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSe
 use super::ChecksumMode;
 use super::attributes::block_list_headers;
 use super::bucket::{Bucket, key_of};
-use super::checksum::{PartSums, Sums, combine};
+use super::checksum::{Checksums, PartSums, combine};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
-use super::ledger::{Head, Ledger, Part, Rows, heads};
+use super::ledger::{Ledger, PartRow, UploadRow, UploadRows, heads};
 use super::parts::PartPlan;
-use super::transfer::{Ended, Transfer};
-use super::uplink::{Answer, AtTheEnd, counted, observed};
+use super::transfer::{CompletedUpload, Transfer};
+use super::uplink::{CompletionHeaders, ResponseHead, counted, observed};
 use super::wire::OpenUpload;
 use super::xml::text_of;
 use crate::fault::{Class, Fault};
@@ -29,19 +29,19 @@ use crate::fault::{Class, Fault};
 const ABORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// An upload under way.
-struct Upload {
+struct MultipartState {
     id: String,
     plan: PartPlan,
-    parts: BTreeMap<u64, Part>,
+    parts: BTreeMap<u64, PartRow>,
     is_continued: bool,
 }
 
-impl Upload {
+impl MultipartState {
     fn is_whole(&self) -> bool {
         self.parts.len() as u64 == self.plan.count()
     }
 
-    fn sums(&self, provider: Provider) -> Sums {
+    fn sums(&self, provider: Provider) -> Checksums {
         sums_of(self.parts.values(), provider)
     }
 
@@ -51,25 +51,25 @@ impl Upload {
 }
 
 /// Azure computes the checksum of what it received; an S3 server may only repeat what it was sent.
-fn sums_of<'a>(parts: impl Iterator<Item = &'a Part> + Clone, provider: Provider) -> Sums {
+fn sums_of<'a>(parts: impl Iterator<Item = &'a PartRow> + Clone, provider: Provider) -> Checksums {
     let every_part_confirmed = provider == Provider::Azure && parts.clone().all(|p| p.confirmed);
-    Sums { every_part_confirmed, ..combine(parts.map(|p| (p.size_bytes, &p.sums))) }
+    Checksums { every_part_confirmed, ..combine(parts.map(|p| (p.size_bytes, &p.sums))) }
 }
 
 /// One part that was answered.
-struct Sent {
+struct SentPart {
     index: u64,
     bytes: Bytes,
     result: object_store::Result<PartId>,
-    answer: Option<Answer>,
+    answer: Option<ResponseHead>,
 }
 
 impl Transfer<'_> {
-    fn rows(&self) -> Rows<'_> {
-        Rows::of(self.run.ledger, &self.bucket.target, self.key, self.asset_id)
+    fn rows(&self) -> UploadRows<'_> {
+        UploadRows::of(self.ctx.ledger, &self.bucket.target, self.key, self.asset_id)
     }
 
-    pub(super) async fn put_parts(&self, attributes: Attributes, plan: PartPlan) -> Result<Ended> {
+    pub(super) async fn put_parts(&self, attributes: Attributes, plan: PartPlan) -> Result<CompletedUpload> {
         let mut upload = match self.continued(plan).await? {
             Some(upload) => upload,
             None => self.begin(&attributes, plan).await?,
@@ -91,31 +91,31 @@ impl Transfer<'_> {
             Err(error) if error.cause() != Some(&Cause::Taken) => self.leave(&upload, error).await,
             _ => {}
         }
-        Ok(Ended { last, sums: upload.sums(self.bucket.backend.provider) })
+        Ok(CompletedUpload { last, sums: upload.sums(self.bucket.backend.provider) })
     }
 
     /// The upload that an earlier try or process left, if it is of this very file; any other is thrown away.
-    async fn continued(&self, plan: PartPlan) -> Result<Option<Upload>> {
+    async fn continued(&self, plan: PartPlan) -> Result<Option<MultipartState>> {
         let rows = self.rows();
         let Some((head, parts)) = rows.read()? else { return Ok(None) };
         match &head.upload_id {
             Some(id) if self.is_of_this_file(&head, plan) => {
-                let is_sound = |p: &Part| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
+                let is_sound = |p: &PartRow| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
                 let parts: BTreeMap<_, _> = parts.into_iter().filter(is_sound).map(|p| (p.index, p)).collect();
                 tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "upload resumed");
                 for part in parts.values() {
-                    (self.run.progress)(part.size_bytes);
+                    (self.ctx.progress)(part.size_bytes);
                 }
-                Ok(Some(Upload { id: id.clone(), plan, parts, is_continued: true }))
+                Ok(Some(MultipartState { id: id.clone(), plan, parts, is_continued: true }))
             }
             _ => {
-                throw_away(self.bucket, &head, self.run.ledger).await?;
+                throw_away(self.bucket, &head, self.ctx.ledger).await?;
                 rows.forget().map(|()| None)
             }
         }
     }
 
-    fn is_of_this_file(&self, head: &Head, plan: PartPlan) -> bool {
+    fn is_of_this_file(&self, head: &UploadRow, plan: PartPlan) -> bool {
         head.source == self.source.fingerprint()
             && head.changed_ns == Some(self.source.changed_ns())
             && head.path == self.source.path()
@@ -123,9 +123,9 @@ impl Transfer<'_> {
             && head.asset_id == self.asset_id
     }
 
-    async fn begin(&self, attributes: &Attributes, plan: PartPlan) -> Result<Upload> {
+    async fn begin(&self, attributes: &Attributes, plan: PartPlan) -> Result<MultipartState> {
         let rows = self.rows();
-        let mut head = Head {
+        let mut head = UploadRow {
             target: self.bucket.target.clone(),
             key: self.key.to_owned(),
             upload_id: None,
@@ -156,11 +156,11 @@ impl Transfer<'_> {
             }
         };
         if requests > 1 {
-            throw_away_but(self.bucket, &head, Some(&id), self.run.ledger).await?;
+            throw_away_but(self.bucket, &head, Some(&id), self.ctx.ledger).await?;
         }
         head.upload_id = Some(id.clone());
         let noted = rows.write_head(&head);
-        let upload = Upload { id, plan, parts: BTreeMap::new(), is_continued: false };
+        let upload = MultipartState { id, plan, parts: BTreeMap::new(), is_continued: false };
         match noted {
             Ok(()) => Ok(upload),
             Err(error) => {
@@ -171,7 +171,7 @@ impl Transfer<'_> {
     }
 
     /// Reads what is missing, part after part, and keeps a few in flight; every error ends it.
-    async fn send_parts(&self, upload: &mut Upload) -> Result<()> {
+    async fn send_parts(&self, upload: &mut MultipartState) -> Result<()> {
         let at_once = self.bucket.backend.at_once;
         let mut in_flight = FuturesUnordered::new();
         let missing: Vec<_> = (0..upload.plan.count()).filter(|i| !upload.parts.contains_key(i)).collect();
@@ -184,8 +184,8 @@ impl Transfer<'_> {
                     Some(sent) = in_flight.next(), if !in_flight.is_empty() => {
                         self.take(upload, all_ready(sent, &mut in_flight))?;
                     }
-                    stopped = self.run.cancelled() => return Err(stopped),
-                    room = self.run.buffers.room(len), if in_flight.len() < at_once => break room,
+                    stopped = self.ctx.cancelled() => return Err(stopped),
+                    room = self.ctx.buffers.room(len), if in_flight.len() < at_once => break room,
                 }
             };
             let bytes = room.fill(|buffer| self.source.at(index * upload.plan.part_bytes, buffer))?;
@@ -199,23 +199,23 @@ impl Transfer<'_> {
         while !in_flight.is_empty() {
             tokio::select! {
                 Some(sent) = in_flight.next() => self.take(upload, all_ready(sent, &mut in_flight))?,
-                stopped = self.run.cancelled() => return Err(stopped),
+                stopped = self.ctx.cancelled() => return Err(stopped),
             }
         }
         debug_assert!(upload.is_whole());
         self.source.check()
     }
 
-    async fn put_part(&self, id: String, index: u64, bytes: Bytes) -> Sent {
+    async fn put_part(&self, id: String, index: u64, bytes: Bytes) -> SentPart {
         let place = usize::try_from(index).unwrap_or(usize::MAX);
         let key = key_of(self.key);
         let put = self.bucket.backend.parts.put_part(&key, &id, place, PutPayload::from(bytes.clone()));
         let (result, answer) = observed(put).await;
-        Sent { index, bytes, result, answer }
+        SentPart { index, bytes, result, answer }
     }
 
     /// Notes the parts that were answered, with one flush; what was acknowledged is noted also where another one failed.
-    fn take(&self, upload: &mut Upload, sent: Vec<Sent>) -> Result<()> {
+    fn take(&self, upload: &mut MultipartState, sent: Vec<SentPart>) -> Result<()> {
         let mut failed = None;
         let mut parts = Vec::new();
         for sent in sent {
@@ -229,24 +229,24 @@ impl Transfer<'_> {
         }
         for part in parts {
             crate::durable::step("part noted");
-            (self.run.progress)(part.size_bytes);
+            (self.ctx.progress)(part.size_bytes);
             upload.parts.insert(part.index, part);
         }
         failed.map_or(Ok(()), Err)
     }
 
-    fn acknowledged(&self, sent: Sent) -> Result<Part> {
-        let Sent { index, bytes, result, answer } = sent;
+    fn acknowledged(&self, sent: SentPart) -> Result<PartRow> {
+        let SentPart { index, bytes, result, answer } = sent;
         let id = result.map_err(|e| self.bucket.fault(Verb::Put, self.key, e, answer.as_ref()))?;
         let confirmed = confirm(self.bucket, index, &bytes, id, answer.as_ref());
         confirmed.map_err(|(ours, theirs)| self.mismatch("the checksum of a part", ours, theirs))
     }
 
-    async fn complete(&self, upload: &Upload, attributes: &Attributes) -> Result<PutResult> {
+    async fn complete(&self, upload: &MultipartState, attributes: &Attributes) -> Result<PutResult> {
         let backend = &self.bucket.backend;
         let key = key_of(self.key);
         let end = |is_create_only| {
-            let told = AtTheEnd {
+            let told = CompletionHeaders {
                 is_create_only,
                 headers: backend
                     .resigner
@@ -258,7 +258,7 @@ impl Transfer<'_> {
             self.bucket.call(Verb::Put, self.key, told.around(ending))
         };
         tokio::select! {
-            stopped = self.run.cancelled() => Err(stopped),
+            stopped = self.ctx.cancelled() => Err(stopped),
             done = async {
                 // Some stores know the condition of a put and not that of the end of an upload, and hours may have passed.
                 if backend.provider != Provider::Azure {
@@ -273,7 +273,7 @@ impl Transfer<'_> {
     }
 
     /// After a failure: what can be continued stays, the rest is thrown away.
-    async fn leave(&self, upload: &Upload, error: &DeliverError) {
+    async fn leave(&self, upload: &MultipartState, error: &DeliverError) {
         if self.rows().remembers() && may_continue(error) {
             return;
         }
@@ -288,7 +288,7 @@ impl Transfer<'_> {
     }
 
     /// The checksums of what an earlier process sent, if all of it was acknowledged and it is this file.
-    pub(super) fn remembered(&self, plan: PartPlan) -> Result<Option<Sums>> {
+    pub(super) fn remembered(&self, plan: PartPlan) -> Result<Option<Checksums>> {
         let Some((head, parts)) = self.rows().read()? else { return Ok(None) };
         let is_whole = parts.len() as u64 == plan.count() && self.is_of_this_file(&head, plan);
         Ok(is_whole.then(|| sums_of(parts.iter(), self.bucket.backend.provider)))
@@ -299,13 +299,13 @@ impl Transfer<'_> {
     pub(super) async fn give_up(&self, keeps_rows: bool) -> Result<()> {
         let rows = self.rows();
         let Some((head, _)) = rows.read()? else { return Ok(()) };
-        throw_away(self.bucket, &head, self.run.ledger).await?;
+        throw_away(self.bucket, &head, self.ctx.ledger).await?;
         if keeps_rows { Ok(()) } else { rows.forget() }
     }
 }
 
 /// A part that was answered, and all others that are by now.
-fn all_ready<F: Future<Output = Sent>>(first: Sent, in_flight: &mut FuturesUnordered<F>) -> Vec<Sent> {
+fn all_ready<F: Future<Output = SentPart>>(first: SentPart, in_flight: &mut FuturesUnordered<F>) -> Vec<SentPart> {
     let more = std::iter::from_fn(|| in_flight.next().now_or_never().flatten());
     std::iter::once(first).chain(more).collect()
 }
@@ -344,7 +344,7 @@ pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
 /// Aborts the upload of a head; one whose id never arrived is looked for by its key.
 ///
 /// Where a permission is missing it is left to the bucket's lifecycle rule: it must not hold up the delivery.
-pub(super) async fn throw_away(bucket: &Bucket, head: &Head, ledger: &dyn Ledger) -> Result<()> {
+pub(super) async fn throw_away(bucket: &Bucket, head: &UploadRow, ledger: &dyn Ledger) -> Result<()> {
     match &head.upload_id {
         Some(id) => tolerated(abort(bucket, &head.key, id).await),
         None => throw_away_but(bucket, head, None, ledger).await,
@@ -353,7 +353,7 @@ pub(super) async fn throw_away(bucket: &Bucket, head: &Head, ledger: &dyn Ledger
 
 /// Aborts every upload to a head's key but one and those that the ledger knows: what is left are those whose answers
 /// were lost.
-async fn throw_away_but(bucket: &Bucket, head: &Head, kept: Option<&str>, ledger: &dyn Ledger) -> Result<()> {
+async fn throw_away_but(bucket: &Bucket, head: &UploadRow, kept: Option<&str>, ledger: &dyn Ledger) -> Result<()> {
     let open = match bucket.open_uploads(&head.key).await {
         Err(error) if error.class() == Class::Environment => Vec::new(),
         open => open?,
@@ -380,8 +380,8 @@ fn confirm(
     index: u64,
     bytes: &Bytes,
     id: PartId,
-    answer: Option<&Answer>,
-) -> std::result::Result<Part, (String, String)> {
+    answer: Option<&ResponseHead>,
+) -> std::result::Result<PartRow, (String, String)> {
     let provider = bucket.backend.provider;
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let mode = bucket.backend.checksum;
@@ -407,7 +407,7 @@ fn confirm(
         // The entity tag of the whole is made of these.
         sums.add_md5(bytes);
     }
-    Ok(Part { index, size_bytes: bytes.len() as u64, content_id: id.content_id, sums, confirmed })
+    Ok(PartRow { index, size_bytes: bytes.len() as u64, content_id: id.content_id, sums, confirmed })
 }
 
 #[cfg(test)]
@@ -418,26 +418,26 @@ mod tests {
 
     use super::super::TargetOptions;
     use super::super::backend::Backend;
-    use super::super::conditions::Conditions;
-    use super::super::ledger::tests::Memory;
-    use super::super::source::Source;
-    use super::super::tags::Tags;
-    use super::super::transfer::Run;
+    use super::super::conditions::ConditionSupport;
+    use super::super::ledger::tests::MemoryLedger;
+    use super::super::source::UploadSource;
+    use super::super::tags::TagSupport;
+    use super::super::transfer::UploadContext;
     use super::*;
     use crate::recording::AssetFile;
     use crate::stop::Stop;
 
-    fn sent(index: u64, result: object_store::Result<PartId>) -> Sent {
-        Sent { index, bytes: Bytes::from_static(b"part"), result, answer: None }
+    fn sent(index: u64, result: object_store::Result<PartId>) -> SentPart {
+        SentPart { index, bytes: Bytes::from_static(b"part"), result, answer: None }
     }
 
-    fn acknowledged(index: u64) -> Sent {
+    fn acknowledged(index: u64) -> SentPart {
         sent(index, Ok(PartId { content_id: format!("part {index}") }))
     }
 
     #[test]
     fn all_that_were_answered_by_now_are_taken_and_no_other_is_waited_for() {
-        let mut in_flight = FuturesUnordered::<Either<Ready<Sent>, std::future::Pending<Sent>>>::new();
+        let mut in_flight = FuturesUnordered::<Either<Ready<SentPart>, std::future::Pending<SentPart>>>::new();
         in_flight.push(Either::Right(pending()));
         in_flight.extend([2, 3].map(|index| Either::Left(ready(acknowledged(index)))));
         let mut taken: Vec<_> = all_ready(acknowledged(1), &mut in_flight).iter().map(|sent| sent.index).collect();
@@ -450,15 +450,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"partpartpart").unwrap();
         let fingerprint = crate::durable::fingerprint(file.path()).unwrap();
-        let source = Source::open(&AssetFile::new(file.path().to_owned(), fingerprint)).unwrap();
+        let source = UploadSource::open(&AssetFile::new(file.path().to_owned(), fingerprint)).unwrap();
         let backend = Backend::in_memory(&TargetOptions::new("cloud", "s3://b"), &std::sync::Arc::default());
-        let (conditions, tags) = (Conditions::default(), Tags::default());
+        let (conditions, tags) = (ConditionSupport::default(), TagSupport::default());
         let bucket = Bucket { target: "cloud".into(), backend, conditions, tags };
-        let (ledger, cancel, buffers) = (Memory::default(), Stop::default(), super::super::buffers::Buffers::default());
-        let run = Run { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };
-        let transfer = Transfer { bucket: &bucket, key: "x", source: &source, asset_id: "id", run: &run };
+        let (ledger, cancel, buffers) =
+            (MemoryLedger::default(), Stop::default(), super::super::buffers::Buffers::default());
+        let ctx = UploadContext { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };
+        let transfer = Transfer { bucket: &bucket, key: "x", source: &source, asset_id: "id", ctx: &ctx };
         let plan = PartPlan { size_bytes: 12, part_bytes: 4 };
-        let mut upload = Upload { id: "u".into(), plan, parts: BTreeMap::new(), is_continued: false };
+        let mut upload = MultipartState { id: "u".into(), plan, parts: BTreeMap::new(), is_continued: false };
         let lost = object_store::Error::Generic { store: "test", source: "connection reset".into() };
         let failed = transfer.take(&mut upload, vec![acknowledged(0), sent(1, Err(lost)), acknowledged(2)]);
         assert!(matches!(failed, Err(DeliverError::Store { .. })), "{failed:?}");

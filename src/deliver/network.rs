@@ -16,12 +16,12 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Where the calls of the targets run.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct NetworkRuntime {
     pub(super) runtime: Runtime,
     pub(super) stop: Stop,
 }
 
-impl Network {
+impl NetworkRuntime {
     /// Runs a call to its end, or until soon after a stop was requested.
     pub(super) fn until_stopped<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.runtime.block_on(async {
@@ -39,8 +39,8 @@ impl Network {
 mod tests {
     use super::*;
 
-    fn open() -> Network {
-        Network { runtime: Runtime::start().unwrap(), stop: Stop::default() }
+    fn open() -> NetworkRuntime {
+        NetworkRuntime { runtime: Runtime::start().unwrap(), stop: Stop::default() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::recording::{KeyPattern, Kinds};
 
 /// Settings of `[deliver]`.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Options {
+pub struct DeliverOptions {
     /// `uploadExtensionsToS3`: which kinds of files are uploaded, to every store. Default 7.
     pub upload_extensions: Kinds,
     /// Where they go.

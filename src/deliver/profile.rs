@@ -10,14 +10,14 @@ use super::credentials::Environment;
 
 /// What a profile says.
 #[derive(Default)]
-pub(super) struct Profile {
+pub(super) struct AwsProfile {
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<String>,
     pub session_token: Option<String>,
     pub region: Option<String>,
 }
 
-impl Profile {
+impl AwsProfile {
     /// Reads the profile that `AWS_PROFILE` names, else `default`.
     pub fn of(environment: &Environment) -> Self {
         let name = environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).unwrap_or("default");
@@ -73,26 +73,26 @@ mod tests {
         let credentials = "[default]\naws_access_key_id = a\naws_secret_access_key=b\n\n# x\n[studio]\naws_access_key_id=c\n\
                            aws_secret_access_key = d=\naws_session_token = e\n";
         let config = "[default]\nregion = eu-west-1\n[profile studio]\nregion=eu-central-1\n";
-        let default = Profile::read("default", credentials, config);
+        let default = AwsProfile::read("default", credentials, config);
         assert_eq!((default.access_key_id.as_deref(), default.session_token), (Some("a"), None));
         assert_eq!(default.region.as_deref(), Some("eu-west-1"));
-        let studio = Profile::read("studio", credentials, config);
+        let studio = AwsProfile::read("studio", credentials, config);
         assert_eq!((studio.secret_access_key.as_deref(), studio.session_token.as_deref()), (Some("d="), Some("e")));
         assert_eq!(studio.region.as_deref(), Some("eu-central-1"));
-        assert!(Profile::read("other", credentials, config).access_key_id.is_none());
+        assert!(AwsProfile::read("other", credentials, config).access_key_id.is_none());
     }
 
     #[test]
     fn settings_of_one_service_are_not_the_profiles() {
         let config = "[default]\ns3 =\n  region = us-east-1\n  addressing_style = path\nregion = eu-west-1\n";
-        assert_eq!(Profile::read("default", "", config).region.as_deref(), Some("eu-west-1"));
+        assert_eq!(AwsProfile::read("default", "", config).region.as_deref(), Some("eu-west-1"));
     }
 
     #[test]
     fn odd_lines_are_passed_over() {
         let credentials = "\u{feff}; a comment\n[default\nno value\n = x\n[default]\n\taws_access_key_id\t=\ta\n\
                            \taws_secret_access_key = /+\\#;\"=\n[]\n[default]\naws_session_token = b\n";
-        let profile = Profile::read("default", credentials, "");
+        let profile = AwsProfile::read("default", credentials, "");
         assert_eq!((profile.access_key_id.as_deref(), profile.session_token.as_deref()), (Some("a"), Some("b")));
         assert_eq!(profile.secret_access_key.as_deref(), Some("/+\\#;\"="));
     }

@@ -14,13 +14,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use object_store::GetOptions;
 
-use super::asking::{self, Answer};
+use super::asking::{self, ProofCheck};
 use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Verb};
 use super::error::{DeliverError, Result};
-use super::ledger::NoLedger;
-use super::target::{Difference, Store, Target, Targets};
-use super::transfer::Run;
+use super::ledger::NullLedger;
+use super::target::{Difference, Target, TargetStore, Targets};
+use super::transfer::UploadContext;
 use super::uplink::observed;
 use crate::recording::{Fingerprint, RemoteObject};
 use crate::stop::Stop;
@@ -70,34 +70,34 @@ impl Targets {
     /// Looks at a proven copy, so that ranges of this state of it can be read.
     pub fn pin(&self, proven: &RemoteObject, cancel: &Stop) -> Result<Looked> {
         let target = self.find(&proven.target)?;
-        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
+        let run = UploadContext { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NullLedger };
         match &target.store {
-            Store::Directory(directory) => {
+            TargetStore::Directory(directory) => {
                 let seen = directory.fingerprint(&proven.key)?;
                 let answer = asking::ask_directory(directory, proven, &run)?;
                 let path = directory.path_of(&proven.key);
                 Ok(match (answer, seen) {
-                    (Answer::Differs(difference), _) => Looked::Differs(difference),
+                    (ProofCheck::Differs(difference), _) => Looked::Differs(difference),
                     (_, Some(fingerprint)) => Looked::AsProven(Pinned::File { path, fingerprint }),
                     (_, None) => Looked::Differs(Difference::missing()),
                 })
             }
-            Store::Bucket(bucket) => self.network.until_stopped(pin(bucket, proven, &run)),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(pin(bucket, proven, &run)),
         }
     }
 
     /// Reads a range of an object in the state in which it was looked at; `None` if it is another one now. A range must lie within it.
     pub fn read(&self, object: &PinnedObject, range: Range<u64>) -> Result<Option<Vec<u8>>> {
-        let Target { store: Store::Bucket(bucket), .. } = self.find(&object.target)? else {
+        let Target { store: TargetStore::Bucket(bucket), .. } = self.find(&object.target)? else {
             return Err(DeliverError::UnknownTarget(object.target.clone()));
         };
         self.network.until_stopped(in_time(bucket, &object.key, read(bucket, object, range)))
     }
 }
 
-async fn pin(bucket: &Bucket, proven: &RemoteObject, run: &Run<'_>) -> Result<Looked> {
+async fn pin(bucket: &Bucket, proven: &RemoteObject, run: &UploadContext<'_>) -> Result<Looked> {
     let (answer, held) = asking::look_in_bucket(bucket, proven, run).await?;
-    if let Answer::Differs(difference) = answer {
+    if let ProofCheck::Differs(difference) = answer {
         return Ok(Looked::Differs(difference));
     }
     let Some(held) = held else { return Ok(Looked::Differs(Difference::missing())) };

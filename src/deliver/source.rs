@@ -13,11 +13,11 @@ use bytes::Bytes;
 
 use super::error::{DeliverError, Result};
 use crate::durable::{self, FileError};
-use crate::recording::{AssetFile, Fingerprint, Seen};
+use crate::recording::{AssetFile, FileVersion, Fingerprint};
 
 /// One open local file, and what its object has behind it.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct UploadSource {
     file: File,
     promised: AssetFile,
     metadata: Metadata,
@@ -25,7 +25,7 @@ pub(super) struct Source {
     position: Cell<u64>,
 }
 
-impl Source {
+impl UploadSource {
     /// Opens a file and compares it with what was queued.
     pub fn open(promised: &AssetFile) -> Result<Self> {
         let stands_in = promised.stand_in.as_ref().map(|copy| AssetFile::new(copy.path.clone(), copy.fingerprint));
@@ -124,7 +124,7 @@ impl Source {
 }
 
 fn changed_ns(metadata: &Metadata) -> i64 {
-    Seen::of(metadata).changed_ns
+    FileVersion::of(metadata).changed_ns
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.mp4");
         fs::write(&path, "0123456789").unwrap();
-        let source = Source::open(&promised(&path)).unwrap();
+        let source = UploadSource::open(&promised(&path)).unwrap();
         assert_eq!(&source.next(4).unwrap()[..], b"0123");
 
         let replacement = dir.path().join("y.mp4");
@@ -150,7 +150,7 @@ mod tests {
         fs::rename(&replacement, &path).unwrap();
         assert!(matches!(source.check(), Err(DeliverError::SourceChanged { .. })));
 
-        let source = Source::open(&promised(&path)).unwrap();
+        let source = UploadSource::open(&promised(&path)).unwrap();
         let append = || OpenOptions::new().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut append(), b"more").unwrap();
         assert!(matches!(source.next(4), Err(DeliverError::SourceChanged { .. })));
@@ -164,9 +164,9 @@ mod tests {
         fs::write(&path, "x").unwrap();
         let asked = promised(&path);
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(Source::open(&AssetFile { path: link, ..asked.clone() }).is_err());
+        assert!(UploadSource::open(&AssetFile { path: link, ..asked.clone() }).is_err());
         fs::remove_file(&path).unwrap();
-        assert_eq!(Source::open(&asked).unwrap_err().class(), Class::Permanent);
+        assert_eq!(UploadSource::open(&asked).unwrap_err().class(), Class::Permanent);
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.mp4");
         fs::write(&path, "0123456789").unwrap();
-        let source = Source::open(&promised(&path)).unwrap();
+        let source = UploadSource::open(&promised(&path)).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         let rewritten = OpenOptions::new().write(true).open(&path).unwrap();
         std::io::Write::write_all(&mut &rewritten, b"9876543210").unwrap();
@@ -189,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.m3u8");
         fs::write(&path, "0123").unwrap();
-        let source = Source::open(&AssetFile { ending: "\nEND".into(), ..promised(&path) }).unwrap();
+        let source = UploadSource::open(&AssetFile { ending: "\nEND".into(), ..promised(&path) }).unwrap();
         assert_eq!(source.size_bytes(), 8);
         for cut in 1..=8 {
             source.rewind().unwrap();

@@ -9,19 +9,19 @@ use object_store::{ObjectStoreExt, PutMultipartOptions, PutPayload};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::bucket::{Bucket, Held, key_of};
-use super::checksum::{Reported, md5_of_parts, part_md5};
+use super::bucket::{Bucket, StoredObject, key_of};
+use super::checksum::{ReportedChecksum, md5_of_parts, part_md5};
 use super::diagnose::Verb;
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
-use super::place::{answered_for, below};
-use super::transfer::Run;
+use super::location::{answered_for, below};
+use super::transfer::UploadContext;
 use crate::durable::PARTIAL_PREFIX;
 use crate::fault::chain;
 
 /// What is known of a bucket's tags.
 #[derive(Debug, Default)]
-pub(super) struct Tags {
+pub(super) struct TagSupport {
     /// Endpoint, bucket and prefix: what the answer was found for.
     place: String,
     prefix: String,
@@ -32,7 +32,7 @@ pub(super) struct Tags {
 pub(super) const PROBE_BYTES: &[u8] =
     b"aftercast tried whether entity tags are checksums here; this object can be deleted\n";
 
-impl Tags {
+impl TagSupport {
     /// Of a prefix in the bucket that an endpoint and a URL name.
     pub fn of(endpoint: Option<&str>, url: &str, prefix: &str) -> Self {
         Self { place: answered_for(endpoint, url), prefix: prefix.to_owned(), ..Self::default() }
@@ -49,10 +49,10 @@ impl Tags {
     }
 
     /// The form of a checksum that was read out of an entity tag.
-    fn known_of(&self, report: &Reported) -> Option<(&Mutex<Option<bool>>, &'static str)> {
+    fn known_of(&self, report: &ReportedChecksum) -> Option<(&Mutex<Option<bool>>, &'static str)> {
         match report {
-            Reported::Md5(_) => Some((&self.of_whole, "whole")),
-            Reported::Md5OfParts(..) => Some((&self.of_parts, "parts")),
+            ReportedChecksum::Md5(_) => Some((&self.of_whole, "whole")),
+            ReportedChecksum::Md5OfParts(..) => Some((&self.of_parts, "parts")),
             _ => None,
         }
     }
@@ -60,7 +60,7 @@ impl Tags {
 
 impl Bucket {
     /// Whether a checksum of this form is known to be none here; asks nothing of the store.
-    pub async fn distrusts(&self, report: &Reported, ledger: &dyn Ledger) -> Result<bool> {
+    pub async fn distrusts(&self, report: &ReportedChecksum, ledger: &dyn Ledger) -> Result<bool> {
         let Some((known, form)) = self.tags.known_of(report) else { return Ok(false) };
         let mut known = known.lock().await;
         if known.is_none() {
@@ -74,14 +74,14 @@ impl Bucket {
 
     /// Whether tags of any form are known to be no checksums here.
     pub async fn distrusts_any(&self, ledger: &dyn Ledger) -> Result<bool> {
-        let (whole, parts) = (Reported::Md5(String::new()), Reported::Md5OfParts(String::new(), 0));
+        let (whole, parts) = (ReportedChecksum::Md5(String::new()), ReportedChecksum::Md5OfParts(String::new(), 0));
         Ok(self.distrusts(&whole, ledger).await? || self.distrusts(&parts, ledger).await?)
     }
 
     /// Whether a reported checksum that differs from what was sent is to be believed. Tried once; what could not be tried counts
     /// as believed, and is tried again.
-    pub async fn believes(&self, report: &Reported, run: &Run<'_>) -> Result<bool> {
-        if self.distrusts(report, run.ledger).await? {
+    pub async fn believes(&self, report: &ReportedChecksum, ctx: &UploadContext<'_>) -> Result<bool> {
+        if self.distrusts(report, ctx.ledger).await? {
             return Ok(false);
         }
         let Some((known, form)) = self.tags.known_of(report) else { return Ok(true) };
@@ -90,8 +90,8 @@ impl Bucket {
             return Ok(is_digest);
         }
         let tried = tokio::select! {
-            stopped = run.cancelled() => return Err(stopped),
-            tried = self.try_tags(matches!(report, Reported::Md5OfParts(..))) => tried,
+            stopped = ctx.cancelled() => return Err(stopped),
+            tried = self.try_tags(matches!(report, ReportedChecksum::Md5OfParts(..))) => tried,
         };
         let found = tried.unwrap_or_else(|error| {
             tracing::debug!(target = %self.target, error = chain(&error), "entity tags not tested");
@@ -99,7 +99,7 @@ impl Bucket {
         });
         if found == Some(false) {
             let value = json!({ "place": self.tags.place });
-            run.ledger.put(&self.row(form), &value).map_err(DeliverError::Ledger)?;
+            ctx.ledger.put(&self.row(form), &value).map_err(DeliverError::Ledger)?;
             tracing::warn!(
                 target_name = %self.target, form,
                 "the store's entity tags look like MD5 checksums but are not, and are ignored; copies without \
@@ -147,10 +147,10 @@ impl Bucket {
         self.call(Verb::Put, key, put).await.map(drop)
     }
 
-    async fn is_told(&self, key: &str, held: Held) -> Result<Option<bool>> {
+    async fn is_told(&self, key: &str, held: StoredObject) -> Result<Option<bool>> {
         let is_digest = match held.reported {
-            Some(Reported::Md5(theirs)) => theirs == hex::encode(Md5::digest(PROBE_BYTES)),
-            Some(Reported::Md5OfParts(theirs, n)) => (theirs, n) == md5_of_parts(&[part_md5(PROBE_BYTES)]),
+            Some(ReportedChecksum::Md5(theirs)) => theirs == hex::encode(Md5::digest(PROBE_BYTES)),
+            Some(ReportedChecksum::Md5OfParts(theirs, n)) => (theirs, n) == md5_of_parts(&[part_md5(PROBE_BYTES)]),
             _ => return Ok(None),
         };
         // Bytes that did not arrive as they were sent have another checksum rightly.

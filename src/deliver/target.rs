@@ -10,28 +10,28 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-use super::asking::{self, Answer};
+use super::asking::{self, ProofCheck};
 use super::attributes::header_text;
 use super::backend;
-use super::bucket::{Bucket, Held};
+use super::bucket::{Bucket, StoredObject};
 use super::buffers::Buffers;
-use super::checksum::Reported;
-use super::conditions::Conditions;
+use super::checksum::ReportedChecksum;
+use super::conditions::ConditionSupport;
 use super::credentials::Environment;
-use super::directory::Directory;
-use super::doctor::{self, Check};
+use super::directory::DirectoryTarget;
+use super::doctor::{self, TargetCheck};
 use super::error::{DeliverError, Result};
-use super::inventory::{self, Look, Stored};
-use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
+use super::inventory::{self, InventoryObject, InventoryScan};
+use super::ledger::{Ledger, NullLedger, UploadRow, UploadRows, distrusted_row, heads};
+use super::location::TargetLocation;
 use super::multipart::{abort, throw_away};
-use super::network::Network;
+use super::network::NetworkRuntime;
 use super::parts::PART_MIN_BYTES;
-use super::place::Place;
-use super::tags::Tags;
-use super::transfer::Run;
-use super::view::Shown;
+use super::tags::TagSupport;
+use super::transfer::UploadContext;
+use super::view::VisibleRoot;
 use super::wire::OpenUpload;
-use super::{Options, TargetOptions, upload, verify, view};
+use super::{DeliverOptions, TargetOptions, upload, verify, view};
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
 use crate::runtime::Runtime;
@@ -40,20 +40,20 @@ use crate::stop::Stop;
 /// All configured targets.
 #[derive(Debug)]
 pub struct Targets {
-    all: Vec<Known>,
-    pub(super) network: Network,
+    all: Vec<ConfiguredTarget>,
+    pub(super) network: NetworkRuntime,
 }
 
 /// A target of the configuration.
 #[derive(Debug)]
-struct Known {
+struct ConfiguredTarget {
     name: String,
     required: bool,
-    opened: Opened,
+    opened: OpenedTarget,
 }
 
 #[derive(Debug)]
-enum Opened {
+enum OpenedTarget {
     Yes(Box<Target>),
     /// It cannot work as it is configured; whoever needs it is told so.
     No {
@@ -65,8 +65,8 @@ enum Opened {
 #[derive(Debug)]
 pub(super) struct Target {
     pub options: TargetOptions,
-    pub place: Place,
-    pub store: Store,
+    pub place: TargetLocation,
+    pub store: TargetStore,
     /// Its own, so that a target that has come to a standstill holds up no other.
     pub buffers: Buffers,
     /// Which asset is being put under which key now: two must not find one key free at the same time.
@@ -74,9 +74,9 @@ pub(super) struct Target {
 }
 
 #[derive(Debug)]
-pub(super) enum Store {
+pub(super) enum TargetStore {
     Bucket(Box<Bucket>),
-    Directory(Directory),
+    Directory(DirectoryTarget),
 }
 
 /// An object as the store reports it now.
@@ -144,8 +144,8 @@ impl RemoteState {
     }
 }
 
-impl From<Held> for RemoteState {
-    fn from(held: Held) -> Self {
+impl From<StoredObject> for RemoteState {
+    fn from(held: StoredObject) -> Self {
         Self {
             size_bytes: held.size_bytes,
             etag: held.etag,
@@ -166,23 +166,24 @@ impl From<(u64, i64)> for RemoteState {
 impl Targets {
     /// Reads and checks the targets of a configuration, whose calls are to run there. Nothing is reached over the network and
     /// no directory is made.
-    pub fn open(options: &Options, runtime: &Runtime) -> Result<Self> {
+    pub fn open(options: &DeliverOptions, runtime: &Runtime) -> Result<Self> {
         let environment = Environment::of_process();
-        let open_one =
-            |target: &TargetOptions| Target::open(target, options.concurrency, &environment).map(Known::from);
+        let open_one = |target: &TargetOptions| {
+            Target::open(target, options.concurrency, &environment).map(ConfiguredTarget::from)
+        };
         Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?, runtime)
     }
 
     /// The same for a command that asks nothing of a store: a target without credentials is no hindrance to it, and an error
     /// only where it is used after all.
-    pub fn open_to_look(options: &Options, runtime: &Runtime) -> Result<Self> {
+    pub fn open_to_look(options: &DeliverOptions, runtime: &Runtime) -> Result<Self> {
         let environment = Environment::of_process();
         let open_one = |target: &TargetOptions| match Target::open(target, options.concurrency, &environment) {
             Err(DeliverError::Configuration { problem, advice, .. }) => {
-                let opened = Opened::No { problem, advice };
-                Ok(Known { name: target.name.clone(), required: target.required, opened })
+                let opened = OpenedTarget::No { problem, advice };
+                Ok(ConfiguredTarget { name: target.name.clone(), required: target.required, opened })
             }
-            other => other.map(Known::from),
+            other => other.map(ConfiguredTarget::from),
         };
         Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?, runtime)
     }
@@ -198,14 +199,14 @@ impl Targets {
         Self::of(vec![target.into()], runtime)
     }
 
-    fn of(targets: Vec<Known>, runtime: &Runtime) -> Result<Self> {
+    fn of(targets: Vec<ConfiguredTarget>, runtime: &Runtime) -> Result<Self> {
         for (i, target) in targets.iter().enumerate() {
             if targets[..i].iter().any(|t| t.name == target.name) {
                 let advice = "Give every target a unique name.";
                 return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
             }
         }
-        Ok(Self { all: targets, network: Network { runtime: runtime.clone(), stop: Stop::default() } })
+        Ok(Self { all: targets, network: NetworkRuntime { runtime: runtime.clone(), stop: Stop::default() } })
     }
 
     /// Names of all targets, in the order of the configuration.
@@ -234,14 +235,14 @@ impl Targets {
         ledger: &dyn Ledger,
     ) -> Result<Vec<RemoteObject>> {
         let target = self.find(target)?;
-        let run = Run { cancel, progress, buffers: &target.buffers, ledger };
-        self.network.until_stopped(upload::deliver(target, asset, date, &run))
+        let ctx = UploadContext { cancel, progress, buffers: &target.buffers, ledger };
+        self.network.until_stopped(upload::deliver(target, asset, date, &ctx))
     }
 
     /// Forgets the state of the uploads of an asset's objects; to be called once their proof is in the catalogue.
     pub fn forget(&self, asset_id: &str, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
         let asset_id = header_text(asset_id);
-        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key, &asset_id).forget())
+        objects.iter().try_for_each(|o| UploadRows::of(ledger, &o.target, &o.key, &asset_id).forget())
     }
 
     /// Aborts the uploads of ours that nobody will continue: their source changed or went, or nobody waits for them. `awaits`
@@ -253,7 +254,7 @@ impl Targets {
             if is_same && awaits(&head.asset_id, &head.target) {
                 continue;
             }
-            let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
+            let Ok(Target { store: TargetStore::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
             match self.network.until_stopped(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => {
@@ -269,7 +270,7 @@ impl Targets {
     /// ourselves.
     pub fn open_uploads(&self, target: &str, ledger: &dyn Ledger) -> Result<Vec<OpenUpload>> {
         let target = self.find(target)?;
-        let Store::Bucket(bucket) = &target.store else { return Ok(Vec::new()) };
+        let TargetStore::Bucket(bucket) = &target.store else { return Ok(Vec::new()) };
         let prefix = target.place.prefix();
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let ours: Vec<_> = heads(ledger)?.into_iter().filter_map(|head| head.upload_id).collect();
@@ -281,16 +282,16 @@ impl Targets {
     /// Aborts an upload that [`Targets::open_uploads`] listed; its absence is a success.
     pub fn abort_upload(&self, target: &str, upload: &OpenUpload) -> Result<()> {
         match &self.find(target)?.store {
-            Store::Bucket(bucket) => self.network.until_stopped(abort(bucket, &upload.key, &upload.upload_id)),
-            Store::Directory(_) => Ok(()),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(abort(bucket, &upload.key, &upload.upload_id)),
+            TargetStore::Directory(_) => Ok(()),
         }
     }
 
     /// What a target reports of an object now; `None` if it has none.
     pub fn head(&self, target: &str, key: &str) -> Result<Option<RemoteState>> {
         match &self.find(target)?.store {
-            Store::Directory(directory) => Ok(directory.head(key)?.map(RemoteState::from)),
-            Store::Bucket(bucket) => Ok(self.network.until_stopped(bucket.head(key))?.map(RemoteState::from)),
+            TargetStore::Directory(directory) => Ok(directory.head(key)?.map(RemoteState::from)),
+            TargetStore::Bucket(bucket) => Ok(self.network.until_stopped(bucket.head(key))?.map(RemoteState::from)),
         }
     }
 
@@ -302,24 +303,26 @@ impl Targets {
         is_known: &dyn Fn(&str) -> bool,
         (cancel, now_ms): (&Stop, i64),
         counted: &dyn Fn(usize),
-        each: &mut dyn FnMut(Stored),
+        each: &mut dyn FnMut(InventoryObject),
     ) -> Result<()> {
         let found = self.find(target)?;
-        let look = Look { target, place: &found.place, now_ms, cancel, is_known };
+        let look = InventoryScan { target, place: &found.place, now_ms, cancel, is_known };
         match &found.store {
-            Store::Directory(directory) => inventory::of_directory(directory, &look, counted, each),
-            Store::Bucket(bucket) => self.network.until_stopped(inventory::of_bucket(bucket, &look, counted, each)),
+            TargetStore::Directory(directory) => inventory::of_directory(directory, &look, counted, each),
+            TargetStore::Bucket(bucket) => {
+                self.network.until_stopped(inventory::of_bucket(bucket, &look, counted, each))
+            }
         }
     }
 
     /// Asks the store whether an object is still what its delivery proved, right before its local file is freed. Gives up
     /// soon: without an answer the local file stays.
-    pub fn ask(&self, proven: &RemoteObject, cancel: &Stop) -> Result<Answer> {
+    pub fn ask(&self, proven: &RemoteObject, cancel: &Stop) -> Result<ProofCheck> {
         let target = self.find(&proven.target)?;
-        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
+        let ctx = UploadContext { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NullLedger };
         match &target.store {
-            Store::Directory(directory) => asking::ask_directory(directory, proven, &run),
-            Store::Bucket(bucket) => self.network.until_stopped(asking::ask_bucket(bucket, proven, &run)),
+            TargetStore::Directory(directory) => asking::ask_directory(directory, proven, &ctx),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(asking::ask_bucket(bucket, proven, &ctx)),
         }
     }
 
@@ -332,10 +335,10 @@ impl Targets {
         roots: &[PathBuf],
         cancel: &Stop,
         ledger: &dyn Ledger,
-    ) -> Result<Vec<Shown>> {
+    ) -> Result<Vec<VisibleRoot>> {
         let target = self.find(target)?;
-        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger };
-        self.network.until_stopped(view::look(target, root, roots, &run))
+        let ctx = UploadContext { cancel, progress: &|_| (), buffers: &target.buffers, ledger };
+        self.network.until_stopped(view::look(target, root, roots, &ctx))
     }
 
     /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
@@ -348,10 +351,10 @@ impl Targets {
             return Ok(differs.map(|words| Difference { words, is_missing, when_read: false }));
         }
         let target = self.find(&proven.target)?;
-        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
+        let ctx = UploadContext { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NullLedger };
         let differs = match &target.store {
-            Store::Directory(directory) => verify::read_directory(directory, proven, &run),
-            Store::Bucket(bucket) => self.network.until_stopped(verify::read_bucket(bucket, proven, &run)),
+            TargetStore::Directory(directory) => verify::read_directory(directory, proven, &ctx),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(verify::read_bucket(bucket, proven, &ctx)),
         }?;
         Ok(differs.map(|words| Difference { words, is_missing: false, when_read: true }))
     }
@@ -373,8 +376,8 @@ impl Targets {
     pub fn remove(&self, asset_id: &str, proven: &RemoteObject) -> Result<Removal> {
         let target = self.find(&proven.target)?;
         let is_marked = match &target.store {
-            Store::Directory(_) => false,
-            Store::Bucket(bucket) => {
+            TargetStore::Directory(_) => false,
+            TargetStore::Bucket(bucket) => {
                 let held = self.network.until_stopped(bucket.head(&proven.key))?;
                 held.is_some_and(|held| held.is_of(&header_text(asset_id)))
             }
@@ -390,13 +393,13 @@ impl Targets {
     /// Removes whatever stands under a key of a target; its absence is a success.
     pub fn delete(&self, target: &str, key: &str) -> Result<()> {
         match &self.find(target)?.store {
-            Store::Directory(directory) => directory.delete(key),
-            Store::Bucket(bucket) => self.network.until_stopped(bucket.delete(key)),
+            TargetStore::Directory(directory) => directory.delete(key),
+            TargetStore::Bucket(bucket) => self.network.until_stopped(bucket.delete(key)),
         }
     }
 
     /// Writes, reads, lists and deletes a probe object, and says of each what is missing.
-    pub fn probe(&self, target: &str) -> Result<Vec<Check>> {
+    pub fn probe(&self, target: &str) -> Result<Vec<TargetCheck>> {
         let target = self.find(target)?;
         self.network.until_stopped(async { Ok(doctor::probe(target).await) })
     }
@@ -404,8 +407,8 @@ impl Targets {
     /// Gives back the memory that was kept for the next upload; to be called when nothing is left to send.
     pub fn rest(&self) {
         let opened = self.all.iter().filter_map(|known| match &known.opened {
-            Opened::Yes(target) => Some(target),
-            Opened::No { .. } => None,
+            OpenedTarget::Yes(target) => Some(target),
+            OpenedTarget::No { .. } => None,
         });
         opened.for_each(|target| target.buffers.rest());
     }
@@ -413,29 +416,29 @@ impl Targets {
     pub(super) fn find(&self, name: &str) -> Result<&Target> {
         let found = self.all.iter().find(|t| t.name == name);
         match &found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))?.opened {
-            Opened::Yes(target) => Ok(target),
-            Opened::No { problem, advice } => Err(DeliverError::configuration(name, problem, advice)),
+            OpenedTarget::Yes(target) => Ok(target),
+            OpenedTarget::No { problem, advice } => Err(DeliverError::configuration(name, problem, advice)),
         }
     }
 }
 
-impl From<Target> for Known {
+impl From<Target> for ConfiguredTarget {
     fn from(target: Target) -> Self {
         let (name, required) = (target.options.name.clone(), target.options.required);
-        Self { name, required, opened: Opened::Yes(Box::new(target)) }
+        Self { name, required, opened: OpenedTarget::Yes(Box::new(target)) }
     }
 }
 
 /// Forgets an upload unless another has begun under its key meanwhile.
-fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
-    let rows = Rows::of_head(ledger, head);
+fn forget_this(ledger: &dyn Ledger, head: &UploadRow) -> Result<()> {
+    let rows = UploadRows::of_head(ledger, head);
     let is_still_it = rows.read()?.is_some_and(|(now, _)| now == *head);
     if is_still_it { rows.forget() } else { Ok(()) }
 }
 
 impl Target {
     /// With room for so many uploads at once, and for so many parts as it says.
-    pub fn new(options: TargetOptions, uploads: usize, place: Place, store: Store) -> Self {
+    pub fn new(options: TargetOptions, uploads: usize, place: TargetLocation, store: TargetStore) -> Self {
         let of_a_part = options.part_bytes.div_ceil(PART_MIN_BYTES);
         let parts = (options.concurrency as u64).saturating_mul(of_a_part);
         let buffers = Buffers::at_least(parts.max(uploads as u64));
@@ -443,22 +446,22 @@ impl Target {
     }
 
     fn open(options: &TargetOptions, uploads: usize, environment: &Environment) -> Result<Self> {
-        let place = Place::parse(options)?;
+        let place = TargetLocation::parse(options)?;
         let target = options.name.clone();
         let store = match &place {
-            Place::Directory(base) => Store::Directory(Directory { target, base: base.clone() }),
-            Place::Bucket { provider, bucket, prefix } => {
+            TargetLocation::Directory(base) => TargetStore::Directory(DirectoryTarget { target, base: base.clone() }),
+            TargetLocation::Bucket { provider, bucket, prefix } => {
                 let backend = backend::open(options, *provider, bucket, environment)?;
-                let conditions = Conditions::of(options.endpoint.as_deref(), &options.url, prefix);
-                let tags = Tags::of(options.endpoint.as_deref(), &options.url, prefix);
-                Store::Bucket(Box::new(Bucket { target, backend, conditions, tags }))
+                let conditions = ConditionSupport::of(options.endpoint.as_deref(), &options.url, prefix);
+                let tags = TagSupport::of(options.endpoint.as_deref(), &options.url, prefix);
+                TargetStore::Bucket(Box::new(Bucket { target, backend, conditions, tags }))
             }
         };
         Ok(Self::new(options.clone(), uploads, place, store))
     }
 }
 
-impl std::fmt::Display for Reported {
+impl std::fmt::Display for ReportedChecksum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Crc64Nvme(value) => write!(f, "crc64nvme:{value}"),

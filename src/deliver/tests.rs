@@ -31,7 +31,8 @@ fn fixture() -> Fixture {
 
 fn disk_targets(base: &Path) -> Targets {
     let target = TargetOptions::new("disk", &format!("file://{}", base.display()));
-    Targets::open(&Options { targets: vec![target], ..Options::default() }, &Runtime::start().unwrap()).unwrap()
+    Targets::open(&DeliverOptions { targets: vec![target], ..DeliverOptions::default() }, &Runtime::start().unwrap())
+        .unwrap()
 }
 
 fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
@@ -66,7 +67,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 impl Fixture {
     fn upload(&self, asset: &Asset) -> Result<Vec<RemoteObject>> {
-        self.targets.upload("cloud", asset, DATE, &Stop::default(), &|_| {}, &NoLedger)
+        self.targets.upload("cloud", asset, DATE, &Stop::default(), &|_| {}, &NullLedger)
     }
 
     fn stored(&self, key: &str) -> Option<Vec<u8>> {
@@ -95,7 +96,7 @@ fn a_small_and_a_large_file_arrive_whole() {
         let acknowledged = Cell::new(0);
         let asset = asset(f.root.path(), name, &[name]);
         let count = |n| acknowledged.set(acknowledged.get() + n);
-        let objects = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &count, &NoLedger).unwrap();
+        let objects = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &count, &NullLedger).unwrap();
         assert_eq!(objects[0].key, format!("pre/{name}"));
         assert_eq!(objects[0].url, format!("s3://bucket/pre/{name}"));
         assert_eq!(objects[0].size_bytes, len as u64);
@@ -166,7 +167,7 @@ fn a_source_that_changes_during_the_upload_leaves_nothing_behind() {
         use std::io::Write;
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
     };
-    let error = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &append, &NoLedger).unwrap_err();
+    let error = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &append, &NullLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(f.stored("pre/x.mp4"), None);
@@ -190,14 +191,14 @@ fn an_upload_that_is_told_to_stop_stops() {
     let cancel = Stop::default();
     let stop = |_| cancel.request();
     // Stopping is noticed within a moment, not at once: a store in memory may be quicker, and then it is delivered.
-    match f.targets.upload("cloud", &asset, DATE, &cancel, &stop, &NoLedger) {
+    match f.targets.upload("cloud", &asset, DATE, &cancel, &stop, &NullLedger) {
         Err(error) => assert_eq!((error.class(), f.stored("pre/x.mp4")), (Class::Cancelled, None)),
         Ok(objects) => assert_eq!(objects[0].size_bytes, 40 * 1024 * 1024),
     }
     cancel.request();
     write(f.root.path(), "y.mp4", b"never sent");
     let other = self::asset(f.root.path(), "other", &["y.mp4"]);
-    let refused = f.targets.upload("cloud", &other, DATE, &cancel, &|_| {}, &NoLedger).unwrap_err();
+    let refused = f.targets.upload("cloud", &other, DATE, &cancel, &|_| {}, &NullLedger).unwrap_err();
     assert_eq!((refused.class(), f.stored("pre/y.mp4")), (Class::Cancelled, None));
 }
 
@@ -238,7 +239,7 @@ fn a_directory_gets_a_durable_compared_copy_with_the_attributes_of_the_source() 
     write(from.path(), "vod/x.mp4", &bytes);
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["vod/x.mp4"]);
-    let objects = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap();
+    let objects = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NullLedger).unwrap();
     let copy = to.path().join("vod/x.mp4");
     assert_eq!(fs::read(&copy).unwrap(), bytes);
     assert_eq!(objects[0].url, format!("file://{}", copy.display()));
@@ -255,7 +256,7 @@ fn a_directory_is_never_overwritten_and_the_same_file_is_adopted() {
     write(to.path(), "x.mp4", b"other");
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["x.mp4"]);
-    let upload = || targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap().remove(0);
+    let upload = || targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NullLedger).unwrap().remove(0);
     assert_eq!(upload().key, "x_1.mp4");
     let inode = |name| durable::fingerprint(&to.path().join(name)).unwrap().inode;
     let before = inode("x_1.mp4");
@@ -271,7 +272,7 @@ fn an_unmounted_disk_is_not_filled() {
     let asset = asset(from.path(), "id", &["x.mp4"]);
     let base = to.path().join("not/mounted");
     let targets = disk_targets(&base);
-    let error = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap_err();
+    let error = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NullLedger).unwrap_err();
     assert!(matches!(error, DeliverError::DirectoryMissing { .. }), "{error}");
     assert_eq!(error.class(), Class::Environment);
     assert!(error.hint().unwrap().contains("Mount"));
@@ -280,14 +281,14 @@ fn an_unmounted_disk_is_not_filled() {
 
     // With its parent there, one level is created.
     fs::create_dir(to.path().join("not")).unwrap();
-    targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap();
+    targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NullLedger).unwrap();
     assert!(base.join("x.mp4").exists());
 }
 
 #[test]
 fn two_targets_of_one_name_are_refused() {
     let target = TargetOptions::new("t", "file:///tmp");
-    let options = Options { targets: vec![target.clone(), target], ..Options::default() };
+    let options = DeliverOptions { targets: vec![target.clone(), target], ..DeliverOptions::default() };
     assert!(Targets::open(&options, &Runtime::start().unwrap()).unwrap_err().is_configuration());
 }
 
@@ -321,7 +322,7 @@ fn a_copy_in_a_directory_is_pinned_as_a_file_and_one_that_was_written_again_diff
     write(&root, "x.mp4", &noise(5_000));
     let targets = disk_targets(&base);
     let asset = asset(&root, "id", &["x.mp4"]);
-    let proven = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap().remove(0);
+    let proven = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NullLedger).unwrap().remove(0);
     let pin = || targets.pin(&proven, &Stop::default()).unwrap();
     assert!(matches!(pin(), Looked::AsProven(Pinned::File { path, .. }) if path == base.join("x.mp4")));
     fs::write(base.join("x.mp4"), &noise(5_001)[1..]).unwrap();

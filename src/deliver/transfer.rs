@@ -13,21 +13,22 @@ use bytes::Bytes;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
 
 use super::backend::Backend;
-use super::bucket::{Bucket, Held, key_of};
+use super::bucket::{Bucket, StoredObject, key_of};
 use super::buffers::Buffers;
 use super::checksum::{
-    Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts,
+    ChecksumComparison, ChecksumHasher, Checksums, ReportedChecksum, compare, md5_of_parts, part_md5, part_sha256,
+    sha256_of_parts,
 };
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
 use super::parts::PartPlan;
-use super::source::Source;
-use super::uplink::Answer;
+use super::source::UploadSource;
+use super::uplink::ResponseHead;
 use crate::stop::Stop;
 
 /// What an upload works under.
-pub(super) struct Run<'a> {
+pub(super) struct UploadContext<'a> {
     /// Set from outside to stop.
     pub cancel: &'a Stop,
     /// Told of every further stretch of bytes that the store has acknowledged.
@@ -38,7 +39,7 @@ pub(super) struct Run<'a> {
     pub ledger: &'a dyn Ledger,
 }
 
-impl Run<'_> {
+impl UploadContext<'_> {
     pub fn check(&self) -> Result<()> {
         if self.cancel.is_requested() { Err(DeliverError::Cancelled) } else { Ok(()) }
     }
@@ -61,7 +62,7 @@ pub(super) struct Proof {
 
 /// How an upload ended.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum TransferOutcome {
     /// The store holds it.
     Here(Proof),
     /// The key holds something else.
@@ -69,52 +70,54 @@ pub(super) enum Stored {
 }
 
 /// The end of an upload: the answer to its last request, and the checksums of what was sent.
-pub(super) struct Ended {
+pub(super) struct CompletedUpload {
     pub last: Result<PutResult>,
-    pub sums: Sums,
+    pub sums: Checksums,
 }
 
 /// One file on its way to one key.
 pub(super) struct Transfer<'a> {
     pub bucket: &'a Bucket,
     pub key: &'a str,
-    pub source: &'a Source,
+    pub source: &'a UploadSource,
     /// Id of the asset, as the object's metadata carry it.
     pub asset_id: &'a str,
-    pub run: &'a Run<'a>,
+    pub ctx: &'a UploadContext<'a>,
 }
 
 impl Transfer<'_> {
     /// Reads the file for the one checksum that the store reports.
-    pub(super) fn read_for(&self, report: &Reported) -> Result<Sums> {
+    pub(super) fn read_for(&self, report: &ReportedChecksum) -> Result<Checksums> {
         self.source.rewind()?;
         let size_bytes = self.source.size_bytes();
         let plan = self.bucket.backend.plan(size_bytes);
         match report {
-            Reported::Md5OfParts(_, parts) | Reported::Sha256OfParts(_, parts) if *parts != plan.count() => {
-                Ok(Sums { size_bytes, ..Sums::default() })
+            ReportedChecksum::Md5OfParts(_, parts) | ReportedChecksum::Sha256OfParts(_, parts)
+                if *parts != plan.count() =>
+            {
+                Ok(Checksums { size_bytes, ..Checksums::default() })
             }
-            Reported::Md5OfParts(..) => {
+            ReportedChecksum::Md5OfParts(..) => {
                 let md5_of_parts = Some(md5_of_parts(&self.each_part(plan, part_md5)?));
-                Ok(Sums { size_bytes, md5_of_parts, ..Sums::default() })
+                Ok(Checksums { size_bytes, md5_of_parts, ..Checksums::default() })
             }
-            Reported::Sha256OfParts(..) => {
+            ReportedChecksum::Sha256OfParts(..) => {
                 let sha256_of_parts = Some(sha256_of_parts(&self.each_part(plan, part_sha256)?));
-                Ok(Sums { size_bytes, sha256_of_parts, ..Sums::default() })
+                Ok(Checksums { size_bytes, sha256_of_parts, ..Checksums::default() })
             }
-            _ => self.read_through(Hasher::for_report(report)),
+            _ => self.read_through(ChecksumHasher::for_report(report)),
         }
     }
 
     fn each_part<T>(&self, plan: PartPlan, digest: fn(&[u8]) -> T) -> Result<Vec<T>> {
-        let digest = |i| self.run.check().and_then(|()| self.source.next(plan.len_of(i))).map(|bytes| digest(&bytes));
+        let digest = |i| self.ctx.check().and_then(|()| self.source.next(plan.len_of(i))).map(|bytes| digest(&bytes));
         (0..plan.count()).map(digest).collect()
     }
 
-    fn read_through(&self, mut hasher: Hasher) -> Result<Sums> {
+    fn read_through(&self, mut hasher: ChecksumHasher) -> Result<Checksums> {
         let mut left = self.source.size_bytes();
         while left > 0 {
-            self.run.check()?;
+            self.ctx.check()?;
             let bytes = self.source.next(left.min(READ_BYTES))?;
             hasher.update(&bytes);
             left -= bytes.len() as u64;
@@ -123,48 +126,48 @@ impl Transfer<'_> {
     }
 
     /// Sends the file and has it confirmed. The key must have been seen free.
-    pub async fn send(&self, attributes: Attributes) -> Result<Stored> {
+    pub async fn send(&self, attributes: Attributes) -> Result<TransferOutcome> {
         self.source.rewind()?;
         let plan = self.bucket.backend.plan(self.source.size_bytes());
         let ended =
             if plan.is_single() { self.put_single(attributes).await } else { self.put_parts(attributes, plan).await }?;
         match ended.last {
-            Ok(put) => self.confirm(&put, &ended.sums).await.map(Stored::Here),
+            Ok(put) => self.confirm(&put, &ended.sums).await.map(TransferOutcome::Here),
             Err(error) => self.settle(error, &ended.sums).await,
         }
     }
 
-    async fn put_single(&self, attributes: Attributes) -> Result<Ended> {
+    async fn put_single(&self, attributes: Attributes) -> Result<CompletedUpload> {
         let size = self.source.size_bytes();
-        let room = self.run.buffers.room(size).await;
+        let room = self.ctx.buffers.room(size).await;
         let bytes = room.fill(|buffer| self.source.at(0, buffer))?;
         self.source.check()?;
         let last = tokio::select! {
-            stopped = self.run.cancelled() => Err(stopped),
+            stopped = self.ctx.cancelled() => Err(stopped),
             put = async {
-                if !self.bucket.honours_conditions(self.run.ledger).await? {
+                if !self.bucket.honours_conditions(self.ctx.ledger).await? {
                     self.look_once_more().await?;
                 }
                 self.put_whole(&bytes, attributes).await
             } => put,
         };
         if last.is_ok() {
-            (self.run.progress)(size);
+            (self.ctx.progress)(size);
         }
         let sums = self.sums_of(&bytes, last.as_ref().ok());
-        Ok(Ended { last, sums })
+        Ok(CompletedUpload { last, sums })
     }
 
     /// The checksums of a file that went up in one request; the CRC-64 that was sent along with it was computed of the
     /// same bytes, and is not computed again.
-    fn sums_of(&self, bytes: &[u8], put: Option<&PutResult>) -> Sums {
+    fn sums_of(&self, bytes: &[u8], put: Option<&PutResult>) -> Checksums {
         let Backend { provider, checksum, .. } = self.bucket.backend;
-        let answer = put.and_then(|put| put.extensions.get::<Answer>()).filter(|_| provider == Provider::S3);
+        let answer = put.and_then(|put| put.extensions.get::<ResponseHead>()).filter(|_| provider == Provider::S3);
         let sent_crc64 = answer.and_then(|answer| answer.sent_crc64.clone());
-        let mut hasher = Hasher::for_upload(provider, checksum, sent_crc64.is_none());
+        let mut hasher = ChecksumHasher::for_upload(provider, checksum, sent_crc64.is_none());
         hasher.update(bytes);
         let sums = hasher.finish(bytes.len() as u64);
-        Sums { crc64nvme: sums.crc64nvme.or(sent_crc64), ..sums }
+        Checksums { crc64nvme: sums.crc64nvme.or(sent_crc64), ..sums }
     }
 
     /// The key was seen free before; where the store would overwrite what has come there since, it is looked at again.
@@ -193,7 +196,7 @@ impl Transfer<'_> {
     }
 
     /// After a successful last request: the source once more, then the store's own word.
-    async fn confirm(&self, put: &PutResult, sums: &Sums) -> Result<Proof> {
+    async fn confirm(&self, put: &PutResult, sums: &Checksums) -> Result<Proof> {
         let confirmed = match self.source.check() {
             Ok(()) => self.prove(put, sums).await,
             Err(changed) => Err(changed),
@@ -204,7 +207,7 @@ impl Transfer<'_> {
         confirmed
     }
 
-    async fn prove(&self, put: &PutResult, sums: &Sums) -> Result<Proof> {
+    async fn prove(&self, put: &PutResult, sums: &Checksums) -> Result<Proof> {
         let Some(held) = self.bucket.head(self.key).await? else {
             return Err(self.mismatch("the object", "stored".into(), "missing".into()));
         };
@@ -213,9 +216,9 @@ impl Transfer<'_> {
         }
         let (mut held, sums) = self.judged(held, sums.clone(), self.reads_for_reports()).await?;
         let checksum = match compare(&sums, held.reported.as_ref()) {
-            Comparison::Same(checksum) => Some(checksum),
-            Comparison::Differs { ours, theirs } => return Err(self.mismatch("the checksum", ours, theirs)),
-            Comparison::NotComparable => {
+            ChecksumComparison::Same(checksum) => Some(checksum),
+            ChecksumComparison::Differs { ours, theirs } => return Err(self.mismatch("the checksum", ours, theirs)),
+            ChecksumComparison::NotComparable => {
                 if let Err(differs) = self.same_tag(put, &held) {
                     if self.has_steady_tag(&held).await? {
                         return Err(differs);
@@ -231,7 +234,7 @@ impl Transfer<'_> {
     }
 
     /// Without a checksum at least the entity tag must be the one that the upload ended with.
-    fn same_tag(&self, put: &PutResult, held: &Held) -> Result<()> {
+    fn same_tag(&self, put: &PutResult, held: &StoredObject) -> Result<()> {
         match (&put.e_tag, &held.etag) {
             (Some(ours), Some(theirs)) if bare(ours) != bare(theirs) => {
                 Err(self.mismatch("the entity tag", ours.clone(), theirs.clone()))
@@ -241,7 +244,7 @@ impl Transfer<'_> {
     }
 
     /// After a failed last request: the object may be there all the same.
-    async fn settle(&self, error: DeliverError, sums: &Sums) -> Result<Stored> {
+    async fn settle(&self, error: DeliverError, sums: &Checksums) -> Result<TransferOutcome> {
         let was_taken = error.cause() == Some(&Cause::Taken);
         let held = match self.bucket.head(self.key).await {
             _ if matches!(error, DeliverError::Cancelled) => return Err(error),
@@ -253,16 +256,16 @@ impl Transfer<'_> {
         self.source.check()?;
         let (held, sums) = self.judged(held, sums.clone(), true).await?;
         match self.same(&held, &sums) {
-            Some(proof) => Ok(Stored::Here(proof)),
+            Some(proof) => Ok(TransferOutcome::Here(proof)),
             // Ours, and yet it looks otherwise: looked at again later, and not stored a second time.
             None if was_taken && held.is_of(self.asset_id) => Err(self.looks_otherwise(&held)),
-            None if was_taken => Ok(Stored::Taken),
+            None if was_taken => Ok(TransferOutcome::Taken),
             None => Err(error),
         }
     }
 
     /// The error for an object of ours that is reported with another size or checksum.
-    fn looks_otherwise(&self, held: &Held) -> DeliverError {
+    fn looks_otherwise(&self, held: &StoredObject) -> DeliverError {
         let (ours, theirs) = (self.source.size_bytes(), held.size_bytes);
         if ours == theirs {
             let theirs = held.reported.as_ref().map_or_else(|| "another".to_owned(), ToString::to_string);

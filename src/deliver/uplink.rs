@@ -26,19 +26,19 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions};
 use tokio::time::Sleep;
 
-use super::bandwidth::Pace;
-use super::limits::{self, Limited};
+use super::bandwidth::RateLimiter;
+use super::limits::{self, LimitedBody};
 use super::xml;
 
 tokio::task_local! {
-    static LAST: RefCell<Option<Answer>>;
-    static AT_THE_END: AtTheEnd;
+    static LAST: RefCell<Option<ResponseHead>>;
+    static AT_THE_END: CompletionHeaders;
     static REQUESTS: Cell<u32>;
 }
 
 /// The head of an answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answer {
+pub(super) struct ResponseHead {
     /// HTTP status.
     pub status: u16,
     /// Headers with lower-case names; several of one name are joined with commas.
@@ -51,7 +51,7 @@ pub(super) struct Answer {
     pub is_of_identity: bool,
 }
 
-impl Answer {
+impl ResponseHead {
     fn of(response: &HttpResponse) -> Self {
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in response.headers() {
@@ -97,7 +97,7 @@ impl Answer {
 }
 
 /// Runs a call and gives back the head of the last answer it got, if the last request got one.
-pub(super) async fn observed<T>(call: impl Future<Output = T>) -> (T, Option<Answer>) {
+pub(super) async fn observed<T>(call: impl Future<Output = T>) -> (T, Option<ResponseHead>) {
     let noted = async {
         let result = call.await;
         (result, LAST.with(RefCell::take))
@@ -114,14 +114,14 @@ pub(super) async fn counted<T>(call: impl Future<Output = T>) -> (T, u32) {
     REQUESTS.scope(Cell::new(0), noted).await
 }
 
-fn note(answer: Option<Answer>) {
+fn note(answer: Option<ResponseHead>) {
     // Requests that nobody observes are nobody's loss.
     let _ = LAST.try_with(|last| *last.borrow_mut() = answer);
 }
 
 /// What the last request of a multipart upload says besides.
 #[derive(Clone, Default)]
-pub(super) struct AtTheEnd {
+pub(super) struct CompletionHeaders {
     /// Whether it may not replace an object.
     pub is_create_only: bool,
     /// Further headers.
@@ -130,7 +130,7 @@ pub(super) struct AtTheEnd {
     pub resigner: Option<Arc<Resigner>>,
 }
 
-impl AtTheEnd {
+impl CompletionHeaders {
     /// Runs the end of a multipart upload so that it says this.
     pub async fn around<T>(self, call: impl Future<Output = T>) -> T {
         AT_THE_END.scope(self, call).await
@@ -171,9 +171,9 @@ impl Resigner {
 
 /// Makes clients that keep a target's pace and notice silence.
 #[derive(Debug, Clone)]
-pub(super) struct Uplink {
+pub(super) struct PacedConnector {
     /// The limit on what is sent, shared by all clients of a target.
-    pub pace: Option<Arc<Pace>>,
+    pub pace: Option<Arc<RateLimiter>>,
     /// How long no byte may go out, or an answer pause.
     pub stall: Duration,
 }
@@ -187,7 +187,7 @@ const FRAME_BYTES: usize = 128 * 1024;
 /// together.
 const ANSWER_FACTOR: u32 = 5;
 
-impl HttpConnector for Uplink {
+impl HttpConnector for PacedConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
         let client = reqwest::Client::builder()
@@ -201,20 +201,20 @@ impl HttpConnector for Uplink {
             .no_deflate();
         let client = client.build();
         let client = client.map_err(|e| object_store::Error::Generic { store: "uplink", source: Box::new(e) })?;
-        Ok(HttpClient::new(Service { client, uplink: self.clone() }))
+        Ok(HttpClient::new(PacedClient { client, uplink: self.clone() }))
     }
 }
 
 #[derive(Debug)]
-struct Service {
+struct PacedClient {
     client: reqwest::Client,
-    uplink: Uplink,
+    uplink: PacedConnector,
 }
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
+type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
-impl HttpService for Service {
-    fn call<'s, 'a>(&'s self, request: HttpRequest) -> Answering<'a>
+impl HttpService for PacedClient {
+    fn call<'s, 'a>(&'s self, request: HttpRequest) -> ResponseFuture<'a>
     where
         's: 'a,
         Self: 'a,
@@ -223,7 +223,7 @@ impl HttpService for Service {
     }
 }
 
-impl Service {
+impl PacedClient {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
         limits::count()?;
@@ -241,7 +241,7 @@ impl Service {
         if is_end && response.status().is_success() {
             response = with_its_true_status(response).await?;
         }
-        let answer = Answer { sent_crc64, is_of_identity, ..Answer::of(&response) };
+        let answer = ResponseHead { sent_crc64, is_of_identity, ..ResponseHead::of(&response) };
         note(Some(answer.clone()));
         if answer.ask_again_after().is_some() {
             // `object_store` would ask again within a second, and gives up at once with what it takes for our fault.
@@ -255,13 +255,13 @@ impl Service {
         let (parts, body) = request.into_parts();
         let address = parts.uri.to_string();
         let address =
-            address.parse().map_err(|e| HttpError::new_boxed(HttpErrorKind::Unknown, Box::new(Address(e))))?;
-        let flow = Arc::new(Flow::new(body.content_length() == 0));
+            address.parse().map_err(|e| HttpError::new_boxed(HttpErrorKind::Unknown, Box::new(InvalidUrl(e))))?;
+        let flow = Arc::new(RequestProgress::new(body.content_length() == 0));
         let mut sent = reqwest::Request::new(parts.method, address);
         *sent.headers_mut() = parts.headers;
         *sent.body_mut() = Some(match body.content_length() {
             0 => reqwest::Body::from(Bytes::new()),
-            left => reqwest::Body::wrap(Outgoing {
+            left => reqwest::Body::wrap(PacedBody {
                 inner: body,
                 piece: Bytes::new(),
                 left: left as u64,
@@ -279,7 +279,7 @@ impl Service {
                 answer = &mut answer => return answer.map_err(fault),
                 () = tokio::time::sleep_until(silent_at.into()) => {
                     if flow.moved_at() + limit <= Instant::now() {
-                        return Err(HttpError::new(HttpErrorKind::Timeout, Silence { limit, is_sent: flow.is_done() }));
+                        return Err(HttpError::new(HttpErrorKind::Timeout, Stalled { limit, is_sent: flow.is_done() }));
                     }
                 }
             }
@@ -289,25 +289,25 @@ impl Service {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the address cannot be used")]
-struct Address(#[source] url::ParseError);
+struct InvalidUrl(#[source] url::ParseError);
 
 /// Nothing moved for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("operation timed out: {} for {} s", if *.is_sent { "no answer received" } else { "no data sent" }, .limit.as_secs())]
-struct Silence {
+struct Stalled {
     limit: Duration,
     is_sent: bool,
 }
 
 /// When the last byte of a request was handed on.
 #[derive(Debug)]
-struct Flow {
+struct RequestProgress {
     begun: Instant,
     moved_ms: AtomicU64,
     done: AtomicBool,
 }
 
-impl Flow {
+impl RequestProgress {
     fn new(is_done: bool) -> Self {
         Self { begun: Instant::now(), moved_ms: AtomicU64::new(0), done: AtomicBool::new(is_done) }
     }
@@ -333,16 +333,16 @@ impl Flow {
 }
 
 /// A body on its way out.
-struct Outgoing {
+struct PacedBody {
     inner: HttpRequestBody,
     piece: Bytes,
     left: u64,
-    flow: Arc<Flow>,
-    pace: Option<Arc<Pace>>,
+    flow: Arc<RequestProgress>,
+    pace: Option<Arc<RateLimiter>>,
     nap: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for Outgoing {
+impl Body for PacedBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -386,7 +386,7 @@ impl Body for Outgoing {
 }
 
 /// The body of an answer, which may not pause for too long.
-struct Incoming {
+struct TimedBody {
     inner: reqwest::Body,
     stall: Duration,
     nap: Pin<Box<Sleep>>,
@@ -396,10 +396,10 @@ fn received(response: reqwest::Response, stall: Duration, limit: u64) -> HttpRes
     let response: hyper::http::Response<reqwest::Body> = response.into();
     let nap = Box::pin(tokio::time::sleep(stall));
     let is_success = response.status().is_success();
-    response.map(|inner| HttpResponseBody::new(Limited::new(Incoming { inner, stall, nap }, is_success, limit)))
+    response.map(|inner| HttpResponseBody::new(LimitedBody::new(TimedBody { inner, stall, nap }, is_success, limit)))
 }
 
-impl Body for Incoming {
+impl Body for TimedBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -413,7 +413,7 @@ impl Body for Incoming {
             return Poll::Ready(frame.map(|frame| frame.map_err(fault)));
         }
         ready!(self.nap.as_mut().poll(context));
-        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, Silence { limit: stall, is_sent: true }))))
+        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, Stalled { limit: stall, is_sent: true }))))
     }
 
     fn is_end_stream(&self) -> bool {

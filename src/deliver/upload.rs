@@ -18,15 +18,15 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use super::attributes::{OWN_CHECKSUM, attributes, header_text, metadata_name};
-use super::bucket::{Bucket, Held};
-use super::directory::Directory;
+use super::bucket::{Bucket, StoredObject};
+use super::directory::DirectoryTarget;
 use super::error::{DeliverError, Result};
-use super::ledger::{Head, Rows, distrusted_row, heads, is_distrusted, unconfirmed_row};
+use super::ledger::{UploadRow, UploadRows, distrusted_row, heads, is_distrusted, unconfirmed_row};
 use super::multipart::throw_away;
 use super::names::{is_manifest, keys};
-use super::source::Source;
-use super::target::{Store, Target};
-use super::transfer::{Proof, Run, Stored, Transfer};
+use super::source::UploadSource;
+use super::target::{Target, TargetStore};
+use super::transfer::{Proof, Transfer, TransferOutcome, UploadContext};
 use crate::recording::{Asset, AssetFile, Kind, RemoteObject, SIDECAR_MAX_BYTES, read_sidecar};
 
 /// Numbered names tried before it is given up.
@@ -38,34 +38,39 @@ pub(super) const OURS_MAX: u32 = 3;
 const LOOKS_MAX: u32 = 4;
 
 /// Delivers an asset; the objects in the order of its files.
-pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Run<'_>) -> Result<Vec<RemoteObject>> {
+pub(super) async fn deliver(
+    target: &Target,
+    asset: &Asset,
+    date: &str,
+    ctx: &UploadContext<'_>,
+) -> Result<Vec<RemoteObject>> {
     let (mut ours, asset_id) = (0, header_text(&asset.id));
     let is_on_trial = match &target.store {
-        Store::Bucket(bucket) => bucket.is_on_trial(&asset_id, run).await?,
-        Store::Directory(_) => false,
+        TargetStore::Bucket(bucket) => bucket.is_on_trial(&asset_id, ctx).await?,
+        TargetStore::Directory(_) => false,
     };
     for n in 0..NUMBERS_MAX {
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
-        let placing = Placing { target, asset, run, asset_id: asset_id.clone() };
+        let placing = Placement { target, asset, ctx, asset_id: asset_id.clone() };
         let proofs = match placing.place(&keys).await? {
-            Tried::Placed(proofs) => Some(proofs),
-            Tried::Taken { by_ours } => {
+            PlacementOutcome::Placed(proofs) => Some(proofs),
+            PlacementOutcome::Taken { by_ours } => {
                 ours += u32::from(by_ours);
                 None
             }
         };
         if ours >= OURS_MAX {
             let key = keys.last().cloned().unwrap_or_default();
-            if let Store::Bucket(bucket) = &target.store {
-                bucket.note_untrusted(&asset_id, &key, run)?;
+            if let TargetStore::Bucket(bucket) = &target.store {
+                bucket.note_untrusted(&asset_id, &key, ctx)?;
             }
             return Err(DeliverError::Untrusted { target: target.options.name.clone(), key, stored: ours });
         }
         if let Some(proofs) = proofs {
-            if let Store::Bucket(bucket) = &target.store {
-                give_up_elsewhere(bucket, &asset_id, &keys, run).await?;
+            if let TargetStore::Bucket(bucket) = &target.store {
+                give_up_elsewhere(bucket, &asset_id, &keys, ctx).await?;
                 if is_on_trial {
-                    bucket.end_trial(run)?;
+                    bucket.end_trial(ctx)?;
                 }
             }
             let now_ms = now_ms();
@@ -78,12 +83,12 @@ pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Ru
 }
 
 /// An earlier try may have begun under a key that another asset has taken since.
-async fn give_up_elsewhere(bucket: &Bucket, asset_id: &str, keys: &[String], run: &Run<'_>) -> Result<()> {
+async fn give_up_elsewhere(bucket: &Bucket, asset_id: &str, keys: &[String], ctx: &UploadContext<'_>) -> Result<()> {
     let elsewhere =
-        |head: &Head| head.target == bucket.target && head.asset_id == asset_id && !keys.contains(&head.key);
-    for head in heads(run.ledger)?.into_iter().filter(elsewhere) {
-        throw_away(bucket, &head, run.ledger).await?;
-        Rows::of_head(run.ledger, &head).forget()?;
+        |head: &UploadRow| head.target == bucket.target && head.asset_id == asset_id && !keys.contains(&head.key);
+    for head in heads(ctx.ledger)?.into_iter().filter(elsewhere) {
+        throw_away(bucket, &head, ctx.ledger).await?;
+        UploadRows::of_head(ctx.ledger, &head).forget()?;
     }
     Ok(())
 }
@@ -93,8 +98,8 @@ fn now_ms() -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn object(target: &Target, file: &AssetFile, key: String, placed: Placed, verified_ms: i64) -> RemoteObject {
-    let Placed { proof, changed_ns } = placed;
+fn object(target: &Target, file: &AssetFile, key: String, placed: PlacedFile, verified_ms: i64) -> RemoteObject {
+    let PlacedFile { proof, changed_ns } = placed;
     RemoteObject {
         target: target.options.name.clone(),
         url: target.place.url_of(&key),
@@ -114,47 +119,47 @@ fn object(target: &Target, file: &AssetFile, key: String, placed: Placed, verifi
 }
 
 /// What came of one set of keys.
-enum Tried {
+enum PlacementOutcome {
     /// The proofs in the order of the files.
-    Placed(Vec<Placed>),
+    Placed(Vec<PlacedFile>),
     /// A key holds other content, or what was sent for this asset before and is not reported as that.
     Taken { by_ours: bool },
 }
 
 /// A proof, and when the inode of the file that was read for it had changed last.
-struct Placed {
+struct PlacedFile {
     proof: Proof,
     changed_ns: i64,
 }
 
 /// One try to place an asset under one set of keys.
-struct Placing<'a> {
+struct Placement<'a> {
     target: &'a Target,
     asset: &'a Asset,
-    run: &'a Run<'a>,
+    ctx: &'a UploadContext<'a>,
     asset_id: String,
 }
 
-impl Placing<'_> {
+impl Placement<'_> {
     /// Adopts what is there and sends what is missing.
-    async fn place(&self, keys: &[String]) -> Result<Tried> {
-        const TAKEN: Tried = Tried::Taken { by_ours: false };
-        let Some(_claim) = Claim::on(self.target, keys, &self.asset_id) else { return Ok(TAKEN) };
+    async fn place(&self, keys: &[String]) -> Result<PlacementOutcome> {
+        const TAKEN: PlacementOutcome = PlacementOutcome::Taken { by_ours: false };
+        let Some(_claim) = KeyClaim::on(self.target, keys, &self.asset_id) else { return Ok(TAKEN) };
         let mut proofs = match self.survey(keys).await? {
-            Surveyed::Free(proofs) => proofs,
-            Surveyed::Taken { by_ours } => return Ok(Tried::Taken { by_ours }),
+            KeySurvey::Free(proofs) => proofs,
+            KeySurvey::Taken { by_ours } => return Ok(PlacementOutcome::Taken { by_ours }),
         };
         for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
             let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(self.target.options.at_once());
             for (i, stored, changed_ns) in sent.try_collect::<Vec<_>>().await? {
                 match stored {
-                    Stored::Here(proof) => proofs[i] = Some(Placed { proof, changed_ns }),
-                    Stored::Taken => return Ok(TAKEN),
+                    TransferOutcome::Here(proof) => proofs[i] = Some(PlacedFile { proof, changed_ns }),
+                    TransferOutcome::Taken => return Ok(TAKEN),
                 }
             }
         }
-        Ok(proofs.into_iter().collect::<Option<_>>().map_or(TAKEN, Tried::Placed))
+        Ok(proofs.into_iter().collect::<Option<_>>().map_or(TAKEN, PlacementOutcome::Placed))
     }
 
     /// Runs of files that may appear in any order; a manifest is a run of its own.
@@ -171,31 +176,31 @@ impl Placing<'_> {
     }
 
     /// Looks at every key once: what may be adopted, what is missing.
-    async fn survey(&self, keys: &[String]) -> Result<Surveyed> {
+    async fn survey(&self, keys: &[String]) -> Result<KeySurvey> {
         let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
         let mut seen = stream::iter(looks).buffered(self.target.options.at_once());
         let mut proofs = Vec::new();
         while let Some(look) = seen.next().await {
             match look? {
-                Look::Free => proofs.push(None),
-                Look::Same(placed) => proofs.push(Some(placed)),
-                Look::Other { is_ours } => return Ok(Surveyed::Taken { by_ours: is_ours }),
+                KeyState::Free => proofs.push(None),
+                KeyState::Same(placed) => proofs.push(Some(placed)),
+                KeyState::Other { is_ours } => return Ok(KeySurvey::Taken { by_ours: is_ours }),
             }
         }
-        Ok(Surveyed::Free(proofs))
+        Ok(KeySurvey::Free(proofs))
     }
 
-    async fn look(&self, file: &AssetFile, key: &str) -> Result<Look> {
-        self.run.check()?;
-        let source = Source::open(file)?;
-        let (target, ledger) = (&self.target.options.name, self.run.ledger);
+    async fn look(&self, file: &AssetFile, key: &str) -> Result<KeyState> {
+        self.ctx.check()?;
+        let source = UploadSource::open(file)?;
+        let (target, ledger) = (&self.target.options.name, self.ctx.ledger);
         let is_distrusted = is_distrusted(ledger, target, key)?;
         let (adopted, is_ours) = match &self.target.store {
-            Store::Bucket(bucket) => match bucket.head(key).await? {
+            TargetStore::Bucket(bucket) => match bucket.head(key).await? {
                 None => return self.free(key, is_distrusted),
                 Some(held) if is_distrusted => {
                     let is_ours = held.is_of(&self.asset_id) || self.is_unconfirmed(key)?;
-                    return Ok(Look::Other { is_ours });
+                    return Ok(KeyState::Other { is_ours });
                 }
                 Some(held) => {
                     let is_marked = held.is_of(&self.asset_id);
@@ -208,11 +213,11 @@ impl Placing<'_> {
                     (adopted, is_ours || self.is_unconfirmed(key)?)
                 }
             },
-            Store::Directory(directory) => match directory.head(key)? {
+            TargetStore::Directory(directory) => match directory.head(key)? {
                 None => return self.free(key, is_distrusted),
-                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: false }),
+                Some(_) if is_distrusted => return Ok(KeyState::Other { is_ours: false }),
                 Some((size_bytes, _)) => {
-                    let adopted = directory.adopt(key, size_bytes, &source, self.run)?;
+                    let adopted = directory.adopt(key, size_bytes, &source, self.ctx)?;
                     if adopted.is_none() && self.is_older_sidecar(directory, key) {
                         directory.delete(key)?;
                         return self.free(key, false);
@@ -222,14 +227,14 @@ impl Placing<'_> {
             },
         };
         source.check()?;
-        let Some(proof) = adopted else { return Ok(Look::Other { is_ours }) };
+        let Some(proof) = adopted else { return Ok(KeyState::Other { is_ours }) };
         self.forget_unconfirmed(key)?;
-        (self.run.progress)(proof.size_bytes);
-        Ok(Look::Same(Placed { proof, changed_ns: source.changed_ns() }))
+        (self.ctx.progress)(proof.size_bytes);
+        Ok(KeyState::Same(PlacedFile { proof, changed_ns: source.changed_ns() }))
     }
 
     /// Whether a file is the sidecar of the same VoD as it was before somebody edited it: that one is replaced, as it is ours.
-    fn is_older_sidecar(&self, directory: &Directory, key: &str) -> bool {
+    fn is_older_sidecar(&self, directory: &DirectoryTarget, key: &str) -> bool {
         if self.asset.kind != Kind::Sidecar {
             return false;
         }
@@ -238,19 +243,19 @@ impl Placing<'_> {
     }
 
     /// Whatever was wrong under a key is gone with the object.
-    fn free(&self, key: &str, was_distrusted: bool) -> Result<Look> {
+    fn free(&self, key: &str, was_distrusted: bool) -> Result<KeyState> {
         if was_distrusted {
             let row = distrusted_row(&self.target.options.name, key);
-            self.run.ledger.remove(&row).map_err(DeliverError::Ledger)?;
+            self.ctx.ledger.remove(&row).map_err(DeliverError::Ledger)?;
         }
         self.forget_unconfirmed(key)?;
-        Ok(Look::Free)
+        Ok(KeyState::Free)
     }
 
     /// What stood under a key is gone, or is reported as what was sent after all.
     fn forget_unconfirmed(&self, key: &str) -> Result<()> {
         if self.is_unconfirmed(key)? {
-            self.run.ledger.remove(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
+            self.ctx.ledger.remove(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
         }
         Ok(())
     }
@@ -261,13 +266,13 @@ impl Placing<'_> {
 
     /// Whether this asset was put under a key and the store did not report what was sent.
     fn is_unconfirmed(&self, key: &str) -> Result<bool> {
-        let rows = self.run.ledger.rows(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
+        let rows = self.ctx.ledger.rows(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
         Ok(!rows.is_empty())
     }
 
     /// What says it is ours and looks otherwise is looked at again before it counts as other content: a store that errs
     /// once must not get everything a second time.
-    async fn adopt(&self, transfer: &Transfer<'_>, held: Held) -> Result<Option<Proof>> {
+    async fn adopt(&self, transfer: &Transfer<'_>, held: StoredObject) -> Result<Option<Proof>> {
         let mut held = Some(held);
         let mut looks = 1;
         loop {
@@ -285,26 +290,26 @@ impl Placing<'_> {
         }
     }
 
-    async fn send(&self, index: usize, key: &str) -> Result<(usize, Stored, i64)> {
-        self.run.check()?;
-        let source = Source::open(&self.asset.files[index])?;
+    async fn send(&self, index: usize, key: &str) -> Result<(usize, TransferOutcome, i64)> {
+        self.ctx.check()?;
+        let source = UploadSource::open(&self.asset.files[index])?;
         let stored = match &self.target.store {
-            Store::Directory(directory) => directory.send(key, &source, self.run)?,
-            Store::Bucket(bucket) => {
+            TargetStore::Directory(directory) => directory.send(key, &source, self.ctx)?,
+            TargetStore::Bucket(bucket) => {
                 let provider = bucket.backend.provider;
                 let mut attributes = attributes(&self.target.options, provider, self.asset, key);
                 let transfer = self.transfer(bucket, key, &source);
-                if bucket.distrusts_any(self.run.ledger).await? {
+                if bucket.distrusts_any(self.ctx.ledger).await? {
                     let own = transfer.own_checksum()?;
                     attributes.insert(metadata_name(provider, OWN_CHECKSUM), own.into());
                 }
                 let stored = transfer.send(attributes).await;
                 if let Err(DeliverError::Mismatch { .. }) = stored {
-                    let noted = self.run.ledger.put(&self.unconfirmed_row(key), &Value::Bool(true));
+                    let noted = self.ctx.ledger.put(&self.unconfirmed_row(key), &Value::Bool(true));
                     noted.map_err(DeliverError::Ledger)?;
                 }
                 let stored = stored?;
-                if matches!(stored, Stored::Taken) {
+                if matches!(stored, TransferOutcome::Taken) {
                     transfer.give_up(false).await?;
                 }
                 stored
@@ -313,18 +318,18 @@ impl Placing<'_> {
         Ok((index, stored, source.changed_ns()))
     }
 
-    fn transfer<'a>(&'a self, bucket: &'a Bucket, key: &'a str, source: &'a Source) -> Transfer<'a> {
-        Transfer { bucket, key, source, asset_id: &self.asset_id, run: self.run }
+    fn transfer<'a>(&'a self, bucket: &'a Bucket, key: &'a str, source: &'a UploadSource) -> Transfer<'a> {
+        Transfer { bucket, key, source, asset_id: &self.asset_id, ctx: self.ctx }
     }
 }
 
 /// Keys of a target that are one asset's alone until this is dropped.
-struct Claim<'a> {
+struct KeyClaim<'a> {
     target: &'a Target,
     keys: &'a [String],
 }
 
-impl<'a> Claim<'a> {
+impl<'a> KeyClaim<'a> {
     /// `None` if one of the keys is another asset's.
     fn on(target: &'a Target, keys: &'a [String], asset_id: &str) -> Option<Self> {
         let mut claims = target.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -336,24 +341,24 @@ impl<'a> Claim<'a> {
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for KeyClaim<'_> {
     fn drop(&mut self) {
         let mut claims = self.target.claims.lock().unwrap_or_else(PoisonError::into_inner);
         self.keys.iter().for_each(|key| drop(claims.remove(key)));
     }
 }
 
-enum Surveyed {
+enum KeySurvey {
     /// What was adopted; nothing where the key is free.
-    Free(Vec<Option<Placed>>),
+    Free(Vec<Option<PlacedFile>>),
     Taken {
         by_ours: bool,
     },
 }
 
-enum Look {
+enum KeyState {
     Free,
-    Same(Placed),
+    Same(PlacedFile),
     /// `is_ours`: it was sent for this asset, and is not reported as what was sent.
     Other {
         is_ours: bool,

@@ -5,13 +5,13 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use super::bucket::{Bucket, key_of};
-use super::checksum::{Hasher, Reported};
+use super::checksum::{ChecksumHasher, ReportedChecksum};
 use super::diagnose::Verb;
-use super::directory::Directory;
+use super::directory::DirectoryTarget;
 use super::error::Result;
 use super::limits::reading;
 use super::target::RemoteState;
-use super::transfer::Run;
+use super::transfer::UploadContext;
 use crate::recording::RemoteObject;
 
 /// What differs between a proof and the object as its store reports it; `None` if nothing does.
@@ -40,29 +40,33 @@ pub(super) fn algorithm(checksum: &str) -> &str {
 }
 
 /// The checksum that can be made from a whole object's bytes alone; those made of parts cannot.
-fn asked_of(proven: &RemoteObject) -> Option<(Reported, String)> {
+fn asked_of(proven: &RemoteObject) -> Option<(ReportedChecksum, String)> {
     let (algorithm, value) = proven.checksum.as_ref()?.split_once(':')?;
     let value = value.to_owned();
     let report = match algorithm {
-        "crc64nvme" | "crc64nvme-by-part" => Reported::Crc64Nvme(value.clone()),
-        "crc32c" => Reported::Crc32c(value.clone()),
-        "md5" => Reported::Md5(value.clone()),
-        "sha256" => Reported::Sha256(value.clone()),
+        "crc64nvme" | "crc64nvme-by-part" => ReportedChecksum::Crc64Nvme(value.clone()),
+        "crc32c" => ReportedChecksum::Crc32c(value.clone()),
+        "md5" => ReportedChecksum::Md5(value.clone()),
+        "sha256" => ReportedChecksum::Sha256(value.clone()),
         _ => return None,
     };
     Some((report, value))
 }
 
 /// Reads an object of a bucket and compares its bytes with the proof.
-pub(super) async fn read_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Run<'_>) -> Result<Option<String>> {
+pub(super) async fn read_bucket(
+    bucket: &Bucket,
+    proven: &RemoteObject,
+    ctx: &UploadContext<'_>,
+) -> Result<Option<String>> {
     let asked = asked_of(proven);
-    let mut hasher = asked.as_ref().map(|(report, _)| Hasher::for_report(report));
+    let mut hasher = asked.as_ref().map(|(report, _)| ChecksumHasher::for_report(report));
     let mut read_bytes = 0u64;
     let key = key_of(&proven.key);
     let get = reading(key.as_ref(), proven.size_bytes, bucket.backend.store.get(&key));
     let mut stream = bucket.call(Verb::Get, &proven.key, get).await?.into_stream();
     while let Some(piece) = stream.next().await {
-        run.check()?;
+        ctx.check()?;
         let piece = piece.map_err(|e| bucket.fault(Verb::Get, &proven.key, e, None))?;
         if let Some(hasher) = &mut hasher {
             hasher.update(&piece);
@@ -82,8 +86,12 @@ pub(super) async fn read_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Ru
 }
 
 /// Reads a file of a directory and compares its bytes with the proof.
-pub(super) fn read_directory(directory: &Directory, proven: &RemoteObject, run: &Run<'_>) -> Result<Option<String>> {
-    let theirs = format!("blake3:{}", directory.digest(&directory.path_of(&proven.key), run)?);
+pub(super) fn read_directory(
+    directory: &DirectoryTarget,
+    proven: &RemoteObject,
+    ctx: &UploadContext<'_>,
+) -> Result<Option<String>> {
+    let theirs = format!("blake3:{}", directory.digest(&directory.path_of(&proven.key), ctx)?);
     let ours = proven.checksum.as_ref().filter(|ours| algorithm(ours) == "blake3");
     Ok(ours
         .filter(|ours| **ours != theirs)

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Verb};
-use super::directory::Directory;
+use super::directory::DirectoryTarget;
 use super::error::{DeliverError, Result};
-use super::place::answered_for;
-use super::target::{Store, Target};
-use super::transfer::Run;
-use crate::durable::{self, Probe};
+use super::location::answered_for;
+use super::target::{Target, TargetStore};
+use super::transfer::UploadContext;
+use crate::durable::{self, ProbeFile};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::name::printable;
 use crate::recording::{KeyFacts, object_key};
@@ -39,7 +39,7 @@ const PROBE_BYTES: &[u8] =
 
 /// A root that a target shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct VisibleRoot {
     /// The root.
     pub root: PathBuf,
     /// What was found where: words to be read after both names.
@@ -47,30 +47,35 @@ pub struct Shown {
 }
 
 /// One look at one target for one root.
-struct Look<'a> {
+struct ViewProbe<'a> {
     target: &'a Target,
     root: &'a Path,
     roots: &'a [PathBuf],
-    run: &'a Run<'a>,
+    ctx: &'a UploadContext<'a>,
     deadline: Instant,
 }
 
 /// Which roots a target shows; empty if it is apart from all of them.
-pub(super) async fn look(target: &Target, root: &Path, roots: &[PathBuf], run: &Run<'_>) -> Result<Vec<Shown>> {
-    let look = Look { target, root, roots, run, deadline: Instant::now() + PATIENCE };
+pub(super) async fn look(
+    target: &Target,
+    root: &Path,
+    roots: &[PathBuf],
+    ctx: &UploadContext<'_>,
+) -> Result<Vec<VisibleRoot>> {
+    let look = ViewProbe { target, root, roots, ctx, deadline: Instant::now() + PATIENCE };
     match &target.store {
-        Store::Directory(directory) => look.through_directory(directory),
-        Store::Bucket(bucket) => look.through_bucket(bucket).await,
+        TargetStore::Directory(directory) => look.through_directory(directory),
+        TargetStore::Bucket(bucket) => look.through_bucket(bucket).await,
     }
 }
 
-impl Look<'_> {
-    fn through_directory(&self, directory: &Directory) -> Result<Vec<Shown>> {
+impl ViewProbe<'_> {
+    fn through_directory(&self, directory: &DirectoryTarget) -> Result<Vec<VisibleRoot>> {
         directory.ensure()?;
-        let owner = self.run.ledger.owner();
+        let owner = self.ctx.ledger.owner();
         let asked = directory.path_of(&self.key("x"));
         let there = asked.ancestors().skip(1).find(|path| path.is_dir()).unwrap_or(&directory.base);
-        let probe = Probe::place(there, &owner).map_err(DeliverError::disk(&self.target.options.name))?;
+        let probe = ProbeFile::place(there, &owner).map_err(DeliverError::disk(&self.target.options.name))?;
         let mut shown = self.beneath_roots(probe.name())?;
         drop(probe);
         if let Some(probe) = self.place_in_root()
@@ -81,25 +86,25 @@ impl Look<'_> {
         Ok(shown)
     }
 
-    async fn through_bucket(&self, bucket: &Bucket) -> Result<Vec<Shown>> {
+    async fn through_bucket(&self, bucket: &Bucket) -> Result<Vec<VisibleRoot>> {
         let key = match self.take_away_the_last(bucket).await? {
             Some(left) => left,
-            None => self.key(&durable::probe_name(&self.run.ledger.owner())),
+            None => self.key(&durable::probe_name(&self.ctx.ledger.owner())),
         };
         let row = self.row();
         let noted = json!({ "place": self.place(), "key": key });
-        self.run.ledger.put(&row, &noted).map_err(DeliverError::Ledger)?;
+        self.ctx.ledger.put(&row, &noted).map_err(DeliverError::Ledger)?;
         let shown = self.with_object(bucket, &key).await;
         let patience = if shown.is_ok() { self.left() } else { LAST_PATIENCE };
         let removed = tokio::select! {
             removed = bucket.delete(&key) => removed,
-            stopped = self.run.cancelled() => Err(stopped),
+            stopped = self.ctx.cancelled() => Err(stopped),
             () = tokio::time::sleep(patience) => Err(self.no_answer(bucket, &key)),
         };
         match removed {
             // What was given up may still arrive, and stays noted.
             Ok(()) if shown.is_err() => {}
-            Ok(()) => self.run.ledger.remove(&row).map_err(DeliverError::Ledger)?,
+            Ok(()) => self.ctx.ledger.remove(&row).map_err(DeliverError::Ledger)?,
             Err(error) => {
                 tracing::debug!(target = %bucket.target, key, error = chain(&error), "probe object not removed");
             }
@@ -107,7 +112,7 @@ impl Look<'_> {
         shown
     }
 
-    async fn with_object(&self, bucket: &Bucket, key: &str) -> Result<Vec<Shown>> {
+    async fn with_object(&self, bucket: &Bucket, key: &str) -> Result<Vec<VisibleRoot>> {
         let path = key_of(key);
         let put = bucket.backend.store.put(&path, PutPayload::from_static(PROBE_BYTES));
         self.patient(bucket, key, bucket.call(Verb::Put, key, put)).await?;
@@ -135,7 +140,7 @@ impl Look<'_> {
     /// more than one is ever left.
     async fn take_away_the_last(&self, bucket: &Bucket) -> Result<Option<String>> {
         let row = self.row();
-        let rows = self.run.ledger.rows(&row).map_err(DeliverError::Ledger)?;
+        let rows = self.ctx.ledger.rows(&row).map_err(DeliverError::Ledger)?;
         let place = self.place();
         let is_of_this = |noted: &&(String, Value)| noted.1["place"] == place.as_str();
         let left = rows.iter().find(is_of_this).and_then(|noted| noted.1["key"].as_str());
@@ -165,30 +170,30 @@ impl Look<'_> {
         format!("{directory}{name}")
     }
 
-    fn beneath_roots(&self, name: &str) -> Result<Vec<Shown>> {
+    fn beneath_roots(&self, name: &str) -> Result<Vec<VisibleRoot>> {
         let until = Instant::now() + SEARCH_PATIENCE;
-        let is_over = || self.run.check().is_err() || Instant::now() >= until;
+        let is_over = || self.ctx.check().is_err() || Instant::now() >= until;
         let mut shown = Vec::new();
         for root in self.roots {
             if let Some(path) = durable::find_beneath(root, name, &is_over) {
                 let seen = format!("an object written to the target appeared as `{}`", printable(&path));
-                shown.push(Shown { root: root.clone(), seen });
+                shown.push(VisibleRoot { root: root.clone(), seen });
             }
         }
-        self.run.check()?;
+        self.ctx.check()?;
         Ok(shown)
     }
 
     /// `None` where the root may not be written: then the object alone has to tell.
-    fn place_in_root(&self) -> Option<Probe> {
-        let placed = Probe::place(self.root, &self.run.ledger.owner());
+    fn place_in_root(&self) -> Option<ProbeFile> {
+        let placed = ProbeFile::place(self.root, &self.ctx.ledger.owner());
         placed.inspect_err(|error| tracing::debug!(error = chain(error), "no probe file in the root")).ok()
     }
 
-    fn add(&self, shown: &mut Vec<Shown>) {
+    fn add(&self, shown: &mut Vec<VisibleRoot>) {
         if shown.iter().all(|known| known.root != self.root) {
             let seen = "a file placed in the root appeared as an object of the target".to_owned();
-            shown.push(Shown { root: self.root.to_owned(), seen });
+            shown.push(VisibleRoot { root: self.root.to_owned(), seen });
         }
     }
 
@@ -199,7 +204,7 @@ impl Look<'_> {
     async fn patient<T>(&self, bucket: &Bucket, key: &str, request: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             answer = request => answer,
-            stopped = self.run.cancelled() => Err(stopped),
+            stopped = self.ctx.cancelled() => Err(stopped),
             () = tokio::time::sleep(self.left()) => Err(self.no_answer(bucket, key)),
         }
     }

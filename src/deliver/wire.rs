@@ -27,15 +27,15 @@ pub struct OpenUpload {
 }
 
 /// A bucket's own address and who may talk to it.
-pub(super) struct Wire {
+pub(super) struct BucketClient {
     pub client: HttpClient,
     /// Address of the bucket, without a trailing slash.
     pub bucket: String,
-    pub keys: Keys,
+    pub keys: SigningKeys,
 }
 
 /// What a request is signed with.
-pub(super) enum Keys {
+pub(super) enum SigningKeys {
     Aws {
         credentials: AwsCredentialProvider,
         region: String,
@@ -45,10 +45,10 @@ pub(super) enum Keys {
     None,
 }
 
-impl Wire {
+impl BucketClient {
     /// Whether the store asks for no credentials.
     pub const fn is_open(&self) -> bool {
-        matches!(self.keys, Keys::None)
+        matches!(self.keys, SigningKeys::None)
     }
 
     /// The open uploads whose keys begin with a prefix.
@@ -77,17 +77,17 @@ impl Wire {
         let address = format!("{}/?{query}", self.bucket);
         *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
         match &self.keys {
-            Keys::Aws { credentials, region } => {
+            SigningKeys::Aws { credentials, region } => {
                 let credential = credentials.get_credential().await?;
                 AwsAuthorizer::new(&credential, "s3", region).try_authorize(&mut request, None)?;
             }
-            Keys::Google(credentials) => {
+            SigningKeys::Google(credentials) => {
                 let bearer = credentials.get_credential().await?;
                 if let Ok(value) = format!("Bearer {}", bearer.bearer).parse() {
                     request.headers_mut().insert("authorization", value);
                 }
             }
-            Keys::None => {}
+            SigningKeys::None => {}
         }
         let answer = self
             .client

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::Server;
 use super::running::RunningServer;
-use crate::ingest::{Files, IngestError, Recordings, Started, antmedia, livekit, mediamtx, nginx_rtmp, ome, srs};
+use crate::ingest::{IngestError, Recordings, ServerFiles, Started, antmedia, livekit, mediamtx, nginx_rtmp, ome, srs};
 
 /// A configuration that was read.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ fn installed(server: Server) -> Vec<PathBuf> {
     }
 }
 
-fn exists(server: Server, files: &Files, path: &Path) -> bool {
+fn exists(server: Server, files: &ServerFiles, path: &Path) -> bool {
     if server == Server::AntMedia { files.is_directory(path) } else { files.is_file(path) }
 }
 
-fn read(server: Server, path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+fn read(server: Server, path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     match server {
         Server::AntMedia => antmedia::read(path, files, started),
         Server::MediaMtx => mediamtx::read(path, files, started),
@@ -80,7 +80,7 @@ pub fn configuration_of(running: &RunningServer) -> Option<Result<Configured, In
 
 /// What an installed server says that does not run now.
 pub fn installed_configuration(server: Server) -> Option<Result<Configured, IngestError>> {
-    let files = Files::default();
+    let files = ServerFiles::default();
     let path = installed(server).into_iter().find(|path| exists(server, &files, path))?;
     let started = Started { working_directory: assumed_directory(server, &path), ..Started::default() };
     Some(read(server, &path, &files, &started).map(|recordings| Configured { server, path: Some(path), recordings }))
@@ -105,7 +105,7 @@ pub fn configuration_at(
     }
     let working_directory = assumed_directory(server, &whole);
     let started = Started { environment, working_directory, ..Started::default() };
-    let recordings = read(server, &whole, &Files::default(), &started)?;
+    let recordings = read(server, &whole, &ServerFiles::default(), &started)?;
     Ok(Configured { server, path: Some(whole), recordings })
 }
 

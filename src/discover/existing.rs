@@ -26,12 +26,12 @@ pub struct KindCount {
 
 /// Counts per kind, in a fixed order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Summary {
+pub struct ExistingSummary {
     /// One entry per kind that occurs.
     pub kinds: Vec<KindCount>,
 }
 
-impl Summary {
+impl ExistingSummary {
     /// Counts one more.
     pub fn add(&mut self, candidate: &Candidate) {
         let (kind, is_temporary) = (kind_of(&NameRules::default(), &candidate.path), candidate.is_temporary);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn files_are_counted_by_kind_in_a_fixed_order() {
-        let mut summary = Summary::default();
+        let mut summary = ExistingSummary::default();
         all().iter().rev().for_each(|candidate| summary.add(candidate));
         let kinds = summary.kinds.iter().map(|k| (k.kind, k.is_temporary, k.files, k.size_bytes)).collect::<Vec<_>>();
         assert_eq!(kinds, [("flv", true, 1, 10), ("mp4", false, 2, 20), ("other", true, 1, 10)]);

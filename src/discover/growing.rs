@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::candidate::NameClass;
-use super::lease::{self, Lease};
+use super::lease::{self, LeaseState};
 use super::options::Server;
 use super::preset::Namer;
 use super::writers::OpenFiles;
@@ -74,11 +74,11 @@ pub fn is_recent(write_ms: i64, now_ms: i64) -> bool {
 
 fn writer_of(path: &Path, file: &Fingerprint, processes: &OpenFiles) -> OpenFor {
     match lease::probe(path) {
-        Lease::Held => OpenFor::Writing,
-        Lease::Free => OpenFor::Nobody,
-        Lease::Unavailable(_) if processes.is_written(file) => OpenFor::Writing,
-        Lease::Unavailable(_) if processes.is_complete() && !lease::is_on_network(path) => OpenFor::Nobody,
-        Lease::Unavailable(_) => OpenFor::Unknown,
+        LeaseState::Held => OpenFor::Writing,
+        LeaseState::Free => OpenFor::Nobody,
+        LeaseState::Unavailable(_) if processes.is_written(file) => OpenFor::Writing,
+        LeaseState::Unavailable(_) if processes.is_complete() && !lease::is_on_network(path) => OpenFor::Nobody,
+        LeaseState::Unavailable(_) => OpenFor::Unknown,
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::recording::{Container, Fingerprint};
 
 pub(super) use claim::is_claimed;
-pub(super) use folder::Listing;
+pub(super) use folder::DirectoryListing;
 pub(super) use unit::{Collected, collect};
 
 /// What kind of unit.

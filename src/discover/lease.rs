@@ -8,22 +8,22 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::durable::{self, NoLease, ReadLease, leases_count_on};
+use crate::durable::{self, LeaseRefused, ReadLease, leases_count_on};
 
 /// The kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lease {
+pub enum LeaseState {
     /// The lease was granted: no process has the file open for writing.
     Free,
     /// A process has it open for writing.
     Held,
     /// The question cannot be asked here.
-    Unavailable(Unavailable),
+    Unavailable(LeaseUnavailable),
 }
 
 /// Why the kernel cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unavailable {
+pub enum LeaseUnavailable {
     /// The file belongs to another user and this process lacks `CAP_LEASE`.
     NotOwner,
     /// The file may not be opened for reading.
@@ -75,22 +75,22 @@ pub(super) fn magic_of(path: &Path) -> u64 {
 }
 
 /// Asks whether any process has a file open for writing.
-pub fn probe(path: &Path) -> Lease {
+pub fn probe(path: &Path) -> LeaseState {
     // O_NONBLOCK: a file under another process's write lease would make us wait, a FIFO for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
-        Err(Errno::WOULDBLOCK) => return Lease::Held,
-        Err(Errno::NOENT) => return Lease::Unavailable(Unavailable::Gone),
-        Err(Errno::ACCESS | Errno::PERM) => return Lease::Unavailable(Unavailable::NoAccess),
-        Err(_) => return Lease::Unavailable(Unavailable::Other),
+        Err(Errno::WOULDBLOCK) => return LeaseState::Held,
+        Err(Errno::NOENT) => return LeaseState::Unavailable(LeaseUnavailable::Gone),
+        Err(Errno::ACCESS | Errno::PERM) => return LeaseState::Unavailable(LeaseUnavailable::NoAccess),
+        Err(_) => return LeaseState::Unavailable(LeaseUnavailable::Other),
     };
     match ReadLease::take(&file) {
-        Ok(_) => Lease::Free,
-        Err(NoLease::Held) => Lease::Held,
-        Err(NoLease::NotOwner) => Lease::Unavailable(Unavailable::NotOwner),
-        Err(NoLease::FileSystem) => Lease::Unavailable(Unavailable::FileSystem),
-        Err(NoLease::Other) => Lease::Unavailable(Unavailable::Other),
+        Ok(_) => LeaseState::Free,
+        Err(LeaseRefused::Held) => LeaseState::Held,
+        Err(LeaseRefused::NotOwner) => LeaseState::Unavailable(LeaseUnavailable::NotOwner),
+        Err(LeaseRefused::FileSystem) => LeaseState::Unavailable(LeaseUnavailable::FileSystem),
+        Err(LeaseRefused::Other) => LeaseState::Unavailable(LeaseUnavailable::Other),
     }
 }
 
@@ -100,7 +100,7 @@ pub fn probe(path: &Path) -> Lease {
 #[cfg(test)]
 pub(super) fn until_free(path: &Path) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while probe(path) == Lease::Held {
+    while probe(path) == LeaseState::Held {
         assert!(std::time::Instant::now() < deadline, "{} stays open for writing", path.display());
         std::thread::yield_now();
     }
@@ -124,12 +124,12 @@ mod tests {
         let path = dir.path().join("x.mp4");
         let mut writer = File::create(&path).unwrap();
         writer.write_all(b"x").unwrap();
-        assert_eq!(probe(&path), Lease::Held);
+        assert_eq!(probe(&path), LeaseState::Held);
         drop(writer);
         until_free(&path);
-        assert_eq!(probe(&path), Lease::Free);
+        assert_eq!(probe(&path), LeaseState::Free);
         let _reader = File::open(&path).unwrap();
-        assert_eq!(probe(&path), Lease::Free, "readers do not count");
+        assert_eq!(probe(&path), LeaseState::Free, "readers do not count");
         assert!(File::options().append(true).open(&path).is_ok(), "nothing is left behind");
     }
 
@@ -145,7 +145,7 @@ mod tests {
         });
         let began = std::time::Instant::now();
         while !opener.is_finished() {
-            assert!(!matches!(probe(&path), Lease::Unavailable(_)));
+            assert!(!matches!(probe(&path), LeaseState::Unavailable(_)));
         }
         opener.join().unwrap();
         assert!(began.elapsed().as_secs() < 40);
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(probe(&dir.path().join("none")), Lease::Unavailable(Unavailable::Gone));
-        assert!(matches!(probe(Path::new("/proc/version")), Lease::Unavailable(Unavailable::FileSystem)));
+        assert_eq!(probe(&dir.path().join("none")), LeaseState::Unavailable(LeaseUnavailable::Gone));
+        assert!(matches!(probe(Path::new("/proc/version")), LeaseState::Unavailable(LeaseUnavailable::FileSystem)));
         let link = dir.path().join("link.mp4");
         std::os::unix::fs::symlink("/dev/null", &link).unwrap();
-        assert_eq!(probe(&link), Lease::Unavailable(Unavailable::Other));
+        assert_eq!(probe(&link), LeaseState::Unavailable(LeaseUnavailable::Other));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::options::Server;
 use super::running::{RunningServer, servers_at};
 use crate::ingest::mediamtx::{Configuration, DEFAULT_PATHS, places};
-use crate::ingest::{Files, Started, flag};
+use crate::ingest::{ServerFiles, Started, flag};
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ fn worst(all: &[Playback]) -> Playback {
 }
 
 fn installed(root: &Path) -> Playback {
-    let files = Files::below(root);
+    let files = ServerFiles::below(root);
     let paths = DEFAULT_PATHS.iter().map(Path::new).filter(|path| path.is_absolute() && files.reach(path).exists());
     let found: Vec<_> = paths.map(|path| of_file(path, &files, &Started::default())).collect();
     if found.is_empty() {
@@ -77,7 +77,7 @@ fn is_missing(path: &io::Result<PathBuf>) -> bool {
 }
 
 /// Without a setting it is off (MediaMTX's default).
-fn of_file(path: &Path, files: &Files, started: &Started) -> Playback {
+fn of_file(path: &Path, files: &ServerFiles, started: &Started) -> Playback {
     let Ok(text) = files.read(path) else { return Playback::Unknown("its configuration cannot be read") };
     match Configuration::parse(&text, path, started) {
         Err(_) => Playback::Unknown("its configuration is not valid YAML"),

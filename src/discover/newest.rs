@@ -17,7 +17,7 @@ fn by_age(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// The newest of many candidates: no more are held than are wanted.
 #[derive(Debug)]
-pub struct Newest {
+pub struct NewestCandidates {
     most: usize,
     held: BinaryHeap<ByAge>,
     is_cut: bool,
@@ -47,7 +47,7 @@ impl PartialEq for ByAge {
 
 impl Eq for ByAge {}
 
-impl Newest {
+impl NewestCandidates {
     /// None yet, of which the newest `most` will be held.
     pub const fn new(most: usize) -> Self {
         Self { most, held: BinaryHeap::new(), is_cut: false }
@@ -94,7 +94,7 @@ mod tests {
     fn of_many_the_newest_are_held_in_their_order() {
         let all = [("/a", 3), ("/b", 9), ("/c", 1), ("/d", 9), ("/e", 4)].map(|(name, at)| candidate(name, at));
         for most in 0..=6 {
-            let mut newest = Newest::new(most);
+            let mut newest = NewestCandidates::new(most);
             for candidate in &all {
                 newest.add(candidate.clone());
             }

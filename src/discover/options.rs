@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Settings of `[watch]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct WatchOptions {
     /// Directories to watch, each with its own preset.
     pub roots: Vec<RootOptions>,
     /// How long a finished name must stay unchanged when its close was not seen. Default 5 s.
@@ -27,7 +27,7 @@ pub struct Options {
     pub poll: bool,
 }
 
-impl Default for Options {
+impl Default for WatchOptions {
     fn default() -> Self {
         Self {
             roots: Vec::new(),
@@ -55,7 +55,7 @@ pub struct RootOptions {
     /// A stream id that holds for every file (`--stream`).
     pub stream: Option<String>,
     /// What becomes of fragmented MP4.
-    pub fragmented: Fragmented,
+    pub fragmented: FragmentedPolicy,
     /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
     pub deliver_progressive: bool,
     /// Its application in the Ant Media API, where it is named.
@@ -91,7 +91,7 @@ const STREAMS: &str = "streams";
 
 /// What becomes of fragmented MP4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fragmented {
+pub enum FragmentedPolicy {
     /// Kept where the server that wrote it may read the fragments again; else progressive.
     #[default]
     Auto,
@@ -101,7 +101,7 @@ pub enum Fragmented {
     Progressive,
 }
 
-impl Fragmented {
+impl FragmentedPolicy {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Auto, Self::Keep, Self::Progressive];
 

@@ -19,7 +19,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use regex::Regex;
 
-pub use auto::{Choice, choose_for_root, choose_server};
+pub use auto::{ServerChoice, choose_for_root, choose_server};
 pub use template::{TemplateError, check_template};
 
 use crate::recording::Container;
@@ -38,7 +38,7 @@ fn pattern(text: &str) -> Result<Regex, regex::Error> {
 
 /// What a preset or template read from a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Parsed {
+pub(super) struct ParsedName {
     /// The stream, if the name says it; else the directory or the name itself stands in.
     stream: Option<String>,
     /// Start of the recording, milliseconds since the Unix epoch, UTC.
@@ -49,7 +49,7 @@ pub(super) struct Parsed {
 
 /// What a preset sees: the place below the root and the name without temporary suffix and extension.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
+pub(super) struct NameInput<'a> {
     /// Directories below the root, joined by `/`; empty at the root.
     directory: &'a str,
     /// Name without temporary suffix and known extension.
@@ -57,7 +57,7 @@ pub(super) struct Subject<'a> {
     zone: &'a TimeZone,
 }
 
-impl Subject<'_> {
+impl NameInput<'_> {
     /// The nearest directory below the root.
     fn parent(&self) -> Option<String> {
         self.directory.rsplit('/').find(|d| !d.is_empty()).map(str::to_owned)
@@ -80,17 +80,17 @@ pub struct NameReading {
 /// Reads the names of one root.
 #[derive(Debug, Clone)]
 pub struct Namer {
-    reader: Reader,
+    reader: NameReader,
     rules: NameRules,
     zone: TimeZone,
     stream: Option<String>,
     /// Stands in for the stream where only the directory would name it and the root is that directory.
     root_name: Option<String>,
-    choice: Option<Choice>,
+    choice: Option<ServerChoice>,
 }
 
 #[derive(Debug, Clone)]
-enum Reader {
+enum NameReader {
     Preset(Server),
     Template(Template),
 }
@@ -110,7 +110,7 @@ impl Namer {
         let choice = (template.is_none() && root.server == Server::Auto).then(|| choose_for_root(&root.path));
         let server = choice.as_ref().map_or(root.server, |c| c.server);
         Ok(Self {
-            reader: template.map_or(Reader::Preset(server), Reader::Template),
+            reader: template.map_or(NameReader::Preset(server), NameReader::Template),
             rules: NameRules::new(temporary_suffixes),
             zone,
             stream: root.stream.clone(),
@@ -120,7 +120,7 @@ impl Namer {
     }
 
     /// What `auto` chose and why, to be printed once.
-    pub fn choice(&self) -> Option<&Choice> {
+    pub fn choice(&self) -> Option<&ServerChoice> {
         self.choice.as_ref()
     }
 
@@ -131,7 +131,7 @@ impl Namer {
 
     /// Whether segments named `<playlist name>%09d.ts` belong to the playlist's unit although it no longer names them.
     pub fn has_antmedia_segments(&self) -> bool {
-        matches!(self.reader, Reader::Preset(Server::AntMedia | Server::Auto))
+        matches!(self.reader, NameReader::Preset(Server::AntMedia | Server::Auto))
     }
 
     /// Reads the path of a file relative to its root.
@@ -140,22 +140,22 @@ impl Namer {
         let directory = relative.parent().unwrap_or(Path::new("")).to_string_lossy();
         let (base, is_temporary) = self.rules.strip_temporary(&name);
         let stem = without_extension(base);
-        let subject = Subject { directory: &directory, stem, zone: &self.zone };
+        let subject = NameInput { directory: &directory, stem, zone: &self.zone };
         let (server, parsed) = self.parse(subject, base);
         let matched = parsed.is_some();
-        let parsed = parsed.unwrap_or_else(|| Parsed { stream: Some(stem.to_owned()), ..Parsed::default() });
+        let parsed = parsed.unwrap_or_else(|| ParsedName { stream: Some(stem.to_owned()), ..ParsedName::default() });
         NameReading { facts: self.facts(subject, parsed), is_temporary, server: server.to_owned(), matched }
     }
 
-    fn parse(&self, subject: Subject<'_>, base: &str) -> (&'static str, Option<Parsed>) {
+    fn parse(&self, subject: NameInput<'_>, base: &str) -> (&'static str, Option<ParsedName>) {
         match &self.reader {
-            Reader::Template(template) => ("template", template.read(subject, base)),
-            Reader::Preset(Server::Auto) => parse_with_any(subject),
-            Reader::Preset(server) => (server.name(), parse_as(*server, subject)),
+            NameReader::Template(template) => ("template", template.read(subject, base)),
+            NameReader::Preset(Server::Auto) => parse_with_any(subject),
+            NameReader::Preset(server) => (server.name(), parse_as(*server, subject)),
         }
     }
 
-    fn facts(&self, subject: Subject<'_>, parsed: Parsed) -> NameFacts {
+    fn facts(&self, subject: NameInput<'_>, parsed: ParsedName) -> NameFacts {
         let by_place =
             || subject.parent().or_else(|| self.root_name.clone()).unwrap_or_else(|| subject.stem.to_owned());
         let by_name = parsed.stream.filter(|s| !s.is_empty());
@@ -169,20 +169,20 @@ impl Namer {
     }
 }
 
-fn parse_with_any(subject: Subject<'_>) -> (&'static str, Option<Parsed>) {
+fn parse_with_any(subject: NameInput<'_>) -> (&'static str, Option<ParsedName>) {
     // Ant Media's pattern fits nearly every name, so it counts here only with its own marks: date or rendition.
     let antmedia = antmedia::read(subject).filter(|p| p.start_ms.is_some() || p.rendition.is_some());
     if antmedia.is_some() {
         return (Server::AntMedia.name(), antmedia);
     }
     let by = |server: &Server| {
-        let telling = |p: &Parsed| p.start_ms.is_some() || *server == Server::Ome;
+        let telling = |p: &ParsedName| p.start_ms.is_some() || *server == Server::Ome;
         parse_as(*server, subject).filter(telling).map(|p| (server.name(), Some(p)))
     };
     MOST_TELLING_FIRST.iter().find_map(by).unwrap_or((Server::Auto.name(), None))
 }
 
-fn parse_as(server: Server, subject: Subject<'_>) -> Option<Parsed> {
+fn parse_as(server: Server, subject: NameInput<'_>) -> Option<ParsedName> {
     match server {
         Server::AntMedia => antmedia::read(subject),
         Server::MediaMtx => mediamtx::read(subject),

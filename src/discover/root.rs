@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::{ControlOptions, Fragmented, RootOptions, Server};
+use super::options::{ControlOptions, FragmentedPolicy, RootOptions, Server};
 
 /// A path and the root that holds it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Placed {
+pub struct RootedPath {
     /// The path, absolute, below `root.path` as that is written.
     pub path: PathBuf,
     /// The configured root that holds it, else one made for the directory given or the file's parent.
@@ -17,10 +17,10 @@ pub struct Placed {
 
 /// Finds the root of a path: the innermost configured root that holds it, else the directory given, else the file's
 /// parent.
-pub fn root_of(path: &Path, roots: &[RootOptions]) -> Placed {
+pub fn root_of(path: &Path, roots: &[RootOptions]) -> RootedPath {
     let path = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     if let Some(root) = innermost(&path, roots) {
-        return Placed { path, root: root.clone(), is_configured: true };
+        return RootedPath { path, root: root.clone(), is_configured: true };
     }
     through_links(&path, roots).unwrap_or_else(|| own_root(path))
 }
@@ -36,28 +36,28 @@ fn innermost<'a>(path: &Path, roots: &'a [RootOptions]) -> Option<&'a RootOption
 }
 
 /// The same place may be written in two ways, through a symbolic link.
-fn through_links(path: &Path, roots: &[RootOptions]) -> Option<Placed> {
+fn through_links(path: &Path, roots: &[RootOptions]) -> Option<RootedPath> {
     let real = path.canonicalize().ok()?;
     let below = |root: &RootOptions| real.strip_prefix(root.path.canonicalize().ok()?).ok().map(Path::to_owned);
     let found = roots.iter().filter_map(|r| Some((below(r)?, r)));
     let (rest, root) = found.min_by_key(|(rest, _)| rest.components().count())?;
     let path = if rest.as_os_str().is_empty() { root.path.clone() } else { root.path.join(rest) };
-    Some(Placed { path, root: root.clone(), is_configured: true })
+    Some(RootedPath { path, root: root.clone(), is_configured: true })
 }
 
-fn own_root(path: PathBuf) -> Placed {
+fn own_root(path: PathBuf) -> RootedPath {
     let directory = if path.is_dir() { path.clone() } else { path.parent().unwrap_or(Path::new("/")).to_owned() };
     let root = RootOptions {
         path: directory,
         server: Server::Auto,
         template: None,
         stream: None,
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: ControlOptions::default(),
     };
-    Placed { path, root, is_configured: false }
+    RootedPath { path, root, is_configured: false }
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
             server: Server::Srs,
             template: None,
             stream: None,
-            fragmented: Fragmented::Auto,
+            fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
             app: None,
             control: ControlOptions::default(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::mounts;
 use super::options::Server;
 use super::writers::server_of;
-use crate::ingest::{Files, Started, nginx_rtmp};
+use crate::ingest::{ServerFiles, Started, nginx_rtmp};
 
 /// A server that runs.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct RunningServer {
     /// Whether its environment and directories may not be read.
     pub is_hidden: bool,
     /// Its files, through its own root directory.
-    pub files: Files,
+    pub files: ServerFiles,
     process: PathBuf,
     has_own_mounts: bool,
     root: PathBuf,
@@ -69,7 +69,7 @@ fn of_process(proc: &Path, pid: u32) -> Option<RunningServer> {
     };
     let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
     let has_own_mounts = namespace(&process).is_some_and(|theirs| namespace(&proc.join("self")) != Some(theirs));
-    let files = Files::below(&process.join("root"));
+    let files = ServerFiles::below(&process.join("root"));
     Some(RunningServer { server, pid, started, is_hidden, files, process, has_own_mounts, root })
 }
 

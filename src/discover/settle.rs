@@ -17,8 +17,8 @@ use crate::recording::journey::{Candidate, Evidence};
 
 use super::candidate::NameRules;
 use super::hls;
-use super::lease::{self, Lease, Unavailable};
-use super::options::{Options, RootOptions, Server};
+use super::lease::{self, LeaseState, LeaseUnavailable};
+use super::options::{RootOptions, Server, WatchOptions};
 use super::scan::temporaries_of;
 use super::writers::{OpenFiles, ProcessId, ServerState};
 use seen_writers::{FileId, SeenWriters};
@@ -28,11 +28,11 @@ mod settled;
 mod verdict;
 
 pub use settled::Settled;
-pub use verdict::{Facts, Mode, Processes, SeenEvent, Verdict, Waiting, Writer, judge};
+pub use verdict::{FileProcesses, Mode, SeenEvent, SettleFacts, SettleVerdict, WaitReason, WriterState, judge};
 
 /// What became of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settling {
+pub enum SettleOutcome {
     /// Nobody writes it any more.
     Settled(Settled),
     /// It may still be written, or its time has not come.
@@ -40,7 +40,7 @@ pub enum Settling {
         /// When to ask again, milliseconds since the Unix epoch; an event may come earlier.
         until_ms: i64,
         /// What is waited for.
-        reason: Waiting,
+        reason: WaitReason,
     },
     /// It is no longer there, or no longer a file.
     Gone,
@@ -53,7 +53,7 @@ pub enum Settling {
 /// Gathers evidence, remembers what it has seen and said.
 #[derive(Debug)]
 pub struct Settler {
-    options: Options,
+    options: WatchOptions,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
     /// First sight of files whose times lie in the future and so tell nothing.
@@ -74,7 +74,7 @@ const PROCESSES_SERVE_NEWS: Duration = Duration::from_millis(100);
 
 impl Settler {
     /// A settler with these times and temporary suffixes.
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &WatchOptions) -> Self {
         Self {
             options: options.clone(),
             rules: NameRules::new(&options.temporary_suffixes),
@@ -87,22 +87,22 @@ impl Settler {
     }
 
     /// Decides whether a candidate is settled. `seen` is the last close or rename that was seen of its path.
-    pub fn settle(&self, candidate: Candidate, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> Settling {
-        let state = match State::of(&candidate.path) {
+    pub fn settle(&self, candidate: Candidate, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> SettleOutcome {
+        let state = match FileState::of(&candidate.path) {
             Ok(Some(state)) => state,
             Ok(None) => return self.gone(&candidate.path),
-            Err(_) => return self.wait(now_ms, Waiting::Unreadable),
+            Err(_) => return self.wait(now_ms, WaitReason::Unreadable),
         };
         if state.fingerprint != candidate.fingerprint {
             self.see_written(&candidate, state, &[]);
-            return Settling::Changed(Candidate { fingerprint: state.fingerprint, ..candidate });
+            return SettleOutcome::Changed(Candidate { fingerprint: state.fingerprint, ..candidate });
         }
         let facts = self.gather(&candidate, state, seen, mode, now_ms);
         self.tell_once(&candidate.root, &facts);
         match judge(&facts, &self.options, now_ms, mode) {
-            Verdict::Wait { until_ms, reason } => Settling::Wait { until_ms, reason },
-            Verdict::Settled(_) if self.is_segment(&candidate, &facts, now_ms) => Settling::InUnit,
-            Verdict::Settled(evidence) => self.confirm(candidate, evidence),
+            SettleVerdict::Wait { until_ms, reason } => SettleOutcome::Wait { until_ms, reason },
+            SettleVerdict::Settled(_) if self.is_segment(&candidate, &facts, now_ms) => SettleOutcome::InUnit,
+            SettleVerdict::Settled(evidence) => self.confirm(candidate, evidence),
         }
     }
 
@@ -111,27 +111,27 @@ impl Settler {
         self.writers.forget(path);
     }
 
-    fn gone(&self, path: &Path) -> Settling {
+    fn gone(&self, path: &Path) -> SettleOutcome {
         self.forget(path);
-        Settling::Gone
+        SettleOutcome::Gone
     }
 
     /// Looks once more: the evidence was about the file as it was found.
-    fn confirm(&self, candidate: Candidate, evidence: Evidence) -> Settling {
-        match State::of(&candidate.path) {
+    fn confirm(&self, candidate: Candidate, evidence: Evidence) -> SettleOutcome {
+        match FileState::of(&candidate.path) {
             Ok(Some(now)) if now.fingerprint == candidate.fingerprint => {
                 lock(&self.observed).remove(&candidate.path);
                 self.forget(&candidate.path);
-                Settling::Settled(Settled::new(candidate, evidence))
+                SettleOutcome::Settled(Settled::new(candidate, evidence))
             }
-            Ok(Some(now)) => Settling::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
+            Ok(Some(now)) => SettleOutcome::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
             Ok(None) | Err(_) => self.gone(&candidate.path),
         }
     }
 
     /// Servers close a segment before its playlist names it, so that what looked like a recording may have become one
     /// of a unit meanwhile. Old files were judged by the scan.
-    fn is_segment(&self, candidate: &Candidate, facts: &Facts, now_ms: i64) -> bool {
+    fn is_segment(&self, candidate: &Candidate, facts: &SettleFacts, now_ms: i64) -> bool {
         let age_ms = now_ms.saturating_sub(facts.unchanged_since_ms);
         let antmedia = [Server::AntMedia, Server::Auto].iter().any(|s| s.name() == candidate.server);
         facts.may_be_segment
@@ -139,32 +139,39 @@ impl Settler {
             && hls::is_claimed(&candidate.path, &candidate.root, &self.rules, antmedia, now_ms)
     }
 
-    fn wait(&self, now_ms: i64, reason: Waiting) -> Settling {
-        Settling::Wait { until_ms: now_ms.saturating_add(verdict::ms(self.options.quiet)), reason }
+    fn wait(&self, now_ms: i64, reason: WaitReason) -> SettleOutcome {
+        SettleOutcome::Wait { until_ms: now_ms.saturating_add(verdict::ms(self.options.quiet)), reason }
     }
 
-    fn gather(&self, candidate: &Candidate, state: State, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> Facts {
+    fn gather(
+        &self,
+        candidate: &Candidate,
+        state: FileState,
+        seen: Option<SeenEvent>,
+        mode: Mode,
+        now_ms: i64,
+    ) -> SettleFacts {
         let is_remote = lease::is_remote(lease::magic_of(&candidate.path));
         let lease = lease::probe(&candidate.path);
         // Another machine's writer is invisible to this one's events, processes and kernel.
         let seen = seen.filter(|_| !is_remote);
-        let needs_writers = matches!(lease, Lease::Unavailable(_));
+        let needs_writers = matches!(lease, LeaseState::Unavailable(_));
         let needs_server = candidate.is_temporary && mode != Mode::Recover;
-        let is_news = lease == Lease::Held && needs_server && !self.writers.know(&candidate.path, state.file());
+        let is_news = lease == LeaseState::Held && needs_server && !self.writers.know(&candidate.path, state.file());
         let serve = if is_news { PROCESSES_SERVE_NEWS } else { PROCESSES_SERVE };
         let processes = (needs_writers || needs_server).then(|| self.processes(serve));
         let server = processes.as_ref().map_or(ServerState::Unknown, |p| self.server_state(p, candidate, mode, now_ms));
         let writers = processes.as_ref().map_or(&[][..], |p| p.writers_of(&candidate.fingerprint));
-        if lease == Lease::Held || seen.is_some() || !writers.is_empty() {
+        if lease == LeaseState::Held || seen.is_some() || !writers.is_empty() {
             self.see_written(candidate, state, writers);
         }
-        Facts {
+        SettleFacts {
             is_temporary: candidate.is_temporary,
             may_be_segment: !candidate.is_temporary && hls::may_be_segment(&candidate.path),
             has_live_temporary: !candidate.is_temporary && self.has_live_temporary(&candidate.path, mode, now_ms),
             seen,
             lease,
-            processes: processes.map(|p| Processes {
+            processes: processes.map(|p| FileProcesses {
                 is_written: p.is_written(&candidate.fingerprint),
                 is_complete: p.is_complete() && !is_remote,
             }),
@@ -177,7 +184,7 @@ impl Settler {
     }
 
     /// Remembers that a temporary name is being written or was just closed, and by whom as far as that can be seen.
-    fn see_written(&self, candidate: &Candidate, state: State, by: &[ProcessId]) {
+    fn see_written(&self, candidate: &Candidate, state: FileState, by: &[ProcessId]) {
         if candidate.is_temporary {
             let is_news = !by.is_empty() && !self.writers.know(&candidate.path, state.file());
             self.writers.see(&candidate.path, state.file(), by);
@@ -231,7 +238,7 @@ impl Settler {
 
     /// Since when nothing has changed. The change time cannot be set by anybody and so counts beside the modification
     /// time; where both lie in the future (a clock was wrong), the first sight of this state stands in.
-    fn unchanged_since_ms(&self, path: &Path, state: State, now_ms: i64) -> i64 {
+    fn unchanged_since_ms(&self, path: &Path, state: FileState, now_ms: i64) -> i64 {
         let changed_ms = state.fingerprint.mtime_ms().max(state.ctime_ms);
         if changed_ms <= now_ms {
             return changed_ms;
@@ -249,17 +256,17 @@ impl Settler {
         temporaries_of(path, self.rules.suffixes()).any(|(temporary, changed_ms)| {
             let age_ms = now_ms.saturating_sub(changed_ms);
             match lease::probe(&temporary) {
-                Lease::Held => true,
-                Lease::Free if mode == Mode::Recover => false,
-                Lease::Unavailable(_) if mode == Mode::Recover => age_ms < verdict::ms(self.options.quiet),
-                Lease::Free | Lease::Unavailable(_) => age_ms < verdict::ms(self.options.orphan_after),
+                LeaseState::Held => true,
+                LeaseState::Free if mode == Mode::Recover => false,
+                LeaseState::Unavailable(_) if mode == Mode::Recover => age_ms < verdict::ms(self.options.quiet),
+                LeaseState::Free | LeaseState::Unavailable(_) => age_ms < verdict::ms(self.options.orphan_after),
             }
         })
     }
 
     /// Names, once per root, what would make the evidence strong.
-    fn tell_once(&self, root: &Path, facts: &Facts) {
-        let Lease::Unavailable(why) = facts.lease else { return };
+    fn tell_once(&self, root: &Path, facts: &SettleFacts) {
+        let LeaseState::Unavailable(why) = facts.lease else { return };
         let is_strong = facts.processes.is_some_and(|p| p.is_complete);
         let Some(remedy) = remedy(why).filter(|_| !is_strong) else { return };
         if lock(&self.told).insert(root.to_owned()) {
@@ -274,31 +281,31 @@ impl Settler {
 }
 
 /// What would let this process see writers; `None` where nothing is missing.
-fn remedy(why: Unavailable) -> Option<&'static str> {
+fn remedy(why: LeaseUnavailable) -> Option<&'static str> {
     match why {
-        Unavailable::NotOwner => Some(
+        LeaseUnavailable::NotOwner => Some(
             "Give aftercast CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in its unit) or run it as the recordings' owner.",
         ),
-        Unavailable::NoAccess => {
+        LeaseUnavailable::NoAccess => {
             Some("Add the user that runs aftercast to the group of the recordings and give the group read permission.")
         }
-        Unavailable::FileSystem => {
+        LeaseUnavailable::FileSystem => {
             Some("This file system does not support leases. Run aftercast on the machine that records.")
         }
-        Unavailable::Gone | Unavailable::Other => None,
+        LeaseUnavailable::Gone | LeaseUnavailable::Other => None,
     }
 }
 
 /// A file now: its fingerprint, change time and birth.
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct FileState {
     fingerprint: Fingerprint,
     ctime_ms: i64,
     /// When it was made, where the file system says so.
     born: Option<SystemTime>,
 }
 
-impl State {
+impl FileState {
     fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_file() => Ok(Some(Self {

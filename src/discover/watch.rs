@@ -25,12 +25,12 @@ use notify::{RecommendedWatcher, Watcher as _};
 use super::candidate::NameRules;
 use super::error::{DiscoverError, Problem};
 use super::lease;
-use super::options::{Options, RootOptions};
-use keeper::Keeper;
+use super::options::{RootOptions, WatchOptions};
+use keeper::WatchWorker;
 
 /// Something happened below a root.
 #[derive(Debug)]
-pub enum Event {
+pub enum WatchEvent {
     /// A file that was open for writing was closed (`IN_CLOSE_WRITE`).
     Closed(PathBuf),
     /// A file was renamed to this name, or moved into the root.
@@ -55,7 +55,7 @@ pub enum Event {
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
-enum Order {
+enum WatchCommand {
     /// A directory has appeared: watch it and everything below, then ask for a rescan of it.
     Watch(PathBuf),
     /// A directory is gone; it may have been a root.
@@ -73,14 +73,14 @@ const CHANNEL_EVENTS: usize = 16_384;
 
 /// What the threads share.
 #[derive(Debug, Default)]
-struct Shared {
+struct WatchState {
     /// Roots that are not watched, or not completely.
     polled: Mutex<HashSet<PathBuf>>,
     /// Whether a rescan for lost events is already ordered.
     is_rescan_ordered: AtomicBool,
 }
 
-impl Shared {
+impl WatchState {
     fn poll(&self, root: &Path) {
         self.polled.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned());
     }
@@ -103,32 +103,32 @@ impl Shared {
 
 /// Watches the roots until it is dropped.
 #[derive(Debug)]
-pub struct Watch {
-    shared: Arc<Shared>,
-    orders: Option<Sender<Order>>,
+pub struct RootWatcher {
+    shared: Arc<WatchState>,
+    orders: Option<Sender<WatchCommand>>,
     /// Roots that are polled by choice or by their file system, and stay so.
     never_watched: HashSet<PathBuf>,
     keeper: Option<JoinHandle<()>>,
 }
 
-impl Watch {
+impl RootWatcher {
     /// Starts watching. What cannot be watched is told as the first events and polled; this fails only if no thread
     /// can be started.
     ///
     /// # Errors
     /// [`DiscoverError::Thread`].
-    pub fn start(roots: &[RootOptions], options: &Options) -> Result<(Self, Receiver<Event>), DiscoverError> {
+    pub fn start(roots: &[RootOptions], options: &WatchOptions) -> Result<(Self, Receiver<WatchEvent>), DiscoverError> {
         Self::start_with(roots, options, CHANNEL_EVENTS)
     }
 
     fn start_with(
         roots: &[RootOptions],
-        options: &Options,
+        options: &WatchOptions,
         capacity: usize,
-    ) -> Result<(Self, Receiver<Event>), DiscoverError> {
+    ) -> Result<(Self, Receiver<WatchEvent>), DiscoverError> {
         let (events, received) = crossbeam_channel::bounded(capacity);
         let (orders, ordered) = crossbeam_channel::unbounded();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WatchState::default());
         let may_watch = |root: &RootOptions| !options.poll && !lease::is_remote(lease::magic_of(&root.path));
         let to_watch: Vec<PathBuf> = roots.iter().filter(|r| may_watch(r)).map(|r| r.path.clone()).collect();
         let never_watched: HashSet<PathBuf> = roots.iter().filter(|r| !may_watch(r)).map(|r| r.path.clone()).collect();
@@ -142,7 +142,7 @@ impl Watch {
         };
         let watcher = start_watcher(translator, &to_watch, &shared, &orders);
         let (first_done, first) = crossbeam_channel::bounded(1);
-        let keeper = Keeper { watcher, roots: to_watch, events, shared: Arc::clone(&shared) };
+        let keeper = WatchWorker { watcher, roots: to_watch, events, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("watch".into()).spawn(move || keeper.run(&first_done, &ordered));
         let keeper = thread.map_err(DiscoverError::Thread)?;
         // The watches are in place when this returns, so that a scan that follows leaves no gap.
@@ -156,17 +156,17 @@ impl Watch {
         let polled = self.shared.polled.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for root in polled.into_iter().filter(|r| !self.never_watched.contains(r) && r.is_dir()) {
             if let Some(orders) = &self.orders {
-                let _ = orders.send(Order::Return(root));
+                let _ = orders.send(WatchCommand::Return(root));
             }
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for RootWatcher {
     fn drop(&mut self) {
         // The keeper ends when nobody can order anything: its watcher, which holds the other sender, ends with it.
         if let Some(orders) = self.orders.take() {
-            let _ = orders.send(Order::Rescan(STOP));
+            let _ = orders.send(WatchCommand::Rescan(STOP));
         }
         // It may be waiting for room in the channel whose receiver lives on, so it is not waited for.
         drop(self.keeper.take());
@@ -179,8 +179,8 @@ const STOP: &str = "stop";
 fn start_watcher(
     translator: Translator,
     roots: &[PathBuf],
-    shared: &Shared,
-    orders: &Sender<Order>,
+    shared: &WatchState,
+    orders: &Sender<WatchCommand>,
 ) -> Option<RecommendedWatcher> {
     let first = roots.first()?;
     let config = notify::Config::default().with_follow_symlinks(false);
@@ -188,7 +188,7 @@ fn start_watcher(
         Ok(watcher) => Some(watcher),
         Err(error) => {
             shared.poll_all(roots);
-            let _ = orders.send(Order::Tell(translate::problem(error, first)));
+            let _ = orders.send(WatchCommand::Tell(translate::problem(error, first)));
             None
         }
     }
@@ -197,35 +197,35 @@ fn start_watcher(
 /// Runs on notify's thread: it must never wait.
 struct Translator {
     rules: NameRules,
-    events: Sender<Event>,
-    orders: Sender<Order>,
-    shared: Arc<Shared>,
+    events: Sender<WatchEvent>,
+    orders: Sender<WatchCommand>,
+    shared: Arc<WatchState>,
 }
 
 impl Translator {
     fn handle(&self, event: notify::Result<notify::Event>) {
         match event {
             Ok(event) => translate::each(&self.rules, event, |told| match told {
-                translate::Told::Event(event) => self.send(event),
-                translate::Told::Order(order) => self.order(order),
+                translate::Translated::Event(event) => self.send(event),
+                translate::Translated::Order(order) => self.order(order),
             }),
             Err(error) => {
                 let path = error.paths.first().cloned().unwrap_or_default();
-                self.order(Order::Tell(translate::problem(error, &path)));
+                self.order(WatchCommand::Tell(translate::problem(error, &path)));
             }
         }
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: WatchCommand) {
         let _ = self.orders.send(order);
     }
 
     /// An event that does not fit is not dropped: a rescan that the keeper delivers stands in for it.
-    fn send(&self, event: Event) {
+    fn send(&self, event: WatchEvent) {
         if let Err(TrySendError::Full(_)) = self.events.try_send(event)
             && !self.shared.is_rescan_ordered.swap(true, Ordering::SeqCst)
         {
-            self.order(Order::Rescan("too many events"));
+            self.order(WatchCommand::Rescan("too many events"));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::Advice;
 
-use crate::threads::beside;
+use crate::threads::spawn_or_run;
 
 /// Ranges for which a thread is worth its start.
 const LEAST_SHARE: usize = 128;
@@ -28,7 +28,7 @@ pub fn ask_for(file: &File, ranges: &[(u64, u64)]) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for share in ranges.chunks(ranges.len().div_ceil(threads).max(LEAST_SHARE)) {
-            beside(scope, move || ask(share));
+            spawn_or_run(scope, move || ask(share));
         }
     });
 }

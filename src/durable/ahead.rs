@@ -23,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{Advice, OFlags};
 use rustix::io::ReadWriteFlags;
 
-use super::block::{BLOCK_BYTES, Memory};
+use super::block::{AlignedBlock, BLOCK_BYTES};
 use super::direct::past_the_cache;
 
 /// Blocks behind the rearmost reader that stay: what it goes on with may have begun there.
@@ -46,7 +46,7 @@ pub struct ReadAhead {
     len: u64,
     ring: Mutex<Ring>,
     changed: Condvar,
-    _turn: Turn,
+    _permit: RingPermit,
 }
 
 /// Whether there is a ring.
@@ -54,15 +54,15 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The right to have a ring.
 #[derive(Debug)]
-struct Turn(());
+struct RingPermit(());
 
-impl Turn {
+impl RingPermit {
     fn take() -> Option<Self> {
         (!IS_TAKEN.swap(true, Ordering::Acquire)).then_some(Self(()))
     }
 }
 
-impl Drop for Turn {
+impl Drop for RingPermit {
     fn drop(&mut self) {
         IS_TAKEN.store(false, Ordering::Release);
     }
@@ -70,9 +70,9 @@ impl Drop for Turn {
 
 #[derive(Debug, Default)]
 struct Ring {
-    blocks: BTreeMap<u64, Arc<Block>>,
+    blocks: BTreeMap<u64, Arc<RingBlock>>,
     under_way: BTreeSet<u64>,
-    spare: Vec<Memory>,
+    spare: Vec<AlignedBlock>,
     /// The block that is read next.
     next: u64,
     /// The blocks that each reader looks through, once it has begun.
@@ -83,8 +83,8 @@ struct Ring {
 }
 
 #[derive(Debug)]
-struct Block {
-    memory: Memory,
+struct RingBlock {
+    memory: AlignedBlock,
     len: usize,
 }
 
@@ -107,8 +107,8 @@ impl Ring {
     }
 
     /// Notes that a block is being read now; the memory for it, if there is any left.
-    fn begin(&mut self, number: u64) -> Option<Memory> {
-        let memory = self.spare.pop().or_else(|| Memory::new().ok())?;
+    fn begin(&mut self, number: u64) -> Option<AlignedBlock> {
+        let memory = self.spare.pop().or_else(|| AlignedBlock::new().ok())?;
         self.under_way.insert(number);
         Some(memory)
     }
@@ -133,15 +133,15 @@ impl ReadAhead {
         if is_in_memory(&plain, len) {
             return None;
         }
-        Self::past_the_cache(path, len, readers, Turn::take()?).ok()
+        Self::past_the_cache(path, len, readers, RingPermit::take()?).ok()
     }
 
-    fn past_the_cache(path: &Path, len: u64, readers: usize, turn: Turn) -> io::Result<Self> {
+    fn past_the_cache(path: &Path, len: u64, readers: usize, permit: RingPermit) -> io::Result<Self> {
         let file = past_the_cache(path, OFlags::RDONLY)?;
         let ring = Mutex::new(Ring { stretches: vec![None; readers], ..Ring::default() });
-        let ahead = Self { file, len, ring, changed: Condvar::new(), _turn: turn };
+        let ahead = Self { file, len, ring, changed: Condvar::new(), _permit: permit };
         // Some file systems open such a file and do not read it.
-        ahead.read_block(0, Memory::new()?.as_mut())?;
+        ahead.read_block(0, AlignedBlock::new()?.as_mut())?;
         Ok(ahead)
     }
 
@@ -150,7 +150,7 @@ impl ReadAhead {
         std::thread::scope(|scope| {
             (0..WORKERS).for_each(|_| self.begin(scope));
             // Also where the work ends in a panic: the scope waits for its threads.
-            let _end = End(self);
+            let _end = EndOnDrop(self);
             work()
         })
     }
@@ -174,9 +174,9 @@ impl ReadAhead {
     }
 
     /// Reads a block that was taken on, into the ring.
-    fn fetch(&self, number: u64, mut memory: Memory) -> Option<Arc<Block>> {
+    fn fetch(&self, number: u64, mut memory: AlignedBlock) -> Option<Arc<RingBlock>> {
         let read = self.read_block(number, memory.as_mut());
-        let block = read.ok().map(|len| Arc::new(Block { memory, len }));
+        let block = read.ok().map(|len| Arc::new(RingBlock { memory, len }));
         let mut ring = self.lock();
         ring.under_way.remove(&number);
         match &block {
@@ -192,7 +192,7 @@ impl ReadAhead {
     }
 
     /// The next block to be read, once there is room for it.
-    fn take_on(&self) -> Option<(u64, Memory)> {
+    fn take_on(&self) -> Option<(u64, AlignedBlock)> {
         let mut ring = self.lock();
         loop {
             ring.let_go();
@@ -242,7 +242,7 @@ impl ReadAhead {
     }
 
     /// The block, if it is there or on its way, or wanted soon.
-    fn block(&self, number: u64) -> Option<Arc<Block>> {
+    fn block(&self, number: u64) -> Option<Arc<RingBlock>> {
         let mut ring = self.lock();
         // The ring goes with who says nothing, but not to where that takes one look.
         if (ring.lone + 1..ring.lone + BLOCKS_OF_A_STEP).contains(&number) && ring.stretches.iter().all(Option::is_none)
@@ -276,9 +276,9 @@ impl ReadAhead {
     }
 }
 
-struct End<'a>(&'a ReadAhead);
+struct EndOnDrop<'a>(&'a ReadAhead);
 
-impl Drop for End<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -286,7 +286,7 @@ impl Drop for End<'_> {
 
 /// A reader that looks into the ring first.
 #[derive(Debug)]
-pub struct AheadReader<'a, R> {
+pub struct ReadAheadReader<'a, R> {
     /// Where there is one.
     ahead: Option<&'a ReadAhead>,
     /// Reads what is not in it, and stands where this one does.
@@ -294,14 +294,14 @@ pub struct AheadReader<'a, R> {
     at: u64,
 }
 
-impl<'a, R: Read + Seek> AheadReader<'a, R> {
+impl<'a, R: Read + Seek> ReadAheadReader<'a, R> {
     /// At the first byte of what `plain` reads.
     pub const fn new(ahead: Option<&'a ReadAhead>, plain: R) -> Self {
         Self { ahead, plain, at: 0 }
     }
 }
 
-impl<R: Read + Seek> Read for AheadReader<'_, R> {
+impl<R: Read + Seek> Read for ReadAheadReader<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let found = self.ahead.and_then(|ahead| ahead.block(self.at / BLOCK_BYTES));
         let read = if let Some(block) = found {
@@ -319,7 +319,7 @@ impl<R: Read + Seek> Read for AheadReader<'_, R> {
     }
 }
 
-impl<R: Read + Seek> Seek for AheadReader<'_, R> {
+impl<R: Read + Seek> Seek for ReadAheadReader<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = self.plain.seek(to)?;
         Ok(self.at)
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn opened(path: &Path, bytes: &[u8], readers: usize) -> ReadAhead {
-        ReadAhead::past_the_cache(path, bytes.len() as u64, readers, Turn(())).unwrap()
+        ReadAhead::past_the_cache(path, bytes.len() as u64, readers, RingPermit(())).unwrap()
     }
 
     fn look(reader: &mut impl ReadSeek, at: u64, length: usize) -> Vec<u8> {
@@ -387,10 +387,10 @@ mod tests {
     fn every_reader_sees_the_file_and_the_ring_stays_small() {
         let Some((_image, path, bytes)) = recording() else { return };
         let ahead = opened(&path, &bytes, 3);
-        let reader = || AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+        let reader = || ReadAheadReader::new(Some(&ahead), File::open(&path).unwrap());
         // Two scouts and who follows them, never further apart than two chunks of four blocks.
         let together = Barrier::new(3);
-        let look_through = |number: usize, mut reader: AheadReader<'_, File>| {
+        let look_through = |number: usize, mut reader: ReadAheadReader<'_, File>| {
             for round in 0..LENGTH / 8 {
                 let from = (round * 8 + if number == 1 { 4 } else { 0 }) * BLOCK_BYTES;
                 ahead.begins(number, &(from..from + 4 * BLOCK_BYTES));
@@ -427,7 +427,7 @@ mod tests {
     fn without_workers_the_ring_stays_small_too() {
         let Some((_image, path, bytes)) = recording() else { return };
         let ahead = opened(&path, &bytes, 1);
-        let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+        let mut reader = ReadAheadReader::new(Some(&ahead), File::open(&path).unwrap());
         for at in (0..LENGTH * BLOCK_BYTES).step_by(1 << 21) {
             ahead.begins(0, &(at..at + BLOCK_BYTES));
             assert_eq!(look(&mut reader, at, 100), part(&bytes, at, 100));
@@ -440,7 +440,8 @@ mod tests {
         let Some((_image, path, bytes)) = recording() else { return };
         let ahead = opened(&path, &bytes, 2);
         // What it reads for itself is told apart: it is no more than the first bytes.
-        let mut walk = AheadReader::new(Some(&ahead), io::Cursor::new(&bytes[..usize::try_from(BLOCK_BYTES).unwrap()]));
+        let mut walk =
+            ReadAheadReader::new(Some(&ahead), io::Cursor::new(&bytes[..usize::try_from(BLOCK_BYTES).unwrap()]));
         ahead.during(|| {
             let last = (LENGTH - 1) * BLOCK_BYTES;
             assert_eq!(look(&mut walk, last, 100), [0; 0], "a look far ahead moves nothing");
@@ -464,7 +465,7 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(3 * BLOCK_BYTES).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             ahead.during(|| {
-                let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+                let mut reader = ReadAheadReader::new(Some(&ahead), File::open(&path).unwrap());
                 ahead.begins(0, &(0..8 * BLOCK_BYTES));
                 let at = 3 * BLOCK_BYTES - 10;
                 assert_eq!(look(&mut reader, at, 100), part(&bytes, at, 10));

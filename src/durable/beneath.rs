@@ -51,9 +51,9 @@ pub(super) fn is_descriptor(path: &Path) -> bool {
 
 /// A directory, open for names in it.
 #[derive(Debug)]
-pub(super) struct Directory(OwnedFd);
+pub(super) struct OpenDirectory(OwnedFd);
 
-impl Directory {
+impl OpenDirectory {
     /// Opens the directory that holds a path; also gives the name in it.
     pub(super) fn of(path: &Path) -> io::Result<(Self, &OsStr)> {
         let name = path.file_name().ok_or(Errno::INVAL)?;
@@ -80,7 +80,7 @@ impl Directory {
     }
 }
 
-impl AsFd for Directory {
+impl AsFd for OpenDirectory {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -122,7 +122,7 @@ pub(super) fn open_regular(path: &Path, flags: OFlags) -> io::Result<File> {
     if is_descriptor(path) {
         return Ok(openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())?.into());
     }
-    let (directory, name) = Directory::of(path)?;
+    let (directory, name) = OpenDirectory::of(path)?;
     let deadline = Instant::now() + LEASE_PATIENCE;
     let file = loop {
         match directory.open_file(name, flags | OFlags::NONBLOCK, Mode::empty()) {
@@ -144,7 +144,7 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
         if is_descriptor(path) {
             return std::fs::metadata(path);
         }
-        match Directory::of(path) {
+        match OpenDirectory::of(path) {
             Ok((directory, name)) => directory.metadata(name),
             // `/` and paths that end in `..` have no name.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => std::fs::symlink_metadata(path),

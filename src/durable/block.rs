@@ -16,12 +16,12 @@ const LARGE_PAGE: usize = 1 << 21;
 
 /// Memory for one block.
 #[derive(Debug)]
-pub struct Memory {
+pub struct AlignedBlock {
     /// Twice as long as a block, so that one lies in it wherever it begins. What is never looked at takes no memory.
     mapped: MmapMut,
 }
 
-impl Memory {
+impl AlignedBlock {
     /// Zeros. An error where the system has no memory left.
     pub fn new() -> io::Result<Self> {
         let mapped = MmapMut::map_anon(2 * LARGE_PAGE)?;
@@ -43,7 +43,7 @@ impl Memory {
     }
 }
 
-impl AsRef<[u8]> for Memory {
+impl AsRef<[u8]> for AlignedBlock {
     fn as_ref(&self) -> &[u8] {
         &self.mapped[self.range()]
     }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_block_fills_one_large_page() {
-        let mut memory = Memory::new().unwrap();
+        let mut memory = AlignedBlock::new().unwrap();
         assert_eq!(memory.as_mut().len() as u64, BLOCK_BYTES);
         assert_eq!(memory.as_ref().as_ptr().align_offset(LARGE_PAGE), 0);
         memory.as_mut().fill(7);

@@ -20,9 +20,9 @@ use std::sync::mpsc::{Sender, channel};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
-use super::block::{BLOCK_BYTES, Memory};
+use super::block::{AlignedBlock, BLOCK_BYTES};
 use super::{FileError, Result, step};
-use crate::threads::{Beside, beside};
+use crate::threads::{SpawnedOrInline, spawn_or_run};
 
 /// What a disk writes is a multiple of that, and so are the places in memory and in the file (`open(2)`, `O_DIRECT`).
 const ALIGNMENT: usize = 4096;
@@ -31,7 +31,7 @@ const WORKERS: usize = 4;
 
 /// How a copy ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copied {
+pub enum CopyOutcome {
     /// Every byte was written and, where that was asked for, read back past the page cache and compared. The file is not
     /// synced yet.
     Done,
@@ -51,14 +51,14 @@ pub fn copy_ranges_direct(
     ranges: &[Range<u64>],
     reads_back: bool,
     goes_on: &dyn Fn(u64) -> bool,
-) -> Result<Copied> {
+) -> Result<CopyOutcome> {
     let source = super::open_to_read(from)?;
     let target = match past_the_cache(to, OFlags::RDWR | OFlags::TRUNC) {
         Ok(target) => target,
-        Err(error) if is_refusal(&error) => return Ok(Copied::NotHere),
+        Err(error) if is_refusal(&error) => return Ok(CopyOutcome::NotHere),
         Err(error) => return Err(FileError::on("open", to)(error)),
     };
-    let copy = Copy { reads_back, ..Copy::new(&source, &target, head, ranges) };
+    let copy = DirectCopy { reads_back, ..DirectCopy::new(&source, &target, head, ranges) };
     let done =
         copy.allocate().and_then(|()| copy.run(goes_on)).and_then(|done| target.set_len(copy.len).map(|()| done));
     match done {
@@ -68,7 +68,7 @@ pub fn copy_ranges_direct(
         }
         Err(error) if is_refusal(&error) => {
             target.set_len(0).map_err(FileError::on("write", to))?;
-            Ok(Copied::NotHere)
+            Ok(CopyOutcome::NotHere)
         }
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(FileError::on("copy all of", from)(error)),
         Err(error) => Err(FileError::on("write", to)(error)),
@@ -85,7 +85,7 @@ fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// A copy under way.
-struct Copy<'a> {
+struct DirectCopy<'a> {
     source: &'a File,
     target: &'a File,
     head: &'a [u8],
@@ -97,7 +97,7 @@ struct Copy<'a> {
     next: AtomicU64,
 }
 
-impl<'a> Copy<'a> {
+impl<'a> DirectCopy<'a> {
     fn new(source: &'a File, target: &'a File, head: &'a [u8], ranges: &[Range<u64>]) -> Self {
         let mut len = head.len() as u64;
         let mut placed = Vec::new();
@@ -117,25 +117,25 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn run(&self, goes_on: &dyn Fn(u64) -> bool) -> io::Result<Copied> {
+    fn run(&self, goes_on: &dyn Fn(u64) -> bool) -> io::Result<CopyOutcome> {
         std::thread::scope(|scope| {
             let (told, hears) = channel();
             let workers: Vec<_> = (0..WORKERS)
                 .map(|_| {
                     let told = told.clone();
-                    beside(scope, move || self.work(&told))
+                    spawn_or_run(scope, move || self.work(&told))
                 })
                 .collect();
             drop(told);
-            let (mut there, mut copied) = (0, Copied::Done);
+            let (mut there, mut copied) = (0, CopyOutcome::Done);
             for bytes in hears {
                 there += bytes;
                 if !goes_on(there) {
-                    copied = Copied::Stopped;
+                    copied = CopyOutcome::Stopped;
                     self.end();
                 }
             }
-            workers.into_iter().try_for_each(Beside::join).map(|()| copied)
+            workers.into_iter().try_for_each(SpawnedOrInline::join).map(|()| copied)
         })
     }
 
@@ -146,7 +146,7 @@ impl<'a> Copy<'a> {
 
     /// Copies blocks until there are none left; a fault ends the other workers, too.
     fn work(&self, told: &Sender<u64>) -> io::Result<()> {
-        let (mut written, mut read) = (Memory::new()?, Memory::new()?);
+        let (mut written, mut read) = (AlignedBlock::new()?, AlignedBlock::new()?);
         loop {
             let at = self.next.fetch_add(BLOCK_BYTES, Ordering::Relaxed);
             if at >= self.len {
@@ -234,7 +234,7 @@ mod tests {
                 };
                 assert_eq!(
                     copy_ranges_direct(&from, &to, &head, &cuts, head.len() % 2 == 0, &goes_on).unwrap(),
-                    Copied::Done
+                    CopyOutcome::Done
                 );
                 assert_eq!(told.get(), std::fs::metadata(&to).unwrap().len());
                 let piece =
@@ -266,7 +266,7 @@ mod tests {
         // Nothing of that file system is on a disk.
         let to = Path::new("/proc/self/comm");
         let copied = copy_ranges_direct(&from, to, b"", std::slice::from_ref(&(0..10)), true, &|_| true).unwrap();
-        assert_eq!(copied, Copied::NotHere);
+        assert_eq!(copied, CopyOutcome::NotHere);
     }
 
     #[test]
@@ -277,6 +277,6 @@ mod tests {
         std::fs::write(&to, "").unwrap();
         let stop = |_| false;
         let copied = copy_ranges_direct(&from, &to, b"", std::slice::from_ref(&(0..20 << 20)), true, &stop).unwrap();
-        assert_eq!(copied, Copied::Stopped);
+        assert_eq!(copied, CopyOutcome::Stopped);
     }
 }

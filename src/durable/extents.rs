@@ -25,7 +25,7 @@ const AT_A_TIME: usize = 256;
 /// `struct fiemap_extent`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Extent {
+struct FiemapExtent {
     logical: u64,
     physical: u64,
     length: u64,
@@ -36,14 +36,14 @@ struct Extent {
 
 /// `struct fiemap` with room for extents behind it.
 #[repr(C)]
-struct Request {
+struct FiemapRequest {
     start: u64,
     length: u64,
     flags: u32,
     mapped: u32,
     room: u32,
     reserved: u32,
-    extents: [Extent; AT_A_TIME],
+    extents: [FiemapExtent; AT_A_TIME],
 }
 
 /// Reads the extents of a file; `None` if there are too many or one of them is not settled.
@@ -66,15 +66,15 @@ pub(super) fn read(file: &File) -> io::Result<Option<Extents>> {
 }
 
 #[expect(unsafe_code, reason = "no safe wrapper offers FIEMAP")]
-fn ask(file: &File, start: u64) -> io::Result<Vec<Extent>> {
-    let mut request = Request {
+fn ask(file: &File, start: u64) -> io::Result<Vec<FiemapExtent>> {
+    let mut request = FiemapRequest {
         start,
         length: u64::MAX - start,
         flags: SYNC,
         mapped: 0,
         room: u32::try_from(AT_A_TIME).unwrap_or_default(),
         reserved: 0,
-        extents: [Extent::default(); AT_A_TIME],
+        extents: [FiemapExtent::default(); AT_A_TIME],
     };
     // SAFETY: the file is borrowed and open; the kernel reads and writes `request` only, which is laid out as the
     // header says and has room for as many extents as it states.

@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::beneath::Directory;
-use super::lease::{NoLease, ReadLease};
-use super::{Event, FileError, PARTIAL_PREFIX, Result, rename_names, step, sync_parent, tell};
+use super::beneath::OpenDirectory;
+use super::lease::{LeaseRefused, ReadLease};
+use super::{FileError, FileEvent, PARTIAL_PREFIX, Result, rename_names, step, sync_parent, tell};
 use crate::recording::name::numbered;
-use crate::recording::{Fingerprint, Seen};
+use crate::recording::{FileVersion, Fingerprint};
 
 const ASIDE_SUFFIX: &str = ".aside";
 /// Longest file name on nearly all file systems, bytes.
@@ -35,7 +35,7 @@ const NUMBERS_MAX: u32 = 1_000;
 
 /// What became of a file that was to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GivenUp {
+pub enum RemovalOutcome {
     /// It is gone, durably.
     Removed,
     /// It was not there.
@@ -43,7 +43,7 @@ pub enum GivenUp {
     /// It stays.
     Kept {
         /// Why.
-        why: Keeping,
+        why: KeptBecause,
         /// Under which name.
         path: PathBuf,
     },
@@ -52,13 +52,13 @@ pub enum GivenUp {
         /// Its name aside.
         path: PathBuf,
         /// What it has to be still when the caller comes back.
-        seen: Seen,
+        seen: FileVersion,
     },
 }
 
 /// Why a file stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub enum KeptBecause {
     /// It is not what was proven.
     Changed,
     /// A process has it open for writing, or is opening it.
@@ -67,11 +67,11 @@ pub enum Keeping {
 
 /// What a file aside must be to be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ExpectedFile {
     /// Length and modification time, after a cut: the last process had compared the rest. Without a lease it waits.
     Content(Fingerprint),
     /// All of it, after it has waited.
-    All(Seen),
+    All(FileVersion),
 }
 
 /// The name that a file has while it is decided whether it goes. The same for the same name, so that it is found again.
@@ -100,63 +100,63 @@ fn original_name(name: &OsStr) -> Option<&OsStr> {
 }
 
 /// What a path is now, symbolic links not followed.
-pub fn seen(path: &Path) -> Result<Seen> {
-    super::metadata(path).map(|metadata| Seen::of(&metadata))
+pub fn seen(path: &Path) -> Result<FileVersion> {
+    super::metadata(path).map(|metadata| FileVersion::of(&metadata))
 }
 
 /// Removes a file if it is what was proven and no process writes it.
 #[track_caller]
-pub fn give_up(path: &Path, proven: &Seen) -> Result<GivenUp> {
-    let kept = |why| Ok(GivenUp::Kept { why, path: path.to_owned() });
+pub fn give_up(path: &Path, proven: &FileVersion) -> Result<RemovalOutcome> {
+    let kept = |why| Ok(RemovalOutcome::Kept { why, path: path.to_owned() });
     let file = match open(path)? {
-        Opened::Yes(file) => file,
-        Opened::Missing => return Ok(GivenUp::Missing),
-        Opened::Held => return kept(Keeping::InUse),
+        OpenOutcome::Yes(file) => file,
+        OpenOutcome::Missing => return Ok(RemovalOutcome::Missing),
+        OpenOutcome::Held => return kept(KeptBecause::InUse),
     };
     // Before the first look: what is compared under the lease stays what it is.
     let lease = ReadLease::take(&file);
-    if matches!(lease, Err(NoLease::Held)) {
-        return kept(Keeping::InUse);
+    if matches!(lease, Err(LeaseRefused::Held)) {
+        return kept(KeptBecause::InUse);
     }
     if seen_of(&file, path)? != *proven {
-        return kept(Keeping::Changed);
+        return kept(KeptBecause::Changed);
     }
     let aside = aside_path(path);
     rename_names(path, &aside)?.durably()?;
-    tell(Event::Renamed(path, &aside));
+    tell(FileEvent::Renamed(path, &aside));
     step("moved aside");
     let is_it = seen(&aside).is_ok_and(|now| now.fingerprint == proven.fingerprint);
     if !is_it {
-        return put_back_to(&aside, path).map(|path| GivenUp::Kept { why: Keeping::Changed, path });
+        return put_back_to(&aside, path).map(|path| RemovalOutcome::Kept { why: KeptBecause::Changed, path });
     }
     if let Ok(lease) = lease {
         return unlink_or_put_back(&aside, path, &lease);
     }
     sync_parent(&aside)?;
-    Ok(GivenUp::Aside { seen: seen_of(&file, &aside)?, path: aside })
+    Ok(RemovalOutcome::Aside { seen: seen_of(&file, &aside)?, path: aside })
 }
 
 /// Removes a file that was moved aside before, or puts it back under `path`.
 #[track_caller]
-pub fn remove_aside(aside: &Path, path: &Path, wanted: Wanted) -> Result<GivenUp> {
-    let back = |why| put_back_to(aside, path).map(|path| GivenUp::Kept { why, path });
+pub fn remove_aside(aside: &Path, path: &Path, wanted: ExpectedFile) -> Result<RemovalOutcome> {
+    let back = |why| put_back_to(aside, path).map(|path| RemovalOutcome::Kept { why, path });
     let file = match open(aside)? {
-        Opened::Yes(file) => file,
-        Opened::Missing => return Ok(GivenUp::Missing),
-        Opened::Held => return back(Keeping::InUse),
+        OpenOutcome::Yes(file) => file,
+        OpenOutcome::Missing => return Ok(RemovalOutcome::Missing),
+        OpenOutcome::Held => return back(KeptBecause::InUse),
     };
     let lease = ReadLease::take(&file);
     let now = seen_of(&file, aside)?;
     let is_it = match wanted {
-        Wanted::Content(fingerprint) => now.fingerprint == fingerprint,
-        Wanted::All(seen) => now == seen,
+        ExpectedFile::Content(fingerprint) => now.fingerprint == fingerprint,
+        ExpectedFile::All(seen) => now == seen,
     };
     match (lease, wanted) {
-        _ if !is_it => back(Keeping::Changed),
-        (Err(NoLease::Held), _) => back(Keeping::InUse),
+        _ if !is_it => back(KeptBecause::Changed),
+        (Err(LeaseRefused::Held), _) => back(KeptBecause::InUse),
         (Ok(lease), _) => unlink_or_put_back(aside, path, &lease),
-        (Err(_), Wanted::Content(_)) => Ok(GivenUp::Aside { path: aside.to_owned(), seen: now }),
-        (Err(_), Wanted::All(_)) => unlink(aside),
+        (Err(_), ExpectedFile::Content(_)) => Ok(RemovalOutcome::Aside { path: aside.to_owned(), seen: now }),
+        (Err(_), ExpectedFile::All(_)) => unlink(aside),
     }
 }
 
@@ -173,20 +173,20 @@ pub fn put_back(aside: &Path) -> Result<Option<PathBuf>> {
 
 /// A process that found the name before it was given up is held back by the lease, and gets the file with its name.
 #[track_caller]
-fn unlink_or_put_back(aside: &Path, path: &Path, lease: &ReadLease<'_>) -> Result<GivenUp> {
+fn unlink_or_put_back(aside: &Path, path: &Path, lease: &ReadLease<'_>) -> Result<RemovalOutcome> {
     if lease.is_broken() {
-        return put_back_to(aside, path).map(|path| GivenUp::Kept { why: Keeping::InUse, path });
+        return put_back_to(aside, path).map(|path| RemovalOutcome::Kept { why: KeptBecause::InUse, path });
     }
     unlink(aside)
 }
 
 #[track_caller]
-fn unlink(aside: &Path) -> Result<GivenUp> {
+fn unlink(aside: &Path) -> Result<RemovalOutcome> {
     super::unlink(aside).map_err(FileError::on("remove", aside))?;
-    tell(Event::Removed(aside));
+    tell(FileEvent::Removed(aside));
     step("removed");
     sync_parent(aside)?;
-    Ok(GivenUp::Removed)
+    Ok(RemovalOutcome::Removed)
 }
 
 #[track_caller]
@@ -200,7 +200,7 @@ fn put_back_to(aside: &Path, path: &Path) -> Result<PathBuf> {
             Err(error) => return Err(error),
             Ok(named) => {
                 named.durably()?;
-                tell(Event::Renamed(aside, &to));
+                tell(FileEvent::Renamed(aside, &to));
                 step("put back");
                 sync_parent(&to)?;
                 return Ok(to);
@@ -210,30 +210,30 @@ fn put_back_to(aside: &Path, path: &Path) -> Result<PathBuf> {
     Err(FileError::on("put back", aside)(io::ErrorKind::AlreadyExists.into()))
 }
 
-enum Opened {
+enum OpenOutcome {
     Yes(File),
     Missing,
     /// Under another process's write lease.
     Held,
 }
 
-fn open(path: &Path) -> Result<Opened> {
+fn open(path: &Path) -> Result<OpenOutcome> {
     // O_NONBLOCK: a file under another process's write lease would make us wait, a FIFO for ever.
-    let opened = Directory::of(path)
+    let opened = OpenDirectory::of(path)
         .and_then(|(directory, name)| directory.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()));
     match opened {
-        Ok(file) => Ok(Opened::Yes(file)),
+        Ok(file) => Ok(OpenOutcome::Yes(file)),
         Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::NOENT) => Ok(Opened::Missing),
-            Some(Errno::WOULDBLOCK) => Ok(Opened::Held),
+            Some(Errno::NOENT) => Ok(OpenOutcome::Missing),
+            Some(Errno::WOULDBLOCK) => Ok(OpenOutcome::Held),
             _ => Err(FileError::on("open", path)(error)),
         },
     }
 }
 
-fn seen_of(file: &File, path: &Path) -> Result<Seen> {
+fn seen_of(file: &File, path: &Path) -> Result<FileVersion> {
     let metadata = file.metadata().map_err(FileError::on("read the metadata of", path))?;
-    Ok(Seen::of(&metadata))
+    Ok(FileVersion::of(&metadata))
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
 use super::advice::store_and_drop;
-use super::beneath::{Directory, is_descriptor};
+use super::beneath::{OpenDirectory, is_descriptor};
 use super::extents::{self, Extents};
-use super::{Event, FileError, Result, step, tell};
+use super::{FileError, FileEvent, Result, step, tell};
 use crate::recording::Fingerprint;
-use crate::threads::beside;
+use crate::threads::spawn_or_run;
 
 /// A page of memory, or a part of one.
 const PAGE_BYTES: u64 = 4096;
@@ -26,14 +26,14 @@ const DROPPED_TOGETHER_BYTES: u64 = 32 << 20;
 
 /// A file that is open for being changed where it stands.
 #[derive(Debug)]
-pub struct InPlace {
+pub struct InPlaceEditor {
     file: File,
     path: PathBuf,
 }
 
 /// One operation on such a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation<'a> {
+pub enum InPlaceOp<'a> {
     /// Puts empty blocks in at an offset; what lies behind moves (`FALLOC_FL_INSERT_RANGE`).
     Insert {
         /// Byte offset, a multiple of the block.
@@ -71,7 +71,7 @@ pub enum Operation<'a> {
     Sync,
 }
 
-impl Operation<'_> {
+impl InPlaceOp<'_> {
     /// Its name at the counting seam.
     const fn name(&self) -> &'static str {
         match self {
@@ -97,14 +97,14 @@ impl Operation<'_> {
     }
 }
 
-impl InPlace {
+impl InPlaceEditor {
     /// Opens an existing file for reading and writing, without waiting for anybody's lease and without following a link.
     pub fn open(path: &Path) -> Result<Self> {
         let open = || {
             if is_descriptor(path) {
                 return super::open_regular(path, OFlags::RDWR);
             }
-            let (directory, name) = Directory::of(path)?;
+            let (directory, name) = OpenDirectory::of(path)?;
             directory.open_file(name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())
         };
         let file = open().map_err(FileError::on("open", path))?;
@@ -150,7 +150,7 @@ impl InPlace {
         let next = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                beside(scope, || {
+                spawn_or_run(scope, || {
                     let piece = || next.fetch_add(DROPPED_TOGETHER_BYTES, Ordering::Relaxed);
                     let pieces =
                         std::iter::repeat_with(piece).take_while(|start| *start < len && !crate::stop::is_wanted());
@@ -162,29 +162,29 @@ impl InPlace {
 
     /// Does one operation.
     #[track_caller]
-    pub fn perform(&self, operation: Operation<'_>) -> Result<()> {
+    pub fn perform(&self, operation: InPlaceOp<'_>) -> Result<()> {
         #[cfg(test)]
         tape::before(&operation).map_err(|e| self.error(operation.verb(), e))?;
         self.do_it(operation).map_err(|e| self.error(operation.verb(), e))?;
         match operation {
             // A file that has no name yet is gone after a power cut.
             _ if is_descriptor(&self.path) => {}
-            Operation::SyncData | Operation::Sync => tell(Event::Synced(&self.path)),
-            change => tell(Event::Changed(&self.path, change)),
+            InPlaceOp::SyncData | InPlaceOp::Sync => tell(FileEvent::Synced(&self.path)),
+            change => tell(FileEvent::Changed(&self.path, change)),
         }
         step(operation.name());
         Ok(())
     }
 
-    fn do_it(&self, operation: Operation<'_>) -> io::Result<()> {
+    fn do_it(&self, operation: InPlaceOp<'_>) -> io::Result<()> {
         match operation {
-            Operation::Insert { at, bytes } => self.allocate(FallocateFlags::INSERT_RANGE, at, bytes),
-            Operation::Collapse { at, bytes } => self.allocate(FallocateFlags::COLLAPSE_RANGE, at, bytes),
-            Operation::Write { at, bytes } => self.write(at, bytes),
-            Operation::Truncate { len } => self.file.set_len(len),
-            Operation::SetModified { ns } => self.file.set_times(FileTimes::new().set_modified(moment(ns))),
-            Operation::SyncData => self.file.sync_data(),
-            Operation::Sync => self.file.sync_all(),
+            InPlaceOp::Insert { at, bytes } => self.allocate(FallocateFlags::INSERT_RANGE, at, bytes),
+            InPlaceOp::Collapse { at, bytes } => self.allocate(FallocateFlags::COLLAPSE_RANGE, at, bytes),
+            InPlaceOp::Write { at, bytes } => self.write(at, bytes),
+            InPlaceOp::Truncate { len } => self.file.set_len(len),
+            InPlaceOp::SetModified { ns } => self.file.set_times(FileTimes::new().set_modified(moment(ns))),
+            InPlaceOp::SyncData => self.file.sync_data(),
+            InPlaceOp::Sync => self.file.sync_all(),
         }
     }
 
@@ -218,11 +218,11 @@ pub(crate) mod tape {
     use std::cell::RefCell;
     use std::io;
 
-    use super::Operation;
+    use super::InPlaceOp;
 
     /// An operation as it was recorded.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub(crate) enum Recorded {
+    pub(crate) enum RecordedOp {
         Insert(u64, u64),
         Collapse(u64, u64),
         Write(u64, Vec<u8>),
@@ -231,57 +231,57 @@ pub(crate) mod tape {
         Sync,
     }
 
-    impl Recorded {
-        pub(crate) fn of(operation: &Operation<'_>) -> Self {
+    impl RecordedOp {
+        pub(crate) fn of(operation: &InPlaceOp<'_>) -> Self {
             match *operation {
-                Operation::Insert { at, bytes } => Self::Insert(at, bytes),
-                Operation::Collapse { at, bytes } => Self::Collapse(at, bytes),
-                Operation::Write { at, bytes } => Self::Write(at, bytes.to_vec()),
-                Operation::Truncate { len } => Self::Truncate(len),
-                Operation::SetModified { ns } => Self::SetModified(ns),
-                Operation::SyncData | Operation::Sync => Self::Sync,
+                InPlaceOp::Insert { at, bytes } => Self::Insert(at, bytes),
+                InPlaceOp::Collapse { at, bytes } => Self::Collapse(at, bytes),
+                InPlaceOp::Write { at, bytes } => Self::Write(at, bytes.to_vec()),
+                InPlaceOp::Truncate { len } => Self::Truncate(len),
+                InPlaceOp::SetModified { ns } => Self::SetModified(ns),
+                InPlaceOp::SyncData | InPlaceOp::Sync => Self::Sync,
             }
         }
 
         /// The operation again.
-        pub(crate) fn operation(&self) -> Operation<'_> {
+        pub(crate) fn operation(&self) -> InPlaceOp<'_> {
             match self {
-                Self::Insert(at, bytes) => Operation::Insert { at: *at, bytes: *bytes },
-                Self::Collapse(at, bytes) => Operation::Collapse { at: *at, bytes: *bytes },
-                Self::Write(at, bytes) => Operation::Write { at: *at, bytes },
-                Self::Truncate(len) => Operation::Truncate { len: *len },
-                Self::SetModified(ns) => Operation::SetModified { ns: *ns },
-                Self::Sync => Operation::Sync,
+                Self::Insert(at, bytes) => InPlaceOp::Insert { at: *at, bytes: *bytes },
+                Self::Collapse(at, bytes) => InPlaceOp::Collapse { at: *at, bytes: *bytes },
+                Self::Write(at, bytes) => InPlaceOp::Write { at: *at, bytes },
+                Self::Truncate(len) => InPlaceOp::Truncate { len: *len },
+                Self::SetModified(ns) => InPlaceOp::SetModified { ns: *ns },
+                Self::Sync => InPlaceOp::Sync,
             }
         }
     }
 
     #[derive(Default)]
-    struct Tape {
-        done: Vec<Recorded>,
+    struct OpTape {
+        done: Vec<RecordedOp>,
         ends_after: Option<usize>,
     }
 
     thread_local! {
-        static TAPE: RefCell<Tape> = RefCell::default();
+        static TAPE: RefCell<OpTape> = RefCell::default();
     }
 
     /// Begins a new tape for this thread; after so many operations every further one fails and does nothing.
     pub(crate) fn begin(ends_after: Option<usize>) {
-        TAPE.with_borrow_mut(|tape| *tape = Tape { done: Vec::new(), ends_after });
+        TAPE.with_borrow_mut(|tape| *tape = OpTape { done: Vec::new(), ends_after });
     }
 
     /// Ends the tape and returns what was done.
-    pub(crate) fn end() -> Vec<Recorded> {
+    pub(crate) fn end() -> Vec<RecordedOp> {
         TAPE.with_borrow_mut(std::mem::take).done
     }
 
-    pub(super) fn before(operation: &Operation<'_>) -> io::Result<()> {
+    pub(super) fn before(operation: &InPlaceOp<'_>) -> io::Result<()> {
         TAPE.with_borrow_mut(|tape| {
             if tape.ends_after.is_some_and(|n| tape.done.len() >= n) {
                 return Err(io::Error::other("the process has ended"));
             }
-            tape.done.push(Recorded::of(operation));
+            tape.done.push(RecordedOp::of(operation));
             Ok(())
         })
     }

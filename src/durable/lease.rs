@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 /// Why there is no lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoLease {
+pub enum LeaseRefused {
     /// A process has the file open for writing.
     Held,
     /// The file belongs to another user and this process lacks `CAP_LEASE`.
@@ -52,17 +52,17 @@ impl<'a> ReadLease<'a> {
     /// Until it is given back another process may open the file for writing. The kernel then holds that process back and
     /// tells us by a signal, `SIGIO` unless another is chosen, which would end this process. `SIGURG` is chosen because it
     /// is ignored unless a handler is installed; nothing needs to be done about it.
-    pub fn take(file: &'a File) -> Result<Self, NoLease> {
+    pub fn take(file: &'a File) -> Result<Self, LeaseRefused> {
         let magic = rustix::fs::fstatfs(file).map(|s| super::magic_number(s.f_type));
         if !magic.is_ok_and(leases_count_on) {
-            return Err(NoLease::FileSystem);
+            return Err(LeaseRefused::FileSystem);
         }
         let taken = lease_control(file, F_SETSIG, libc::SIGURG)
             .and_then(|_| lease_control(file, libc::F_SETLEASE, libc::F_RDLCK));
         taken.map(|_| Self(file)).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) => NoLease::Held,
-            Some(Errno::ACCESS | Errno::PERM) => NoLease::NotOwner,
-            _ => NoLease::Other,
+            Some(Errno::AGAIN) => LeaseRefused::Held,
+            Some(Errno::ACCESS | Errno::PERM) => LeaseRefused::NotOwner,
+            _ => LeaseRefused::Other,
         })
     }
 

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
 
-use super::beneath::{Directory, open_directory};
-use super::{Event, FileError, Result, step, tell};
+use super::beneath::{OpenDirectory, open_directory};
+use super::{FileError, FileEvent, Result, step, tell};
 use crate::recording::Fingerprint;
 
 /// Every partial of ours begins with this; such names are never candidates.
@@ -28,9 +28,9 @@ const NAME_DIGITS: usize = 16;
 /// Who writes partials: the id of a state directory, so that what a killed process left is cleared away by its successor and by
 /// nobody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner(String);
+pub struct PartialOwner(String);
 
-impl Owner {
+impl PartialOwner {
     /// The owner with this id, letters and digits.
     pub fn new(id: &str) -> Self {
         Self(id.chars().filter(char::is_ascii_alphanumeric).take(16).collect())
@@ -48,7 +48,7 @@ impl Owner {
 
     /// This owner's name for a partial beside a final name. The same every time: a reservation of the final name that a power cut
     /// took away must not keep the next attempt from what the last one left.
-    fn name_beside(&self, final_path: &Path, purpose: Purpose) -> PathBuf {
+    fn name_beside(&self, final_path: &Path, purpose: PartialPurpose) -> PathBuf {
         let name = final_path.file_name().unwrap_or_default().as_encoded_bytes();
         let digest = blake3::hash(&[name, purpose.mark()].concat()).to_hex();
         final_path.with_file_name(format!("{PARTIAL_PREFIX}{}-{}{PARTIAL_SUFFIX}", self.0, &digest[..NAME_DIGITS]))
@@ -57,14 +57,14 @@ impl Owner {
 
 /// What a partial is for; one recording may need one of each at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+enum PartialPurpose {
     /// It becomes the finished file.
     Finished,
     /// It is read and thrown away.
     Scratch,
 }
 
-impl Purpose {
+impl PartialPurpose {
     const ALL: [Self; 2] = [Self::Finished, Self::Scratch];
 
     const fn mark(self) -> &'static [u8] {
@@ -108,13 +108,13 @@ pub struct Partial {
 
 impl Partial {
     /// Creates an empty partial for a final name, in place of one that an earlier attempt of this owner left behind.
-    pub fn create(final_path: &Path, owner: &Owner) -> Result<Self> {
-        Self::make(final_path, owner.name_beside(final_path, Purpose::Finished))
+    pub fn create(final_path: &Path, owner: &PartialOwner) -> Result<Self> {
+        Self::make(final_path, owner.name_beside(final_path, PartialPurpose::Finished))
     }
 
     /// Creates a file beside a recording that is read and thrown away.
-    pub fn scratch(beside: &Path, owner: &Owner) -> Result<Self> {
-        Self::make(beside, owner.name_beside(beside, Purpose::Scratch))
+    pub fn scratch(beside: &Path, owner: &PartialOwner) -> Result<Self> {
+        Self::make(beside, owner.name_beside(beside, PartialPurpose::Scratch))
     }
 
     fn make(beside: &Path, name: PathBuf) -> Result<Self> {
@@ -129,7 +129,7 @@ impl Partial {
     fn of(file: File, name: PathBuf, has_name: bool) -> io::Result<Self> {
         let path = descriptor_path(&file).or_else(|| has_name.then(|| name.clone())).ok_or(Errno::NOENT)?;
         if has_name {
-            tell(Event::Created(&name));
+            tell(FileEvent::Created(&name));
         }
         step("partial created");
         Ok(Self { file, path, name, has_name })
@@ -150,24 +150,24 @@ impl Partial {
     ///
     /// What could not be kept of the owner is returned in words, for one warning.
     #[track_caller]
-    pub fn seal(mut self, like: &Metadata) -> Result<Sealed> {
+    pub fn seal(mut self, like: &Metadata) -> Result<SealedPartial> {
         let failed = |verb| FileError::on(verb, &self.path);
         let not_kept = keep_attributes(&self.file, like);
         self.file.sync_all().map_err(failed("sync"))?;
         let written = Fingerprint::of(&self.file.metadata().map_err(failed("read the metadata of"))?);
         if !self.has_name {
             self.link().map_err(FileError::on("name a file in", directory_of(&self.name)))?;
-            tell(Event::Created(&self.name));
+            tell(FileEvent::Created(&self.name));
         }
-        tell(Event::Synced(&self.name));
+        tell(FileEvent::Synced(&self.name));
         step("partial synced");
         self.has_name = false;
-        Ok(Sealed { path: std::mem::take(&mut self.name), fingerprint: written, not_kept })
+        Ok(SealedPartial { path: std::mem::take(&mut self.name), fingerprint: written, not_kept })
     }
 
     /// Gives a file without a name its own; what an earlier attempt left under it goes.
     fn link(&self) -> io::Result<()> {
-        let (directory, last) = Directory::of(&self.name)?;
+        let (directory, last) = OpenDirectory::of(&self.name)?;
         in_place_of_the_last(&self.name, || {
             linkat(CWD, &self.path, &directory, last, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
         })
@@ -211,7 +211,7 @@ fn nameless(directory: &Path) -> io::Result<Option<File>> {
 }
 
 fn named(name: &Path) -> io::Result<File> {
-    let (directory, last) = Directory::of(name)?;
+    let (directory, last) = OpenDirectory::of(name)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
     in_place_of_the_last(name, || directory.open_file(last, flags, Mode::RUSR | Mode::WUSR))
 }
@@ -230,7 +230,7 @@ fn is_name_of(name: &Path, file: &File) -> bool {
 
 /// A complete, synced file under its partial name.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct SealedPartial {
     /// Where it stands.
     pub path: PathBuf,
     /// Its fingerprint, which the rename does not change.
@@ -240,8 +240,8 @@ pub struct Sealed {
 }
 
 /// Removes what a killed process of this owner left aside for a final name; also what the versions before 0.2 called it.
-pub fn remove_partials(final_path: &Path, owner: &Owner) -> Result<()> {
-    let own = Purpose::ALL.map(|purpose| owner.name_beside(final_path, purpose));
+pub fn remove_partials(final_path: &Path, owner: &PartialOwner) -> Result<()> {
+    let own = PartialPurpose::ALL.map(|purpose| owner.name_beside(final_path, purpose));
     own.iter().chain([&former_name(final_path)]).try_for_each(|name| super::remove(name))
 }
 
@@ -284,8 +284,8 @@ mod tests {
     }
 
     /// A partial as a file system without nameless files gets it.
-    fn with_name(final_path: &Path, owner: &Owner) -> Partial {
-        let name = owner.name_beside(final_path, Purpose::Finished);
+    fn with_name(final_path: &Path, owner: &PartialOwner) -> Partial {
+        let name = owner.name_beside(final_path, PartialPurpose::Finished);
         Partial::of(named(&name).unwrap(), name, true).unwrap()
     }
 
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_partial_that_is_not_sealed_leaves_nothing() {
-        let (dir, owner) = (tempfile::tempdir().unwrap(), Owner::new("a"));
+        let (dir, owner) = (tempfile::tempdir().unwrap(), PartialOwner::new("a"));
         let path = dir.path().join("x.mp4");
         drop(Partial::create(&path, &owner).unwrap());
         let partial = with_name(&path, &owner);
@@ -308,14 +308,15 @@ mod tests {
     fn two_owners_of_one_final_name_write_files_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.mp4");
-        let make: [fn(&Path, &Owner) -> Partial; 2] = [|path, owner| Partial::create(path, owner).unwrap(), with_name];
+        let make: [fn(&Path, &PartialOwner) -> Partial; 2] =
+            [|path, owner| Partial::create(path, owner).unwrap(), with_name];
         for make in make {
-            let (a, b) = (make(&path, &Owner::new("a")), make(&path, &Owner::new("b")));
+            let (a, b) = (make(&path, &PartialOwner::new("a")), make(&path, &PartialOwner::new("b")));
             write(&a, "a");
             write(&b, "b");
             let (a, b) = (a.seal(&like()).unwrap(), b.seal(&like()).unwrap());
             assert_eq!((fs::read(&a.path).unwrap(), fs::read(&b.path).unwrap()), (b"a".to_vec(), b"b".to_vec()));
-            remove_partials(&path, &Owner::new("a")).unwrap();
+            remove_partials(&path, &PartialOwner::new("a")).unwrap();
             assert!(!a.path.exists() && b.path.exists(), "only the own one is cleared away");
             super::super::remove(&b.path).unwrap();
         }
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_place_of_a_partial_is_neither_written_nor_published_nor_removed() {
-        let (dir, owner) = (tempfile::tempdir().unwrap(), Owner::new("a"));
+        let (dir, owner) = (tempfile::tempdir().unwrap(), PartialOwner::new("a"));
         let (path, victim) = (dir.path().join("x.mp4"), dir.path().join("victim"));
         fs::write(&victim, "secret").unwrap();
         let swap = |name: &Path| {
@@ -351,7 +352,7 @@ mod tests {
     fn the_longest_final_name_has_room_for_a_partial() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(format!("{}.mp4", "x".repeat(251)));
-        let sealed = Partial::create(&path, &Owner::new("a")).unwrap().seal(&like()).unwrap();
+        let sealed = Partial::create(&path, &PartialOwner::new("a")).unwrap().seal(&like()).unwrap();
         super::super::publish(&sealed.path, &path, &sealed.fingerprint).unwrap().durably().unwrap();
         assert_eq!(names(dir.path()), [path.file_name().unwrap()]);
     }
@@ -362,13 +363,13 @@ mod tests {
         let path = dir.path().join("x.mp4");
         fs::write(dir.path().join(former_name(&path)), "").unwrap();
         fs::write(dir.path().join(".aftercast-y.mp4.partial"), "").unwrap();
-        remove_partials(&path, &Owner::new("a")).unwrap();
+        remove_partials(&path, &PartialOwner::new("a")).unwrap();
         assert_eq!(names(dir.path()), [".aftercast-y.mp4.partial"]);
     }
 
     #[test]
     fn the_next_attempt_takes_the_place_of_what_the_last_one_left() {
-        let (dir, owner) = (tempfile::tempdir().unwrap(), Owner::new("a"));
+        let (dir, owner) = (tempfile::tempdir().unwrap(), PartialOwner::new("a"));
         let path = dir.path().join("x.mp4");
         for text in ["first", "second"] {
             let partial = Partial::create(&path, &owner).unwrap();

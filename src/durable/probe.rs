@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-use super::beneath::{Directory, open_directory};
-use super::{Event, FileError, Owner, PARTIAL_PREFIX, Result, declare_root, random_id, tell};
+use super::beneath::{OpenDirectory, open_directory};
+use super::{FileError, FileEvent, PARTIAL_PREFIX, PartialOwner, Result, declare_root, random_id, tell};
 
 const PROBE_BYTES: &[u8] = b"aftercast looks whether a target shows this directory; this file can be deleted\n";
 /// Directories that are looked into at most: a root of a year has one a stream and day.
@@ -21,34 +21,34 @@ const DIRECTORIES_MAX: usize = 20_000;
 const ENTRIES_MAX: usize = 1_000_000;
 
 /// A name that nothing has.
-pub fn probe_name(owner: &Owner) -> String {
+pub fn probe_name(owner: &PartialOwner) -> String {
     format!("{}{}", own_prefix(owner), random_id())
 }
 
-fn own_prefix(owner: &Owner) -> String {
+fn own_prefix(owner: &PartialOwner) -> String {
     format!("{PARTIAL_PREFIX}probe-{}-", owner.id())
 }
 
 /// A small file in a directory, removed with this.
 #[derive(Debug)]
-pub struct Probe {
+pub struct ProbeFile {
     path: PathBuf,
 }
 
-impl Probe {
+impl ProbeFile {
     /// Places it; what an earlier process of this owner left there is removed.
-    pub fn place(directory: &Path, owner: &Owner) -> Result<Self> {
+    pub fn place(directory: &Path, owner: &PartialOwner) -> Result<Self> {
         remove_probes(directory, owner);
         let path = directory.join(probe_name(owner));
         let write = || {
-            let (directory, name) = Directory::of(&path)?;
+            let (directory, name) = OpenDirectory::of(&path)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let mut file = directory.open_file(name, flags, Mode::from_raw_mode(0o644))?;
             file.write_all(PROBE_BYTES)
         };
         let probe = Self { path: path.clone() };
         write().map_err(FileError::on("create", &path))?;
-        tell(Event::Created(&path));
+        tell(FileEvent::Created(&path));
         Ok(probe)
     }
 
@@ -58,16 +58,16 @@ impl Probe {
     }
 }
 
-impl Drop for Probe {
+impl Drop for ProbeFile {
     fn drop(&mut self) {
         if super::unlink(&self.path).is_ok() {
-            tell(Event::Removed(&self.path));
+            tell(FileEvent::Removed(&self.path));
         }
     }
 }
 
 /// Removes the probes of this owner from a directory.
-pub fn remove_probes(directory: &Path, owner: &Owner) {
+pub fn remove_probes(directory: &Path, owner: &PartialOwner) {
     let prefix = own_prefix(owner);
     let Ok(entries) = open_directory(directory, OFlags::RDONLY).and_then(|fd| Ok(Dir::new(fd)?)) else { return };
     for entry in entries.flatten() {
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn a_probe_is_found_at_any_depth_and_goes_with_its_owner() {
-        let (dir, owner) = (tempfile::tempdir().unwrap(), Owner::new("a"));
+        let (dir, owner) = (tempfile::tempdir().unwrap(), PartialOwner::new("a"));
         let deep = dir.path().join("live/room1/2026");
         fs::create_dir_all(&deep).unwrap();
         fs::create_dir(dir.path().join("empty")).unwrap();
-        let probe = Probe::place(&deep, &owner).unwrap();
+        let probe = ProbeFile::place(&deep, &owner).unwrap();
         let name = probe.name().to_owned();
         assert!(!super::super::is_partial(OsStr::new(&name)) && name.starts_with(PARTIAL_PREFIX));
         assert_eq!(find_beneath(dir.path(), &name, &|| false), Some(deep.join(&name)));
@@ -141,18 +141,18 @@ mod tests {
     fn a_link_out_of_the_root_is_not_followed() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
-        let probe = Probe::place(outside.path(), &Owner::new("a")).unwrap();
+        let probe = ProbeFile::place(outside.path(), &PartialOwner::new("a")).unwrap();
         assert_eq!(find_beneath(dir.path(), probe.name(), &|| false), None);
     }
 
     #[test]
     fn what_a_killed_process_left_is_removed_by_its_successor_and_by_nobody_else() {
-        let (dir, owner) = (tempfile::tempdir().unwrap(), Owner::new("a"));
-        std::mem::forget(Probe::place(dir.path(), &owner).unwrap());
+        let (dir, owner) = (tempfile::tempdir().unwrap(), PartialOwner::new("a"));
+        std::mem::forget(ProbeFile::place(dir.path(), &owner).unwrap());
         fs::write(dir.path().join("x.mp4"), "x").unwrap();
-        drop(Probe::place(dir.path(), &Owner::new("b")).unwrap());
+        drop(ProbeFile::place(dir.path(), &PartialOwner::new("b")).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-        drop(Probe::place(dir.path(), &owner).unwrap());
+        drop(ProbeFile::place(dir.path(), &owner).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

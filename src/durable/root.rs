@@ -3,12 +3,12 @@
 //! The lock is an exclusive `flock` on the root's directory, which nobody can delete from under it and the kernel takes back
 //! however the process ends. A file in the root, `.aftercast-root`, says who holds it: the state directory to ask. It stays there,
 //! and also tells this root from an empty mount point. Where the file system has no such locks (some network file systems), a
-//! file that its owner touches every few seconds takes their place ([`alive`]).
+//! file that its owner touches every few seconds takes their place ([`heartbeat`]).
 //!
 //! A lock on a root covers everything below it: who wants a directory below is refused as well, and who wants one above leaves
 //! what lies below alone ([`foreign_owner`]).
 
-mod alive;
+mod heartbeat;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -18,9 +18,9 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use self::alive::Alive;
-use super::beneath::{Directory, open_directory};
-use super::{FileError, Owner, declare_root, random_id};
+use self::heartbeat::Heartbeat;
+use super::beneath::{OpenDirectory, open_directory};
+use super::{FileError, PartialOwner, declare_root, random_id};
 use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 use crate::recording::name::printable;
@@ -97,7 +97,7 @@ impl Fault for RootError {
 pub struct RootLock {
     root: PathBuf,
     directory: File,
-    alive: Option<Alive>,
+    alive: Option<Heartbeat>,
     /// What the file said before; nothing if there was none.
     before: Option<RootOwner>,
     /// Whether the file is left as it was before.
@@ -106,18 +106,18 @@ pub struct RootLock {
 
 impl RootLock {
     /// Takes a root for a state directory. Its file is written where that is allowed; the lock does not need it.
-    pub fn take(root: &Path, owner: &Owner, state_dir: &Path) -> Result<Self, RootError> {
+    pub fn take(root: &Path, owner: &PartialOwner, state_dir: &Path) -> Result<Self, RootError> {
         declare_root(root);
         if let Some(above) = owner_above(root, owner) {
             return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
         }
         let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
         let alive = match lock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Locked::Yes => None,
-            Locked::No => {
+            LockOutcome::Yes => None,
+            LockOutcome::No => {
                 return Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) });
             }
-            Locked::NotHere => Some(Alive::take(root, owner)?),
+            LockOutcome::NotHere => Some(Heartbeat::take(root, owner)?),
         };
         let before = owner_of(root);
         if let Err(error) = write_owner(root, before.as_ref(), owner, state_dir) {
@@ -130,9 +130,9 @@ impl RootLock {
     pub fn probe(root: &Path) -> Result<bool, RootError> {
         let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
         match lock(&directory, FlockOperation::NonBlockingLockShared) {
-            Locked::Yes => Ok(true),
-            Locked::No => Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) }),
-            Locked::NotHere => Ok(false),
+            LockOutcome::Yes => Ok(true),
+            LockOutcome::No => Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) }),
+            LockOutcome::NotHere => Ok(false),
         }
     }
 
@@ -162,7 +162,7 @@ impl Drop for RootLock {
         if self.is_passing && self.is_of(&self.root) && owner_of(&self.root).is_some_and(is_own) {
             let left = match &self.before {
                 Some(before) => write(&self.root, before),
-                None => Directory::open(&self.root)
+                None => OpenDirectory::open(&self.root)
                     .and_then(|directory| Ok(unlinkat(&directory, ROOT_FILE, AtFlags::empty())?)),
             };
             drop(left);
@@ -170,28 +170,28 @@ impl Drop for RootLock {
     }
 }
 
-enum Locked {
+enum LockOutcome {
     Yes,
     No,
     NotHere,
 }
 
-fn lock(directory: &File, operation: FlockOperation) -> Locked {
+fn lock(directory: &File, operation: FlockOperation) -> LockOutcome {
     #[cfg(debug_assertions)]
     if std::env::var_os("AFTERCAST_NO_ROOT_LOCKS").is_some() {
-        return Locked::NotHere;
+        return LockOutcome::NotHere;
     }
     match flock(directory, operation) {
-        Ok(()) => Locked::Yes,
-        Err(Errno::WOULDBLOCK) => Locked::No,
+        Ok(()) => LockOutcome::Yes,
+        Err(Errno::WOULDBLOCK) => LockOutcome::No,
         // NFS locks files that are open for writing only, others know no such lock.
-        Err(_) => Locked::NotHere,
+        Err(_) => LockOutcome::NotHere,
     }
 }
 
 /// What the file of a root says; `None` where there is none or it says nothing.
 pub fn owner_of(root: &Path) -> Option<RootOwner> {
-    let directory = Directory::open(root).ok()?;
+    let directory = OpenDirectory::open(root).ok()?;
     let file = directory.open_file(ROOT_FILE.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
@@ -202,24 +202,24 @@ pub fn owner_of(root: &Path) -> Option<RootOwner> {
 }
 
 /// Who else owns a directory as a root of its own right now.
-pub fn foreign_owner(directory: &Path, owner: &Owner) -> Option<RootOwner> {
+pub fn foreign_owner(directory: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     let found = owner_of(directory).filter(|found| found.state_id != owner.id())?;
     let open: File = open_directory(directory, OFlags::RDONLY).ok()?.into();
     let is_held = match lock(&open, FlockOperation::NonBlockingLockShared) {
-        Locked::Yes => false,
-        Locked::No => true,
-        Locked::NotHere => alive::is_alive(directory),
+        LockOutcome::Yes => false,
+        LockOutcome::No => true,
+        LockOutcome::NotHere => heartbeat::is_alive(directory),
     };
     is_held.then_some(found)
 }
 
-fn owner_above(root: &Path, owner: &Owner) -> Option<RootOwner> {
+fn owner_above(root: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     let real = root.canonicalize().ok()?;
     real.ancestors().skip(1).find_map(|above| foreign_owner(above, owner))
 }
 
 /// Says who owns a root. The id of the root stays what it was.
-fn write_owner(root: &Path, before: Option<&RootOwner>, owner: &Owner, state_dir: &Path) -> io::Result<()> {
+fn write_owner(root: &Path, before: Option<&RootOwner>, owner: &PartialOwner, state_dir: &Path) -> io::Result<()> {
     let other = before.map(|before| before.other.clone()).unwrap_or_default();
     let root_id = before.map_or_else(random_id, |before| before.root_id.clone());
     let state_dir = std::path::absolute(state_dir)?;
@@ -228,7 +228,7 @@ fn write_owner(root: &Path, before: Option<&RootOwner>, owner: &Owner, state_dir
 }
 
 fn write(root: &Path, says: &RootOwner) -> io::Result<()> {
-    let directory = Directory::open(root)?;
+    let directory = OpenDirectory::open(root)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
     let mut file = directory.open_file(ROOT_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
     if !file.metadata()?.is_file() {
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn take(root: &Path, id: &str) -> Result<RootLock, RootError> {
-        RootLock::take(root, &Owner::new(id), Path::new("/var/lib/elsewhere"))
+        RootLock::take(root, &PartialOwner::new(id), Path::new("/var/lib/elsewhere"))
     }
 
     #[test]
@@ -303,10 +303,10 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         let lock = take(&below, "first").unwrap();
         let _above = take(dir.path(), "second").unwrap();
-        assert_eq!(foreign_owner(&below, &Owner::new("second")).unwrap().state_id, "first");
-        assert_eq!(foreign_owner(&below, &Owner::new("first")), None);
+        assert_eq!(foreign_owner(&below, &PartialOwner::new("second")).unwrap().state_id, "first");
+        assert_eq!(foreign_owner(&below, &PartialOwner::new("first")), None);
         drop(lock);
-        assert_eq!(foreign_owner(&below, &Owner::new("second")), None, "nobody holds it any more");
+        assert_eq!(foreign_owner(&below, &PartialOwner::new("second")), None, "nobody holds it any more");
     }
 
     #[test]

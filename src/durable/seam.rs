@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::Operation;
+use super::InPlaceOp;
 
 /// The counting seam: one durable operation, named for the transition it belongs to, has just been done.
 ///
@@ -42,7 +42,7 @@ pub const fn step(_name: &str) {}
 
 /// One thing that was done to a file or a directory, told after it was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event<'a> {
+pub(crate) enum FileEvent<'a> {
     /// An empty file of ours has a name.
     Created(&'a Path),
     /// A directory has a name.
@@ -52,7 +52,7 @@ pub(crate) enum Event<'a> {
     /// A name was given up.
     Removed(&'a Path),
     /// A file was changed where it stands.
-    Changed(&'a Path, Operation<'a>),
+    Changed(&'a Path, InPlaceOp<'a>),
     /// What a file holds, its length and its time are durable.
     Synced(&'a Path),
     /// The names in a directory are durable.
@@ -65,7 +65,7 @@ pub(crate) enum Event<'a> {
 
 /// Tells the recorder of a test what has just been done; nothing outside of tests.
 #[cfg(not(test))]
-pub(crate) const fn tell(_event: Event<'_>) {}
+pub(crate) const fn tell(_event: FileEvent<'_>) {}
 
 #[cfg(test)]
 pub(crate) use recorder::tell;
@@ -78,18 +78,18 @@ pub(crate) mod recorder {
     use std::panic::Location;
     use std::path::{Path, PathBuf};
 
-    use super::Event;
+    use super::FileEvent;
 
     /// Hears an event.
-    pub(crate) type Listener = Box<dyn FnMut(&Event<'_>, &'static Location<'static>)>;
+    pub(crate) type FileListener = Box<dyn FnMut(&FileEvent<'_>, &'static Location<'static>)>;
 
     thread_local! {
-        static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+        static LISTENER: RefCell<Option<FileListener>> = const { RefCell::new(None) };
         static UNSYNCABLE: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
     }
 
     /// Tells a listener everything that `act` does on this thread.
-    pub(crate) fn listen<R>(listener: Listener, act: impl FnOnce() -> R) -> R {
+    pub(crate) fn listen<R>(listener: FileListener, act: impl FnOnce() -> R) -> R {
         LISTENER.set(Some(listener));
         let done = act();
         LISTENER.set(None);
@@ -112,7 +112,7 @@ pub(crate) mod recorder {
 
     /// Tells the listener of this thread, if there is one.
     #[track_caller]
-    pub(crate) fn tell(event: Event<'_>) {
+    pub(crate) fn tell(event: FileEvent<'_>) {
         let from = Location::caller();
         LISTENER.with_borrow_mut(|listener| {
             if let Some(listener) = listener {

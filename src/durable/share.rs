@@ -34,7 +34,7 @@ pub fn copy_ranges(from: &Path, to: &Path, head: &[u8], ranges: &[Range<u64>]) -
         source.seek(SeekFrom::Start(range.start)).map_err(FileError::on("read", from))?;
         let mut left = range.end - range.start;
         while left > 0 {
-            crate::stop::look();
+            crate::stop::check();
             let wanted = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
             let read = source.read(&mut buffer[..wanted]).map_err(FileError::on("read", from))?;
             if read == 0 {
@@ -58,7 +58,7 @@ pub fn copy_ranges_in_kernel(from: &Path, to: &Path, head: &[u8], ranges: &[Rang
     for range in ranges {
         let mut at = range.start;
         while at < range.end {
-            crate::stop::look();
+            crate::stop::check();
             let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(KERNEL_COPY_BYTES);
             match rustix::fs::copy_file_range(&source, Some(&mut at), &target, None, wanted) {
                 Ok(0) => return Err(ends_early(from)),

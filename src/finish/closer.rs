@@ -6,19 +6,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::inspect::header_error;
-use super::{Description, FinishError, Validate};
+use super::{Description, FinishError, ValidationLevel};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Movie, Track};
-use crate::media::{self, Watch};
+use crate::media::{self, PassControl};
 use crate::recording::{Container, Defect};
-use crate::salvage::aac::{self, Elements};
+use crate::salvage::aac::{self, ChannelElements};
 
 /// More broken frames than one in so many are no damage but a configuration that is not understood.
 const MOST_BROKEN_IN: u64 = 4;
 
 /// What a closer look found.
 #[derive(Debug, Default)]
-pub(super) struct Closer {
+pub(super) struct CloserLook {
     /// BLAKE3 of each track's payloads, where they were read from sample tables.
     digests: Vec<[u8; 32]>,
     defects: Vec<Defect>,
@@ -29,21 +29,21 @@ pub(super) fn look_closer(
     path: &Path,
     container: Container,
     movie: Option<&Movie>,
-    validate: Validate,
-    watch: Watch<'_>,
-) -> Result<Closer, FinishError> {
+    validate: ValidationLevel,
+    watch: PassControl<'_>,
+) -> Result<CloserLook, FinishError> {
     let mut found = match (validate, movie) {
-        (Validate::Structure, _) => return Ok(Closer::default()),
+        (ValidationLevel::Structure, _) => return Ok(CloserLook::default()),
         (_, Some(movie)) => check_packets(path, movie)?,
-        (_, None) => Closer::default(),
+        (_, None) => CloserLook::default(),
     };
-    if validate == Validate::Decode {
+    if validate == ValidationLevel::Decode {
         found.take_decoded(media::decode_check(path, container, watch)?);
     }
     Ok(found)
 }
 
-fn check_packets(path: &Path, movie: &Movie) -> Result<Closer, FinishError> {
+fn check_packets(path: &Path, movie: &Movie) -> Result<CloserLook, FinishError> {
     let file = durable::open_to_read(path)?;
     let check = isobmff::check_packets(&mut BufReader::new(&file), movie).map_err(|e| header_error(path, e))?;
     let mut defects = check.defects;
@@ -51,7 +51,7 @@ fn check_packets(path: &Path, movie: &Movie) -> Result<Closer, FinishError> {
         let errors = broken_aac_frames(&file, track).map_err(FileError::on("read", path))?;
         defects.extend((errors > 0).then_some(Defect::Undecodable { track: number, errors }));
     }
-    Ok(Closer { digests: check.digests, defects })
+    Ok(CloserLook { digests: check.digests, defects })
 }
 
 /// Frames of an AAC track that do not end where their syntax does (ISO/IEC 14496-3 §4.4.2.1). If many do not, it is the
@@ -75,13 +75,13 @@ fn broken_aac_frames(file: &File, track: &Track) -> io::Result<u64> {
     Ok(if broken * MOST_BROKEN_IN > frames { 0 } else { broken })
 }
 
-fn aac_config(track: &Track) -> Option<aac::Config> {
+fn aac_config(track: &Track) -> Option<aac::AacConfig> {
     let entry = track.entry().filter(|_| track.codec() == "aac")?;
-    let elements = entry.channels.map(|n| if n == 8 { 7 } else { n }).and_then(Elements::of_channels);
-    aac::Config::new(entry.sample_rate_hz?, elements)
+    let elements = entry.channels.map(|n| if n == 8 { 7 } else { n }).and_then(ChannelElements::of_channels);
+    aac::AacConfig::new(entry.sample_rate_hz?, elements)
 }
 
-impl Closer {
+impl CloserLook {
     /// A track whose packets are broken already is not said to be so twice.
     pub(super) fn take_decoded(&mut self, decoded: Vec<media::DecodeErrors>) {
         for found in decoded {
@@ -112,10 +112,10 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sample_MP4_480.mp4")
     }
 
-    fn look(path: &Path, validate: Validate) -> Description {
+    fn look(path: &Path, validate: ValidationLevel) -> Description {
         let inspection = crate::finish::inspect(path).unwrap();
         let movie = inspection.movie();
-        let watch = Watch { cancel: None, progress: None };
+        let watch = PassControl { cancel: None, progress: None };
         let mut description = crate::finish::describe(path, Container::Mp4, &watch).unwrap();
         look_closer(path, Container::Mp4, movie, validate, watch).unwrap().tell(&mut description);
         description
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn packets_are_digested_only_when_asked_for() {
-        assert!(look(&fixture(), Validate::Structure).tracks.iter().all(|t| t.digest.is_none()));
-        let packets = look(&fixture(), Validate::Packets);
+        assert!(look(&fixture(), ValidationLevel::Structure).tracks.iter().all(|t| t.digest.is_none()));
+        let packets = look(&fixture(), ValidationLevel::Packets);
         assert!(packets.tracks.iter().all(|t| t.digest.as_ref().is_some_and(|d| d.len() == 64)));
         assert_eq!(packets.defects, []);
-        assert_eq!(look(&fixture(), Validate::Decode).defects, []);
+        assert_eq!(look(&fixture(), ValidationLevel::Decode).defects, []);
     }
 
     #[test]
@@ -144,9 +144,9 @@ mod tests {
         let broken = dir.path().join("x.mp4");
         std::fs::write(&broken, bytes).unwrap();
         let track = u32::try_from(sound + 1).unwrap();
-        let said = look(&broken, Validate::Packets).defects;
+        let said = look(&broken, ValidationLevel::Packets).defects;
         assert!(said.contains(&Defect::Undecodable { track, errors: 5 }), "{said:?}");
-        assert!(look(&broken, Validate::Structure).defects.is_empty());
+        assert!(look(&broken, ValidationLevel::Structure).defects.is_empty());
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let broken = dir.path().join("x.mp4");
         std::fs::write(&broken, bytes).unwrap();
-        for validate in [Validate::Packets, Validate::Decode] {
+        for validate in [ValidationLevel::Packets, ValidationLevel::Decode] {
             let said = look(&broken, validate).defects;
             let undecodable = said.iter().filter(|d| matches!(d, Defect::Undecodable { track: 1, .. })).count();
             assert_eq!(undecodable, 1, "{validate:?}: {said:?}");

@@ -1,6 +1,6 @@
 //! Which container a recording is finished into (design §5): the settings govern conversion, not repair.
 
-use super::Options;
+use super::FinishOptions;
 use crate::recording::Container;
 
 /// Chooses the container of the finished file.
@@ -13,7 +13,7 @@ use crate::recording::Container;
 pub fn finished_container(
     source: Container,
     codecs: &[&str],
-    options: &Options,
+    options: &FinishOptions,
     fits: impl Fn(&str, Container) -> bool,
 ) -> Container {
     let all_fit = |to: Container| codecs.iter().all(|codec| fits(codec, to));
@@ -53,7 +53,8 @@ mod tests {
         ];
         for (source, codecs, expected) in table {
             for ((mp4, webm), expected) in settings.into_iter().zip(expected) {
-                let options = Options { mp4_muxing_enabled: mp4, webm_muxing_enabled: webm, ..Options::default() };
+                let options =
+                    FinishOptions { mp4_muxing_enabled: mp4, webm_muxing_enabled: webm, ..FinishOptions::default() };
                 let chosen = finished_container(source, &codecs, &options, crate::media::fits);
                 assert_eq!(chosen, expected, "{source:?} {codecs:?} mp4={mp4} webm={webm}");
             }

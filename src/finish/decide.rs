@@ -1,14 +1,14 @@
 //! What a recording needs: a pure decision on what the headers told.
 
 use super::container::finished_container;
-use super::{Inspection, Options};
-use crate::isobmff::Shape;
+use super::{FinishOptions, Inspection};
+use crate::isobmff::FileShape;
 use crate::media;
 use crate::recording::{Container, Defect};
 
 /// What is done to finish a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum FinishAction {
     /// It is complete; it gets its final name.
     Keep,
     /// Its header goes to the front; the media stays as it is.
@@ -23,7 +23,7 @@ pub enum Action {
     Quarantine(Vec<Defect>),
 }
 
-impl Action {
+impl FinishAction {
     /// The word for plans and reports.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -39,60 +39,60 @@ impl Action {
 
 /// A decision, and the container of the finished file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct FinishPlan {
     /// What is done.
-    pub action: Action,
+    pub action: FinishAction,
     /// Container of the finished file; of a quarantined one its own, if it is known.
     pub container: Container,
 }
 
 /// Decides what a recording needs. What dry runs print is what runs apply.
-pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
+pub fn decide(inspection: &Inspection, options: &FinishOptions) -> FinishPlan {
     let source = inspection.container.unwrap_or(Container::Mp4);
     if inspection.is_hit || is_salvageable(inspection) {
-        return Plan { action: Action::Salvage, container: source };
+        return FinishPlan { action: FinishAction::Salvage, container: source };
     }
     if inspection.is_hopeless() {
-        let action = Action::Quarantine(inspection.defects.clone());
-        return Plan { action, container: source };
+        let action = FinishAction::Quarantine(inspection.defects.clone());
+        return FinishPlan { action, container: source };
     }
     let container = finished_container(source, &inspection.codecs(), options, media::fits);
     let action = match inspection.shape() {
         // A server that reads its fragments again would find none in what was made of them.
-        Some(Shape::Fragmented) if options.keeps_fragments => Action::Keep,
+        Some(FileShape::Fragmented) if options.keeps_fragments => FinishAction::Keep,
         Some(shape) => iso_action(inspection, shape),
-        None if container == source && (source.is_kept() || is_complete(inspection)) => Action::Keep,
-        None if container == Container::Mp4 && inspection.is_indexable => Action::Index,
-        None => Action::Remux,
+        None if container == source && (source.is_kept() || is_complete(inspection)) => FinishAction::Keep,
+        None if container == Container::Mp4 && inspection.is_indexable => FinishAction::Index,
+        None => FinishAction::Remux,
     };
-    Plan { action, container }
+    FinishPlan { action, container }
 }
 
 /// Whether nothing is wrong but that the header is missing, and there is media.
 fn is_salvageable(inspection: &Inspection) -> bool {
     let has_media = inspection.iso.as_ref().is_some_and(|iso| {
-        iso.layout.shape() == Shape::NoMovieHeader
+        iso.layout.shape() == FileShape::NoMovieHeader
             && iso.layout.first(b"mdat").is_some()
             && iso.layout.first(b"moof").is_none()
     });
     has_media && inspection.defects.iter().all(|d| !d.is_fatal() || *d == Defect::NoMovieHeader)
 }
 
-fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
-    let Some(iso) = inspection.iso.as_ref().filter(|iso| iso.movie.is_some()) else { return Action::Remux };
+fn iso_action(inspection: &Inspection, shape: FileShape) -> FinishAction {
+    let Some(iso) = inspection.iso.as_ref().filter(|iso| iso.movie.is_some()) else { return FinishAction::Remux };
     // Media that no table lists comes along with the media that one does.
     let is_missing = |d: &Defect| d.leaves_something_out() && !matches!(d, Defect::Unexplained { .. });
     let is_sound = !inspection.defects.iter().any(is_missing);
     match shape {
         // Encrypted media cannot be checked or moved, and some fragments say more than one header can: they play as
         // they are.
-        _ if inspection.defects.contains(&Defect::Encrypted) || iso.stays_fragmented.is_some() => Action::Keep,
-        Shape::HeaderFirst if is_sound && !iso.is_rebuilt => Action::Keep,
+        _ if inspection.defects.contains(&Defect::Encrypted) || iso.stays_fragmented.is_some() => FinishAction::Keep,
+        FileShape::HeaderFirst if is_sound && !iso.is_rebuilt => FinishAction::Keep,
         // A header that was put together names what is there, and others would not find it.
-        Shape::HeaderFirst | Shape::HeaderLast if is_sound || iso.is_rebuilt => Action::Front,
+        FileShape::HeaderFirst | FileShape::HeaderLast if is_sound || iso.is_rebuilt => FinishAction::Front,
         // What is torn or outside is not in these tables, so what they name is whole.
-        Shape::Fragmented => Action::Front,
-        _ => Action::Remux,
+        FileShape::Fragmented => FinishAction::Front,
+        _ => FinishAction::Remux,
     }
 }
 

@@ -4,11 +4,11 @@
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use super::inspect::{Header, header_error};
+use super::inspect::{IsoHeader, header_error};
 use super::{FinishError, Inspection};
 use crate::durable::{self, FileError};
-use crate::isobmff::{self, IsoError, Movie, Shape, Verdict};
-use crate::media::{self, Reading};
+use crate::isobmff::{self, FileShape, IsoError, Movie, ValidationResult};
+use crate::media::{self, MediaReading};
 use crate::recording::{Container, Defect, TrackSummary};
 
 /// What a file holds.
@@ -31,7 +31,7 @@ pub struct Description {
 }
 
 /// Describes a file: ISO base media with a movie header from its tables, anything else by reading its packets.
-pub fn describe(path: &Path, container: Container, watch: &media::Watch<'_>) -> Result<Description, FinishError> {
+pub fn describe(path: &Path, container: Container, watch: &media::PassControl<'_>) -> Result<Description, FinishError> {
     if container.is_iso()
         && let Some(description) = describe_iso(path, container)?
     {
@@ -45,9 +45,10 @@ pub(super) fn describe_inspected(
     path: &Path,
     inspection: &Inspection,
     container: Container,
-    watch: &media::Watch<'_>,
+    watch: &media::PassControl<'_>,
 ) -> Result<Description, FinishError> {
-    let is_one = |header: &Header<'_>| matches!(header.iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
+    let is_one =
+        |header: &IsoHeader<'_>| matches!(header.iso.layout.shape(), FileShape::HeaderFirst | FileShape::HeaderLast);
     match inspection.header().filter(is_one) {
         Some(header) => describe_read(path, header, container),
         None => describe(path, container, watch),
@@ -55,14 +56,18 @@ pub(super) fn describe_inspected(
 }
 
 /// Describes a file whose header was read and judged before.
-pub(super) fn describe_read(path: &Path, header: Header<'_>, container: Container) -> Result<Description, FinishError> {
+pub(super) fn describe_read(
+    path: &Path,
+    header: IsoHeader<'_>,
+    container: Container,
+) -> Result<Description, FinishError> {
     let file = durable::open_to_read(path)?;
     let described = describe_movie(&mut &file, header.movie, header.iso.verdict.clone(), container);
     described.map_err(|e| header_error(path, e))
 }
 
 /// Describes what one pass over the packets told.
-pub fn of_reading(container: Container, reading: &Reading) -> Description {
+pub fn of_reading(container: Container, reading: &MediaReading) -> Description {
     Description {
         container,
         tracks: reading.summaries(),
@@ -87,7 +92,7 @@ pub(super) fn describe_reader<R: Read + Seek>(
     container: Container,
 ) -> Result<Option<Description>, IsoError> {
     let layout = isobmff::top_level(reader, size)?;
-    if !matches!(layout.shape(), Shape::HeaderFirst | Shape::HeaderLast) {
+    if !matches!(layout.shape(), FileShape::HeaderFirst | FileShape::HeaderLast) {
         return Ok(None);
     }
     let movie = Movie::read(reader, &layout)?;
@@ -99,7 +104,7 @@ pub(super) fn describe_reader<R: Read + Seek>(
 pub(super) fn describe_movie<R: Read + Seek>(
     reader: &mut R,
     movie: &Movie,
-    verdict: Verdict,
+    verdict: ValidationResult,
     container: Container,
 ) -> Result<Description, IsoError> {
     Ok(Description {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Description;
-use crate::recording::journey::{Candidate, Evidence, Start};
+use crate::recording::journey::{Candidate, Evidence, StartTime};
 use crate::recording::{
     Defect, Fingerprint, Outcome, Pictures, SalvageReport, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION,
     VodRecord, VodType, vod_id,
@@ -16,7 +16,7 @@ const EARLIEST_BELIEVABLE_MS: i64 = 946_684_800_000;
 const DURATION_TOLERANCE_MS: i64 = 1_000;
 
 /// When a recording began: from its name, else the container, else its last modification minus its duration.
-pub fn start_of(candidate: &Candidate, created_ms: Option<i64>, duration_ms: i64) -> Start {
+pub fn start_of(candidate: &Candidate, created_ms: Option<i64>, duration_ms: i64) -> StartTime {
     let mtime_ms = candidate.fingerprint.mtime_ms();
     let is_believable = |ms: &i64| *ms >= EARLIEST_BELIEVABLE_MS && *ms <= mtime_ms;
     match (candidate.facts.start_ms, created_ms.filter(is_believable)) {
@@ -28,7 +28,7 @@ pub fn start_of(candidate: &Candidate, created_ms: Option<i64>, duration_ms: i64
 
 /// How the finished file came about.
 #[derive(Debug, Clone)]
-pub struct Making {
+pub struct Provenance {
     /// What was done.
     pub outcome: Outcome,
     /// How its header came to the front.
@@ -43,7 +43,7 @@ pub struct Making {
 
 /// A complete file and everything that is known of how it came about.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct FinishedFile {
     /// Its final path.
     pub path: PathBuf,
     /// Why its source counted as settled.
@@ -53,16 +53,16 @@ pub struct Made {
     /// What was found to be wrong on the way to it.
     pub defects: Vec<Defect>,
     /// When the recording began.
-    pub start: Start,
+    pub start: StartTime,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
     /// How it came about.
-    pub making: Making,
+    pub provenance: Provenance,
 }
 
 /// Makes the record of a finished file.
-pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> VodRecord {
-    let Made { path, evidence, description: file, defects, start, fingerprint, making } = made;
+pub fn record_of_finished(candidate: &Candidate, made: FinishedFile, now_ms: i64) -> VodRecord {
+    let FinishedFile { path, evidence, description: file, defects, start, fingerprint, provenance } = made;
     let vod_name = name_of(&path);
     VodRecord {
         version: VOD_VERSION,
@@ -86,11 +86,11 @@ pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> Vod
         wall_clock: (start.1 == StartSource::Name).then(|| candidate.fingerprint.mtime_ms() - start.0),
         defects: all_defects(defects, &file),
         tracks: file.tracks,
-        outcome: making.outcome,
-        splice: making.splice,
-        splice_undo: making.undo,
-        salvaged: making.outcome == Outcome::Salvaged,
-        salvage: making.salvage,
+        outcome: provenance.outcome,
+        splice: provenance.splice,
+        splice_undo: provenance.undo,
+        salvaged: provenance.outcome == Outcome::Salvaged,
+        salvage: provenance.salvage,
         digest: None,
         server: candidate.server.clone(),
         rendition: candidate.facts.rendition.clone(),
@@ -98,7 +98,7 @@ pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> Vod
         source: candidate.fingerprint,
         source_changed_ns: None,
         evidence,
-        original_path: making.keeps_original.then(|| candidate.path.clone()),
+        original_path: provenance.keeps_original.then(|| candidate.path.clone()),
         fingerprint,
         remote: Vec::new(),
         freed_at: None,

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::window::Window;
+use super::window::FileWindow;
 use super::{FinishError, indexing};
 use crate::durable::{self, FileError};
-use crate::isobmff::{self, Appended, Fragmented, IsoError, Layout, Movie, Shape, Verdict};
+use crate::isobmff::{self, AppendedRecordings, FileShape, FragmentedMovie, IsoError, Layout, Movie, ValidationResult};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, SalvageError};
@@ -67,12 +67,12 @@ pub struct Iso {
     /// Whether other recordings lie behind it in the same file, which are coded in another way.
     pub has_others: bool,
     /// What the movie was found to be.
-    pub verdict: Verdict,
+    pub verdict: ValidationResult,
 }
 
 /// The boxes of a file and the movie that they hold, or that stands in for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Header<'a> {
+pub struct IsoHeader<'a> {
     /// The boxes.
     pub iso: &'a Iso,
     /// The movie.
@@ -82,7 +82,8 @@ pub struct Header<'a> {
 impl Iso {
     /// Whether a header is written anew in front of all of it, because its own is not one of sample tables, or is gone.
     pub(super) fn gets_new_header(&self) -> bool {
-        self.is_rebuilt || matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
+        self.is_rebuilt
+            || matches!(self.layout.shape(), FileShape::Fragmented | FileShape::NoMovieHeader | FileShape::NotMedia)
     }
 
     /// Whether a file with the same samples and this header moved to its front is described by what was read here.
@@ -93,7 +94,7 @@ impl Iso {
 
 impl Inspection {
     /// How header and media lie, for ISO base media.
-    pub fn shape(&self) -> Option<Shape> {
+    pub fn shape(&self) -> Option<FileShape> {
         self.iso.as_ref().map(|iso| iso.layout.shape())
     }
 
@@ -103,8 +104,8 @@ impl Inspection {
     }
 
     /// Its boxes and its movie, where there is a header that can be read here.
-    pub fn header(&self) -> Option<Header<'_>> {
-        self.iso.as_ref().and_then(|iso| Some(Header { iso, movie: iso.movie.as_ref()? }))
+    pub fn header(&self) -> Option<IsoHeader<'_>> {
+        self.iso.as_ref().and_then(|iso| Some(IsoHeader { iso, movie: iso.movie.as_ref()? }))
     }
 
     /// Its movie, where there is a header that can be read here.
@@ -189,13 +190,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
 /// A header where no cluster is may be that of another recording; then each is looked at on its own.
 fn look_for_recordings(path: &Path, file: &File, found: &mut Inspection) -> Result<(), FinishError> {
     let len = found.size_bytes;
-    let recordings = media::whole::matroska::recordings(&mut Window::new(file, len), len);
+    let recordings = media::whole::matroska::recordings(&mut FileWindow::new(file, len), len);
     let recordings = recordings.map_err(FileError::on("read", path))?;
     let begins = || [0].into_iter().chain(recordings.iter().copied());
     let ends = recordings.iter().copied().chain([len]);
     let mut is_hit = recordings.is_empty();
     for (begin, end) in begins().zip(ends) {
-        let part = Window::behind(file, begin, end - begin);
+        let part = FileWindow::behind(file, begin, end - begin);
         is_hit =
             is_hit || salvage::are_clusters_hit(part, end - begin).map_err(|source| salvage_error(path, source))?;
     }
@@ -221,7 +222,7 @@ fn holes(size_bytes: u64, on_disk_bytes: u64) -> Option<Defect> {
 }
 
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
-    let mut reader = Window::new(file, found.size_bytes);
+    let mut reader = FileWindow::new(file, found.size_bytes);
     let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
     let asked: Vec<_> = fragments.into_iter().map(|offset| (offset, FRAGMENT_HEADER_BYTES)).collect();
     let mut inspect = || inspect_boxes(path, &mut reader, container, found);
@@ -230,7 +231,7 @@ fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspe
 
 fn inspect_boxes(
     path: &Path,
-    reader: &mut Window<'_>,
+    reader: &mut FileWindow<'_>,
     container: Container,
     found: &mut Inspection,
 ) -> Result<(), FinishError> {
@@ -255,11 +256,11 @@ fn inspect_boxes(
     }
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
-    let verdict = Verdict::default();
+    let verdict = ValidationResult::default();
     let mut iso =
         Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt, has_others: false, verdict };
     match iso.layout.shape() {
-        Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
+        FileShape::HeaderFirst | FileShape::HeaderLast | FileShape::Fragmented => {
             read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
             match &iso.movie {
                 Some(movie) => account(reader, &iso, movie, found).map_err(|e| header_error(path, e))?,
@@ -268,7 +269,7 @@ fn inspect_boxes(
                 None => probe(path, container, found)?,
             }
         }
-        Shape::Empty | Shape::NotMedia | Shape::NoMovieHeader => {
+        FileShape::Empty | FileShape::NotMedia | FileShape::NoMovieHeader => {
             found.defects.extend(isobmff::validate::file_defects(&iso.layout).into_iter().filter(Defect::is_fatal));
         }
     }
@@ -278,15 +279,15 @@ fn inspect_boxes(
 
 /// Reads and checks the movie header, and of a fragmented file all fragments.
 fn read_movie(
-    reader: &mut Window<'_>,
+    reader: &mut FileWindow<'_>,
     iso: &mut Iso,
-    fragmented: Option<Fragmented>,
+    fragmented: Option<FragmentedMovie>,
     found: &mut Inspection,
 ) -> Result<(), IsoError> {
     let parts = isobmff::appended::recordings(&iso.layout);
     let mut movie = if !parts.is_empty() {
         read_appended(reader, iso, &parts, found)?
-    } else if iso.layout.shape() == Shape::Fragmented {
+    } else if iso.layout.shape() == FileShape::Fragmented {
         let whole = if let Some(whole) = fragmented {
             whole
         } else {
@@ -299,7 +300,7 @@ fn read_movie(
     } else {
         read_whole(reader, iso, found)?
     };
-    if iso.layout.shape() == Shape::HeaderLast && !iso.is_rebuilt {
+    if iso.layout.shape() == FileShape::HeaderLast && !iso.is_rebuilt {
         // The header is written anew, and says no more what its samples refute.
         movie.mend_durations();
     }
@@ -314,7 +315,7 @@ fn read_movie(
 }
 
 /// Reads a movie header of sample tables.
-fn read_whole(reader: &mut Window<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<Movie, IsoError> {
+fn read_whole(reader: &mut FileWindow<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<Movie, IsoError> {
     let mut movie = Movie::read(reader, &iso.layout)?;
     if isobmff::unwrap_offsets(reader, &iso.layout, &mut movie)? {
         iso.is_rebuilt = true;
@@ -328,17 +329,17 @@ fn read_whole(reader: &mut Window<'_>, iso: &mut Iso, found: &mut Inspection) ->
 
 /// Reads recordings that lie behind one another: all of them as one, or the first and the others by name.
 fn read_appended(
-    reader: &mut Window<'_>,
+    reader: &mut FileWindow<'_>,
     iso: &mut Iso,
     parts: &[Layout],
     found: &mut Inspection,
 ) -> Result<Movie, IsoError> {
     let (read, what) = match isobmff::appended::read(reader, &iso.layout, parts)? {
-        Appended::Joined(read) => {
+        AppendedRecordings::Joined(read) => {
             iso.is_rebuilt = true;
             (read, "another recording begins here; it is joined to the previous one")
         }
-        Appended::First(read) => {
+        AppendedRecordings::First(read) => {
             iso.has_others = true;
             (read, "another recording with different parameters begins here; it remains in the original")
         }
@@ -352,7 +353,7 @@ fn read_appended(
 }
 
 /// Names the media that no sample table lists. Where a writer died in front of the tables, it may be salvaged.
-fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
+fn account(reader: &mut FileWindow<'_>, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
     let layout = &iso.layout;
     let is_said = |d: &Defect| matches!(d, Defect::Truncated { .. } | Defect::SamplesOutside { .. });
     let is_cut = found.defects.iter().any(is_said);
@@ -368,8 +369,8 @@ fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspec
         lost_packets: 0,
     };
     let is_without_tables = match layout.shape() {
-        Shape::Fragmented => iso.stays_fragmented.is_none() && gaps.iter().any(|gap| bodies.contains(gap)),
-        shape => shape == Shape::HeaderFirst && !is_cut && salvage::has_open_tail(layout, &gaps),
+        FileShape::Fragmented => iso.stays_fragmented.is_none() && gaps.iter().any(|gap| bodies.contains(gap)),
+        shape => shape == FileShape::HeaderFirst && !is_cut && salvage::has_open_tail(layout, &gaps),
     };
     if is_without_tables && !iso.has_others && salvage::is_walked(movie) {
         found.is_hit = true;

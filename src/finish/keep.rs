@@ -3,16 +3,16 @@
 use super::describe::describe_inspected;
 use super::kept::{kept, require_packets};
 use super::remux::remux;
-use super::work::{Attempt, Phase, watch};
+use super::work::{FinishAttempt, FinishPhase, watch};
 use super::{FinishError, Inspection};
 use crate::recording::{Container, Defect};
 
 /// The file is complete.
 pub(super) fn keep(
-    attempt: Attempt<'_>,
+    attempt: FinishAttempt<'_>,
     inspection: Inspection,
     container: Container,
-) -> Result<Phase<'_>, FinishError> {
+) -> Result<FinishPhase<'_>, FinishError> {
     let work = attempt.work;
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
     let description = describe_inspected(work.settled.path(), &inspection, container, &watch(&work, &read))?;

@@ -7,29 +7,30 @@ use super::closer::look_closer;
 use super::describe::{Description, describe};
 use super::identity::start_of;
 use super::work::{
-    Attempt, Nameable, Phase, Sealed, Unnamed, Work, Written, partial_with_room, seal, watch, without_repeats,
+    FinishAttempt, FinishJob, FinishPhase, Nameable, SealedFile, Unnamed, WrittenFile, partial_with_room, seal, watch,
+    without_repeats,
 };
-use super::{FinishError, Inspection, Wish};
+use super::{FinishError, Inspection, NameRequest};
 use crate::durable;
 use crate::media::MediaError;
-use crate::recording::journey::Start;
+use crate::recording::journey::StartTime;
 use crate::recording::{Container, Defect, Outcome};
 
 /// A file that waits for its name.
-struct Kept<'a> {
-    attempt: Attempt<'a>,
+struct KeptFile<'a> {
+    attempt: FinishAttempt<'a>,
     description: Description,
     defects: Vec<Defect>,
-    start: Start,
+    start: StartTime,
 }
 
 /// The file stays as it is, because no other container takes what is in it. Whatever else is wrong with it is named.
 pub(super) fn keep_as_is<'a>(
-    attempt: Attempt<'a>,
+    attempt: FinishAttempt<'a>,
     inspection: &Inspection,
     container: Container,
     reason: Defect,
-) -> Result<Phase<'a>, FinishError> {
+) -> Result<FinishPhase<'a>, FinishError> {
     let work = attempt.work;
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
     let description = describe(work.settled.path(), container, &watch(&work, &read))?;
@@ -39,7 +40,7 @@ pub(super) fn keep_as_is<'a>(
 }
 
 /// A file without a packet is none.
-pub(super) fn require_packets(work: &Work<'_>, description: &Description) -> Result<(), FinishError> {
+pub(super) fn require_packets(work: &FinishJob<'_>, description: &Description) -> Result<(), FinishError> {
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::unfinishable(work.settled.path(), Defect::NoPackets).into());
     }
@@ -48,36 +49,37 @@ pub(super) fn require_packets(work: &Work<'_>, description: &Description) -> Res
 
 /// A file of which all is known but its name.
 pub(super) fn kept<'a>(
-    attempt: Attempt<'a>,
+    attempt: FinishAttempt<'a>,
     inspection: &Inspection,
     mut description: Description,
     defects: Vec<Defect>,
-) -> Result<Phase<'a>, FinishError> {
+) -> Result<FinishPhase<'a>, FinishError> {
     let (work, container) = (attempt.work, description.container);
     let source = work.settled.path();
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
     let closer = look_closer(source, container, inspection.movie(), work.options.validate, watch(&work, &read))?;
     closer.tell(&mut description);
     let start = start_of(work.settled.candidate(), description.created_ms, description.duration_ms);
-    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true };
+    let name_request = NameRequest { extension: extension_of(source, container), start_ms: start.0, may_be_own: true };
     let said = defects.clone();
-    Ok(Unnamed::phase(wish, &said, Kept { attempt, description, defects, start }))
+    Ok(Unnamed::phase(name_request, &said, KeptFile { attempt, description, defects, start }))
 }
 
-impl<'a> Nameable<'a> for Kept<'a> {
-    fn named(self: Box<Self>, final_path: PathBuf) -> Result<Phase<'a>, FinishError> {
+impl<'a> Nameable<'a> for KeptFile<'a> {
+    fn named(self: Box<Self>, final_path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
         let Self { attempt, description, defects, start } = *self;
         let work = &attempt.work;
         let source = work.settled.path();
-        let Sealed { path, fingerprint, warnings } = if final_path == source || work.settled.evidence().is_strong() {
+        let SealedFile { path, fingerprint, warnings } = if final_path == source || work.settled.evidence().is_strong()
+        {
             durable::create_directories(final_path.parent().unwrap_or(Path::new("/")))?;
-            work.turn.lend(|| durable::sync_file(source))?;
+            work.cpu_permit.lend(|| durable::sync_file(source))?;
             let fingerprint = work.settled.candidate().fingerprint;
-            Sealed { path: source.to_owned(), fingerprint, warnings: Vec::new() }
+            SealedFile { path: source.to_owned(), fingerprint, warnings: Vec::new() }
         } else {
             copy_whole(work, &final_path)?
         };
-        attempt.conclude(Written {
+        attempt.conclude(WrittenFile {
             path,
             fingerprint,
             final_path,
@@ -101,7 +103,7 @@ pub(super) fn extension_of(source: &Path, container: Container) -> &'static str 
     known.filter(|e| Container::from_extension(e) == Some(container)).unwrap_or(container.extension())
 }
 
-fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<Sealed, FinishError> {
+fn copy_whole(work: &FinishJob<'_>, final_path: &Path) -> Result<SealedFile, FinishError> {
     let size_bytes = work.settled.candidate().fingerprint.size_bytes;
     let partial = partial_with_room(work, final_path, size_bytes)?;
     durable::copy_ranges(work.settled.path(), partial.path(), &[], std::slice::from_ref(&(0..size_bytes)))?;

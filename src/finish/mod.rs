@@ -10,8 +10,8 @@
 //! ```
 //!
 //! ```text
-//! prepare ─▶ Prepared ─begin─▶ Unnamed ─(a name is reserved) named─▶ Ended: Finished | Quarantined
-//!                                       ╰▶ Promise ─(it is journalled) perform─▶ Ended | Unnamed (another way)
+//! prepare ─▶ PreparedRecording ─begin─▶ Unnamed ─(a name is reserved) named─▶ Ended: Finished | Quarantined
+//!                                                ╰▶ PendingChange ─(it is journalled) perform─▶ Ended | Unnamed (another way)
 //! ```
 //!
 //! Whatever is written is reopened and compared with its source before it is handed over; publishing it under its
@@ -44,19 +44,19 @@ mod window;
 mod work;
 
 pub use container::finished_container;
-pub use decide::{Action, Plan, decide};
+pub use decide::{FinishAction, FinishPlan, decide};
 pub use describe::{Description, describe};
 pub use error::FinishError;
-pub use identity::{Made, Making, record_of_finished, start_of};
+pub use identity::{FinishedFile, Provenance, record_of_finished, start_of};
 #[cfg(test)]
-pub(crate) use indexing::{Indexing, index};
+pub(crate) use indexing::{IndexOutcome, index};
 pub use indexing::{Tables, tables_over_flv};
-pub use inspect::{Header, Inspection, Iso, inspect};
+pub use inspect::{Inspection, Iso, IsoHeader, inspect};
 pub use options::*;
-pub use phases::{Prepared, prepare};
-pub use place::{Wish, free_paths, is_free};
+pub use phases::{PreparedRecording, prepare};
+pub use place::{NameRequest, free_paths, is_free};
 pub use progressive::{ProgressiveCopy, progressive_copy};
 pub use salvaging::{reference_of, siblings};
-pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};
+pub use splice::{ByteRecovery, SpliceRecovery, UndoOutcome, put_back_by_bytes, recover, undo};
 pub use unjournalled::{finish_beside, settled_as_given};
-pub use work::{Conclusion, Finished, Phase, Promise, Unnamed, Work};
+pub use work::{Conclusion, FinishJob, FinishPhase, Finished, PendingChange, Unnamed};

@@ -7,7 +7,7 @@ use crate::recording::name::DEFAULT_DATE_PATTERN;
 /// Settings of `[finish]`.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch that operators know under its own name")]
-pub struct Options {
+pub struct FinishOptions {
     /// `mp4MuxingEnabled`: other containers become MP4 where every track fits. Default true.
     pub mp4_muxing_enabled: bool,
     /// `webMMuxingEnabled`: other containers become WebM where every track fits and MP4 was not made. Default false.
@@ -21,9 +21,9 @@ pub struct Options {
     /// The time zone of dates in names. Default the system's.
     pub time_zone: TimeZone,
     /// How much of a recording is read before it counts as sound.
-    pub validate: Validate,
+    pub validate: ValidationLevel,
     /// How the header of an MP4 comes to its front.
-    pub splice: Splice,
+    pub splice: SpliceMode,
     /// When a crashed MP4 gets its header where it stands.
     pub salvage_in_place: SalvageInPlace,
     /// Whether a fragmented MP4 stays as it is; a setting of each root (`[[watch.root]] fragmented`). Default false.
@@ -37,7 +37,7 @@ pub struct Options {
     pub background_nice: u8,
 }
 
-impl Default for Options {
+impl Default for FinishOptions {
     fn default() -> Self {
         Self {
             mp4_muxing_enabled: true,
@@ -46,8 +46,8 @@ impl Default for Options {
             date_pattern: DEFAULT_DATE_PATTERN.to_owned(),
             recording_subfolder: String::new(),
             time_zone: TimeZone::system(),
-            validate: Validate::Structure,
-            splice: Splice::Auto,
+            validate: ValidationLevel::Structure,
+            splice: SpliceMode::Auto,
             salvage_in_place: SalvageInPlace::WhenFull,
             keeps_fragments: false,
             keep_original: false,
@@ -59,7 +59,7 @@ impl Default for Options {
 
 /// How the header of an MP4 comes to its front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Splice {
+pub enum SpliceMode {
     /// Shared where the file system can; large recordings, and those without room for another way, in place; else copied
     /// inside the kernel, or copied, whichever works first.
     #[default]
@@ -74,7 +74,7 @@ pub enum Splice {
     Copy,
 }
 
-impl Splice {
+impl SpliceMode {
     /// All of them, cheapest first.
     pub const ALL: [Self; 5] = [Self::Auto, Self::InsertRange, Self::Reflink, Self::CopyRange, Self::Copy];
 
@@ -119,7 +119,7 @@ impl SalvageInPlace {
 
 /// How much of a recording is read before it counts as sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Validate {
+pub enum ValidationLevel {
     /// Headers and sample tables.
     #[default]
     Structure,
@@ -129,7 +129,7 @@ pub enum Validate {
     Decode,
 }
 
-impl Validate {
+impl ValidationLevel {
     /// All of them, cheapest first.
     pub const ALL: [Self; 3] = [Self::Structure, Self::Packets, Self::Decode];
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Options;
+use super::FinishOptions;
 use crate::recording::journey::Candidate;
 use crate::recording::name::{DEFAULT_DATE_PATTERN, finished_stem, format_time, numbered, with_subfolder};
 
@@ -15,19 +15,19 @@ const MOST_NUMBERS: u32 = 100_000;
 /// `temporary_suffixes` mark names that a running server owns.
 pub fn free_paths(
     candidate: &Candidate,
-    wish: &Wish,
-    options: &Options,
+    name_request: &NameRequest,
+    options: &FinishOptions,
     temporary_suffixes: &[String],
 ) -> impl Iterator<Item = PathBuf> {
-    let directory = finished_directory(candidate, wish.start_ms, options);
-    let stem = dated_stem(candidate, wish.start_ms, options);
-    let paths = (0..MOST_NUMBERS).map(move |n| directory.join(numbered(&stem, wish.extension, n)));
-    paths.filter(|path| is_free(path, candidate, wish, temporary_suffixes))
+    let directory = finished_directory(candidate, name_request.start_ms, options);
+    let stem = dated_stem(candidate, name_request.start_ms, options);
+    let paths = (0..MOST_NUMBERS).map(move |n| directory.join(numbered(&stem, name_request.extension, n)));
+    paths.filter(|path| is_free(path, candidate, name_request, temporary_suffixes))
 }
 
 /// What a finished file wants to be called.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish {
+pub struct NameRequest {
     /// Its extension, without the dot.
     pub extension: &'static str,
     /// When the recording began, milliseconds since the Unix epoch.
@@ -37,24 +37,24 @@ pub struct Wish {
 }
 
 /// Whether neither the name nor one of its temporary forms is on disk, but for the candidate itself.
-pub fn is_free(path: &Path, candidate: &Candidate, wish: &Wish, temporary_suffixes: &[String]) -> bool {
+pub fn is_free(path: &Path, candidate: &Candidate, name_request: &NameRequest, temporary_suffixes: &[String]) -> bool {
     let is_absent = |path: &Path| !exists(path);
     let is_own_temporary = |path: &Path| path == candidate.path;
-    (is_absent(path) || (wish.may_be_own && path == candidate.path))
+    (is_absent(path) || (name_request.may_be_own && path == candidate.path))
         && temporary_suffixes
             .iter()
             .map(|suffix| with_suffix(path, suffix))
             .all(|p| is_absent(&p) || is_own_temporary(&p))
 }
 
-fn finished_directory(candidate: &Candidate, start_ms: i64, options: &Options) -> PathBuf {
+fn finished_directory(candidate: &Candidate, start_ms: i64, options: &FinishOptions) -> PathBuf {
     let parent = candidate.path.parent().unwrap_or(Path::new("/"));
     let date = format_time(start_ms, &options.time_zone, "%Y-%m-%d").unwrap_or_default();
     let stream = candidate.facts.stream_id.replace('/', "_");
     with_subfolder(parent, &options.recording_subfolder.replace("{stream}", &stream).replace("{date}", &date))
 }
 
-fn dated_stem(candidate: &Candidate, start_ms: i64, options: &Options) -> String {
+fn dated_stem(candidate: &Candidate, start_ms: i64, options: &FinishOptions) -> String {
     let date = options.add_date_time_to_mp4_file_name.then(|| {
         format_time(start_ms, &options.time_zone, &options.date_pattern)
             .or_else(|| format_time(start_ms, &options.time_zone, DEFAULT_DATE_PATTERN))
@@ -82,8 +82,13 @@ mod tests {
     use crate::recording::journey::NameFacts;
 
     /// The path that a recording gets, of those that nobody else has.
-    fn chosen(candidate: &Candidate, wish: &Wish, options: &Options, promised: &[PathBuf]) -> Option<PathBuf> {
-        free_paths(candidate, wish, options, &suffixes()).find(|path| !promised.contains(path))
+    fn chosen(
+        candidate: &Candidate,
+        name_request: &NameRequest,
+        options: &FinishOptions,
+        promised: &[PathBuf],
+    ) -> Option<PathBuf> {
+        free_paths(candidate, name_request, options, &suffixes()).find(|path| !promised.contains(path))
     }
 
     fn candidate(path: PathBuf, stem: &str) -> Candidate {
@@ -101,8 +106,8 @@ mod tests {
         vec![".tmp".into(), ".tmp_extension".into()]
     }
 
-    fn wish(start_ms: i64) -> Wish {
-        Wish { extension: "mp4", start_ms, may_be_own: false }
+    fn name_request(start_ms: i64) -> NameRequest {
+        NameRequest { extension: "mp4", start_ms, may_be_own: false }
     }
 
     #[test]
@@ -111,8 +116,8 @@ mod tests {
         let source = dir.path().join("x.mp4");
         fs::write(&source, "").unwrap();
         let choose = |may_be_own| {
-            let wish = Wish { may_be_own, ..wish(0) };
-            chosen(&candidate(source.clone(), "x"), &wish, &Options::default(), &[])
+            let name_request = NameRequest { may_be_own, ..name_request(0) };
+            chosen(&candidate(source.clone(), "x"), &name_request, &FinishOptions::default(), &[])
         };
         assert_eq!(choose(true), Some(source.clone()));
         assert_eq!(choose(false), Some(dir.path().join("x_1.mp4")));
@@ -125,7 +130,7 @@ mod tests {
         let source = at("x.flv.tmp");
         fs::write(&source, "").unwrap();
         let choose = |promised: &[PathBuf]| {
-            chosen(&candidate(source.clone(), "x"), &wish(0), &Options::default(), promised).unwrap()
+            chosen(&candidate(source.clone(), "x"), &name_request(0), &FinishOptions::default(), promised).unwrap()
         };
         assert_eq!(choose(&[]), at("x.mp4"));
         fs::write(at("x.mp4"), "").unwrap();
@@ -140,20 +145,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let temporary = dir.path().join("x.mp4.tmp_extension");
         fs::write(&temporary, "").unwrap();
-        let path = chosen(&candidate(temporary, "x"), &wish(0), &Options::default(), &[]);
+        let path = chosen(&candidate(temporary, "x"), &name_request(0), &FinishOptions::default(), &[]);
         assert_eq!(path, Some(dir.path().join("x.mp4")));
     }
 
     #[test]
     fn subfolder_and_date_are_filled_from_the_start() {
-        let options = Options {
+        let options = FinishOptions {
             recording_subfolder: "vod/{date}/{stream}".into(),
             add_date_time_to_mp4_file_name: true,
             time_zone: jiff::tz::TimeZone::UTC,
-            ..Options::default()
+            ..FinishOptions::default()
         };
         let candidate = candidate(PathBuf::from("/srv/none/room1.flv"), "room1");
-        let path = chosen(&candidate, &wish(1_772_634_615_000), &options, &[]);
+        let path = chosen(&candidate, &name_request(1_772_634_615_000), &options, &[]);
         assert_eq!(path, Some("/srv/none/vod/2026-03-04/room1/room1_2026-03-04_14-30-15.mp4".into()));
     }
 }

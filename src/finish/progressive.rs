@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::phases::prepare;
 use super::unjournalled::{finish_beside, settled_as_given};
-use super::work::{Conclusion, Work};
-use super::{FinishError, Options, inspect};
-use crate::durable::{self, Owner};
-use crate::isobmff::Shape;
+use super::work::{Conclusion, FinishJob};
+use super::{FinishError, FinishOptions, inspect};
+use crate::cpu_permits::CpuPermit;
+use crate::durable::{self, PartialOwner};
+use crate::isobmff::FileShape;
 use crate::progress::Progress;
 use crate::recording::Fingerprint;
 use crate::stop::Stop;
-use crate::turns::Turn;
 
 /// A file of ours beside its source.
 #[derive(Debug)]
@@ -38,22 +38,22 @@ impl Drop for ProgressiveCopy {
 pub fn progressive_copy(
     source: &Path,
     purpose: &str,
-    owner: &Owner,
+    owner: &PartialOwner,
     stop: &Stop,
     now_ms: i64,
 ) -> Result<Option<ProgressiveCopy>, FinishError> {
-    if !matches!(inspect(source)?.shape(), Some(Shape::Fragmented)) {
+    if !matches!(inspect(source)?.shape(), Some(FileShape::Fragmented)) {
         return Ok(None);
     }
     let settled = settled_as_given(source)?;
     let to = source.with_extension(format!("{purpose}.mp4"));
-    let work = Work {
+    let work = FinishJob {
         settled: &settled,
-        options: &Options { keep_original: true, keeps_fragments: false, ..Options::default() },
+        options: &FinishOptions { keep_original: true, keeps_fragments: false, ..FinishOptions::default() },
         stop: stop.flag(),
         now_ms,
         progress: &Progress::default(),
-        turn: &Turn::alone(),
+        cpu_permit: &CpuPermit::alone(),
         owner,
     };
     match finish_beside(prepare(work)?, &[], &to)? {

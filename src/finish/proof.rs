@@ -13,7 +13,7 @@ use super::inspect::header_error;
 use crate::durable;
 use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::{FrontPlan, IsoError, Movie, NewSample, Sample, TableBuilder, Track};
-use crate::media::{self, Excerpted};
+use crate::media::{self, ExcerptResult};
 use crate::recording::{Container, TrackKind};
 
 /// Pictures of an excerpt, its key picture among them.
@@ -39,7 +39,7 @@ const MOST_FOUND: usize = 8;
 
 /// What decoders say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Proof {
+pub(super) struct DecodeProof {
     /// Whether every part of the movie that was asked for shows clean pictures, and sound.
     pub(super) is_clean: bool,
     /// Errors in all that was decoded.
@@ -48,7 +48,7 @@ pub(super) struct Proof {
 
 /// Which parts of a movie are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parts<'a> {
+pub(super) enum ExcerptScope<'a> {
     /// Its beginning.
     Beginning,
     /// Its beginning, middle and end.
@@ -58,25 +58,25 @@ pub(super) enum Parts<'a> {
 }
 
 /// Asks decoders about a movie whose samples lie in a file.
-pub(super) fn prove(path: &Path, movie: &Movie, parts: Parts<'_>) -> Result<Proof, FinishError> {
+pub(super) fn prove(path: &Path, movie: &Movie, parts: ExcerptScope<'_>) -> Result<DecodeProof, FinishError> {
     let track = movie.tracks.iter().position(|track| track.kind() == TrackKind::Video && track.tables.count() > 0);
     let leading = track.or_else(|| movie.tracks.iter().position(is_decoded_sound));
     let Some(leading) = leading else {
         // Sound that is not coded: nothing can be wrong with it that a decoder would notice.
-        return Ok(Proof { is_clean: !movie.tracks.is_empty() && track.is_none(), errors: 0 });
+        return Ok(DecodeProof { is_clean: !movie.tracks.is_empty() && track.is_none(), errors: 0 });
     };
-    let job = Job { path, movie, leading, len: durable::metadata(path)?.len() };
+    let job = DecodeJob { path, movie, leading, len: durable::metadata(path)?.len() };
     let asked = parts;
     let parts = job.parts(parts);
     if parts.is_empty() {
         // What was found may be sound alone, which its syntax proves; a movie without a key picture shows nothing.
-        return Ok(Proof { is_clean: matches!(asked, Parts::Found(_)), errors: 0 });
+        return Ok(DecodeProof { is_clean: matches!(asked, ExcerptScope::Found(_)), errors: 0 });
     }
     // One after the other: each decoder holds pictures of its own.
-    parts.iter().map(|part| job.part(part)).collect::<Result<Vec<_>, _>>().map(|parts| Proof::of(&parts))
+    parts.iter().map(|part| job.part(part)).collect::<Result<Vec<_>, _>>().map(|parts| DecodeProof::of(&parts))
 }
 
-impl Proof {
+impl DecodeProof {
     fn of(parts: &[Self]) -> Self {
         Self { is_clean: parts.iter().all(|part| part.is_clean), errors: parts.iter().map(|part| part.errors).sum() }
     }
@@ -98,13 +98,13 @@ pub(super) fn begins_clean(path: &Path, container: Container) -> Result<bool, Fi
 
 /// Samples of the leading track that one excerpt begins with, each tried in turn until one is clean; and how many.
 #[derive(Debug, PartialEq, Eq)]
-struct Part {
+struct ExcerptPart {
     begins: Vec<u64>,
     pictures: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Job<'a> {
+struct DecodeJob<'a> {
     path: &'a Path,
     movie: &'a Movie,
     leading: usize,
@@ -112,50 +112,50 @@ struct Job<'a> {
     len: u64,
 }
 
-impl Job<'_> {
+impl DecodeJob<'_> {
     fn track(&self) -> &Track {
         &self.movie.tracks[self.leading]
     }
 
-    fn parts(&self, parts: Parts<'_>) -> Vec<Part> {
+    fn parts(&self, parts: ExcerptScope<'_>) -> Vec<ExcerptPart> {
         let count = self.track().tables.count();
         let keys: Vec<u64> = match &self.track().tables.sync {
             Some(numbers) => numbers.iter().map(|number| u64::from(*number).saturating_sub(1)).collect(),
             None => (0..count).step_by(usize::try_from(count / MOST_KEYS).unwrap_or(0).max(1)).collect(),
         };
         match parts {
-            Parts::Beginning => thirds(count, &keys).into_iter().take(1).collect(),
-            Parts::All => thirds(count, &keys),
-            Parts::Found(ranges) => {
+            ExcerptScope::Beginning => thirds(count, &keys).into_iter().take(1).collect(),
+            ExcerptScope::All => thirds(count, &keys),
+            ExcerptScope::Found(ranges) => {
                 ranges.iter().take(MOST_FOUND).filter_map(|range| self.found(range, &keys)).collect()
             }
         }
     }
 
     /// From the last key picture before what was found to some pictures of it; `None` where none of the track was found.
-    fn found(&self, range: &Range<u64>, keys: &[u64]) -> Option<Part> {
+    fn found(&self, range: &Range<u64>, keys: &[u64]) -> Option<ExcerptPart> {
         let first = (0_u64..).zip(self.track().samples()).find(|(_, sample)| range.contains(&sample.offset))?.0;
         let key = keys[..keys.partition_point(|key| *key <= first)].last();
         let near = key.filter(|key| first - **key <= LEAD_PICTURES);
         let lead = near.map_or(0, |key| usize::try_from(first - key).unwrap_or(0));
-        Some(Part { begins: near.copied().into_iter().collect(), pictures: lead + PICTURES })
+        Some(ExcerptPart { begins: near.copied().into_iter().collect(), pictures: lead + PICTURES })
     }
 
     /// Decodes until an excerpt is clean. One that is not may have been hit.
-    fn part(&self, part: &Part) -> Result<Proof, FinishError> {
+    fn part(&self, part: &ExcerptPart) -> Result<DecodeProof, FinishError> {
         let mut errors = 0;
         for begin in &part.begins {
             let tracks = self.decode(*begin, part.pictures)?;
             errors += tracks.iter().map(|track| track.errors).sum::<u64>();
             if !tracks.is_empty() && tracks.iter().all(is_clean) {
-                return Ok(Proof { is_clean: true, errors });
+                return Ok(DecodeProof { is_clean: true, errors });
             }
         }
-        Ok(Proof { is_clean: false, errors })
+        Ok(DecodeProof { is_clean: false, errors })
     }
 
-    fn decode(&self, begin: u64, pictures: usize) -> Result<Vec<Excerpted>, FinishError> {
-        crate::stop::look();
+    fn decode(&self, begin: u64, pictures: usize) -> Result<Vec<ExcerptResult>, FinishError> {
+        crate::stop::check();
         let excerpt = self.excerpt(begin, pictures);
         let plan = excerpt.and_then(|movie| FrontPlan::spanning(&movie, &movie.to_ftyp(&[]), self.len, 1));
         let header = plan.map_err(|error| header_error(self.path, error))?.header;
@@ -199,7 +199,7 @@ fn filled<'a>(track: &Track, samples: impl Iterator<Item = &'a Sample>) -> Resul
 
 /// Where excerpts begin in each third of so many samples: at key pictures from the first on, from the middle to both sides, and
 /// from the last on backwards. A third without a key picture says nothing by itself; the one that it follows on then goes on longer.
-fn thirds(count: u64, keys: &[u64]) -> Vec<Part> {
+fn thirds(count: u64, keys: &[u64]) -> Vec<ExcerptPart> {
     let bounds = [0, count / 3, count * 2 / 3, u64::MAX];
     let parts = (0..3).filter_map(|third| {
         let within =
@@ -211,9 +211,9 @@ fn thirds(count: u64, keys: &[u64]) -> Vec<Part> {
             _ => {}
         }
         begins.truncate(TRIES);
-        (!begins.is_empty()).then_some(Part { begins, pictures: PICTURES })
+        (!begins.is_empty()).then_some(ExcerptPart { begins, pictures: PICTURES })
     });
-    let mut parts: Vec<Part> = parts.collect();
+    let mut parts: Vec<ExcerptPart> = parts.collect();
     if let [only] = &mut parts[..] {
         only.pictures = PICTURES_WITHOUT_KEYS;
     }
@@ -221,7 +221,7 @@ fn thirds(count: u64, keys: &[u64]) -> Vec<Part> {
 }
 
 /// Pictures come out without an error and use all of their data; sound nearly always.
-fn is_clean(track: &Excerpted) -> bool {
+fn is_clean(track: &ExcerptResult) -> bool {
     match track.kind {
         TrackKind::Video => track.shown > 0 && track.errors == 0 && track.is_covered != Some(false),
         TrackKind::Audio => track.errors * REFUSED_SOUND_IN <= track.packets,
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_movie_with_one_key_picture_is_looked_at_longer() {
-        assert_eq!(thirds(9000, &[0]), [Part { begins: vec![0], pictures: PICTURES_WITHOUT_KEYS }]);
+        assert_eq!(thirds(9000, &[0]), [ExcerptPart { begins: vec![0], pictures: PICTURES_WITHOUT_KEYS }]);
         assert_eq!(thirds(9000, &[]), []);
         assert_eq!(thirds(2, &[0, 1]).len(), 2);
     }

@@ -12,51 +12,51 @@ use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
 use super::kept::keep_as_is;
 use super::work::{
-    Attempt, Nameable, Phase, Sealed, Unnamed, Work, Written, partial_with_room, seal, source_may_go, watch,
-    without_repeats,
+    FinishAttempt, FinishJob, FinishPhase, Nameable, SealedFile, Unnamed, WrittenFile, partial_with_room, seal,
+    source_may_go, watch, without_repeats,
 };
-use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
+use super::{FinishError, Inspection, NameRequest, SpliceMode, ValidationLevel, splice};
 use crate::durable::{self, Partial};
 use crate::fault::chain;
-use crate::media::{self, Begins, Header, MediaError, Reading, Remux, Remuxed, Watch};
-use crate::recording::journey::Start;
+use crate::media::{self, HeaderPlacement, MediaError, MediaReading, OutputStart, PassControl, Remux, Remuxed};
+use crate::recording::journey::StartTime;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource};
 use crate::threads::{alongside, at_lower_priority};
 
 /// A recording whose packets go into a container, as soon as there is a name.
-struct Remuxing<'a> {
-    attempt: Attempt<'a>,
+struct PendingRemux<'a> {
+    attempt: FinishAttempt<'a>,
     inspection: Inspection,
     to: Container,
     /// The containers that are tried if this one takes something else than it was given, or nothing.
     others: Vec<Container>,
     /// Why the first did not take it.
     refused: Option<String>,
-    begins: Begins,
+    begins: OutputStart,
     /// Holds the packets of the source and can be read, where the source cannot.
     whole: Option<Partial>,
 }
 
 /// Finishes a recording by writing its packets into another container; into the next that may carry them where FFmpeg writes
 /// something else than it was given, or nothing. What no container carries is kept in its own.
-pub(super) fn remux(attempt: Attempt<'_>, inspection: Inspection, container: Container) -> Phase<'_> {
+pub(super) fn remux(attempt: FinishAttempt<'_>, inspection: Inspection, container: Container) -> FinishPhase<'_> {
     // A transport stream without its head was damaged there, and did not begin where its packets do.
-    let begins = if inspection.is_headless { Begins::AtFirstPacket } else { Begins::AtKeyframe };
+    let begins = if inspection.is_headless { OutputStart::AtFirstPacket } else { OutputStart::AtKeyframe };
     let own = inspection.container.unwrap_or(container);
     let others = others(container, own, is_complete(&inspection));
-    Remuxing { attempt, inspection, to: container, others, refused: None, begins, whole: None }.phase()
+    PendingRemux { attempt, inspection, to: container, others, refused: None, begins, whole: None }.phase()
 }
 
 /// The same with the packets read from a file of ours, from its first packet on; into this container or none.
 pub(super) fn remux_whole(
-    attempt: Attempt<'_>,
+    attempt: FinishAttempt<'_>,
     inspection: Inspection,
     container: Container,
     whole: Partial,
-) -> Phase<'_> {
-    let (begins, whole) = (Begins::AtFirstPacket, Some(whole));
-    Remuxing { attempt, inspection, to: container, others: Vec::new(), refused: None, begins, whole }.phase()
+) -> FinishPhase<'_> {
+    let (begins, whole) = (OutputStart::AtFirstPacket, Some(whole));
+    PendingRemux { attempt, inspection, to: container, others: Vec::new(), refused: None, begins, whole }.phase()
 }
 
 /// The containers to try next, best first. A file that is complete in its own need not be written into that again.
@@ -78,18 +78,18 @@ const fn is_refusal(error: &FinishError) -> bool {
     )
 }
 
-impl<'a> Remuxing<'a> {
-    fn phase(self) -> Phase<'a> {
-        let (wish, said) = (self.wish(), self.inspection.defects.clone());
-        Unnamed::phase(wish, &said, self)
+impl<'a> PendingRemux<'a> {
+    fn phase(self) -> FinishPhase<'a> {
+        let (name_request, said) = (self.name_request(), self.inspection.defects.clone());
+        Unnamed::phase(name_request, &said, self)
     }
 
-    fn wish(&self) -> Wish {
+    fn name_request(&self) -> NameRequest {
         let may_be_own = source_may_go(&self.attempt.work, &self.inspection.defects);
-        Wish { extension: self.to.extension(), start_ms: self.declared_start().0, may_be_own }
+        NameRequest { extension: self.to.extension(), start_ms: self.declared_start().0, may_be_own }
     }
 
-    fn declared_start(&self) -> Start {
+    fn declared_start(&self) -> StartTime {
         let (candidate, inspection) = (self.attempt.work.settled.candidate(), &self.inspection);
         start_of(candidate, inspection.created_ms(), inspection.declared_ms().unwrap_or(0))
     }
@@ -98,7 +98,7 @@ impl<'a> Remuxing<'a> {
         self.attempt.work.settled.path()
     }
 
-    fn go_on(self, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+    fn go_on(self, path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
         match self.write(&path) {
             Ok((partial, written)) => self.end(partial, written, path),
             // What was made whole again is nowhere else.
@@ -107,19 +107,19 @@ impl<'a> Remuxing<'a> {
         }
     }
 
-    fn end(self, partial: Partial, written: Written, path: PathBuf) -> Result<Phase<'a>, FinishError> {
-        let wish = self.wish();
+    fn end(self, partial: Partial, written: WrittenFile, path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
+        let name_request = self.name_request();
         let is_own = path == self.source();
-        let unsealed = Box::new(Unsealed { attempt: self.attempt, partial, written });
+        let unsealed = Box::new(UnsealedFile { attempt: self.attempt, partial, written });
         if is_own && !source_may_go(&unsealed.attempt.work, &unsealed.written.defects) {
             // Only the packets told that something is missing: the source stays, the finished file gets another name.
             let said = unsealed.written.defects.clone();
-            return Ok(Unnamed::phase(Wish { may_be_own: false, ..wish }, &said, *unsealed));
+            return Ok(Unnamed::phase(NameRequest { may_be_own: false, ..name_request }, &said, *unsealed));
         }
         unsealed.named(path)
     }
 
-    fn refused_by(mut self, error: &FinishError) -> Result<Phase<'a>, FinishError> {
+    fn refused_by(mut self, error: &FinishError) -> Result<FinishPhase<'a>, FinishError> {
         let path = printable(self.source());
         tracing::warn!(%path, to = self.to.extension(), error = chain(error), "cannot convert to this container");
         let reason = self.refused.take().unwrap_or_else(|| chain(error));
@@ -132,7 +132,7 @@ impl<'a> Remuxing<'a> {
     }
 
     /// The packets in a partial beside the final name, compared with their source.
-    fn write(&self, final_path: &Path) -> Result<(Partial, Written), FinishError> {
+    fn write(&self, final_path: &Path) -> Result<(Partial, WrittenFile), FinishError> {
         let (work, inspection, container) = (&self.attempt.work, &self.inspection, self.to);
         let from = inspection.container.unwrap_or(container);
         let start = self.declared_start();
@@ -154,7 +154,8 @@ impl<'a> Remuxing<'a> {
         };
         // What stands in a header beside the tracks is written by the muxer alone, and not into fragments.
         let has_extras = inspection.probe.as_ref().is_none_or(media::Probe::has_extras);
-        let Output { remuxed, reading, differences, splice } = write(work, &request, has_extras, watch(work, &second))?;
+        let RemuxOutput { remuxed, reading, differences, splice } =
+            write(work, &request, has_extras, watch(work, &second))?;
         let mut description = describe_output(partial.path(), container, &reading)?;
         description.declared_ms = remuxed.source.declared_ms;
         // Said of the source, with the length that it has there.
@@ -162,7 +163,7 @@ impl<'a> Remuxing<'a> {
         look_closer_at_output(work, partial.path(), container, &mut description)?;
         let start = start_of(work.settled.candidate(), remuxed.source.created_ms, description.duration_ms);
         let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
-        let written = Written {
+        let written = WrittenFile {
             path: PathBuf::new(),
             fingerprint: work.settled.candidate().fingerprint,
             final_path: final_path.to_owned(),
@@ -179,39 +180,44 @@ impl<'a> Remuxing<'a> {
     }
 }
 
-impl<'a> Nameable<'a> for Remuxing<'a> {
-    fn named(self: Box<Self>, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+impl<'a> Nameable<'a> for PendingRemux<'a> {
+    fn named(self: Box<Self>, path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
         let nice = if self.whole.is_some() { self.attempt.work.options.background_nice } else { 0 };
         at_lower_priority(nice, || self.go_on(path))
     }
 }
 
 /// A file that is written and compared, and not yet durable.
-struct Unsealed<'a> {
-    attempt: Attempt<'a>,
+struct UnsealedFile<'a> {
+    attempt: FinishAttempt<'a>,
     partial: Partial,
-    written: Written,
+    written: WrittenFile,
 }
 
-impl<'a> Nameable<'a> for Unsealed<'a> {
-    fn named(self: Box<Self>, final_path: PathBuf) -> Result<Phase<'a>, FinishError> {
+impl<'a> Nameable<'a> for UnsealedFile<'a> {
+    fn named(self: Box<Self>, final_path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
         let Self { attempt, partial, written } = *self;
-        let Sealed { path, fingerprint, warnings } = seal(&attempt.work, partial)?;
-        attempt.conclude(Written { path, fingerprint, final_path, warnings, ..written })
+        let SealedFile { path, fingerprint, warnings } = seal(&attempt.work, partial)?;
+        attempt.conclude(WrittenFile { path, fingerprint, final_path, warnings, ..written })
     }
 }
 
 /// A written and compared file, its header in front.
-struct Output {
+struct RemuxOutput {
     remuxed: Remuxed,
-    reading: Reading,
+    reading: MediaReading,
     /// What differs from the source although nothing says why.
     differences: Vec<Defect>,
     splice: Option<SpliceMethod>,
 }
 
-fn write(work: &Work<'_>, request: &Remux<'_>, has_extras: bool, second: Watch<'_>) -> Result<Output, FinishError> {
-    let may_insert = !has_extras && matches!(work.options.splice, Splice::Auto | Splice::InsertRange);
+fn write(
+    work: &FinishJob<'_>,
+    request: &Remux<'_>,
+    has_extras: bool,
+    second: PassControl<'_>,
+) -> Result<RemuxOutput, FinishError> {
+    let may_insert = !has_extras && matches!(work.options.splice, SpliceMode::Auto | SpliceMode::InsertRange);
     if may_insert && request.to == Container::Mp4 && splice::can_insert(request.output) {
         match write_fragments(work, request, second) {
             Ok(Some(output)) => return Ok(output),
@@ -226,13 +232,17 @@ fn write(work: &Work<'_>, request: &Remux<'_>, has_extras: bool, second: Watch<'
     let reading = media::read(request.output, request.to, second)?;
     compare(request, &remuxed, &reading)?;
     let differences = media::differences(&remuxed, &reading);
-    Ok(Output { remuxed, reading, differences, splice: None })
+    Ok(RemuxOutput { remuxed, reading, differences, splice: None })
 }
 
 /// In fragments, and one header in front of them all. The muxer then remembers no packet, and the media is written once.
 /// `None`: the file system does not insert here after all, or one header cannot say what the fragments say.
-fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Option<Output>, FinishError> {
-    let remuxed = media::remux(&Remux { header: Header::Fragments, ..*request })?;
+fn write_fragments(
+    work: &FinishJob<'_>,
+    request: &Remux<'_>,
+    second: PassControl<'_>,
+) -> Result<Option<RemuxOutput>, FinishError> {
+    let remuxed = media::remux(&Remux { header: HeaderPlacement::Fragments, ..*request })?;
     let Some(own) = splice::own_fragments(request.output)? else { return Ok(None) };
     // While its pages are still in memory, they are compared and on their way to the disk.
     let read = || media::read_by_tables(request.output, request.to, &own.movie, second);
@@ -244,31 +254,31 @@ fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> R
         tracing::warn!(path = %printable(request.source), ?differences, "the output differs from the source; writing without fragments");
         return Ok(None);
     }
-    let is_in_front = work.turn.lend(|| splice::put_in_front_of_own(request.output, &own))?;
-    Ok(is_in_front.then_some(Output { remuxed, reading, differences, splice: Some(SpliceMethod::InsertRange) }))
+    let is_in_front = work.cpu_permit.lend(|| splice::put_in_front_of_own(request.output, &own))?;
+    Ok(is_in_front.then_some(RemuxOutput { remuxed, reading, differences, splice: Some(SpliceMethod::InsertRange) }))
 }
 
-fn compare(request: &Remux<'_>, remuxed: &Remuxed, reading: &Reading) -> Result<(), FinishError> {
+fn compare(request: &Remux<'_>, remuxed: &Remuxed, reading: &MediaReading) -> Result<(), FinishError> {
     let path = || request.source.to_owned();
     media::compare(remuxed, reading).map_err(|m| FinishError::NotTheSame { path: path(), detail: m.to_string() })
 }
 
 /// The description of a written file must be the one that a rebuild of the catalogue would make.
-fn describe_output(path: &Path, container: Container, reading: &Reading) -> Result<Description, FinishError> {
+fn describe_output(path: &Path, container: Container, reading: &MediaReading) -> Result<Description, FinishError> {
     if container.is_iso() {
-        describe(path, container, &Watch { cancel: None, progress: None })
+        describe(path, container, &PassControl { cancel: None, progress: None })
     } else {
         Ok(of_reading(container, reading))
     }
 }
 
 fn look_closer_at_output(
-    work: &Work<'_>,
+    work: &FinishJob<'_>,
     path: &Path,
     container: Container,
     description: &mut Description,
 ) -> Result<(), FinishError> {
-    if work.options.validate == Validate::Structure {
+    if work.options.validate == ValidationLevel::Structure {
         return Ok(());
     }
     // Of other containers there is no header to look at, and their packets were just read.

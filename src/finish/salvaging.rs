@@ -10,24 +10,24 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::closer::{Closer, look_closer};
+use super::closer::{CloserLook, look_closer};
 use super::container::finished_container;
-use super::front::{Front, Rebuilt};
+use super::front::{HeaderMove, RebuiltMovie};
 use super::identity::start_of;
 use super::inspect::{header_error, salvage_error};
-use super::proof::{Parts, begins_clean, prove};
+use super::proof::{ExcerptScope, begins_clean, prove};
 use super::remux::remux_whole;
 use super::splice;
-use super::window::Window;
-use super::work::{Attempt, Phase, Work, watch, without_repeats};
-use super::{FinishError, Inspection, Iso, Validate};
-use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
-use crate::isobmff::{self, FrontPlan, Movie, Shape};
+use super::window::FileWindow;
+use super::work::{FinishAttempt, FinishJob, FinishPhase, watch, without_repeats};
+use super::{FinishError, Inspection, Iso, ValidationLevel};
+use crate::durable::{self, FileError, Partial, ReadAhead, ReadAheadReader};
+use crate::isobmff::{self, FileShape, FrontPlan, Movie};
 use crate::media::{self, Remux};
 use crate::memory;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, TrackKind};
-use crate::salvage::{self, Judge, Origin, Others, Reference, Salvaged, Verdict};
+use crate::salvage::{self, ExtraReaders, MovieJudge, Origin, Reference, SalvageVerdict, Salvaged};
 
 /// Bytes of a file that are looked at to recognise its container.
 const HEAD_BYTES: u64 = 1024;
@@ -40,7 +40,7 @@ const MOST_SCOUTS: usize = 3;
 const READ_AHEAD_FROM_BYTES: u64 = 512 << 20;
 
 /// What salvage found, before anything final is written.
-pub(super) enum Salvage {
+pub(super) enum SalvageFindings {
     /// Sample tables over the media of an MP4, and what the finished file will lack.
     Tables(Box<Salvaged>, Vec<Defect>),
     /// A file of ours that holds the packets and can be read, and what it is.
@@ -49,41 +49,41 @@ pub(super) enum Salvage {
 
 /// Looks through a recording, or says why it stays where it is.
 pub(super) fn salvage(
-    work: &Work<'_>,
+    work: &FinishJob<'_>,
     inspection: &Inspection,
     container: Container,
     references: &[Reference],
-) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
+) -> Result<Result<SalvageFindings, Vec<Defect>>, FinishError> {
     if !container.is_iso() {
         return foreign(work, inspection, container, references);
     }
     let source = work.settled.path();
     let mut salvaged = proven(source, inspection.size_bytes, references, work.options.jobs)?;
-    if salvaged.verdict == Verdict::NeedsParameters
+    if salvaged.verdict == SalvageVerdict::NeedsParameters
         && let Some(segments) = reference_of_segments(work)
     {
         let again = proven(source, inspection.size_bytes, &[segments], work.options.jobs)?;
-        salvaged = if again.verdict == Verdict::Playable { again } else { salvaged };
+        salvaged = if again.verdict == SalvageVerdict::Playable { again } else { salvaged };
     }
     log(source, &salvaged);
     let defects = defects_of(&salvaged);
     let all = without_repeats(inspection.defects.iter().chain(&defects).cloned());
-    if salvaged.verdict != Verdict::Playable {
+    if salvaged.verdict != SalvageVerdict::Playable {
         return Ok(Err(all));
     }
-    Ok(Ok(Salvage::Tables(Box::new(salvaged), all)))
+    Ok(Ok(SalvageFindings::Tables(Box::new(salvaged), all)))
 }
 
 /// Goes on with what was found.
 pub(super) fn write_salvaged(
-    attempt: Attempt<'_>,
+    attempt: FinishAttempt<'_>,
     inspection: Inspection,
     container: Container,
-    found: Salvage,
-) -> Result<Phase<'_>, FinishError> {
+    found: SalvageFindings,
+) -> Result<FinishPhase<'_>, FinishError> {
     match found {
-        Salvage::Tables(salvaged, defects) => write(attempt, inspection, container, *salvaged, defects),
-        Salvage::Whole(whole, again) => {
+        SalvageFindings::Tables(salvaged, defects) => write(attempt, inspection, container, *salvaged, defects),
+        SalvageFindings::Whole(whole, again) => {
             let target = finished_container(container, &again.codecs(), attempt.work.options, media::fits);
             Ok(remux_whole(attempt, *again, target, whole))
         }
@@ -95,27 +95,27 @@ pub(super) fn write_salvaged(
 fn proven(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
     let first = tried(source, salvaged(source, size_bytes, references, &|_| true, jobs)?)?;
     // Without tables for any of it: where the file names its own parameters, there are no others to try.
-    let is_refused = first.verdict == Verdict::NeedsParameters && first.report.decode_errors.is_some();
+    let is_refused = first.verdict == SalvageVerdict::NeedsParameters && first.report.decode_errors.is_some();
     if !is_refused || first.found.is_some() {
         return Ok(first);
     }
-    let judge = |movie: &Movie| prove(source, movie, Parts::Beginning).is_ok_and(|proof| proof.is_clean);
+    let judge = |movie: &Movie| prove(source, movie, ExcerptScope::Beginning).is_ok_and(|proof| proof.is_clean);
     let again = tried(source, salvaged(source, size_bytes, references, &judge, jobs)?)?;
-    Ok(if again.verdict == Verdict::Playable { again } else { first })
+    Ok(if again.verdict == SalvageVerdict::Playable { again } else { first })
 }
 
 /// Asks decoders whether what salvage made is right.
 fn tried(source: &Path, mut salvaged: Salvaged) -> Result<Salvaged, FinishError> {
-    if salvaged.verdict != Verdict::Playable {
+    if salvaged.verdict != SalvageVerdict::Playable {
         return Ok(salvaged);
     }
-    let parts = salvaged.found.as_deref().map_or(Parts::All, Parts::Found);
+    let parts = salvaged.found.as_deref().map_or(ExcerptScope::All, ExcerptScope::Found);
     let proof = prove(source, &salvaged.movie, parts)?;
     salvaged.report.decode_errors = Some(proof.errors);
     if !proof.is_clean {
         let parameters = salvaged.report.source;
         info!(path = %printable(source), parameters = parameters.name(), errors = proof.errors, "the parameters do not decode the recording");
-        salvaged.verdict = Verdict::NeedsParameters;
+        salvaged.verdict = SalvageVerdict::NeedsParameters;
     }
     Ok(salvaged)
 }
@@ -123,11 +123,11 @@ fn tried(source: &Path, mut salvaged: Salvaged) -> Result<Salvaged, FinishError>
 /// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream, the first with which it
 /// decodes; clusters that were hit become whole. Then it is remuxed.
 fn foreign(
-    work: &Work<'_>,
+    work: &FinishJob<'_>,
     inspection: &Inspection,
     container: Container,
     references: &[Reference],
-) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
+) -> Result<Result<SalvageFindings, Vec<Defect>>, FinishError> {
     let (source, size_bytes) = (work.settled.path(), inspection.size_bytes);
     // One that has its beginning needs none.
     for references in iter::once(&references[..0]).chain(references.chunks(1)) {
@@ -155,13 +155,13 @@ fn foreign(
 }
 
 /// A copy of the recording that is whole again.
-fn found_whole(whole: Partial, defects: Vec<Defect>) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
+fn found_whole(whole: Partial, defects: Vec<Defect>) -> Result<Result<SalvageFindings, Vec<Defect>>, FinishError> {
     let mut again = super::inspect(whole.path())?;
     again.defects.extend(defects);
     if again.is_hopeless() {
         return Ok(Err(again.defects));
     }
-    Ok(Ok(Salvage::Whole(whole, Box::new(again))))
+    Ok(Ok(SalvageFindings::Whole(whole, Box::new(again))))
 }
 
 /// Mends the clusters of our copy of a Matroska or WebM file; what was wrong with them, and where in the original.
@@ -198,7 +198,7 @@ fn salvaged(
     source: &Path,
     size_bytes: u64,
     references: &[Reference],
-    judge: &Judge<'_>,
+    judge: &MovieJudge<'_>,
     jobs: usize,
 ) -> Result<Salvaged, FinishError> {
     let file = durable::open_to_read(source)?;
@@ -212,12 +212,12 @@ fn salvaged(
     let look = || {
         // It is read from front to back, a window at a time: the disk works while that is looked through.
         let window = || match &ahead {
-            Some(_) => Window::new(&file, size_bytes),
-            None => Window::new(&file, size_bytes).asking_ahead(),
+            Some(_) => FileWindow::new(&file, size_bytes),
+            None => FileWindow::new(&file, size_bytes).asking_ahead(),
         };
-        let reader = || AheadReader::new(ahead.as_ref(), window());
+        let reader = || ReadAheadReader::new(ahead.as_ref(), window());
         let begins = |scout, range: &Range<u64>| ahead.iter().for_each(|ahead| ahead.begins(scout, range));
-        let others = Others { readers: (0..scouts).map(|_| reader()).collect(), begins: &begins };
+        let others = ExtraReaders { readers: (0..scouts).map(|_| reader()).collect(), begins: &begins };
         salvage::salvage_judged(reader(), others, size_bytes, (references, judge))
     };
     let salvaged = match &ahead {
@@ -247,13 +247,13 @@ fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
     let report = &salvaged.report;
     let pictures = report.tracks.iter().find(|track| track.kind == TrackKind::Video);
     let verdict = match (salvaged.verdict, pictures) {
-        (Verdict::NeedsParameters, Some(track)) => {
+        (SalvageVerdict::NeedsParameters, Some(track)) => {
             Some(Defect::NeedsParameters { pictures: track.packets, codec: track.codec.clone() })
         }
-        (Verdict::NotCovered, _) => {
+        (SalvageVerdict::NotCovered, _) => {
             report.tracks.first().map(|track| Defect::NotRebuilt { codec: track.codec.clone() })
         }
-        (Verdict::Nothing, _) => Some(Defect::NoPackets),
+        (SalvageVerdict::Nothing, _) => Some(Defect::NoPackets),
         _ => None,
     };
     let unexplained = (report.unexplained_bytes > 0).then(|| Defect::Unexplained {
@@ -266,12 +266,12 @@ fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
 }
 
 fn write(
-    attempt: Attempt<'_>,
+    attempt: FinishAttempt<'_>,
     inspection: Inspection,
     container: Container,
     salvaged: Salvaged,
     defects: Vec<Defect>,
-) -> Result<Phase<'_>, FinishError> {
+) -> Result<FinishPhase<'_>, FinishError> {
     let work = attempt.work;
     let source = work.settled.path();
     let layout = inspection.iso.as_ref().map(|iso| iso.layout.clone());
@@ -283,10 +283,10 @@ fn write(
     let declared_ms = movie.declared_duration_ms();
     let start = start_of(work.settled.candidate(), None, declared_ms.unwrap_or(0));
     let closer = look_closer_at(&work, &inspection, container, &movie, whole_bytes)?;
-    let front = Front {
+    let front = HeaderMove {
         attempt,
         inspection,
-        rebuilt: Some(Box::new(Rebuilt { iso, movie })),
+        rebuilt: Some(Box::new(RebuiltMovie { iso, movie })),
         container,
         start,
         defects,
@@ -300,17 +300,18 @@ fn write(
 
 /// There is no file yet that a decoder could open by its name: it gets the header from here.
 fn look_closer_at(
-    work: &Work<'_>,
+    work: &FinishJob<'_>,
     inspection: &Inspection,
     container: Container,
     movie: &Movie,
     whole_bytes: u64,
-) -> Result<Closer, FinishError> {
+) -> Result<CloserLook, FinishError> {
     let source = work.settled.path();
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
-    let packets = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
+    let packets =
+        if work.options.validate == ValidationLevel::Decode { ValidationLevel::Packets } else { work.options.validate };
     let mut closer = look_closer(source, container, Some(movie), packets, watch(work, &read))?;
-    if work.options.validate == Validate::Decode {
+    if work.options.validate == ValidationLevel::Decode {
         let plan = FrontPlan::spanning(movie, &movie.to_ftyp(&[]), whole_bytes, 1);
         let header = plan.map_err(|error| header_error(source, error))?.header;
         closer.take_decoded(media::decode_check_headed(source, header, whole_bytes, watch(work, &read))?);
@@ -331,7 +332,7 @@ pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
     let mut reader = BufReader::new(&file);
     let layout = isobmff::top_level(&mut reader, size).ok()?;
     let mut movie = Movie::read(&mut reader, &layout).ok()?;
-    if layout.shape() == Shape::Fragmented {
+    if layout.shape() == FileShape::Fragmented {
         movie = isobmff::fragment::read(&mut reader, &layout, movie).ok()?.movie;
     }
     taught_by(&movie, origin)
@@ -344,7 +345,7 @@ pub(super) fn taught_by(movie: &Movie, origin: Origin) -> Option<Reference> {
 }
 
 /// What HLS segments of the same stream beside a recording tell: a transport stream repeats its parameter sets.
-fn reference_of_segments(work: &Work<'_>) -> Option<Reference> {
+fn reference_of_segments(work: &FinishJob<'_>) -> Option<Reference> {
     let source = work.settled.path();
     let segment = segment_beside(source, &work.settled.candidate().facts.stream_id)?;
     let remade = Partial::scratch(source, work.owner).ok()?;
@@ -443,7 +444,8 @@ mod tests {
             assert!(lies_on_the_disk());
             let found = salvaged(&path, bytes.len() as u64, &references, &|_| true, 0).unwrap();
             assert!(lies_on_the_disk(), "{holes} holes");
-            let alone = salvage::salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &references).unwrap();
+            let alone =
+                salvage::salvage(Cursor::new(&bytes), ExtraReaders::none(), bytes.len() as u64, &references).unwrap();
             assert_eq!(found.movie, alone.movie, "{holes} holes");
             assert_eq!(serde_json::to_value(&found.report).unwrap(), serde_json::to_value(&alone.report).unwrap());
             assert!(found.movie.tracks[0].tables.count() > 60);

@@ -30,7 +30,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// How many payloads are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Payloads {
+pub(super) enum PayloadScope {
     /// About a thousand, spread over all tracks.
     Spread,
     /// Every one.
@@ -38,22 +38,22 @@ pub(super) enum Payloads {
 }
 
 /// Compares a finished file with its source, whose movie (of a fragmented file: with all fragments) is given.
-pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Payloads) -> Result<(), FinishError> {
+pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: PayloadScope) -> Result<(), FinishError> {
     let different = |detail| FinishError::NotTheSame { path: source.to_owned(), detail };
     let (mut before, mut after) = (open(source)?, open(written)?);
     let differing = match payloads {
-        Payloads::Spread => {
-            let mut theirs = Chosen::of_none(movie);
+        PayloadScope::Spread => {
+            let mut theirs = PayloadSample::of_none(movie);
             let found = |track: &Track| theirs.add(track);
             let layout = layout_of(&mut after).map_err(|e| header_error(written, e))?;
             let (_, moov) = isobmff::movie::read_moov(&mut after, &layout).map_err(|e| header_error(written, e))?;
             let said = same_tracks(movie, &moov, None, found).map_err(|e| header_error(written, e))?;
             said.map_err(different)?;
-            let ours = Chosen::of(movie).digest(before.get_ref(), 0).map_err(FileError::on("read", source))?;
+            let ours = PayloadSample::of(movie).digest(before.get_ref(), 0).map_err(FileError::on("read", source))?;
             let theirs = theirs.digest(after.get_ref(), 0).map_err(FileError::on("read", written))?;
             (ours != theirs).then_some(0)
         }
-        Payloads::All => {
+        PayloadScope::All => {
             let new = read_movie(&mut after).map_err(|e| header_error(written, e))?;
             same_samples(movie, &new, None).map_err(different)?;
             let ours = isobmff::payload_digests(&mut before, movie).map_err(|e| header_error(source, e))?;
@@ -153,12 +153,12 @@ fn are_tables_same(ours: &SampleTables, theirs: &SampleTables, moved_by: Option<
 /// About a thousand payloads that are compared, spread over all tracks: of each so many neighbours at so many places, offset
 /// and length of each. The same movie gives the same samples wherever they lie.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct PayloadSample {
     together: u64,
     places: Vec<(u64, u64)>,
 }
 
-impl Chosen {
+impl PayloadSample {
     /// Those of all tracks of a movie.
     pub(super) fn of(movie: &Movie) -> Self {
         let mut chosen = Self::of_none(movie);
@@ -229,7 +229,7 @@ fn joined(places: &[(u64, u64)]) -> Vec<(u64, u64)> {
 fn hash_range(file: &File, range: Range<u64>, buffer: &mut [u8], hash: &mut blake3::Hasher) -> io::Result<u64> {
     let mut at = range.start;
     while at < range.end {
-        crate::stop::look();
+        crate::stop::check();
         let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
         match file.read_at(&mut buffer[..wanted], at) {
             Ok(0) => break,
@@ -247,7 +247,7 @@ fn hash_range(file: &File, range: Range<u64>, buffer: &mut [u8], hash: &mut blak
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isobmff::tables::runs::{Run, Runs};
+    use crate::isobmff::tables::runs::{ValueRun, ValueRuns};
 
     fn fixture() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sample_MP4_480.mp4")
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_file_is_the_same_as_itself_and_not_as_one_with_a_flipped_bit() {
         let movie = read_movie(&mut open(&fixture()).unwrap()).unwrap();
-        for payloads in [Payloads::Spread, Payloads::All] {
+        for payloads in [PayloadScope::Spread, PayloadScope::All] {
             compare(&fixture(), &movie, &fixture(), payloads).unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
@@ -265,7 +265,7 @@ mod tests {
         let sample = movie.tracks[0].samples().nth(40).unwrap();
         bytes[usize::try_from(sample.offset).unwrap() + 9] ^= 1;
         std::fs::write(&flipped, bytes).unwrap();
-        let error = compare(&fixture(), &movie, &flipped, Payloads::All).unwrap_err();
+        let error = compare(&fixture(), &movie, &flipped, PayloadScope::All).unwrap_err();
         assert!(matches!(error, FinishError::NotTheSame { .. }), "{error}");
     }
 
@@ -313,9 +313,12 @@ mod tests {
         assert!(changed(&|t| t.sync.as_mut().unwrap()[1] += 1).is_err(), "another sync sample");
         // The same samples, told in other runs and chunks.
         let runs = |t: &mut SampleTables| {
-            let split =
-                t.durations.as_slice().iter().flat_map(|r| [Run { count: 1, ..*r }, Run { count: r.count - 1, ..*r }]);
-            t.durations = Runs::new(split.collect());
+            let split = t
+                .durations
+                .as_slice()
+                .iter()
+                .flat_map(|r| [ValueRun { count: 1, ..*r }, ValueRun { count: r.count - 1, ..*r }]);
+            t.durations = ValueRuns::new(split.collect());
         };
         assert_eq!(changed(&runs), Ok(()));
     }

@@ -2,17 +2,17 @@
 //! is named.
 
 use super::container::finished_container;
-use super::indexing::{self, Indexed, Indexing};
-use super::work::{Work, watch};
-use super::{ByBytes, FinishError, Inspection, Validate, splice};
+use super::indexing::{self, IndexOutcome, IndexedRecording};
+use super::work::{FinishJob, watch};
+use super::{ByteRecovery, FinishError, Inspection, ValidationLevel, splice};
 use crate::media::{self, MediaError};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 
 /// What a look at the packets came to.
-pub(super) enum Tagged {
+pub(super) enum TagInspection {
     /// There are tables over all of them.
-    Indexed(Box<Indexed>),
+    Indexed(Box<IndexedRecording>),
     /// They go into this container.
     Remux(Container),
     /// There was nothing to look at.
@@ -20,9 +20,13 @@ pub(super) enum Tagged {
 }
 
 /// Makes tables over the packets; what is not as its beginning promised is remuxed, into what it fits in then.
-pub(super) fn look(work: &Work<'_>, inspection: &mut Inspection, container: Container) -> Result<Tagged, FinishError> {
+pub(super) fn look(
+    work: &FinishJob<'_>,
+    inspection: &mut Inspection,
+    container: Container,
+) -> Result<TagInspection, FinishError> {
     // A decoder reads everything, and numbers the tracks of what it reads: of the finished file, which a remux looks at.
-    if work.options.validate == Validate::Decode {
+    if work.options.validate == ValidationLevel::Decode {
         return look_before_remux(work, inspection, container);
     }
     let source = work.settled.path();
@@ -34,44 +38,44 @@ pub(super) fn look(work: &Work<'_>, inspection: &mut Inspection, container: Cont
         return Err(MediaError::Cancelled.into());
     }
     match found {
-        Indexing::Done(indexed) => Ok(Tagged::Indexed(indexed)),
-        Indexing::Unsound => {
+        IndexOutcome::Done(indexed) => Ok(TagInspection::Indexed(indexed)),
+        IndexOutcome::Unsound => {
             name_unsound(work, inspection)?;
             probe_anew(work, inspection)
         }
-        Indexing::NotSo => probe_anew(work, inspection),
+        IndexOutcome::NotSo => probe_anew(work, inspection),
     }
 }
 
 /// Of FLV whose tags do not follow one another to the end, the source stays, since libavformat passes over what is between them
 /// without a word.
 pub(super) fn look_before_remux(
-    work: &Work<'_>,
+    work: &FinishJob<'_>,
     inspection: &mut Inspection,
     container: Container,
-) -> Result<Tagged, FinishError> {
+) -> Result<TagInspection, FinishError> {
     if inspection.container == Some(Container::Flv) {
         name_unsound(work, inspection)?;
     }
-    Ok(Tagged::Remux(container))
+    Ok(TagInspection::Remux(container))
 }
 
 /// The first tags promised other tracks than there are: all of them are looked at before the container is chosen.
-fn probe_anew(work: &Work<'_>, inspection: &mut Inspection) -> Result<Tagged, FinishError> {
+fn probe_anew(work: &FinishJob<'_>, inspection: &mut Inspection) -> Result<TagInspection, FinishError> {
     let from = inspection.container.unwrap_or(Container::Flv);
     inspection.is_indexable = false;
     inspection.probe = Some(media::probe(work.settled.path(), from)?);
-    Ok(Tagged::Remux(finished_container(from, &inspection.codecs(), work.options, media::fits)))
+    Ok(TagInspection::Remux(finished_container(from, &inspection.codecs(), work.options, media::fits)))
 }
 
 /// Where tags do not follow one another, another recording may begin; or a splice in place may have been cut, which is taken
 /// back; else it is damage. A cut at the end is named by the remux.
-fn name_unsound(work: &Work<'_>, inspection: &mut Inspection) -> Result<(), FinishError> {
+fn name_unsound(work: &FinishJob<'_>, inspection: &mut Inspection) -> Result<(), FinishError> {
     let source = work.settled.path();
     let tags = indexing::follow_tags(source)?;
     inspection.recordings = tags.recordings;
     let Some(at) = tags.unsound_at else { return Ok(()) };
-    if work.settled.evidence().is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
+    if work.settled.evidence().is_strong() && splice::put_back_by_bytes(source)? == ByteRecovery::PutBack {
         tracing::info!(path = %printable(source), "interrupted splice rolled back; the recording is processed again");
         return Err(FinishError::Changed { path: source.to_owned() });
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::FinishError;
-use super::phases::Prepared;
-use super::work::{Conclusion, Phase};
+use super::phases::PreparedRecording;
+use super::work::{Conclusion, FinishPhase};
 use crate::discover::Settled;
 use crate::durable;
 use crate::recording::journey::{Candidate, NameFacts};
@@ -26,18 +26,22 @@ pub fn settled_as_given(file: &Path) -> Result<Settled, FinishError> {
 }
 
 /// Finishes such a file into a second one under a name of ours beside `to`, which nobody else may be given meanwhile.
-pub fn finish_beside(prepared: Prepared<'_>, references: &[Reference], to: &Path) -> Result<Conclusion, FinishError> {
+pub fn finish_beside(
+    prepared: PreparedRecording<'_>,
+    references: &[Reference],
+    to: &Path,
+) -> Result<Conclusion, FinishError> {
     let mut phase = prepared.begin(references)?;
     loop {
         phase = match phase {
-            Phase::Unnamed(unnamed) => unnamed.named(to.to_owned())?,
+            FinishPhase::Unnamed(unnamed) => unnamed.named(to.to_owned())?,
             // Without a journal nothing may be changed where it stands.
-            Phase::Promise(_) => {
+            FinishPhase::Change(_) => {
                 return Err(FinishError::NotJournalled {
                     source: io::Error::other("this work is not journalled").into(),
                 });
             }
-            Phase::Ended(conclusion) => return Ok(conclusion),
+            FinishPhase::Ended(conclusion) => return Ok(conclusion),
         }
     }
 }

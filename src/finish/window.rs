@@ -15,7 +15,7 @@ const AHEAD_BYTES: u64 = 8 << 20;
 /// Reads a file through a window that stays where it is until something outside of it is wanted. Moving asks nothing of
 /// the kernel, and two looks at neighbouring bytes are one.
 #[derive(Debug)]
-pub(super) struct Window<'a> {
+pub(super) struct FileWindow<'a> {
     file: &'a File,
     /// Where in the file its first byte lies.
     begin: u64,
@@ -28,7 +28,7 @@ pub(super) struct Window<'a> {
     asked: Option<u64>,
 }
 
-impl<'a> Window<'a> {
+impl<'a> FileWindow<'a> {
     /// Over a file of `len` bytes.
     pub(super) const fn new(file: &'a File, len: u64) -> Self {
         Self { file, begin: 0, len, at: 0, from: 0, shown: Vec::new(), asked: None }
@@ -72,7 +72,7 @@ impl<'a> Window<'a> {
     }
 }
 
-impl Read for Window<'_> {
+impl Read for FileWindow<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.rest().is_empty() {
             if into.len() >= WINDOW_BYTES {
@@ -91,7 +91,7 @@ impl Read for Window<'_> {
     }
 }
 
-impl Seek for Window<'_> {
+impl Seek for FileWindow<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = moved(self.at, self.len, to)?;
         Ok(self.at)
@@ -120,7 +120,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         let len = bytes.len() as u64;
-        let (mut ours, mut theirs) = (Window::new(&file, len).asking_ahead(), Cursor::new(&bytes));
+        let (mut ours, mut theirs) = (FileWindow::new(&file, len).asking_ahead(), Cursor::new(&bytes));
         let mut at = 1_u64;
         for length in [1, 3, 8, 100, 4095, 4096, 4097, 9000, 1, 20_000, 5, 2].repeat(40) {
             at = at * 48_271 % 22_000;

@@ -1,32 +1,32 @@
 //! The words of finishing: the work that is given, the phases that it goes through, and what comes of it.
 //!
 //! Values go down and values come back. Between two phases the pipeline does what is not this room's: it reserves a name
-//! ([`Unnamed`]) or journals a promise ([`Promise`]), and hands that on to the next.
+//! ([`Unnamed`]) or journals a change ([`PendingChange`]), and hands that on to the next.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::describe::Description;
-use super::identity::{Made, Making, record_of_finished};
-use super::{FinishError, Options, Wish};
+use super::identity::{FinishedFile, Provenance, record_of_finished};
+use super::{FinishError, FinishOptions, NameRequest};
+use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
-use crate::durable::{self, Owner, Partial};
-use crate::media::Watch;
+use crate::durable::{self, Partial, PartialOwner};
+use crate::media::PassControl;
 use crate::progress::Progress;
-use crate::recording::journey::Start;
+use crate::recording::journey::StartTime;
 use crate::recording::{
-    Defect, Fingerprint, Outcome, SalvageReport, Seen, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
+    Defect, FileVersion, Fingerprint, Outcome, SalvageReport, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
 };
 use crate::salvage::Reference;
-use crate::turns::Turn;
 
 /// One recording to finish.
 #[derive(Debug, Clone, Copy)]
-pub struct Work<'a> {
+pub struct FinishJob<'a> {
     /// The recording.
     pub settled: &'a Settled,
     /// Settings.
-    pub options: &'a Options,
+    pub options: &'a FinishOptions,
     /// Looked at while packets are read; set, the work ends with `Cancelled`.
     pub stop: &'a AtomicBool,
     /// Milliseconds since the Unix epoch.
@@ -35,18 +35,18 @@ pub struct Work<'a> {
     pub progress: &'a Progress,
     /// The right to compute, lent to another recording while this one waits for the disk. Held when a phase begins, and when it
     /// has ended well.
-    pub turn: &'a Turn<'a>,
+    pub cpu_permit: &'a CpuPermit<'a>,
     /// In whose name files are written aside.
-    pub owner: &'a Owner,
+    pub owner: &'a PartialOwner,
 }
 
 /// Where a recording stands between two phases.
 #[derive(Debug)]
-pub enum Phase<'a> {
+pub enum FinishPhase<'a> {
     /// It is known what it needs; what is written next wants a final name.
     Unnamed(Unnamed<'a>),
     /// It is about to be changed where it stands.
-    Promise(Box<Promise<'a>>),
+    Change(Box<PendingChange<'a>>),
     /// It came to its end here.
     Ended(Conclusion),
 }
@@ -79,7 +79,7 @@ pub struct Finished {
 
 /// A recording that is prepared and has no final name.
 pub struct Unnamed<'a> {
-    wish: Wish,
+    name_request: NameRequest,
     /// Said of it so far, should the next phase find it hopeless.
     defects: Vec<Defect>,
     next: Box<dyn Nameable<'a> + 'a>,
@@ -88,11 +88,11 @@ pub struct Unnamed<'a> {
 /// What is done once there is a final name.
 pub(super) trait Nameable<'a>: Send {
     /// Goes on under this name.
-    fn named(self: Box<Self>, path: PathBuf) -> Result<Phase<'a>, FinishError>;
+    fn named(self: Box<Self>, path: PathBuf) -> Result<FinishPhase<'a>, FinishError>;
 }
 
-/// A recording that is prepared to be changed where it stands. Nothing is changed before [`Promise::perform`].
-pub struct Promise<'a> {
+/// A recording that is prepared to be changed where it stands. Nothing is changed before [`PendingChange::perform`].
+pub struct PendingChange<'a> {
     /// What is about to be done to the source, and how to take it back.
     pub intent: SpliceIntent,
     /// The record that follows from it.
@@ -104,38 +104,42 @@ pub struct Promise<'a> {
 /// What is done once intent and record are durable.
 pub(super) trait Performable<'a>: Send {
     /// Changes the source, or finds that it has to be done in another way.
-    fn perform(self: Box<Self>) -> Result<Phase<'a>, FinishError>;
+    fn perform(self: Box<Self>) -> Result<FinishPhase<'a>, FinishError>;
 }
 
 impl<'a> Unnamed<'a> {
-    pub(super) fn phase(wish: Wish, defects: &[Defect], next: impl Nameable<'a> + 'a) -> Phase<'a> {
-        Phase::Unnamed(Self { wish, defects: defects.to_vec(), next: Box::new(next) })
+    pub(super) fn phase(
+        name_request: NameRequest,
+        defects: &[Defect],
+        next: impl Nameable<'a> + 'a,
+    ) -> FinishPhase<'a> {
+        FinishPhase::Unnamed(Self { name_request, defects: defects.to_vec(), next: Box::new(next) })
     }
 
     /// What the finished file wants to be called.
-    pub const fn wish(&self) -> &Wish {
-        &self.wish
+    pub const fn name_request(&self) -> &NameRequest {
+        &self.name_request
     }
 
     /// Writes the finished file under a name of ours beside `path`, which the caller has reserved.
-    pub fn named(self, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+    pub fn named(self, path: PathBuf) -> Result<FinishPhase<'a>, FinishError> {
         let Self { defects, next, .. } = self;
         next.named(path).or_else(|error| hopeless(error, &defects))
     }
 }
 
-impl<'a> Promise<'a> {
+impl<'a> PendingChange<'a> {
     pub(super) fn phase(
         intent: SpliceIntent,
         record: VodRecord,
         defects: &[Defect],
         next: impl Performable<'a> + 'a,
-    ) -> Phase<'a> {
-        Phase::Promise(Box::new(Self { intent, record, defects: defects.to_vec(), next: Box::new(next) }))
+    ) -> FinishPhase<'a> {
+        FinishPhase::Change(Box::new(Self { intent, record, defects: defects.to_vec(), next: Box::new(next) }))
     }
 
     /// Does it. Intent and record are durable in the journal.
-    pub fn perform(self) -> Result<Phase<'a>, FinishError> {
+    pub fn perform(self) -> Result<FinishPhase<'a>, FinishError> {
         let Self { defects, next, .. } = self;
         next.perform().or_else(|error| hopeless(error, &defects))
     }
@@ -143,22 +147,22 @@ impl<'a> Promise<'a> {
 
 impl std::fmt::Debug for Unnamed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unnamed").field("wish", &self.wish).finish_non_exhaustive()
+        f.debug_struct("Unnamed").field("wish", &self.name_request).finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Promise<'_> {
+impl std::fmt::Debug for PendingChange<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Promise").field("intent", &self.intent).finish_non_exhaustive()
+        f.debug_struct("PendingChange").field("intent", &self.intent).finish_non_exhaustive()
     }
 }
 
 /// A recording of which nothing can be made, with what was said of it before; any other error stays one.
-pub(super) fn hopeless<'a>(error: FinishError, defects: &[Defect]) -> Result<Phase<'a>, FinishError> {
+pub(super) fn hopeless<'a>(error: FinishError, defects: &[Defect]) -> Result<FinishPhase<'a>, FinishError> {
     match error {
         FinishError::Media(error) if error.defects().iter().any(Defect::is_fatal) => {
             let all = without_repeats(defects.iter().chain(error.defects()).cloned());
-            Ok(Phase::Ended(Conclusion::Quarantined(all)))
+            Ok(FinishPhase::Ended(Conclusion::Quarantined(all)))
         }
         other => Err(other),
     }
@@ -166,10 +170,10 @@ pub(super) fn hopeless<'a>(error: FinishError, defects: &[Defect]) -> Result<Pha
 
 /// One attempt on a recording: what every phase of it knows.
 #[derive(Debug, Clone)]
-pub(super) struct Attempt<'a> {
-    pub(super) work: Work<'a>,
+pub(super) struct FinishAttempt<'a> {
+    pub(super) work: FinishJob<'a>,
     /// The source when it began.
-    pub(super) before: Seen,
+    pub(super) before: FileVersion,
     /// Whether the source was about to be changed where it stands. Taken back it has another change time.
     pub(super) is_ours: bool,
     /// What its own header tells about others of its stream.
@@ -178,13 +182,13 @@ pub(super) struct Attempt<'a> {
 
 /// What was written, before it has a record.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenFile {
     pub(super) path: PathBuf,
     pub(super) fingerprint: Fingerprint,
     pub(super) final_path: PathBuf,
     pub(super) description: Description,
     pub(super) defects: Vec<Defect>,
-    pub(super) start: Start,
+    pub(super) start: StartTime,
     pub(super) outcome: Outcome,
     pub(super) splice: Option<SpliceMethod>,
     pub(super) undo: Option<SpliceUndo>,
@@ -192,9 +196,9 @@ pub(super) struct Written {
     pub(super) warnings: Vec<String>,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> FinishAttempt<'a> {
     /// The end of an attempt that has written something, if the source is still what was read.
-    pub(super) fn conclude(self, written: Written) -> Result<Phase<'a>, FinishError> {
+    pub(super) fn conclude(self, written: WrittenFile) -> Result<FinishPhase<'a>, FinishError> {
         let changed_ns = match self.assert_unchanged(&written) {
             Ok(changed_ns) => changed_ns,
             Err(error) => {
@@ -211,12 +215,12 @@ impl<'a> Attempt<'a> {
             warnings: written.warnings,
             teaches: self.teaches,
         };
-        Ok(Phase::Ended(Conclusion::Finished(Box::new(finished))))
+        Ok(FinishPhase::Ended(Conclusion::Finished(Box::new(finished))))
     }
 
     /// Somebody who wrote to the source while it was worked on is still recording, also where its modification time was put
     /// back. Gives the change time of a source that is a file of its own, so that it is removed only as it was read.
-    fn assert_unchanged(&self, written: &Written) -> Result<Option<i64>, FinishError> {
+    fn assert_unchanged(&self, written: &WrittenFile) -> Result<Option<i64>, FinishError> {
         let settled = self.work.settled;
         let now = durable::seen(settled.path())?;
         let is_source = written.path == settled.path();
@@ -239,44 +243,48 @@ pub(super) fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defe
     seen
 }
 
-fn removes_source(work: &Work<'_>, written: &Written) -> bool {
+fn removes_source(work: &FinishJob<'_>, written: &WrittenFile) -> bool {
     written.path != work.settled.path() && source_may_go(work, &written.defects)
 }
 
 /// The record that goes into the catalogue.
-pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
+pub(super) fn record_of(work: &FinishJob<'_>, written: &WrittenFile) -> VodRecord {
     let is_source = written.path == work.settled.path();
-    let making = Making {
+    let provenance = Provenance {
         outcome: written.outcome,
         splice: written.splice,
         undo: written.undo.clone(),
         salvage: written.salvage.clone(),
         keeps_original: !is_source && !removes_source(work, written),
     };
-    let made = Made {
+    let made = FinishedFile {
         path: written.final_path.clone(),
         evidence: work.settled.evidence(),
         description: written.description.clone(),
         defects: written.defects.clone(),
         start: written.start,
         fingerprint: written.fingerprint,
-        making,
+        provenance,
     };
     record_of_finished(work.settled.candidate(), made, work.now_ms)
 }
 
 /// Whether a finished file with these defects may take the place of its source (promise 7).
-pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
+pub(super) fn source_may_go(work: &FinishJob<'_>, defects: &[Defect]) -> bool {
     let lacks_something = defects.iter().any(Defect::leaves_something_out);
     !lacks_something && work.settled.evidence().is_strong() && !work.options.keep_original
 }
 
-pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: Some(progress) }
+pub(super) fn watch<'a>(work: &FinishJob<'a>, progress: &'a dyn Fn(u64)) -> PassControl<'a> {
+    PassControl { cancel: Some(work.stop), progress: Some(progress) }
 }
 
 /// Makes the directory and the partial, after a look at the free space.
-pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> Result<Partial, FinishError> {
+pub(super) fn partial_with_room(
+    work: &FinishJob<'_>,
+    final_path: &Path,
+    needed_bytes: u64,
+) -> Result<Partial, FinishError> {
     let directory = final_path.parent().unwrap_or(Path::new("/"));
     durable::create_directories(directory)?;
     let free_bytes = durable::free_bytes(directory)?;
@@ -287,16 +295,16 @@ pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes
 }
 
 /// A file of ours that is complete and durable.
-pub(super) struct Sealed {
+pub(super) struct SealedFile {
     pub(super) path: PathBuf,
     pub(super) fingerprint: Fingerprint,
     pub(super) warnings: Vec<String>,
 }
 
-pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<Sealed, FinishError> {
+pub(super) fn seal(work: &FinishJob<'_>, partial: Partial) -> Result<SealedFile, FinishError> {
     let source = work.settled.path();
     let like = durable::metadata(source)?;
-    let sealed = work.turn.lend(|| partial.seal(&like))?;
+    let sealed = work.cpu_permit.lend(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be preserved")).into_iter();
-    Ok(Sealed { path: sealed.path, fingerprint: sealed.fingerprint, warnings: warnings.collect() })
+    Ok(SealedFile { path: sealed.path, fingerprint: sealed.fingerprint, warnings: warnings.collect() })
 }

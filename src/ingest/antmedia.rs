@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::IngestError;
-use super::{Files, Recordings, Started};
+use super::{Recordings, ServerFiles, Started};
 use crate::printable::Printable;
 
 const DEFAULT_HOME: &str = "/usr/local/antmedia";
@@ -18,7 +18,7 @@ pub fn home(started: &Started) -> PathBuf {
 }
 
 /// The directories of its applications.
-pub fn read(home: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(home: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     let mut found = Recordings::default();
     for properties in files.matching(&home.join("webapps/*/WEB-INF/red5-web.properties"))? {
         let Some(application) = properties.parent().and_then(Path::parent) else { continue };
@@ -55,7 +55,7 @@ mod tests {
         }
         let arguments = vec!["-Dred5.root=/opt/ams".to_owned()];
         let started = Started { arguments, ..Started::default() };
-        let found = read(&home(&started), &Files::below(dir.path()), &started).unwrap();
+        let found = read(&home(&started), &ServerFiles::below(dir.path()), &started).unwrap();
         let paths: Vec<_> = found.directories.iter().map(|d| d.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["/opt/ams/webapps/LiveApp/streams", "/opt/ams/webapps/live/streams"]);
         assert!(!format!("{found:?}").contains("hunter2"));

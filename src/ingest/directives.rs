@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::IngestError;
-use super::files::Files;
+use super::files::ServerFiles;
 
 /// Levels of blocks, and of files that include one another.
 const DEEPEST: usize = 64;
@@ -42,21 +42,21 @@ pub(super) fn value<'a>(block: &'a [Directive], name: &str) -> Option<&'a str> {
 }
 
 /// Reads a file and what it includes. Relative includes begin at `base`.
-pub(super) fn read(path: &Path, base: &Path, files: &Files) -> Result<Vec<Directive>, IngestError> {
-    let mut reading = Reading { base, files, open: Vec::new(), directives: 0, read: 0 };
+pub(super) fn read(path: &Path, base: &Path, files: &ServerFiles) -> Result<Vec<Directive>, IngestError> {
+    let mut reading = DirectiveReader { base, files, open: Vec::new(), directives: 0, read: 0 };
     reading.file(path)
 }
 
-struct Reading<'a> {
+struct DirectiveReader<'a> {
     base: &'a Path,
-    files: &'a Files,
+    files: &'a ServerFiles,
     /// The files that are being read: the one that includes, and what included it.
     open: Vec<PathBuf>,
     directives: usize,
     read: usize,
 }
 
-impl Reading<'_> {
+impl DirectiveReader<'_> {
     fn file(&mut self, path: &Path) -> Result<Vec<Directive>, IngestError> {
         if self.open.iter().any(|open| open == path) {
             return Err(IngestError::too_much(path, "it includes itself"));
@@ -67,14 +67,14 @@ impl Reading<'_> {
         }
         let text = self.files.read(path)?;
         self.open.push(path.to_owned());
-        let mut tokens = Tokens { text: text.chars().collect(), at: 0, line: 1, path };
+        let mut tokens = DirectiveTokens { text: text.chars().collect(), at: 0, line: 1, path };
         let (block, _) = self.block(&mut tokens, 0)?;
         self.open.pop();
         Ok(block)
     }
 
     /// Reads up to the end of a block, and whether a brace ended it.
-    fn block(&mut self, tokens: &mut Tokens<'_>, depth: usize) -> Result<(Vec<Directive>, bool), IngestError> {
+    fn block(&mut self, tokens: &mut DirectiveTokens<'_>, depth: usize) -> Result<(Vec<Directive>, bool), IngestError> {
         let (mut block, mut words) = (Vec::new(), Vec::new());
         loop {
             match tokens.next()? {
@@ -104,7 +104,7 @@ impl Reading<'_> {
         block: &mut Vec<Directive>,
         words: Vec<String>,
         inner: Vec<Directive>,
-        tokens: &Tokens<'_>,
+        tokens: &DirectiveTokens<'_>,
     ) -> Result<(), IngestError> {
         self.directives += 1;
         if self.directives > MOST_DIRECTIVES {
@@ -136,14 +136,14 @@ enum Token {
     Nothing,
 }
 
-struct Tokens<'a> {
+struct DirectiveTokens<'a> {
     text: Vec<char>,
     at: usize,
     line: usize,
     path: &'a Path,
 }
 
-impl Tokens<'_> {
+impl DirectiveTokens<'_> {
     fn wrong(&self, what: &str) -> IngestError {
         IngestError::syntax(self.path, self.line, what)
     }
@@ -234,7 +234,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        read(Path::new("/main.conf"), Path::new("/"), &Files::below(dir.path()))
+        read(Path::new("/main.conf"), Path::new("/"), &ServerFiles::below(dir.path()))
     }
 
     fn line_of(text: &str) -> usize {

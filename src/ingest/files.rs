@@ -16,17 +16,17 @@ const MOST_MATCHES: usize = 1000;
 
 /// Where a server's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
+pub struct ServerFiles {
     root: PathBuf,
 }
 
-impl Default for Files {
+impl Default for ServerFiles {
     fn default() -> Self {
         Self { root: PathBuf::from("/") }
     }
 }
 
-impl Files {
+impl ServerFiles {
     /// The files of a process whose root directory is reached by that path (`/proc/PID/root`).
     pub fn below(root: &Path) -> Self {
         Self { root: root.to_owned() }
@@ -132,7 +132,7 @@ mod tests {
         for name in ["b.conf", "a.conf", ".hidden.conf", "a.conf.bak", "c1.conf"] {
             fs::write(conf.join(name), "").unwrap();
         }
-        let files = Files::below(dir.path());
+        let files = ServerFiles::below(dir.path());
         let named = |pattern: &str| files.matching(Path::new(pattern)).unwrap();
         assert_eq!(
             named("/etc/conf.d/*.conf"),
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn only_regular_files_of_some_size_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::below(dir.path());
+        let files = ServerFiles::below(dir.path());
         fs::write(dir.path().join("x"), b"a\xff").unwrap();
         assert_eq!(files.read(Path::new("/x")).unwrap(), "a\u{fffd}");
         File::create(dir.path().join("large")).unwrap().set_len(LONGEST_BYTES + 1).unwrap();

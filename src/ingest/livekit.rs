@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::IngestError;
 use super::pattern::{Pattern, Piece, Time};
 use super::yaml::{self, Node};
-use super::{Files, Recordings, Started, Upload, flag};
+use super::{Recordings, ServerFiles, Started, StoreUpload, flag};
 
 /// Where egress keeps a file while it records; its container empties it at the start.
 const TEMPORARY: &str = "/home/egress/tmp";
@@ -28,7 +28,7 @@ pub fn body(started: &Started) -> Option<&str> {
 }
 
 /// Reads a file and says what it says about recordings.
-pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     of_text(&files.read(path)?, path, started)
 }
 
@@ -52,7 +52,7 @@ pub fn of_text(text: &str, path: &Path, started: &Started) -> Result<Recordings,
 }
 
 fn uploads(found: &mut Recordings, storage: &Node, prefix: &str) {
-    let add = |found: &mut Recordings, upload: Option<Upload>| found.uploads.extend(upload);
+    let add = |found: &mut Recordings, upload: Option<StoreUpload>| found.uploads.extend(upload);
     let url = |scheme: &str, bucket: &str| format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned();
     for section in ["s3", "alioss"] {
         let upload = storage.get(section).and_then(|node| s3(section, node, prefix));
@@ -63,7 +63,7 @@ fn uploads(found: &mut Recordings, storage: &Node, prefix: &str) {
         storage.get("azure").and_then(|node| {
             let credentials = present(node, &["account_name", "account_key"]);
             let url = url("az", node.text("container_name")?);
-            Some(Upload { section: "azure".into(), url, credentials, ..Upload::default() })
+            Some(StoreUpload { section: "azure".into(), url, credentials, ..StoreUpload::default() })
         }),
     );
     add(
@@ -71,12 +71,12 @@ fn uploads(found: &mut Recordings, storage: &Node, prefix: &str) {
         storage.get("gcp").and_then(|node| {
             let credentials = present(node, &["credentials_json"]);
             let url = url("gs", node.text("bucket")?);
-            Some(Upload { section: "gcp".into(), url, credentials, ..Upload::default() })
+            Some(StoreUpload { section: "gcp".into(), url, credentials, ..StoreUpload::default() })
         }),
     );
 }
 
-fn s3(section: &str, node: &Node, prefix: &str) -> Option<Upload> {
+fn s3(section: &str, node: &Node, prefix: &str) -> Option<StoreUpload> {
     let bucket = node.text("bucket")?;
     let text = |key: &str| node.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
     let metadata = node.get("metadata").map(Node::entries).unwrap_or_default();
@@ -85,7 +85,7 @@ fn s3(section: &str, node: &Node, prefix: &str) -> Option<Upload> {
         _ => None,
     });
     let tags = node.text("tagging").unwrap_or_default().split('&').filter_map(|tag| tag.split_once('='));
-    Some(Upload {
+    Some(StoreUpload {
         section: section.to_owned(),
         url: format!("s3://{bucket}/{prefix}").trim_end_matches('/').to_owned(),
         endpoint: text("endpoint"),

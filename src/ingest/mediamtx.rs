@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::IngestError;
 use super::pattern::{Pattern, Piece, Time};
 use super::yaml::{self, Node};
-use super::{Files, Recordings, Started, flag};
+use super::{Recordings, ServerFiles, Started, flag};
 
 /// Names of its process; the kernel cuts them after 15 bytes.
 pub const PROCESS_NAMES: [&str; 2] = ["mediamtx", "rtsp-simple-ser"];
@@ -200,7 +200,7 @@ const VARIABLES: [(&str, Piece); 10] = [
 ];
 
 /// Reads a file and says what it says about recordings.
-pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     Ok(Configuration::parse(&files.read(path)?, path, started)?.recordings())
 }
 

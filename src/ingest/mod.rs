@@ -7,7 +7,7 @@
 //!
 //! Each server has a file of its own here. It reads text and an environment, and returns the same [`Recordings`]; what becomes
 //! of them (a configuration of ours, the proposal of a first run) is decided below. Credentials are never kept: an
-//! [`Upload`] says only which settings held them. Nothing here starts a program or writes a file.
+//! [`StoreUpload`] says only which settings held them. Nothing here starts a program or writes a file.
 
 pub mod antmedia;
 mod directives;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 pub use error::IngestError;
-pub use files::Files;
+pub use files::ServerFiles;
 pub use pattern::{EXAMPLE_START_MS, EXAMPLE_STREAM, Pattern, Piece, Time};
 
 /// How a server was started, as far as it decides which configuration is read and what it means.
@@ -94,7 +94,7 @@ pub struct Recordings {
     /// Directories that the server records into, each once.
     pub directories: Vec<Directory>,
     /// Stores that the server uploads to itself.
-    pub uploads: Vec<Upload>,
+    pub uploads: Vec<StoreUpload>,
     /// What cannot be taken over, or has another meaning, in the order of the file.
     pub notes: Vec<Note>,
 }
@@ -114,7 +114,7 @@ pub struct Directory {
 
 /// A store that the server uploads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Upload {
+pub struct StoreUpload {
     /// The section it stands in, such as `s3`.
     pub section: String,
     /// `s3://bucket/prefix`, `az://…`, `gs://…`.

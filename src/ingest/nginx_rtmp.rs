@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::directives::{self, Directive, named, value};
 use super::error::IngestError;
 use super::pattern::{Pattern, Piece, Time};
-use super::{Files, Recordings, Started, flag};
+use super::{Recordings, ServerFiles, Started, flag};
 use crate::printable::Printable;
 
 /// Where packages install it, and where nginx's own build does.
@@ -49,7 +49,7 @@ pub fn installed() -> Vec<PathBuf> {
 }
 
 /// Reads a file and what it includes, and says what it says about recordings.
-pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     let base = path.parent().unwrap_or(Path::new("/"));
     let directives = directives::read(path, base, files)?;
     Ok(recordings(&directives, started))
@@ -57,7 +57,7 @@ pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings,
 
 /// The settings of one block, those of the blocks around it included.
 #[derive(Debug, Clone, Copy, Default)]
-struct Settings<'a> {
+struct BlockSettings<'a> {
     record: Option<&'a [String]>,
     path: Option<&'a str>,
     suffix: Option<&'a str>,
@@ -70,7 +70,7 @@ struct Settings<'a> {
     on_done: bool,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> BlockSettings<'a> {
     fn within(self, block: &'a [Directive]) -> Self {
         let of = |name: &str, outer: Option<&'a str>| value(block, name).or(outer);
         Self {
@@ -101,7 +101,7 @@ fn recordings(directives: &[Directive], started: &Started) -> Recordings {
     let mut has_rtmp = false;
     for rtmp in named(directives, "rtmp") {
         has_rtmp = true;
-        let outer = Settings::default().within(&rtmp.block);
+        let outer = BlockSettings::default().within(&rtmp.block);
         for server in named(&rtmp.block, "server") {
             let outer = outer.within(&server.block);
             for application in named(&server.block, "application") {
@@ -117,7 +117,7 @@ fn recordings(directives: &[Directive], started: &Started) -> Recordings {
     found
 }
 
-fn application(found: &mut Recordings, application: &Directive, settings: Settings<'_>, started: &Started) {
+fn application(found: &mut Recordings, application: &Directive, settings: BlockSettings<'_>, started: &Started) {
     let name = format!("application `{}`", application.value().unwrap_or_default());
     recorder(found, &name, settings, started);
     for recorder in named(&application.block, "recorder") {
@@ -137,7 +137,7 @@ fn application(found: &mut Recordings, application: &Directive, settings: Settin
     }
 }
 
-fn recorder(found: &mut Recordings, of: &str, settings: Settings<'_>, started: &Started) {
+fn recorder(found: &mut Recordings, of: &str, settings: BlockSettings<'_>, started: &Started) {
     if !settings.is_on() {
         return;
     }
@@ -152,7 +152,7 @@ fn recorder(found: &mut Recordings, of: &str, settings: Settings<'_>, started: &
     notes(found, of, settings);
 }
 
-fn notes(found: &mut Recordings, of: &str, settings: Settings<'_>) {
+fn notes(found: &mut Recordings, of: &str, settings: BlockSettings<'_>) {
     let has_time = settings.suffix.is_some_and(|suffix| suffix.contains('%'));
     let is_appended = settings.append.and_then(flag) == Some(true);
     if !settings.is_unique() && !has_time && !is_appended {
@@ -190,7 +190,7 @@ fn notes(found: &mut Recordings, of: &str, settings: Settings<'_>) {
 }
 
 /// `<name>[-<seconds>]<suffix>`; the suffix is a format of `strftime`.
-fn names(settings: Settings<'_>) -> Pattern {
+fn names(settings: BlockSettings<'_>) -> Pattern {
     let mut pattern = Pattern(vec![Piece::Stream]);
     if settings.is_unique() {
         pattern.push_text("-");
@@ -257,7 +257,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let started = Started { working_directory: Some("/".into()), ..Started::default() };
-        read(Path::new("/etc/nginx/nginx.conf"), &Files::below(dir.path()), &started)
+        read(Path::new("/etc/nginx/nginx.conf"), &ServerFiles::below(dir.path()), &started)
     }
 
     const SAMPLE: &str = "\

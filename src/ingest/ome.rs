@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::IngestError;
 use super::pattern::{Pattern, Piece, Time};
 use super::xml::{self, Element};
-use super::{Files, Recordings, Started};
+use super::{Recordings, ServerFiles, Started};
 
 const FILE_NAME: &str = "Server.xml";
 /// Where packages and images install it.
@@ -33,13 +33,13 @@ pub fn installed() -> Vec<PathBuf> {
 }
 
 /// Reads a file and what it includes, and says what it says about recordings.
-pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     let mut found = Recordings::default();
     let document = xml::parse(&files.read(path)?, path)?;
     let Some(server) = document.child("Server") else {
         return Err(IngestError::syntax(path, 1, "there is no `<Server>` in it"));
     };
-    let reading = Reading { directory: path.parent().unwrap_or(Path::new("/")), files, started };
+    let reading = OmeReader { directory: path.parent().unwrap_or(Path::new("/")), files, started };
     for hosts in server.named("VirtualHosts") {
         for host in reading.with_included(hosts, "VirtualHost")? {
             reading.host(&mut found, &host)?;
@@ -56,13 +56,13 @@ pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings,
     Ok(found)
 }
 
-struct Reading<'a> {
+struct OmeReader<'a> {
     directory: &'a Path,
-    files: &'a Files,
+    files: &'a ServerFiles,
     started: &'a Started,
 }
 
-impl Reading<'_> {
+impl OmeReader<'_> {
     /// The elements of a name, those of files that they include in their place. What is included may not include again.
     fn with_included(&self, within: &Element, name: &str) -> Result<Vec<Element>, IngestError> {
         let mut elements = Vec::new();
@@ -212,7 +212,7 @@ mod tests {
             working_directory: Some("/opt/ome".into()),
             ..Started::default()
         };
-        read(Path::new("/Server.xml"), &Files::below(dir.path()), &started)
+        read(Path::new("/Server.xml"), &ServerFiles::below(dir.path()), &started)
     }
 
     fn server(publisher: &str) -> String {

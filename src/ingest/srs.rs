@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::directives::{self, Directive, named, value};
 use super::error::IngestError;
 use super::pattern::{Pattern, Piece, Time};
-use super::{Files, Recordings, Started, flag};
+use super::{Recordings, ServerFiles, Started, flag};
 use crate::printable::Printable;
 
 const DEFAULT_PATH: &str = "./objs/nginx/html/[app]/[stream].[timestamp].flv";
@@ -31,7 +31,7 @@ pub fn working_directory_of(path: &Path) -> Option<PathBuf> {
 }
 
 /// Reads a file and what it includes, and says what it says about recordings.
-pub fn read(path: &Path, files: &Files, started: &Started) -> Result<Recordings, IngestError> {
+pub fn read(path: &Path, files: &ServerFiles, started: &Started) -> Result<Recordings, IngestError> {
     let base = started.working_directory.clone().unwrap_or_default();
     let directives = directives::read(path, &base, files)?;
     Ok(recordings(&directives, started))
@@ -170,7 +170,7 @@ mod tests {
             working_directory: working_directory_of(path),
             ..Started::default()
         };
-        read(path, &Files::below(dir.path()), &started)
+        read(path, &ServerFiles::below(dir.path()), &started)
     }
 
     const SAMPLE: &str = "\

@@ -6,13 +6,13 @@
 
 use std::io::{Read, Seek};
 
-use super::boxes::{BoxHeader, Layout, Shape};
+use super::boxes::{BoxHeader, FileShape, Layout};
 use super::build::{NewSample, TableBuilder};
 use super::error::IsoError;
-use super::fragment::{self, Fragmented};
+use super::fragment::{self, FragmentedMovie};
 use super::movie::Movie;
 use super::schedule::is_simple;
-use super::timeline::{Extent, extent};
+use super::timeline::{TrackExtent, extent};
 use super::track::Track;
 use crate::recording::MOST_IN_A_FILE;
 
@@ -22,11 +22,11 @@ const NANOS: i128 = 1_000_000_000;
 
 /// What the recordings in a file amount to.
 #[derive(Debug)]
-pub enum Appended {
+pub enum AppendedRecordings {
     /// All of them as one movie.
-    Joined(Box<Fragmented>),
+    Joined(Box<FragmentedMovie>),
     /// The first: another one is coded in another way.
-    First(Box<Fragmented>),
+    First(Box<FragmentedMovie>),
 }
 
 /// The recordings in a file of more than one, as layouts of their own; offsets stay those of the file. None for nearly every file.
@@ -56,7 +56,7 @@ fn part(layout: &Layout, from: u64, to: u64) -> Layout {
 }
 
 /// Reads all recordings of a file of more than one.
-pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, parts: &[Layout]) -> Result<Appended, IsoError> {
+pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, parts: &[Layout]) -> Result<AppendedRecordings, IsoError> {
     let mut movies = Vec::with_capacity(parts.len());
     let mut header_bytes = 0;
     for part in parts {
@@ -73,24 +73,24 @@ pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, parts: &[Layout]) -
     }
     let alike = movies.iter().all(|other| is_alike(&movies[0].movie, &other.movie));
     let is_alike = alike && movies.len() == parts.len();
-    if is_alike && parts.iter().all(|part| part.shape() == Shape::Fragmented) {
+    if is_alike && parts.iter().all(|part| part.shape() == FileShape::Fragmented) {
         // One clock may go through all of them, so they are read as the fragments of one.
         let movie = Movie::read(reader, &parts[0])?;
-        return Ok(Appended::Joined(Box::new(fragment::read(reader, layout, movie)?)));
+        return Ok(AppendedRecordings::Joined(Box::new(fragment::read(reader, layout, movie)?)));
     }
     let mut movies = movies.into_iter();
     let Some(mut first) = movies.next() else { return Err(IsoError::NoMovieHeader) };
     if is_alike && let Some(joined) = join(&first.movie, movies.map(|read| read.movie), layout.len)? {
         first.movie = joined;
-        return Ok(Appended::Joined(Box::new(Fragmented { whole_bytes: layout.len, ..first })));
+        return Ok(AppendedRecordings::Joined(Box::new(FragmentedMovie { whole_bytes: layout.len, ..first })));
     }
-    Ok(Appended::First(Box::new(first)))
+    Ok(AppendedRecordings::First(Box::new(first)))
 }
 
 /// One recording with the offsets of the file.
-fn read_part<R: Read + Seek>(reader: &mut R, part: &Layout) -> Result<Fragmented, IsoError> {
+fn read_part<R: Read + Seek>(reader: &mut R, part: &Layout) -> Result<FragmentedMovie, IsoError> {
     let mut movie = Movie::read(reader, part)?;
-    if part.shape() == Shape::Fragmented || movie.announces_fragments() {
+    if part.shape() == FileShape::Fragmented || movie.announces_fragments() {
         return fragment::read(reader, part, movie);
     }
     let start = part.boxes.first().map_or(0, |b| b.offset);
@@ -98,7 +98,7 @@ fn read_part<R: Read + Seek>(reader: &mut R, part: &Layout) -> Result<Fragmented
         *offset = offset.saturating_add(start);
     }
     let (left_behind, whole_bytes) = (Vec::new(), part.len);
-    Ok(Fragmented { movie, fragments: 0, whole_bytes, left_behind, stays_fragmented: None })
+    Ok(FragmentedMovie { movie, fragments: 0, whole_bytes, left_behind, stays_fragmented: None })
 }
 
 /// Whether two recordings have the same tracks in the same order, which decode alike.
@@ -149,7 +149,7 @@ fn seams(before: &Movie, next: &Movie) -> Option<Vec<i128>> {
     let mut latest = 0;
     let mut shifts = Vec::with_capacity(before.tracks.len());
     for (track, after) in before.tracks.iter().zip(&next.tracks) {
-        let Extent { end_pts, end_dts, .. } = extent(&track.tables, track.tables.count_in_chunks())?;
+        let TrackExtent { end_pts, end_dts, .. } = extent(&track.tables, track.tables.count_in_chunks())?;
         let (own, other) = (track.presentation_shift(scale), after.presentation_shift(next_scale));
         let end = i128::from(end_pts) + i128::from(own);
         let decoded = i128::from(end_dts) + i128::from(own) - i128::from(other);

@@ -70,7 +70,7 @@ fn headers_around<R: Read + Seek>(reader: &mut R, table: &Range<u64>, len: u64) 
     let mut found = Vec::new();
     let mut end = table.start;
     while end > least && found.len() < MOST_PLACES {
-        crate::stop::look();
+        crate::stop::check();
         let start = end.saturating_sub(BLOCK_BYTES).max(least);
         // A name may lie across the border.
         let mut block = vec![0; usize::try_from(table.start.min(end + 3) - start).unwrap_or(0)];
@@ -143,7 +143,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::isobmff::boxes::{Shape, top_level};
+    use crate::isobmff::boxes::{FileShape, top_level};
     use crate::isobmff::tests::made;
 
     fn found(file: &[u8]) -> Option<(Layout, Defect)> {
@@ -157,7 +157,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes = std::fs::read(made(dir.path(), "x.mp4", &["-map", "0", "-map", "1"])).unwrap();
         let layout = top_level(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
-        assert_eq!(layout.shape(), Shape::HeaderLast);
+        assert_eq!(layout.shape(), FileShape::HeaderLast);
         (bytes, usize::try_from(layout.first(b"mdat").unwrap().offset).unwrap())
     }
 
@@ -171,7 +171,7 @@ mod tests {
                 let mut file = [&whole, behind].concat();
                 file[mdat..mdat + 4].copy_from_slice(&size.to_be_bytes());
                 let (layout, defect) = found(&file).unwrap_or_else(|| panic!("{size} {}", behind.len()));
-                assert_eq!((layout.shape(), layout.movie_header()), (Shape::HeaderLast, Some(&moov)), "{size}");
+                assert_eq!((layout.shape(), layout.movie_header()), (FileShape::HeaderLast, Some(&moov)), "{size}");
                 assert!(!defect.leaves_something_out() && defect.to_string().contains(&moov.offset.to_string()));
             }
         }

@@ -97,7 +97,7 @@ impl BoxHeader {
 
 /// How header and media lie in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shape {
+pub enum FileShape {
     /// `moov` before the first `mdat`: nothing needs to move.
     HeaderFirst,
     /// `moov` behind the media.
@@ -112,7 +112,7 @@ pub enum Shape {
     NotMedia,
 }
 
-impl Shape {
+impl FileShape {
     /// What it is, for people.
     pub const fn name(self) -> &'static str {
         match self {
@@ -171,19 +171,19 @@ impl Layout {
     }
 
     /// How header and media lie.
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> FileShape {
         if self.len == 0 {
-            return Shape::Empty;
+            return FileShape::Empty;
         }
         if !self.boxes.first().is_some_and(|b| FIRST_BOXES.contains(&b.fourcc.0)) {
-            return Shape::NotMedia;
+            return FileShape::NotMedia;
         }
-        let Some(moov) = self.movie_header() else { return Shape::NoMovieHeader };
+        let Some(moov) = self.movie_header() else { return FileShape::NoMovieHeader };
         if self.announces_fragments || self.first(b"moof").is_some() {
-            return Shape::Fragmented;
+            return FileShape::Fragmented;
         }
         let is_behind_media = self.first(b"mdat").is_some_and(|mdat| mdat.offset < moov.offset);
-        if is_behind_media { Shape::HeaderLast } else { Shape::HeaderFirst }
+        if is_behind_media { FileShape::HeaderLast } else { FileShape::HeaderFirst }
     }
 
     /// Where samples may lie: everything but the boxes that are headers themselves, clipped to the file, in order; the
@@ -235,7 +235,7 @@ pub(super) fn go_on<R: Read + Seek>(
     let mut at = layout.boxes.last().map_or(0, BoxHeader::end);
     layout.garbage_at = None;
     while at < len {
-        crate::stop::look();
+        crate::stop::check();
         // Of an unknown type and longer than the file: text that was appended, and no box.
         let is_box = |found: &BoxHeader| at == 0 || found.end() <= len || found.is_known();
         let Some(header) = header_at(reader, at, len)?.filter(is_box) else {
@@ -337,19 +337,19 @@ mod tests {
 
     #[test]
     fn the_order_of_header_and_media_is_the_shape() {
-        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"moov", 0), (b"mdat", 9)])).shape(), Shape::HeaderFirst);
-        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9), (b"moov", 0)])).shape(), Shape::HeaderLast);
-        assert_eq!(layout(&boxes(&[(b"moov", 0), (b"moof", 0), (b"mdat", 0)])).shape(), Shape::Fragmented);
-        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9)])).shape(), Shape::NoMovieHeader);
-        assert_eq!(layout(b"").shape(), Shape::Empty);
-        assert_eq!(layout(b"not a media file").shape(), Shape::NotMedia);
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"moov", 0), (b"mdat", 9)])).shape(), FileShape::HeaderFirst);
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9), (b"moov", 0)])).shape(), FileShape::HeaderLast);
+        assert_eq!(layout(&boxes(&[(b"moov", 0), (b"moof", 0), (b"mdat", 0)])).shape(), FileShape::Fragmented);
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9)])).shape(), FileShape::NoMovieHeader);
+        assert_eq!(layout(b"").shape(), FileShape::Empty);
+        assert_eq!(layout(b"not a media file").shape(), FileShape::NotMedia);
     }
 
     #[test]
     fn a_movie_that_announces_fragments_is_fragmented_before_the_first_one() {
         let mut file = boxes(&[(b"moov", 8)]);
         file[8..16].copy_from_slice(b"\0\0\0\x08mvex");
-        assert_eq!(layout(&file).shape(), Shape::Fragmented);
+        assert_eq!(layout(&file).shape(), FileShape::Fragmented);
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
         for text in ["connection closed by peer\n", "[2026-03-04] stop\n", "bye", "\n\n\n\n\n\n\n\n"] {
             let read = layout(&[&whole, text.as_bytes()].concat());
             assert_eq!((read.boxes.len(), read.garbage_at, read.torn()), (3, Some(whole.len() as u64), None), "{text}");
-            assert_eq!(read.shape(), Shape::HeaderLast);
+            assert_eq!(read.shape(), FileShape::HeaderLast);
         }
     }
 
@@ -398,6 +398,6 @@ mod tests {
     fn a_torn_movie_header_is_none() {
         let mut cut = boxes(&[(b"ftyp", 8), (b"mdat", 4), (b"moov", 100)]);
         cut.truncate(60);
-        assert_eq!(layout(&cut).shape(), Shape::NoMovieHeader);
+        assert_eq!(layout(&cut).shape(), FileShape::NoMovieHeader);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::error::IsoError;
 use super::samples::{Sample, SampleTables};
-use super::tables::runs::{Run, Runs};
+use super::tables::runs::{ValueRun, ValueRuns};
 use super::tables::stsc::ChunkRun;
 use super::tables::stsz::SampleSizes;
 use crate::memory;
@@ -55,8 +55,8 @@ impl NewSample {
 /// Tables under construction.
 #[derive(Debug, Clone, Default)]
 pub struct TableBuilder {
-    durations: Runs<u32>,
-    compositions: Runs<i32>,
+    durations: ValueRuns<u32>,
+    compositions: ValueRuns<i32>,
     sizes: Vec<u32>,
     chunk_offsets: Vec<u64>,
     chunk_runs: Vec<ChunkRun>,
@@ -168,7 +168,7 @@ impl TableBuilder {
     pub fn take_back(&mut self, ticks: u64) -> u64 {
         let (mut left, mut emptied, mut touched) = (ticks, 0, 0);
         while left > 0 {
-            let Some(Run { count, value }) = self.durations.pop_run() else { break };
+            let Some(ValueRun { count, value }) = self.durations.pop_run() else { break };
             let whole = count.min(left.checked_div(u64::from(value)).map_or(count, saturating_u32));
             left -= u64::from(whole) * u64::from(value);
             emptied += whole;
@@ -187,14 +187,14 @@ impl TableBuilder {
 
     /// Lets one sample (its number from 0) last so many ticks less, and what follows come so much earlier.
     pub fn shorten(&mut self, sample: u64, ticks: u64) {
-        let mut behind: Vec<Run<u32>> = Vec::new();
+        let mut behind: Vec<ValueRun<u32>> = Vec::new();
         let mut first = self.durations.count();
         while first > sample {
             let Some(run) = self.durations.pop_run() else { break };
             first -= u64::from(run.count);
             behind.push(run);
         }
-        let Some(Run { count, value }) = behind.pop() else { return };
+        let Some(ValueRun { count, value }) = behind.pop() else { return };
         let before = saturating_u32(sample - first).min(count.saturating_sub(1));
         let shorter = value.saturating_sub(saturating_u32(ticks));
         self.durations.push_many(value, before);
@@ -206,7 +206,7 @@ impl TableBuilder {
 
     /// Lets every sample be composed so many ticks later after its decoding: decoding comes earlier, presentation stays.
     pub fn decode_earlier(&mut self, ticks: i32) {
-        let mut compositions = Runs::default();
+        let mut compositions = ValueRuns::default();
         for run in self.compositions.as_slice() {
             compositions.push_many(run.value.saturating_add(ticks), run.count);
         }

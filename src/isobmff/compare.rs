@@ -1,7 +1,7 @@
 //! Whether two headers say the same of the same media (promise 2).
 
 use super::movie::Movie;
-use super::place::Moved;
+use super::place::OffsetMap;
 use super::samples::{Sample, SampleTables};
 use super::track::Track;
 
@@ -9,7 +9,7 @@ use super::track::Track;
 ///
 /// Compared are tracks, codecs, clocks, presentation, and of every sample its place (`moved` says where a byte of the
 /// old file lies in the new one), size, times, sync flag and description.
-pub fn first_difference(before: &Movie, after: &Movie, moved: &Moved<'_>) -> Option<String> {
+pub fn first_difference(before: &Movie, after: &Movie, moved: &OffsetMap<'_>) -> Option<String> {
     if before.tracks.len() != after.tracks.len() {
         return Some(format!("expected {} tracks, found {}", before.tracks.len(), after.tracks.len()));
     }
@@ -39,7 +39,7 @@ fn moved_presentation(from: i64, to: i64) -> Option<String> {
     (from != to).then(|| format!("its presentation moved from {from} to {to} ticks"))
 }
 
-fn sample_difference(old: &Track, new: &Track, moved: &Moved<'_>) -> Option<String> {
+fn sample_difference(old: &Track, new: &Track, moved: &OffsetMap<'_>) -> Option<String> {
     if old.tables.count() != new.tables.count() {
         return Some(format!("expected {} samples, found {}", old.tables.count(), new.tables.count()));
     }
@@ -63,7 +63,7 @@ fn sample_difference(old: &Track, new: &Track, moved: &Moved<'_>) -> Option<Stri
 }
 
 /// Whether all tables are equal but for the chunks' places: then so is every sample, and none needs to be looked at.
-fn has_same_tables(old: &SampleTables, new: &SampleTables, place: &Moved<'_>) -> bool {
+fn has_same_tables(old: &SampleTables, new: &SampleTables, place: &OffsetMap<'_>) -> bool {
     let SampleTables { durations, compositions, chunk_runs, sizes, chunk_offsets, sync, dependencies } = old;
     let is_placed = |(old, new): (&u64, &u64)| place(*old) == *new;
     (durations, compositions, chunk_runs) == (&new.durations, &new.compositions, &new.chunk_runs)

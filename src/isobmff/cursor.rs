@@ -7,11 +7,11 @@ use super::boxes::FourCc;
 
 /// A position in a byte slice.
 #[derive(Debug, Clone)]
-pub(super) struct Cursor<'a> {
+pub(super) struct ByteCursor<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> ByteCursor<'a> {
     pub(super) const fn new(data: &'a [u8]) -> Self {
         Self { rest: data }
     }
@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
 
 /// A box inside a byte slice.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Child<'a> {
+pub(super) struct ChildBox<'a> {
     pub(super) fourcc: FourCc,
     /// Byte offset in the file.
     pub(super) offset: u64,
@@ -89,7 +89,7 @@ pub(super) struct Child<'a> {
     pub(super) is_torn: bool,
 }
 
-impl Child<'_> {
+impl ChildBox<'_> {
     /// Appends the box with the length that it has: one that says that it is longer than its parent, or that it goes to the
     /// end (size 0, §4.2), would swallow what is written behind it.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
@@ -121,26 +121,26 @@ impl Child<'_> {
 
 /// The boxes in a slice, in order.
 #[derive(Debug, Clone)]
-pub(super) struct Children<'a> {
+pub(super) struct ChildBoxes<'a> {
     data: &'a [u8],
     offset: u64,
 }
 
 /// Walks the boxes in `data`, which begins at byte `offset` of the file.
-pub(super) const fn children(data: &[u8], offset: u64) -> Children<'_> {
-    Children { data, offset }
+pub(super) const fn children(data: &[u8], offset: u64) -> ChildBoxes<'_> {
+    ChildBoxes { data, offset }
 }
 
 /// Walks the boxes inside a box.
-pub(super) const fn children_of<'a>(parent: &Child<'a>) -> Children<'a> {
+pub(super) const fn children_of<'a>(parent: &ChildBox<'a>) -> ChildBoxes<'a> {
     children(parent.body, parent.body_offset())
 }
 
-impl<'a> Iterator for Children<'a> {
-    type Item = Child<'a>;
+impl<'a> Iterator for ChildBoxes<'a> {
+    type Item = ChildBox<'a>;
 
-    fn next(&mut self) -> Option<Child<'a>> {
-        let mut head = Cursor::new(self.data);
+    fn next(&mut self) -> Option<ChildBox<'a>> {
+        let mut head = ByteCursor::new(self.data);
         let size32 = head.u32()?;
         let fourcc = FourCc(head.array()?);
         let size = match size32 {
@@ -156,14 +156,14 @@ impl<'a> Iterator for Children<'a> {
         let taken = usize::try_from(size).unwrap_or(usize::MAX).min(self.data.len());
         let (raw, rest) = self.data.split_at(taken);
         let child =
-            Child { fourcc, offset: self.offset, raw, body: &raw[header_bytes..], is_torn: size > taken as u64 };
+            ChildBox { fourcc, offset: self.offset, raw, body: &raw[header_bytes..], is_torn: size > taken as u64 };
         self.data = rest;
         self.offset += taken as u64;
         Some(child)
     }
 }
 
-impl Children<'_> {
+impl ChildBoxes<'_> {
     /// Bytes that the walk has not come past: not zero at its end if they are no box.
     pub(super) const fn remaining(&self) -> usize {
         self.data.len()

@@ -3,7 +3,7 @@
 use super::samples::SampleTables;
 use super::schedule::is_simple;
 use super::tables::elst::Edit;
-use super::tables::runs::Runs;
+use super::tables::runs::ValueRuns;
 use super::track::{Track, saturating_i64};
 
 impl SampleTables {
@@ -47,7 +47,7 @@ impl SampleTables {
 
     /// The smallest composition offset if it is negative, else 0; ticks of the track.
     pub fn least_composition(&self) -> i64 {
-        let offsets = self.compositions.iter().flat_map(Runs::as_slice);
+        let offsets = self.compositions.iter().flat_map(ValueRuns::as_slice);
         offsets.map(|run| i64::from(run.value)).fold(0, i64::min)
     }
 }
@@ -78,14 +78,14 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isobmff::tables::runs::Run;
+    use crate::isobmff::tables::runs::ValueRun;
     use crate::isobmff::tables::stsc::ChunkRun;
     use crate::isobmff::tables::stsz::SampleSizes;
 
     fn tables(runs: &[(u32, u32)]) -> SampleTables {
         let count = runs.iter().map(|(count, _)| count).sum();
         SampleTables {
-            durations: Runs::new(runs.iter().map(|&(count, value)| Run { count, value }).collect()),
+            durations: ValueRuns::new(runs.iter().map(|&(count, value)| ValueRun { count, value }).collect()),
             chunk_runs: vec![ChunkRun { first_chunk: 1, samples_per_chunk: count, description_index: 1 }],
             sizes: SampleSizes::Constant { size_bytes: 1, count },
             chunk_offsets: vec![0],

@@ -118,11 +118,11 @@ pub(super) const MAX_NOTES: usize = 64;
 
 /// Collects what is wrong while reading goes on with what is sound.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct DefectLog {
     defects: Vec<Defect>,
 }
 
-impl Notes {
+impl DefectLog {
     /// Notes a contradiction at a byte offset of the file.
     pub(super) fn malformed(&mut self, offset: u64, detail: impl Into<String>) {
         self.push(Defect::Malformed { offset: Some(offset), detail: detail.into() });

@@ -4,7 +4,7 @@
 //! Only fields of fixed size are changed, so that a `moov` that moves stays byte for byte what it was but for these. An edit
 //! list is believed where `mdhd` is right: an editor trims in that way.
 
-use super::cursor::{Child, children, children_of};
+use super::cursor::{ChildBox, children, children_of};
 use super::movie::Movie;
 use super::schedule::is_simple;
 use super::timeline::extent;
@@ -12,15 +12,15 @@ use super::track::{Track, rescaled};
 use super::validate::DURATION_TOLERANCE_MS;
 
 /// A field of `moov`: where, how many bytes, and what it should say.
-type Field = (usize, usize, u64);
+type MoovField = (usize, usize, u64);
 
 impl Movie {
     /// Makes durations right that are off by more than a second; says whether any were.
     pub fn mend_durations(&mut self) -> bool {
         let timescale = self.header.timescale;
-        let mut fields: Vec<Field> = Vec::new();
+        let mut fields: Vec<MoovField> = Vec::new();
         let Some(moov) = children(&self.raw, 0).next() else { return false };
-        let boxes: Vec<Child<'_>> = children_of(&moov).filter(|b| b.fourcc.0 == *b"trak").collect();
+        let boxes: Vec<ChildBox<'_>> = children_of(&moov).filter(|b| b.fourcc.0 == *b"trak").collect();
         if boxes.len() != self.tracks.len() {
             return false;
         }
@@ -32,7 +32,7 @@ impl Movie {
             self.header.duration = presented;
             fields.extend(children_of(&moov).find(|b| b.fourcc.0 == *b"mvhd").and_then(|b| field(&b, 0, presented)));
         }
-        let fits = |(_, len, value): &Field| *len == 8 || u32::try_from(*value).is_ok();
+        let fits = |(_, len, value): &MoovField| *len == 8 || u32::try_from(*value).is_ok();
         if fields.is_empty() || !fields.iter().all(fits) {
             return false;
         }
@@ -44,7 +44,7 @@ impl Movie {
     }
 }
 
-fn mend_track(track: &mut Track, read: &Child<'_>, timescale: u32, fields: &mut Vec<Field>) {
+fn mend_track(track: &mut Track, read: &ChildBox<'_>, timescale: u32, fields: &mut Vec<MoovField>) {
     let Some(extent) = extent(&track.tables, track.tables.count_in_chunks()) else { return };
     let measured = u64::try_from(extent.end_dts).unwrap_or(0);
     if track.media.duration == 0 || !is_off(track.media.duration, measured, track.timescale()) {
@@ -86,7 +86,7 @@ fn is_off(said: u64, measured: u64, timescale: u32) -> bool {
 }
 
 /// The duration in `mvhd`, `mdhd` (§8.2.2, §8.4.2) and, behind four more bytes, `tkhd` (§8.3.2).
-fn field(found: &Child<'_>, more: usize, value: u64) -> Option<Field> {
+fn field(found: &ChildBox<'_>, more: usize, value: u64) -> Option<MoovField> {
     let (at, len) = match found.body.first()? {
         0 => (16 + more, 4),
         1 => (24 + more, 8),
@@ -96,11 +96,11 @@ fn field(found: &Child<'_>, more: usize, value: u64) -> Option<Field> {
 }
 
 /// The duration of the first edit (§8.6.6).
-fn first_edit(found: &Child<'_>, value: u64) -> Option<Field> {
+fn first_edit(found: &ChildBox<'_>, value: u64) -> Option<MoovField> {
     place(found, 8, if *found.body.first()? == 0 { 4 } else { 8 }, value)
 }
 
-fn place(found: &Child<'_>, at: usize, len: usize, value: u64) -> Option<Field> {
+fn place(found: &ChildBox<'_>, at: usize, len: usize, value: u64) -> Option<MoovField> {
     let body = usize::try_from(found.offset).ok()? + (found.raw.len() - found.body.len());
     (found.body.len() >= at + len).then_some((body + at, len, value))
 }

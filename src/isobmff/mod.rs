@@ -4,7 +4,7 @@
 //! is pure over `Read + Seek` and never reads the body of an `mdat`, except to digest payloads ([`payloads`]).
 //!
 //! ```text
-//! file ─ boxes::top_level ─▶ Layout ─ Movie::read ─▶ Movie ─ validate ─▶ Verdict (defects, track summaries)
+//! file ─ boxes::top_level ─▶ Layout ─ Movie::read ─▶ Movie ─ validate ─▶ ValidationResult (defects, track summaries)
 //!                               │                      │
 //!                               ├─ fragment::read ─────┤  (tables of moof … become tables of moov)
 //!                               │                      │
@@ -47,26 +47,26 @@ mod writer;
 mod zeros;
 
 pub use accounting::{media_bodies, unexplained, unlisted};
-pub use appended::Appended;
+pub use appended::AppendedRecordings;
 pub use astray::find as find_header;
-pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
+pub use boxes::{BoxHeader, FileShape, FourCc, Layout, top_level};
 pub use build::{NewSample, TableBuilder};
 pub use compare::first_difference;
 pub use error::IsoError;
-pub use fragment::Fragmented;
+pub use fragment::FragmentedMovie;
 pub use fragment::write::{FragmentSample, IndexEntry, TrackFragment, fragment, segment_index};
-pub use headers::pasp::Aspect;
+pub use headers::pasp::PixelAspect;
 pub use movie::Movie;
 pub use outside::{check_for_others, check_headers};
 pub use overview::TableOverview;
 pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests};
-pub use place::{Tail, front_header, relocated};
+pub use place::{FrontTail, front_header, relocated};
 pub use plan::FrontPlan;
 pub use samples::{Chunk, Sample, SampleTables};
-pub use schedule::{Opening, common_timescale};
+pub use schedule::{PresentationStart, common_timescale};
 pub use tags::Tags;
 pub use track::Track;
-pub use validate::{Verdict, validate};
+pub use validate::{ValidationResult, validate};
 pub use wrapped::unwrap_offsets;
 pub use writer::has_brand;
 pub use zeros::{end_of_data, end_of_data_in};

@@ -6,8 +6,8 @@
 use std::io::{Read, Seek};
 
 use super::boxes::{BoxHeader, Layout, read_box};
-use super::cursor::{Child, children, children_of};
-use super::error::{IsoError, Notes};
+use super::cursor::{ChildBox, children, children_of};
+use super::error::{DefectLog, IsoError};
 use super::fragment::trex::FragmentDefaults;
 use super::headers::mvhd::MovieHeader;
 use super::track::{Track, note_torn, saturating_i64};
@@ -87,7 +87,7 @@ impl Movie {
     /// Reads a whole `moov` box that lies at a byte offset of a file; defects name offsets in that file.
     pub fn from_moov_at(bytes: Vec<u8>, offset: u64) -> Result<Self, IsoError> {
         let moov = whole_moov(&bytes, offset)?;
-        let mut notes = Notes::default();
+        let mut notes = DefectLog::default();
         let mut movie = Self::read_children(&moov, &mut notes)?;
         movie.is_encrypted |= movie.tracks.iter().any(|t| t.descriptions.is_encrypted());
         movie.defects = notes.into_defects();
@@ -95,7 +95,7 @@ impl Movie {
         Ok(movie)
     }
 
-    fn read_children(moov: &Child<'_>, notes: &mut Notes) -> Result<Self, IsoError> {
+    fn read_children(moov: &ChildBox<'_>, notes: &mut DefectLog) -> Result<Self, IsoError> {
         let mvhd = children_of(moov).find(|b| b.fourcc.0 == *b"mvhd");
         let header = mvhd.and_then(|b| MovieHeader::read(b.body)).filter(|header| header.timescale > 0);
         let is_compressed = children_of(moov).any(|b| b.fourcc.0 == *b"cmov");
@@ -108,7 +108,7 @@ impl Movie {
         Ok(movie)
     }
 
-    fn take(&mut self, found: &Child<'_>, notes: &mut Notes) -> Result<(), IsoError> {
+    fn take(&mut self, found: &ChildBox<'_>, notes: &mut DefectLog) -> Result<(), IsoError> {
         match &found.fourcc.0 {
             b"mvhd" => {}
             b"trak" => self.take_track(found, notes)?,
@@ -121,7 +121,7 @@ impl Movie {
         Ok(())
     }
 
-    fn take_track(&mut self, trak: &Child<'_>, notes: &mut Notes) -> Result<(), IsoError> {
+    fn take_track(&mut self, trak: &ChildBox<'_>, notes: &mut DefectLog) -> Result<(), IsoError> {
         let found = self.tracks.len() as u64 + 1;
         if self.tracks.len() >= MAX_TRACKS {
             return Err(IsoError::Limit { what: "number of tracks", found, limit: MAX_TRACKS as u64 });
@@ -179,7 +179,7 @@ pub fn read_moov<'a, R: Read + Seek>(reader: &mut R, layout: &'a Layout) -> Resu
 }
 
 /// The `moov` box that the bytes begin with.
-fn whole_moov(bytes: &[u8], offset: u64) -> Result<Child<'_>, IsoError> {
+fn whole_moov(bytes: &[u8], offset: u64) -> Result<ChildBox<'_>, IsoError> {
     let moov = children(bytes, offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
     moov.ok_or_else(|| IsoError::malformed(offset, "no whole `moov` box (§8.2.1)"))
 }
@@ -187,13 +187,13 @@ fn whole_moov(bytes: &[u8], offset: u64) -> Result<Child<'_>, IsoError> {
 /// Reads the tracks of a whole `moov` box one after the other: only one is in memory, beside the bytes of the header.
 pub fn each_track(moov: &[u8], mut visit: impl FnMut(Track)) -> Result<(), IsoError> {
     let moov = whole_moov(moov, 0)?;
-    let mut notes = Notes::default();
+    let mut notes = DefectLog::default();
     let tracks = children_of(&moov).filter(|found| found.fourcc.0 == *b"trak").take(MAX_TRACKS);
     tracks.filter_map(|trak| Track::read(&trak, &mut notes)).for_each(&mut visit);
     Ok(())
 }
 
-fn no_header(moov: &Child<'_>, is_compressed: bool) -> IsoError {
+fn no_header(moov: &ChildBox<'_>, is_compressed: bool) -> IsoError {
     if is_compressed {
         return IsoError::Compressed { offset: moov.offset };
     }

@@ -46,13 +46,13 @@ pub fn check_headers(layout: &Layout) -> Result<(), IsoError> {
 }
 
 /// A box at the top level.
-struct Found {
+struct TopLevelBox {
     end: u64,
     /// Nothing in it is read as a box.
     is_media: bool,
 }
 
-fn header_at<R: Read + Seek>(reader: &mut R, at: u64, len: u64) -> Result<Option<Found>, IsoError> {
+fn header_at<R: Read + Seek>(reader: &mut R, at: u64, len: u64) -> Result<Option<TopLevelBox>, IsoError> {
     let mut head = [0; 16];
     let have = usize::try_from(len.saturating_sub(at)).unwrap_or(16).min(16);
     reader.seek(SeekFrom::Start(at)).map_err(IsoError::io(at))?;
@@ -69,14 +69,14 @@ fn header_at<R: Read + Seek>(reader: &mut R, at: u64, len: u64) -> Result<Option
         b"free" | b"skip" | b"wide" => large[4..] != *b"moov",
         _ => false,
     };
-    Ok((have >= 8 && size >= 8).then_some(Found { end: at.saturating_add(size), is_media }))
+    Ok((have >= 8 && size >= 8).then_some(TopLevelBox { end: at.saturating_add(size), is_media }))
 }
 
 fn is_compressed<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Result<bool, IsoError> {
     reader.seek(SeekFrom::Start(at)).map_err(IsoError::io(at))?;
     let (mut left, mut window) = (end - at, Vec::with_capacity(WINDOW_BYTES + COMPRESSED_BYTES));
     while left > 0 {
-        crate::stop::look();
+        crate::stop::check();
         window.drain(..window.len().saturating_sub(COMPRESSED_BYTES - 1));
         let read = reader.take(left.min(WINDOW_BYTES as u64)).read_to_end(&mut window).map_err(IsoError::io(at))?;
         if window.windows(COMPRESSED_BYTES).any(is_header) {

@@ -30,7 +30,7 @@ pub struct PacketCheck {
 /// For each track in file order, its number of samples and the SHA-256 of the payloads of its first [`ID_SAMPLES`]
 /// samples, as [`vod_id`](crate::recording::vod_id) takes them. A track in another file has the digest of nothing.
 pub fn first_payload_digests<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<Vec<(u64, [u8; 32])>, IsoError> {
-    let mut media = Media::new(reader, BUFFER_BYTES / 8)?;
+    let mut media = BufferedMedia::new(reader, BUFFER_BYTES / 8)?;
     let mut digests = Vec::with_capacity(movie.tracks.len());
     for track in &movie.tracks {
         let mut hash = Sha256::new();
@@ -50,8 +50,8 @@ pub fn payload_digests<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<
 /// Reads every payload once: digests, and for H.264 and H.265 whether NAL units fill each sample exactly
 /// (ISO/IEC 14496-15 §5.3.3, §8.3.3). Encrypted samples are digested only.
 pub fn check_packets<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<PacketCheck, IsoError> {
-    let mut media = Media::new(reader, BUFFER_BYTES)?;
-    let mut lanes: Vec<Lane<'_>> = movie.tracks.iter().map(Lane::new).collect();
+    let mut media = BufferedMedia::new(reader, BUFFER_BYTES)?;
+    let mut lanes: Vec<TrackPayloads<'_>> = movie.tracks.iter().map(TrackPayloads::new).collect();
     while let Some((lane, chunk)) = next_chunk(&mut lanes) {
         lane.nal.begin_chunk(chunk.description_index);
         media.stream(chunk.offset, chunk.size_bytes, |bytes| {
@@ -59,7 +59,7 @@ pub fn check_packets<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<Pa
             lane.nal.feed(bytes);
         })?;
     }
-    let broken = |(track, lane): (u32, &Lane<'_>)| {
+    let broken = |(track, lane): (u32, &TrackPayloads<'_>)| {
         let errors = lane.nal.broken();
         (errors > 0).then_some(Defect::Undecodable { track, errors })
     };
@@ -74,14 +74,14 @@ fn own_samples(track: &Track) -> impl Iterator<Item = Sample> {
 }
 
 /// One track on its way through the file.
-struct Lane<'a> {
+struct TrackPayloads<'a> {
     chunks: Chunks<'a>,
     next: Option<Chunk>,
     hash: blake3::Hasher,
     nal: NalChain<'a>,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> TrackPayloads<'a> {
     fn new(track: &'a Track) -> Self {
         let mut chunks = track.chunks();
         let next = if track.is_external() { None } else { chunks.next() };
@@ -90,8 +90,8 @@ impl<'a> Lane<'a> {
 }
 
 /// The chunk that lies first in the file among the tracks' next ones, and its track.
-fn next_chunk<'l, 'a>(lanes: &'l mut [Lane<'a>]) -> Option<(&'l mut Lane<'a>, Chunk)> {
-    let is_ready = |lane: &&mut Lane<'_>| lane.next.is_some();
+fn next_chunk<'l, 'a>(lanes: &'l mut [TrackPayloads<'a>]) -> Option<(&'l mut TrackPayloads<'a>, Chunk)> {
+    let is_ready = |lane: &&mut TrackPayloads<'_>| lane.next.is_some();
     let lane = lanes.iter_mut().filter(is_ready).min_by_key(|lane| lane.next.map(|chunk| chunk.offset))?;
     let chunk = lane.next?;
     lane.next = lane.chunks.next();
@@ -99,13 +99,13 @@ fn next_chunk<'l, 'a>(lanes: &'l mut [Lane<'a>]) -> Option<(&'l mut Lane<'a>, Ch
 }
 
 /// A buffered reader that keeps its buffer when it steps on by a little.
-struct Media<'r, R> {
+struct BufferedMedia<'r, R> {
     reader: BufReader<&'r mut R>,
     at: u64,
     len: u64,
 }
 
-impl<'r, R: Read + Seek> Media<'r, R> {
+impl<'r, R: Read + Seek> BufferedMedia<'r, R> {
     fn new(reader: &'r mut R, buffer_bytes: usize) -> Result<Self, IsoError> {
         let len = reader.seek(SeekFrom::End(0)).map_err(IsoError::io(0))?;
         Ok(Self { reader: BufReader::with_capacity(buffer_bytes, reader), at: len, len })
@@ -118,7 +118,7 @@ impl<'r, R: Read + Seek> Media<'r, R> {
             self.go_to(offset).map_err(IsoError::io(offset))?;
         }
         while left > 0 {
-            crate::stop::look();
+            crate::stop::check();
             let buffered = self.reader.fill_buf().map_err(IsoError::io(self.at))?;
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffered.len());
             if len == 0 {

@@ -7,10 +7,10 @@
 use std::iter;
 use std::ops::Range;
 
-use super::boxes::{BoxHeader, Layout, Shape};
+use super::boxes::{BoxHeader, FileShape, Layout};
 use super::error::IsoError;
 use super::movie::Movie;
-use super::place::{FREE_BYTES, Tail, close_front, least_front_bytes, relocate_into};
+use super::place::{FREE_BYTES, FrontTail, close_front, least_front_bytes, relocate_into};
 
 /// Largest allocation unit that a front is rounded up to; beyond it the file system has no blocks like that.
 pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
@@ -34,12 +34,12 @@ impl FrontPlan {
     pub fn whole(layout: &Layout, movie: &Movie, ftyp: &[u8], block_bytes: u64) -> Result<Self, IsoError> {
         refuse_absolute(layout)?;
         let covers_bytes = layout.boxes.first().filter(|b| b.is(b"ftyp")).map_or(0, BoxHeader::end);
-        let tail = Tail::Free { covers_bytes };
+        let tail = FrontTail::Free { covers_bytes };
         let place =
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| offset.saturating_add(front), out);
         // Moved offsets rarely need wider tables.
         let likely_bytes = (ftyp.len() + movie.raw().len()) as u64;
-        let header = settle_at(ftyp, Blocks::of(block_bytes)?, likely_bytes, tail, place)?;
+        let header = settle_at(ftyp, BlockAlignment::of(block_bytes)?, likely_bytes, tail, place)?;
         Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
 
@@ -54,7 +54,8 @@ impl FrontPlan {
         let kept = placed(&body_ranges);
         let place =
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| moved_into(&kept, front, offset), out);
-        let header = settle_at(ftyp, Blocks { block_bytes, phase }, 0, Tail::Free { covers_bytes: 0 }, place)?;
+        let header =
+            settle_at(ftyp, BlockAlignment { block_bytes, phase }, 0, FrontTail::Free { covers_bytes: 0 }, place)?;
         Ok(Self { header, body_ranges })
     }
 
@@ -64,7 +65,7 @@ impl FrontPlan {
     /// `len` is the length of the old file, or where it is to end.
     pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
         let place = |front: u64, out: &mut Vec<u8>| movie.write_moov(front, out);
-        let header = settle_at(ftyp, Blocks::of(block_bytes)?, 0, Tail::Media { body_bytes: len }, place)?;
+        let header = settle_at(ftyp, BlockAlignment::of(block_bytes)?, 0, FrontTail::Media { body_bytes: len }, place)?;
         Ok(Self { header, body_ranges: iter::once(0..len).collect() })
     }
 
@@ -96,7 +97,7 @@ fn refuse_absolute(layout: &Layout) -> Result<(), IsoError> {
     if let Some(mfra) = layout.first(b"mfra") {
         return Err(unmovable(mfra, "its `tfra` holds offsets of the file"));
     }
-    if layout.shape() == Shape::Fragmented {
+    if layout.shape() == FileShape::Fragmented {
         let found = layout.first(b"moof").or_else(|| layout.first(b"moov")).ok_or(IsoError::NoMovieHeader)?;
         return Err(unmovable(found, "a fragmented file is rewritten from its fragments, not moved"));
     }
@@ -139,9 +140,9 @@ fn placed(ranges: &[Range<u64>]) -> Vec<(Range<u64>, u64)> {
 /// the first round tells. A front that comes out shorter is filled up.
 fn settle_at(
     ftyp: &[u8],
-    blocks: Blocks,
+    blocks: BlockAlignment,
     likely_bytes: u64,
-    tail: Tail,
+    tail: FrontTail,
     place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
 ) -> Result<Vec<u8>, IsoError> {
     let next = |head_bytes: u64, last: u64| next_front(least_front_bytes(head_bytes, tail), last, blocks, tail);
@@ -162,10 +163,10 @@ fn settle_at(
 
 /// The next length in phase that is not below `least` and above the one that was tried; if that leaves one to seven bytes, which are no
 /// box, the one after it.
-fn next_front(least: u64, tried: u64, blocks: Blocks, tail: Tail) -> u64 {
+fn next_front(least: u64, tried: u64, blocks: BlockAlignment, tail: FrontTail) -> u64 {
     let front = blocks.in_phase(least.max(tried + 1));
     let is_no_box = (1..FREE_BYTES).contains(&(front - least));
-    if is_no_box && matches!(tail, Tail::Free { covers_bytes: 0 } | Tail::Media { .. }) {
+    if is_no_box && matches!(tail, FrontTail::Free { covers_bytes: 0 } | FrontTail::Media { .. }) {
         return blocks.in_phase(least + FREE_BYTES);
     }
     front
@@ -173,12 +174,12 @@ fn next_front(least: u64, tried: u64, blocks: Blocks, tail: Tail) -> u64 {
 
 /// Lengths that leave `phase` when divided by the block.
 #[derive(Debug, Clone, Copy)]
-struct Blocks {
+struct BlockAlignment {
     block_bytes: u64,
     phase: u64,
 }
 
-impl Blocks {
+impl BlockAlignment {
     /// Multiples of a block.
     fn of(block_bytes: u64) -> Result<Self, IsoError> {
         Ok(Self { block_bytes: checked_block(block_bytes)?, phase: 0 })

@@ -240,12 +240,12 @@ impl Iterator for Samples<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isobmff::tables::runs::{Run, Runs};
+    use crate::isobmff::tables::runs::{ValueRun, ValueRuns};
 
     fn tables() -> SampleTables {
         SampleTables {
-            durations: Runs::new(vec![Run { count: 2, value: 10 }, Run { count: 3, value: 20 }]),
-            compositions: Some(Runs::new(vec![Run { count: 1, value: 5 }, Run { count: 4, value: -5 }])),
+            durations: ValueRuns::new(vec![ValueRun { count: 2, value: 10 }, ValueRun { count: 3, value: 20 }]),
+            compositions: Some(ValueRuns::new(vec![ValueRun { count: 1, value: 5 }, ValueRun { count: 4, value: -5 }])),
             chunk_runs: vec![
                 ChunkRun { first_chunk: 1, samples_per_chunk: 2, description_index: 1 },
                 ChunkRun { first_chunk: 3, samples_per_chunk: 1, description_index: 2 },
@@ -270,13 +270,22 @@ mod tests {
 
     #[test]
     fn going_past_samples_comes_to_the_same_as_walking_over_them() {
-        let short =
-            || Runs::new(vec![Run { count: 1, value: 10 }, Run { count: 0, value: 7 }, Run { count: 1, value: 20 }]);
+        let short = || {
+            ValueRuns::new(vec![
+                ValueRun { count: 1, value: 10 },
+                ValueRun { count: 0, value: 7 },
+                ValueRun { count: 1, value: 20 },
+            ])
+        };
         let variants = [
             tables(),
             SampleTables { durations: short(), compositions: None, sync: None, ..tables() },
             SampleTables { sizes: SampleSizes::Constant { size_bytes: 3, count: 5 }, ..tables() },
-            SampleTables { chunk_offsets: vec![100, u64::MAX], compositions: Some(Runs::new(Vec::new())), ..tables() },
+            SampleTables {
+                chunk_offsets: vec![100, u64::MAX],
+                compositions: Some(ValueRuns::new(Vec::new())),
+                ..tables()
+            },
         ];
         for tables in variants {
             let all: Vec<_> = tables.samples().collect();

@@ -25,23 +25,23 @@ impl Movie {
                 is_simple(&track.edits).then(|| track.presentation_shift(old_timescale).saturating_add(delay))
             })
             .collect();
-        let openings: Vec<Option<Opening>> = (self.tracks.iter().zip(shifts))
-            .map(|(track, shift)| shift.map(|shift| Opening::of(shift, track.earliest_composition())))
+        let openings: Vec<Option<PresentationStart>> = (self.tracks.iter().zip(shifts))
+            .map(|(track, shift)| shift.map(|shift| PresentationStart::of(shift, track.earliest_composition())))
             .collect();
         self.refine_timescale(&openings);
         let timescale = self.header.timescale;
         for (track, opening) in self.tracks.iter_mut().zip(openings) {
             let Some(opening) = opening else { continue };
-            if opening != Opening::default() || !track.edits.is_empty() {
+            if opening != PresentationStart::default() || !track.edits.is_empty() {
                 track.edits = opening.edits(track.timescale(), timescale);
             }
         }
     }
 
     /// Makes the movie's clock fine enough for delays to be exact, where 32 bits hold such a clock.
-    fn refine_timescale(&mut self, openings: &[Option<Opening>]) {
+    fn refine_timescale(&mut self, openings: &[Option<PresentationStart>]) {
         let old = self.header.timescale;
-        let is_inexact = |(track, opening): &(&Track, &Option<Opening>)| {
+        let is_inexact = |(track, opening): &(&Track, &Option<PresentationStart>)| {
             let delay = opening.unwrap_or_default().delay;
             !(u128::from(delay) * u128::from(old)).is_multiple_of(u128::from(track.timescale()))
         };
@@ -73,14 +73,14 @@ pub(super) fn is_simple(edits: &[Edit]) -> bool {
 
 /// How the presentation of a track begins, in ticks of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Opening {
+pub struct PresentationStart {
     /// How long nothing is presented.
     delay: u64,
     /// The composition time that is presented then.
     media_time: u64,
 }
 
-impl Opening {
+impl PresentationStart {
     /// Presents composition time 0 at `shift`, of a track whose earliest sample has composition time `earliest`.
     ///
     /// What comes late begins with that sample: players take a media time before it for one that means it, and
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_delay_is_an_empty_edit_and_a_trim_a_media_time() {
-        let edits = |shift, earliest| Opening::of(shift, earliest).edits(48_000, 1000);
-        assert_eq!(Opening::of(0, 0), Opening::default());
+        let edits = |shift, earliest| PresentationStart::of(shift, earliest).edits(48_000, 1000);
+        assert_eq!(PresentationStart::of(0, 0), PresentationStart::default());
         assert_eq!(edits(-1024, 0), [Edit::media(0, 1024)]);
         assert_eq!(edits(4800, 0), [Edit::empty(100), Edit::media(0, 0)]);
         assert_eq!(edits(-1024, 1024), [Edit::media(0, 1024)]);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_delay_ends_with_the_first_sample_that_is_shown() {
-        let edits = |shift, earliest| Opening::of(shift, earliest).edits(48_000, 1000);
+        let edits = |shift, earliest| PresentationStart::of(shift, earliest).edits(48_000, 1000);
         // Pictures that are reordered, decoded before the movie begins or behind its beginning.
         assert_eq!(edits(-480, 4800), [Edit::empty(90), Edit::media(0, 4800)]);
         assert_eq!(edits(480, 4800), [Edit::empty(110), Edit::media(0, 4800)]);

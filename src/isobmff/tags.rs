@@ -10,7 +10,7 @@ use super::movie::Movie;
 
 /// How the value of an item lies in its `data` box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum TagForm {
     /// UTF-8.
     Text,
     /// A number of 0 to 255, in so many bytes.
@@ -27,34 +27,34 @@ const UTF_8: u32 = 1;
 const SIGNED_INTEGER: u32 = 21;
 
 /// The items by their names, in the order in which they are written.
-const ITEMS: [(&str, &[u8; 4], Form); 27] = [
-    ("title", b"\xA9nam", Form::Text),
-    ("artist", b"\xA9ART", Form::Text),
-    ("album_artist", b"aART", Form::Text),
-    ("composer", b"\xA9wrt", Form::Text),
-    ("album", b"\xA9alb", Form::Text),
-    ("date", b"\xA9day", Form::Text),
-    ("encoding_tool", b"\xA9too", Form::Text),
-    ("comment", b"\xA9cmt", Form::Text),
-    ("genre", b"\xA9gen", Form::Text),
-    ("copyright", b"cprt", Form::Text),
-    ("grouping", b"\xA9grp", Form::Text),
-    ("lyrics", b"\xA9lyr", Form::Text),
-    ("description", b"desc", Form::Text),
-    ("synopsis", b"ldes", Form::Text),
-    ("show", b"tvsh", Form::Text),
-    ("episode_id", b"tven", Form::Text),
-    ("network", b"tvnn", Form::Text),
-    ("keywords", b"keyw", Form::Text),
-    ("episode_sort", b"tves", Form::Byte(4)),
-    ("season_number", b"tvsn", Form::Byte(4)),
-    ("media_type", b"stik", Form::Byte(1)),
-    ("hd_video", b"hdvd", Form::Byte(1)),
-    ("gapless_playback", b"pgap", Form::Byte(1)),
-    ("compilation", b"cpil", Form::Byte(1)),
-    ("track", b"trkn", Form::Pair),
-    ("disc", b"disk", Form::Pair),
-    ("tmpo", b"tmpo", Form::Word),
+const ITEMS: [(&str, &[u8; 4], TagForm); 27] = [
+    ("title", b"\xA9nam", TagForm::Text),
+    ("artist", b"\xA9ART", TagForm::Text),
+    ("album_artist", b"aART", TagForm::Text),
+    ("composer", b"\xA9wrt", TagForm::Text),
+    ("album", b"\xA9alb", TagForm::Text),
+    ("date", b"\xA9day", TagForm::Text),
+    ("encoding_tool", b"\xA9too", TagForm::Text),
+    ("comment", b"\xA9cmt", TagForm::Text),
+    ("genre", b"\xA9gen", TagForm::Text),
+    ("copyright", b"cprt", TagForm::Text),
+    ("grouping", b"\xA9grp", TagForm::Text),
+    ("lyrics", b"\xA9lyr", TagForm::Text),
+    ("description", b"desc", TagForm::Text),
+    ("synopsis", b"ldes", TagForm::Text),
+    ("show", b"tvsh", TagForm::Text),
+    ("episode_id", b"tven", TagForm::Text),
+    ("network", b"tvnn", TagForm::Text),
+    ("keywords", b"keyw", TagForm::Text),
+    ("episode_sort", b"tves", TagForm::Byte(4)),
+    ("season_number", b"tvsn", TagForm::Byte(4)),
+    ("media_type", b"stik", TagForm::Byte(1)),
+    ("hd_video", b"hdvd", TagForm::Byte(1)),
+    ("gapless_playback", b"pgap", TagForm::Byte(1)),
+    ("compilation", b"cpil", TagForm::Byte(1)),
+    ("track", b"trkn", TagForm::Pair),
+    ("disc", b"disk", TagForm::Pair),
+    ("tmpo", b"tmpo", TagForm::Word),
 ];
 /// The place of the recording (ISO 6709), which is no item.
 const LOCATION: &str = "location";
@@ -108,7 +108,7 @@ impl Tags {
                 boxed(out, *b"ilst", |out| out.extend(items));
             });
         }
-        if let Some(place) = self.0.get(LOCATION).and_then(|text| Place::read(text)) {
+        if let Some(place) = self.0.get(LOCATION).and_then(|text| GeoLocation::read(text)) {
             place.write(&mut out);
         }
         out
@@ -125,7 +125,7 @@ impl Movie {
     }
 }
 
-impl Form {
+impl TagForm {
     /// Type and bytes of a value; `None` for one that the form does not hold.
     fn value(self, text: &str) -> Option<(u32, Vec<u8>)> {
         let number = |text: &str| leading(text, |c| c.is_ascii_digit()).parse::<u16>().ok();
@@ -157,7 +157,7 @@ fn leading(text: &str, is_part: impl Fn(char) -> bool) -> &str {
 
 /// A place on earth: degrees and metres in 16.16 fixed point, and what is behind the slash.
 #[derive(Debug, PartialEq, Eq)]
-struct Place<'a> {
+struct GeoLocation<'a> {
     latitude: i32,
     longitude: i32,
     altitude: i32,
@@ -167,7 +167,7 @@ struct Place<'a> {
 /// `eng`, packed (ISO/IEC 14496-12 §8.4.2.3): what the 0 that FFmpeg writes is taken for.
 const ENGLISH: u16 = 0x15C7;
 
-impl<'a> Place<'a> {
+impl<'a> GeoLocation<'a> {
     /// Reads `+52.1+004.2+12/name`, of which the last two may be missing.
     fn read(text: &'a str) -> Option<Self> {
         let mut rest = text;
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_place_is_read_as_far_as_it_is_one() {
-        let place = |text| Place::read(text).map(|p| (p.latitude, p.longitude, p.altitude, p.name.to_owned()));
+        let place = |text| GeoLocation::read(text).map(|p| (p.latitude, p.longitude, p.altitude, p.name.to_owned()));
         assert_eq!(place("+52.5-004.25/"), Some((0x0034_8000, -0x0004_4000, 0, String::new())));
         assert_eq!(place("+52-004+12/x"), Some((52 << 16, -4 << 16, 12 << 16, "x".to_owned())));
         assert_eq!(

@@ -2,11 +2,11 @@
 //! of samples that it claims.
 
 use super::samples::SampleTables;
-use super::tables::runs::{Run, RunCursor};
+use super::tables::runs::{RunCursor, ValueRun};
 
 /// Beginning and end of a track on its media timeline, in ticks of the track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Extent {
+pub(super) struct TrackExtent {
     /// Smallest composition time.
     pub(super) first_pts: i64,
     /// Largest composition time plus duration.
@@ -16,21 +16,21 @@ pub(super) struct Extent {
 }
 
 /// A position on the decoding timeline.
-struct Clock<'a> {
+struct DecodeClock<'a> {
     durations: RunCursor<'a, u32>,
     last: u32,
     index: u64,
     dts: i64,
 }
 
-impl<'a> Clock<'a> {
+impl<'a> DecodeClock<'a> {
     fn new(tables: &'a SampleTables) -> Self {
         Self { durations: tables.durations.cursor(), last: 0, index: 0, dts: 0 }
     }
 
     /// The duration that the next samples share, and for how many at least; a short table goes on with its last one.
-    fn run(&mut self) -> Run<u32> {
-        let run = self.durations.current().unwrap_or(Run { count: u32::MAX, value: self.last });
+    fn run(&mut self) -> ValueRun<u32> {
+        let run = self.durations.current().unwrap_or(ValueRun { count: u32::MAX, value: self.last });
         self.last = run.value;
         run
     }
@@ -53,13 +53,14 @@ impl<'a> Clock<'a> {
 }
 
 /// Beginning and end of the first `count` samples of a track; `None` without samples.
-pub(super) fn extent(tables: &SampleTables, count: u64) -> Option<Extent> {
-    let mut clock = Clock::new(tables);
+pub(super) fn extent(tables: &SampleTables, count: u64) -> Option<TrackExtent> {
+    let mut clock = DecodeClock::new(tables);
     let mut compositions = tables.compositions.as_ref().map(|c| c.cursor());
-    let mut found: Option<Extent> = None;
+    let mut found: Option<TrackExtent> = None;
     while clock.index < count {
         let durations = clock.run();
-        let offsets = compositions.as_mut().and_then(RunCursor::current).unwrap_or(Run { count: u32::MAX, value: 0 });
+        let offsets =
+            compositions.as_mut().and_then(RunCursor::current).unwrap_or(ValueRun { count: u32::MAX, value: 0 });
         let left = u32::try_from(count - clock.index).unwrap_or(u32::MAX);
         let step = left.min(durations.count).min(offsets.count);
         let first_pts = clock.dts.saturating_add(i64::from(offsets.value));
@@ -68,8 +69,8 @@ pub(super) fn extent(tables: &SampleTables, count: u64) -> Option<Extent> {
             cursor.advance(step);
         }
         let end_pts = clock.dts.saturating_add(i64::from(offsets.value));
-        let so_far = found.unwrap_or(Extent { first_pts, end_pts, end_dts: 0 });
-        found = Some(Extent {
+        let so_far = found.unwrap_or(TrackExtent { first_pts, end_pts, end_dts: 0 });
+        found = Some(TrackExtent {
             first_pts: so_far.first_pts.min(first_pts),
             end_pts: so_far.end_pts.max(end_pts),
             end_dts: clock.dts,
@@ -83,7 +84,7 @@ pub(super) fn longest_sync_interval(tables: &SampleTables) -> Option<i64> {
     let Some(sync) = &tables.sync else {
         return tables.durations.as_slice().iter().map(|run| i64::from(run.value)).max();
     };
-    let mut clock = Clock::new(tables);
+    let mut clock = DecodeClock::new(tables);
     let mut times = sync.iter().map(|number| clock.advance_to(u64::from(*number).saturating_sub(1)));
     let first = times.next()?;
     times.scan(first, |last, at| Some(at - std::mem::replace(last, at))).max()
@@ -91,7 +92,7 @@ pub(super) fn longest_sync_interval(tables: &SampleTables) -> Option<i64> {
 
 /// A jump: the duration of one sample that is far longer than those of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct SampleGap {
     /// Decoding time of the sample.
     pub(super) at: i64,
     /// By how much it is longer than usual.
@@ -99,7 +100,7 @@ pub(super) struct Gap {
 }
 
 /// Samples that last longer than `least` ticks and three times as long as most, at most `limit` of them.
-pub(super) fn gaps(tables: &SampleTables, least: i64, limit: usize) -> Vec<Gap> {
+pub(super) fn gaps(tables: &SampleTables, least: i64, limit: usize) -> Vec<SampleGap> {
     let runs = tables.durations.as_slice();
     let usual = runs.iter().max_by_key(|run| run.count).map_or(0, |run| i64::from(run.value));
     let mut found = Vec::new();
@@ -107,7 +108,7 @@ pub(super) fn gaps(tables: &SampleTables, least: i64, limit: usize) -> Vec<Gap> 
     for run in runs {
         let value = i64::from(run.value);
         if value > least.max(usual.saturating_mul(3)) && found.len() < limit {
-            found.push(Gap { at: dts, length: value - usual });
+            found.push(SampleGap { at: dts, length: value - usual });
         }
         dts = dts.saturating_add(i64::from(run.count).saturating_mul(value));
     }
@@ -117,15 +118,17 @@ pub(super) fn gaps(tables: &SampleTables, least: i64, limit: usize) -> Vec<Gap> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isobmff::tables::runs::Runs;
+    use crate::isobmff::tables::runs::ValueRuns;
     use crate::isobmff::tables::stsc::ChunkRun;
     use crate::isobmff::tables::stsz::SampleSizes;
 
     fn tables(durations: &[(u32, u32)], offsets: &[(u32, i32)]) -> SampleTables {
         let count = durations.iter().map(|(count, _)| count).sum();
         SampleTables {
-            durations: Runs::new(durations.iter().map(|&(count, value)| Run { count, value }).collect()),
-            compositions: Some(Runs::new(offsets.iter().map(|&(count, value)| Run { count, value }).collect())),
+            durations: ValueRuns::new(durations.iter().map(|&(count, value)| ValueRun { count, value }).collect()),
+            compositions: Some(ValueRuns::new(
+                offsets.iter().map(|&(count, value)| ValueRun { count, value }).collect(),
+            )),
             chunk_runs: vec![ChunkRun { first_chunk: 1, samples_per_chunk: count, description_index: 1 }],
             sizes: SampleSizes::Constant { size_bytes: 1, count },
             chunk_offsets: vec![0],
@@ -152,7 +155,7 @@ mod tests {
         let mut tables = tables(&[(4, 10), (1, 5000), (5, 10)], &[]);
         tables.sync = Some(vec![1, 3, 6]);
         assert_eq!(longest_sync_interval(&tables), Some(5020));
-        assert_eq!(gaps(&tables, 1000, 8), [Gap { at: 40, length: 4990 }]);
+        assert_eq!(gaps(&tables, 1000, 8), [SampleGap { at: 40, length: 4990 }]);
     }
 
     #[test]

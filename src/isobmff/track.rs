@@ -2,10 +2,10 @@
 
 use super::boxes::FourCc;
 use super::codec::codec_name;
-use super::cursor::{Child, children_of};
-use super::error::Notes;
+use super::cursor::{ChildBox, children_of};
+use super::error::DefectLog;
 use super::headers::stsd::{SampleDescriptions, SampleEntry};
-use super::headers::{dref, mdhd::MediaHeader, pasp::Aspect, tkhd::TrackHeader};
+use super::headers::{dref, mdhd::MediaHeader, pasp::PixelAspect, tkhd::TrackHeader};
 use super::samples::{Chunks, SampleTables, Samples};
 use super::tables::elst::Edit;
 use super::tables::{ctts, elst, sdtp, stco, stsc, stss, stsz, stts};
@@ -52,7 +52,7 @@ impl Track {
         let mut minf = media_information(handler);
         minf.extend(dref::SELF_CONTAINED_DINF);
         let descriptions = SampleDescriptions::new(stsd, handler)?;
-        let aspect = descriptions.entries().first().and_then(|entry| entry.aspect).unwrap_or(Aspect::SQUARE);
+        let aspect = descriptions.entries().first().and_then(|entry| entry.aspect).unwrap_or(PixelAspect::SQUARE);
         Some(Self {
             header: TrackHeader::new(id, handler.0 == *b"soun", aspect.shown_width(width), height),
             media: MediaHeader::new(timescale),
@@ -170,8 +170,8 @@ impl Track {
     }
 
     /// Reads a `trak` box; what is missing is noted, and `None` says that there is no track to speak of.
-    pub(super) fn read(trak: &Child<'_>, notes: &mut Notes) -> Option<Self> {
-        let mut parts = Parts::default();
+    pub(super) fn read(trak: &ChildBox<'_>, notes: &mut DefectLog) -> Option<Self> {
+        let mut parts = TrackParts::default();
         parts.read_trak(trak, notes);
         parts.finish(trak, notes)
     }
@@ -206,7 +206,7 @@ fn handler_box(handler: FourCc) -> Vec<u8> {
 
 /// What was found of a track so far; a box that comes twice counts once, the first time.
 #[derive(Default)]
-struct Parts {
+struct TrackParts {
     header: Option<TrackHeader>,
     media: Option<MediaHeader>,
     handler: Option<FourCc>,
@@ -225,7 +225,12 @@ struct Parts {
 }
 
 /// Takes a value once; a duplicate is noted and left.
-fn once<T>(slot: &mut Option<T>, found: &Child<'_>, notes: &mut Notes, value: impl FnOnce(&mut Notes) -> Option<T>) {
+fn once<T>(
+    slot: &mut Option<T>,
+    found: &ChildBox<'_>,
+    notes: &mut DefectLog,
+    value: impl FnOnce(&mut DefectLog) -> Option<T>,
+) {
     if slot.is_some() {
         notes.malformed(found.offset, format!("a second `{}` where one is allowed; the first is used", found.fourcc));
     } else {
@@ -233,14 +238,14 @@ fn once<T>(slot: &mut Option<T>, found: &Child<'_>, notes: &mut Notes, value: im
     }
 }
 
-pub(super) fn note_torn(found: &Child<'_>, notes: &mut Notes) {
+pub(super) fn note_torn(found: &ChildBox<'_>, notes: &mut DefectLog) {
     if found.is_torn {
         notes.malformed(found.offset, format!("`{}` is longer than the box it lies in (§4.2)", found.fourcc));
     }
 }
 
-impl Parts {
-    fn read_trak(&mut self, trak: &Child<'_>, notes: &mut Notes) {
+impl TrackParts {
+    fn read_trak(&mut self, trak: &ChildBox<'_>, notes: &mut DefectLog) {
         for found in children_of(trak) {
             note_torn(&found, notes);
             match &found.fourcc.0 {
@@ -252,13 +257,13 @@ impl Parts {
         }
     }
 
-    fn read_edts(&mut self, edts: &Child<'_>, notes: &mut Notes) {
+    fn read_edts(&mut self, edts: &ChildBox<'_>, notes: &mut DefectLog) {
         for found in children_of(edts).filter(|found| found.fourcc.0 == *b"elst") {
             once(&mut self.edits, &found, notes, |notes| Some(elst::read(&found, notes)));
         }
     }
 
-    fn read_mdia(&mut self, mdia: &Child<'_>, notes: &mut Notes) {
+    fn read_mdia(&mut self, mdia: &ChildBox<'_>, notes: &mut DefectLog) {
         for found in children_of(mdia) {
             note_torn(&found, notes);
             match &found.fourcc.0 {
@@ -270,7 +275,7 @@ impl Parts {
         }
     }
 
-    fn read_hdlr(&mut self, hdlr: &Child<'_>, notes: &mut Notes) {
+    fn read_hdlr(&mut self, hdlr: &ChildBox<'_>, notes: &mut DefectLog) {
         let kind = hdlr.body.get(8..).and_then(|rest| rest.first_chunk()).copied().map(FourCc);
         if self.handler.is_none() {
             self.hdlr = hdlr.to_vec();
@@ -278,7 +283,7 @@ impl Parts {
         once(&mut self.handler, hdlr, notes, |_| kind);
     }
 
-    fn read_minf(&mut self, minf: &Child<'_>, notes: &mut Notes) {
+    fn read_minf(&mut self, minf: &ChildBox<'_>, notes: &mut DefectLog) {
         for found in children_of(minf) {
             note_torn(&found, notes);
             match &found.fourcc.0 {
@@ -293,7 +298,7 @@ impl Parts {
         }
     }
 
-    fn read_stbl(&mut self, stbl: &Child<'_>, notes: &mut Notes) {
+    fn read_stbl(&mut self, stbl: &ChildBox<'_>, notes: &mut DefectLog) {
         for found in children_of(stbl) {
             note_torn(&found, notes);
             match &found.fourcc.0 {
@@ -310,7 +315,7 @@ impl Parts {
         }
     }
 
-    fn finish(self, trak: &Child<'_>, notes: &mut Notes) -> Option<Track> {
+    fn finish(self, trak: &ChildBox<'_>, notes: &mut DefectLog) -> Option<Track> {
         let handler = self.handler.unwrap_or(FourCc(*b"    "));
         let descriptions = self.stsd.as_deref().and_then(|raw| SampleDescriptions::new(raw, handler));
         let media = self.media.filter(|media| media.timescale > 0);

@@ -32,7 +32,7 @@ pub fn unwrap_offsets<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: &m
     if end <= PERIOD || movie.is_encrypted() || !movie.tracks.iter().all(is_narrow) {
         return Ok(false);
     }
-    let order = Order { lanes: movie.tracks.iter().map(|track| track.chunks().peekable()).collect(), looks: 0 };
+    let order = ChunkOrder { lanes: movie.tracks.iter().map(|track| track.chunks().peekable()).collect(), looks: 0 };
     let Some((places, reached)) = order.places(reader, start, end)? else { return Ok(false) };
     let goes_back = |track: &Track| track.tables.chunk_offsets.windows(2).any(|pair| pair[1] < pair[0]);
     let is_proven = end - reached <= MOST_BEHIND_BYTES || movie.tracks.iter().any(goes_back);
@@ -52,22 +52,22 @@ pub fn unwrap_offsets<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: &m
 }
 
 /// By track: where its chunks lie, in their order.
-type Places = Vec<Vec<u64>>;
+type ChunkOffsets = Vec<Vec<u64>>;
 
 /// The chunks of all tracks, each in the order of its track.
-struct Order<'a> {
+struct ChunkOrder<'a> {
     lanes: Vec<Peekable<Chunks<'a>>>,
     looks: usize,
 }
 
-impl Order<'_> {
+impl ChunkOrder<'_> {
     /// Where the chunks of each track lie between `start` and `end`, and where the last one ends; `None` if they do not fit.
     fn places<R: Read + Seek>(
         mut self,
         reader: &mut R,
         start: u64,
         end: u64,
-    ) -> Result<Option<(Places, u64)>, IsoError> {
+    ) -> Result<Option<(ChunkOffsets, u64)>, IsoError> {
         let mut places = vec![Vec::new(); self.lanes.len()];
         let mut at = start;
         while let Some((lane, distance, chunk)) = self.next(at) {
@@ -124,12 +124,12 @@ mod tests {
     use crate::isobmff::tables::stsz::SampleSizes;
 
     /// A file that is zero but for a range.
-    struct Filled {
+    struct FilledRange {
         range: std::ops::Range<u64>,
         at: u64,
     }
 
-    impl Read for Filled {
+    impl Read for FilledRange {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             for (byte, at) in into.iter_mut().zip(self.at..) {
                 *byte = u8::from(self.range.contains(&at));
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    impl Seek for Filled {
+    impl Seek for FilledRange {
         fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
             if let SeekFrom::Start(at) = to {
                 self.at = at;
@@ -177,7 +177,7 @@ mod tests {
 
     fn unwrapped(made: (Movie, Layout, Vec<Vec<u64>>), filled: std::ops::Range<u64>) -> (bool, bool) {
         let (mut movie, layout, places) = made;
-        let is_changed = unwrap_offsets(&mut Filled { range: filled, at: 0 }, &layout, &mut movie).unwrap();
+        let is_changed = unwrap_offsets(&mut FilledRange { range: filled, at: 0 }, &layout, &mut movie).unwrap();
         let is_right = movie.tracks.iter().zip(&places).all(|(track, places)| track.tables.chunk_offsets == *places);
         (is_changed, is_right)
     }

@@ -20,7 +20,7 @@ pub fn end_of_data_in<R: Read + Seek>(reader: &mut R, range: &Range<u64>) -> Res
     let mut block = vec![0; BLOCK_BYTES];
     let mut end = range.end;
     while end > range.start {
-        crate::stop::look();
+        crate::stop::check();
         let size = usize::try_from(end - range.start).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
         let block = &mut block[..size];
         let start = end - size as u64;

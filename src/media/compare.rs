@@ -1,7 +1,7 @@
 //! Whether a written file holds what was meant to be written: promise 2 of the design. Pure.
 
 use super::meter::TrackReading;
-use super::{Reading, Remuxed};
+use super::{MediaReading, Remuxed};
 use crate::recording::{Defect, counted};
 
 /// How far durations may differ: containers round timestamps, and the last packet's duration is a guess in some.
@@ -69,7 +69,7 @@ pub enum Mismatch {
 
 /// Compares what was written with a reading of the output: tracks, codecs, packets and payload digests exactly,
 /// durations and starts within 100 ms (and one packet, for durations).
-pub fn compare(remuxed: &Remuxed, output: &Reading) -> Result<(), Mismatch> {
+pub fn compare(remuxed: &Remuxed, output: &MediaReading) -> Result<(), Mismatch> {
     let (written, read) = (in_order(&remuxed.tracks_written), in_order(&output.tracks));
     if written.len() != read.len() {
         return Err(Mismatch::Tracks { written: written.len(), read: read.len() });
@@ -89,7 +89,7 @@ const SYNC_SLACK_MS: i64 = 2;
 
 /// What the output lacks or has otherwise although nothing says why: chapters, and presentation times that are not among the
 /// repairs.
-pub fn differences(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
+pub fn differences(remuxed: &Remuxed, output: &MediaReading) -> Vec<Defect> {
     let lost = remuxed.chapters.saturating_sub(output.chapters);
     let reason = || "the muxer did not write them".to_owned();
     let chapters =
@@ -101,7 +101,7 @@ pub fn differences(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
 ///
 /// Times are compared packet by packet and within a tick of the coarser container; from where they are counted is the container's
 /// own choice, for all tracks alike. Where the muxer joins packets, there is nothing to compare them with.
-fn presentation_moved(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
+fn presentation_moved(remuxed: &Remuxed, output: &MediaReading) -> Vec<Defect> {
     let moved = |track: &TrackReading| {
         let at = remuxed.tracks_written.iter().position(|other| other.number == track.number);
         at.and_then(|at| remuxed.moved.get(at)).copied().unwrap_or(0)

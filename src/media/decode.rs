@@ -4,10 +4,10 @@ use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use super::ffi::decoder::{Care, Decoder};
-use super::ffi::{Packet, Source};
-use super::reading::Pass;
-use super::{MediaError, Watch};
+use super::ffi::decoder::{Decoder, Strictness};
+use super::ffi::{MediaSource, Packet};
+use super::reading::PacketPass;
+use super::{MediaError, PassControl};
 use crate::recording::{Container, TrackKind};
 
 /// Most threads that decode the pictures: each holds some of its own.
@@ -24,8 +24,12 @@ pub struct DecodeErrors {
 }
 
 /// Decodes all sound and pictures and counts what does not decode; tracks without errors are not listed.
-pub fn decode_check(path: &Path, container: Container, watch: Watch<'_>) -> Result<Vec<DecodeErrors>, MediaError> {
-    decode(Pass::open(path, container, watch)?, threads())
+pub fn decode_check(
+    path: &Path,
+    container: Container,
+    watch: PassControl<'_>,
+) -> Result<Vec<DecodeErrors>, MediaError> {
+    decode(PacketPass::open(path, container, watch)?, threads())
 }
 
 /// The same for media that lies in the first `len` bytes of a file, behind a header of ISO base media that is nowhere but here.
@@ -33,9 +37,9 @@ pub fn decode_check_headed(
     path: &Path,
     header: Vec<u8>,
     len: u64,
-    watch: Watch<'_>,
+    watch: PassControl<'_>,
 ) -> Result<Vec<DecodeErrors>, MediaError> {
-    decode(Pass::over(Source::open_headed(path, header, len)?, watch), threads())
+    decode(PacketPass::over(MediaSource::open_headed(path, header, len)?, watch), threads())
 }
 
 fn threads() -> usize {
@@ -43,7 +47,7 @@ fn threads() -> usize {
 }
 
 /// Decodes all packets; those of the first picture track by so many threads.
-fn decode(mut pass: Pass<'_>, threads: usize) -> Result<Vec<DecodeErrors>, MediaError> {
+fn decode(mut pass: PacketPass<'_>, threads: usize) -> Result<Vec<DecodeErrors>, MediaError> {
     let mut tracks: Vec<Decoding> = Vec::new();
     let mut packet = Packet::empty();
     while pass.next(&mut packet)? {
@@ -66,12 +70,12 @@ struct Decoding {
 }
 
 impl Decoding {
-    fn of(source: &Source, index: usize, threads: usize) -> Self {
+    fn of(source: &MediaSource, index: usize, threads: usize) -> Self {
         let kind = |index| source.track(index).map(|track| track.kind);
         let is_first_picture = kind(index) == Some(TrackKind::Video) && !(0..index).any(|n| kind(n) == kind(index));
         let threads = if is_first_picture { threads } else { 1 };
         let is_media = matches!(kind(index), Some(TrackKind::Video | TrackKind::Audio));
-        Self { decoder: Decoder::open(source, index, (threads, Care::Usual)), is_media }
+        Self { decoder: Decoder::open(source, index, (threads, Strictness::Usual)), is_media }
     }
 
     /// All errors of the track; sound and pictures that nothing decodes are one.
@@ -105,8 +109,9 @@ mod tests {
                 bytes[at + 4..at + sample.size_bytes as usize].fill(0x65);
             }
             std::fs::write(&path, bytes).unwrap();
-            let count =
-                |threads| decode(Pass::open(&path, Container::Mp4, Watch::default()).unwrap(), threads).unwrap();
+            let count = |threads| {
+                decode(PacketPass::open(&path, Container::Mp4, PassControl::default()).unwrap(), threads).unwrap()
+            };
             let alone = count(1);
             assert!(alone.iter().any(|track| track.errors > 0), "{hit:?}");
             assert_eq!(count(4), alone, "{hit:?}");

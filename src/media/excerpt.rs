@@ -11,11 +11,11 @@ use std::path::Path;
 
 use ffmpeg_next::frame;
 
-use super::ffi::decoder::{Care, Decoder};
+use super::ffi::decoder::{Decoder, Strictness};
 use super::ffi::source::StreamFacts;
-use super::ffi::{Next, Packet, Source};
-use super::reading::Pass;
-use super::{MediaError, Watch};
+use super::ffi::{MediaSource, Packet, ReadOutcome};
+use super::reading::PacketPass;
+use super::{MediaError, PassControl};
 use crate::recording::{Container, TrackKind};
 
 /// Packets of sound at the beginning whose errors are not counted: MP3 refers to bytes of the packets before (ISO/IEC
@@ -30,7 +30,7 @@ const BEHIND: [u8; 32] = [0x5A; 32];
 
 /// What decoders made of one track of an excerpt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Excerpted {
+pub struct ExcerptResult {
     /// What it carries.
     pub kind: TrackKind,
     /// Packets that were decoded and whose errors count.
@@ -44,16 +44,16 @@ pub struct Excerpted {
 }
 
 /// Decodes the media that a header of ISO base media names in the first `len` bytes of a file, track by track.
-pub fn decode_excerpt(path: &Path, header: Vec<u8>, len: u64) -> Result<Vec<Excerpted>, MediaError> {
-    let mut source = Source::open_headed(path, header, len)?;
+pub fn decode_excerpt(path: &Path, header: Vec<u8>, len: u64) -> Result<Vec<ExcerptResult>, MediaError> {
+    let mut source = MediaSource::open_headed(path, header, len)?;
     let facts = source.tracks();
-    let mut tracks: Vec<Track> = facts.iter().map(|facts| Track::of(&source, facts)).collect();
+    let mut tracks: Vec<ExcerptTrack> = facts.iter().map(|facts| ExcerptTrack::of(&source, facts)).collect();
     loop {
         let mut packet = Packet::empty();
         match source.next(&mut packet)? {
-            Next::End => break,
-            Next::Nonsense => return Ok(Vec::new()),
-            Next::Packet => {}
+            ReadOutcome::End => break,
+            ReadOutcome::Nonsense => return Ok(Vec::new()),
+            ReadOutcome::Packet => {}
         }
         let Some(track) = tracks.get_mut(packet.stream()) else { continue };
         track.take(&packet);
@@ -70,14 +70,14 @@ pub fn decode_from_keys(
     path: &Path,
     container: Container,
     (pictures, tries): (u64, u32),
-) -> Result<Vec<Excerpted>, MediaError> {
-    let mut pass = Pass::open(path, container, Watch::default())?;
-    let mut tracks: Vec<Track> = Vec::new();
+) -> Result<Vec<ExcerptResult>, MediaError> {
+    let mut pass = PacketPass::open(path, container, PassControl::default())?;
+    let mut tracks: Vec<ExcerptTrack> = Vec::new();
     let (mut packet, mut tries) = (Packet::empty(), tries);
     while pass.next(&mut packet)? {
         let taken = std::mem::replace(&mut packet, Packet::empty());
         while let Some(facts) = pass.source.track(tracks.len()) {
-            tracks.push(Track::of(&pass.source, &facts));
+            tracks.push(ExcerptTrack::of(&pass.source, &facts));
         }
         let has_pictures = tracks.iter().any(|track| track.kind == TrackKind::Video);
         let Some(track) = tracks.get_mut(taken.stream()) else { continue };
@@ -89,7 +89,7 @@ pub fn decode_from_keys(
         if is_video && track.errors() > 0 && tries > 1 {
             tries -= 1;
             if let Some(facts) = pass.source.track(track.index) {
-                *track = Track::of(&pass.source, &facts);
+                *track = ExcerptTrack::of(&pass.source, &facts);
             }
         } else if track.packets >= pictures && (is_video || !has_pictures) {
             break;
@@ -99,10 +99,10 @@ pub fn decode_from_keys(
     Ok(tracks.into_iter().map(|track| track.finish(&source)).collect())
 }
 
-struct Track {
+struct ExcerptTrack {
     index: usize,
     kind: TrackKind,
-    framing: Option<Framing>,
+    framing: Option<UnitFraming>,
     decoder: Option<Decoder>,
     packets: u64,
     /// Packets and errors that do not count.
@@ -111,13 +111,13 @@ struct Track {
     first: Option<Vec<u8>>,
 }
 
-impl Track {
-    fn of(source: &Source, facts: &StreamFacts) -> Self {
+impl ExcerptTrack {
+    fn of(source: &MediaSource, facts: &StreamFacts) -> Self {
         Self {
             index: facts.index,
             kind: facts.kind,
-            framing: Framing::of(facts),
-            decoder: Decoder::open(source, facts.index, (1, Care::Strict)),
+            framing: UnitFraming::of(facts),
+            decoder: Decoder::open(source, facts.index, (1, Strictness::Strict)),
             packets: 0,
             passed: (0, 0),
             first: None,
@@ -140,7 +140,7 @@ impl Track {
         self.decoder.as_ref().map_or(self.packets, Decoder::errors)
     }
 
-    fn finish(mut self, source: &Source) -> Excerpted {
+    fn finish(mut self, source: &MediaSource) -> ExcerptResult {
         let packets = self.packets - self.passed.0;
         let (errors, shown) = match &mut self.decoder {
             Some(decoder) => {
@@ -151,18 +151,18 @@ impl Track {
         };
         let first = self.first.zip(self.framing).filter(|_| errors == 0 && shown > 0);
         let is_covered = first.and_then(|(data, framing)| covers(source, self.index, &data, framing));
-        Excerpted { kind: self.kind, packets, shown, errors, is_covered }
+        ExcerptResult { kind: self.kind, packets, shown, errors, is_covered }
     }
 }
 
 /// How units lie in a packet, where each stands behind its length (ISO/IEC 14496-15 §5.3.3, §8.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Framing {
+struct UnitFraming {
     length_bytes: usize,
     is_hevc: bool,
 }
 
-impl Framing {
+impl UnitFraming {
     fn of(facts: &StreamFacts) -> Option<Self> {
         let is_hevc = facts.codec == "hevc";
         let at = match facts.codec.as_str() {
@@ -207,7 +207,7 @@ impl Framing {
 }
 
 /// Whether the end of a key picture's data is where its decoder comes to; `None` where that cannot be told.
-fn covers(source: &Source, track: usize, data: &[u8], framing: Framing) -> Option<bool> {
+fn covers(source: &MediaSource, track: usize, data: &[u8], framing: UnitFraming) -> Option<bool> {
     let slice = framing.last_slice(data)?;
     let coded = &data[slice.clone()];
     let end = coded_bytes(coded);
@@ -217,7 +217,7 @@ fn covers(source: &Source, track: usize, data: &[u8], framing: Framing) -> Optio
     let changed = end - 1 - CHANGED_BYTES.min(end / 4)..end - 1;
     other[changed].iter_mut().for_each(|byte| *byte ^= 0x55);
     let longer = [&coded[..end], &BEHIND].concat();
-    let shown = |data: &[u8]| Shown::of(source, track, data);
+    let shown = |data: &[u8]| DecodedPictures::of(source, track, data);
     let whole = shown(data)?;
     let with = |new: &[u8]| framing.with_slice(data, &slice, new).and_then(|data| shown(&data));
     let (other, longer) = (with(&other)?, with(&longer)?);
@@ -239,14 +239,14 @@ fn coded_bytes(unit: &[u8]) -> usize {
 
 /// What comes out of one packet.
 #[derive(Debug, PartialEq, Eq)]
-struct Shown {
+struct DecodedPictures {
     pictures: blake3::Hash,
     errors: u64,
 }
 
-impl Shown {
-    fn of(source: &Source, track: usize, data: &[u8]) -> Option<Self> {
-        let mut decoder = Decoder::open(source, track, (1, Care::Strict))?;
+impl DecodedPictures {
+    fn of(source: &MediaSource, track: usize, data: &[u8]) -> Option<Self> {
+        let mut decoder = Decoder::open(source, track, (1, Strictness::Strict))?;
         let mut pictures = blake3::Hasher::new();
         decoder.decode(&Packet::copy(data), |picture| hash(picture, &mut pictures));
         decoder.finish(|picture| hash(picture, &mut pictures));
@@ -273,14 +273,14 @@ mod tests {
 
     #[test]
     fn the_last_slice_of_a_packet_is_found_and_replaced() {
-        let framing = Framing { length_bytes: 4, is_hevc: false };
+        let framing = UnitFraming { length_bytes: 4, is_hevc: false };
         let packet = [&[0, 0, 0, 2, 9, 0xF0, 0, 0, 0, 3, 0x65, 1, 2][..], &[0, 0, 0, 1, 0x0C]].concat();
         let slice = framing.last_slice(&packet).unwrap();
         assert_eq!(packet[slice.clone()], [0x65, 1, 2]);
         let new = framing.with_slice(&packet, &slice, &[0x65, 1, 2, 7, 7]).unwrap();
         assert_eq!(new, [&[0, 0, 0, 2, 9, 0xF0, 0, 0, 0, 5, 0x65, 1, 2, 7, 7][..], &[0, 0, 0, 1, 0x0C]].concat());
         assert_eq!(framing.last_slice(&packet[..9]), None, "cut");
-        let short = Framing { length_bytes: 1, is_hevc: true };
+        let short = UnitFraming { length_bytes: 1, is_hevc: true };
         assert_eq!(short.last_slice(&[2, 0x26, 1, 2, 0x40, 1]), Some(1..3), "a parameter set follows");
         assert_eq!(short.with_slice(&[2, 0x26, 1], &(1..3), &[1; 256]), None, "its length field does not hold it");
     }

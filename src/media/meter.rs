@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::ffi::TimeBase;
 use super::ffi::source::StreamFacts;
 use super::payload::Framing;
-use super::presented::Presented;
-use super::slab::Slab;
+use super::presented::PresentationTimes;
+use super::slab::ChunkedDigest;
 use crate::recording::{ID_SAMPLES, TrackKind, TrackSummary};
 
 /// A pause between two packets of a sound or picture track that is worth naming.
@@ -85,7 +85,7 @@ pub struct TrackReading {
     /// Whether it is a cover: one picture that belongs to the whole recording.
     pub is_cover: bool,
     /// When its packets are presented; of a track that was written, when the source presents them.
-    pub presented: Presented,
+    pub presented: PresentationTimes,
 }
 
 impl TrackReading {
@@ -121,9 +121,9 @@ pub(super) fn align(tracks: &mut [TrackReading]) {
 
 /// Smallest and largest of what was seen.
 #[derive(Debug, Clone, Copy, Default)]
-struct Span(Option<(i64, i64)>);
+struct TimestampRange(Option<(i64, i64)>);
 
-impl Span {
+impl TimestampRange {
     fn include(&mut self, value: i64) {
         let (low, high) = self.0.unwrap_or((value, value));
         self.0 = Some((low.min(value), high.max(value)));
@@ -132,14 +132,14 @@ impl Span {
 
 /// Counts the packets of one track and digests their payloads.
 #[derive(Debug, Clone)]
-pub(super) struct Meter {
+pub(super) struct TrackMeter {
     framing: Framing,
     time_base: TimeBase,
-    digest: Slab,
+    digest: ChunkedDigest,
     id: Sha256,
     packets: u64,
     bytes: u64,
-    pts: Span,
+    pts: TimestampRange,
     end: Option<i64>,
     dts: Option<(i64, i64)>,
     step: i64,
@@ -150,10 +150,10 @@ pub(super) struct Meter {
     non_monotonic: u64,
     gaps: Vec<(i64, i64)>,
     watches_gaps: bool,
-    presented: Presented,
+    presented: PresentationTimes,
 }
 
-impl Meter {
+impl TrackMeter {
     pub(super) fn new(facts: &StreamFacts, time_base: TimeBase) -> Self {
         Self::with_framing(facts, Framing::of(&facts.codec, &facts.extradata), time_base)
     }
@@ -163,11 +163,11 @@ impl Meter {
         Self {
             framing,
             time_base,
-            digest: Slab::new(),
+            digest: ChunkedDigest::new(),
             id: Sha256::new(),
             packets: 0,
             bytes: 0,
-            pts: Span::default(),
+            pts: TimestampRange::default(),
             end: None,
             dts: None,
             step: 0,
@@ -178,7 +178,7 @@ impl Meter {
             non_monotonic: 0,
             gaps: Vec::new(),
             watches_gaps: matches!(facts.kind, TrackKind::Video | TrackKind::Audio) && !facts.is_picture,
-            presented: Presented::new(time_base),
+            presented: PresentationTimes::new(time_base),
         }
     }
 

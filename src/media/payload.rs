@@ -5,7 +5,7 @@
 //! must not touch: NAL units without start codes, lengths, trailing zeros and access unit delimiters; AAC frames
 //! without ADTS; the OBUs that every container keeps; all else as it is. Nothing is allocated per packet.
 
-use super::slab::Slab;
+use super::slab::ChunkedDigest;
 
 /// How the payloads of one track are wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,9 +15,9 @@ pub enum Framing {
     /// Hashed as it is; packets may be merged by the muxer (E-AC-3 with fewer than six blocks per frame).
     Joined,
     /// NAL units, each behind a big-endian length of so many bytes.
-    Lengths { size_bytes: usize, codec: Nal },
+    Lengths { size_bytes: usize, codec: NalCodec },
     /// NAL units behind start codes.
-    StartCodes(Nal),
+    StartCodes(NalCodec),
     /// AAC with an ADTS header where there is one.
     Adts,
     /// AV1 open bitstream units.
@@ -26,14 +26,14 @@ pub enum Framing {
 
 /// Which standard's NAL unit header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nal {
+pub enum NalCodec {
     /// One byte, type in the low five bits.
     H264,
     /// Two bytes, type in bits 1–6 of the first.
     H265,
 }
 
-impl Nal {
+impl NalCodec {
     fn is_delimiter(self, unit: &[u8]) -> bool {
         match (self, unit) {
             (Self::H264, [head, ..]) => head & 0x1F == 9,
@@ -71,13 +71,13 @@ impl Framing {
     pub fn of(codec: &str, extradata: &[u8]) -> Self {
         match codec {
             "h264" if extradata.len() >= AVCC_BYTES && extradata[0] == 1 => {
-                Self::Lengths { size_bytes: usize::from(extradata[4] & 3) + 1, codec: Nal::H264 }
+                Self::Lengths { size_bytes: usize::from(extradata[4] & 3) + 1, codec: NalCodec::H264 }
             }
-            "h264" => Self::StartCodes(Nal::H264),
+            "h264" => Self::StartCodes(NalCodec::H264),
             "hevc" if extradata.len() >= HVCC_BYTES && !begins_with_start_code(extradata) => {
-                Self::Lengths { size_bytes: usize::from(extradata[21] & 3) + 1, codec: Nal::H265 }
+                Self::Lengths { size_bytes: usize::from(extradata[21] & 3) + 1, codec: NalCodec::H265 }
             }
-            "hevc" => Self::StartCodes(Nal::H265),
+            "hevc" => Self::StartCodes(NalCodec::H265),
             "aac" if extradata.is_empty() => Self::Adts,
             "av1" => Self::Obu,
             "eac3" => Self::Joined,
@@ -88,8 +88,8 @@ impl Framing {
     /// The framing in ISO base media, where NAL units stand behind lengths of so many bytes.
     pub fn in_iso(codec: &str, nal_length_bytes: usize) -> Self {
         match codec {
-            "h264" => Self::Lengths { size_bytes: nal_length_bytes, codec: Nal::H264 },
-            "hevc" => Self::Lengths { size_bytes: nal_length_bytes, codec: Nal::H265 },
+            "h264" => Self::Lengths { size_bytes: nal_length_bytes, codec: NalCodec::H264 },
+            "hevc" => Self::Lengths { size_bytes: nal_length_bytes, codec: NalCodec::H265 },
             "aac" => Self::Plain,
             other => Self::of(other, &[]),
         }
@@ -101,7 +101,7 @@ impl Framing {
     }
 
     /// Adds one packet's payload to the digest.
-    pub fn feed(self, payload: &[u8], hash: &mut Slab) {
+    pub fn feed(self, payload: &[u8], hash: &mut ChunkedDigest) {
         match self {
             Self::Plain => feed_sized(payload, hash),
             Self::Joined => hash.update(payload),
@@ -145,7 +145,7 @@ fn begins_with_start_code(bytes: &[u8]) -> bool {
     matches!(bytes, [0, 0, 1, ..] | [0, 0, 0, 1, ..])
 }
 
-fn feed_sized(payload: &[u8], hash: &mut Slab) {
+fn feed_sized(payload: &[u8], hash: &mut ChunkedDigest) {
     hash.update(&(payload.len() as u64).to_be_bytes());
     hash.update(payload);
 }
@@ -154,7 +154,7 @@ fn without_trailing_zeros(unit: &[u8]) -> &[u8] {
     &unit[..unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1)]
 }
 
-fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Slab) {
+fn feed_unit(unit: &[u8], codec: NalCodec, hash: &mut ChunkedDigest) {
     let unit = without_trailing_zeros(unit);
     if unit.is_empty() || codec.is_delimiter(unit) {
         return;
@@ -163,7 +163,7 @@ fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Slab) {
     hash.update(unit);
 }
 
-fn sequence_parameters(payload: &[u8], codec: Nal) -> Option<[u8; 32]> {
+fn sequence_parameters(payload: &[u8], codec: NalCodec) -> Option<[u8; 32]> {
     let (mut hash, mut is_said) = (blake3::Hasher::new(), false);
     let mut code = next_start_code(payload, 0)?;
     loop {
@@ -239,7 +239,7 @@ fn adts_frame_bytes(payload: &[u8]) -> Option<usize> {
 }
 
 /// Hashes the OBUs that containers keep; temporal delimiters, redundant headers, tile lists and padding they drop.
-fn feed_obus(mut rest: &[u8], hash: &mut Slab) {
+fn feed_obus(mut rest: &[u8], hash: &mut ChunkedDigest) {
     while let Some(length) = obu_bytes(rest) {
         let (obu, tail) = rest.split_at(length);
         if !matches!(obu[0] >> 3 & 0xF, 2 | 7 | 8 | 15) {
@@ -273,15 +273,15 @@ mod tests {
     use super::*;
 
     fn digest(framing: Framing, packets: &[&[u8]]) -> [u8; 32] {
-        let mut hash = Slab::new();
+        let mut hash = ChunkedDigest::new();
         for packet in packets {
             framing.feed(packet, &mut hash);
         }
         hash.digest()
     }
 
-    const ANNEX_B: Framing = Framing::StartCodes(Nal::H264);
-    const AVCC: Framing = Framing::Lengths { size_bytes: 4, codec: Nal::H264 };
+    const ANNEX_B: Framing = Framing::StartCodes(NalCodec::H264);
+    const AVCC: Framing = Framing::Lengths { size_bytes: 4, codec: NalCodec::H264 };
 
     #[test]
     fn start_codes_and_lengths_give_one_digest() {
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn delimiters_come_and_go_without_a_trace() {
         assert_eq!(digest(ANNEX_B, &[b"\0\0\x01\x09\xF0\0\0\x01\x65abc"]), digest(ANNEX_B, &[b"\0\0\x01\x65abc"]));
-        let hevc = Framing::StartCodes(Nal::H265);
+        let hevc = Framing::StartCodes(NalCodec::H265);
         assert_eq!(digest(hevc, &[b"\0\0\x01\x46\x01\x50\0\0\x01\x26\x01a"]), digest(hevc, &[b"\0\0\x01\x26\x01a"]));
     }
 

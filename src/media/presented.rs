@@ -7,7 +7,7 @@ use super::ffi::TimeBase;
 /// Each is kept as what its distance to the one before differs from the distance before that, in groups of seven bits
 /// (as in RFC 8794 §4, without a marker): steady sound takes one byte a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Presented {
+pub struct PresentationTimes {
     time_base: TimeBase,
     bytes: Vec<u8>,
     last: i64,
@@ -16,7 +16,7 @@ pub struct Presented {
     is_unknown: bool,
 }
 
-impl Presented {
+impl PresentationTimes {
     pub(super) const fn new(time_base: TimeBase) -> Self {
         Self { time_base, bytes: Vec::new(), last: 0, step: 0, is_unknown: false }
     }
@@ -94,8 +94,8 @@ mod tests {
     const MS: TimeBase = TimeBase::MILLISECONDS;
     const TS: TimeBase = TimeBase { num: 1, den: 90_000 };
 
-    fn presented(time_base: TimeBase, times: impl IntoIterator<Item = i64>) -> Presented {
-        let mut presented = Presented::new(time_base);
+    fn presented(time_base: TimeBase, times: impl IntoIterator<Item = i64>) -> PresentationTimes {
+        let mut presented = PresentationTimes::new(time_base);
         times.into_iter().for_each(|at| presented.push(Some(at)));
         presented
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::ffi::source::{PARAMETER_BYTES, StreamFacts};
-use super::ffi::{Depth, Source, TimeBase};
+use super::ffi::{MediaSource, ProbeDepth, TimeBase};
 use super::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
@@ -66,7 +66,7 @@ pub struct ProbedTrack {
 
 /// Looks at the headers and as many packets as the tracks need to be known, at most 32 MiB of them.
 pub fn probe(path: &Path, container: Container) -> Result<Probe, MediaError> {
-    let source = Source::open(path, container, Depth::ParametersOnly(PARAMETER_BYTES))?;
+    let source = MediaSource::open(path, container, ProbeDepth::ParametersOnly(PARAMETER_BYTES))?;
     let flv = whole::flv::head(path, container).map_err(MediaError::open(path))?;
     Ok(Probe {
         container,

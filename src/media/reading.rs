@@ -3,16 +3,16 @@
 use std::mem;
 use std::path::Path;
 
-use super::ffi::{Depth, Flags, Next, Packet, Source};
-use super::flv::Extended;
-use super::meter::{Meter, PacketFacts, TrackReading, align};
+use super::ffi::{Flags, MediaSource, Packet, ProbeDepth, ReadOutcome};
+use super::flv::ExtendedClock;
+use super::meter::{PacketFacts, TrackMeter, TrackReading, align};
 use super::superframes::Superframes;
-use super::{MediaError, Watch, whole};
-use crate::recording::{Container, Defect, Span, TrackKind, TrackSummary, counted, drop_still_pictures};
+use super::{MediaError, PassControl, whole};
+use crate::recording::{Container, Defect, TrackKind, TrackSpan, TrackSummary, counted, drop_still_pictures};
 
 /// A file after a full pass.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
+pub struct MediaReading {
     /// What it was read as.
     pub container: Container,
     /// Length of the file, bytes.
@@ -31,7 +31,7 @@ pub struct Reading {
     pub defects: Vec<Defect>,
 }
 
-impl Reading {
+impl MediaReading {
     /// From the earliest presentation to the latest end over all tracks, milliseconds.
     pub fn duration_ms(&self) -> i64 {
         self.timed().map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0)
@@ -61,9 +61,9 @@ impl Reading {
 ///
 /// Damage comes back as defects of the reading; an error means that the file could not be read (permission, a
 /// failing disk, a container that is none).
-pub fn read(path: &Path, container: Container, watch: Watch<'_>) -> Result<Reading, MediaError> {
-    let mut pass = Pass::open(path, container, watch)?;
-    let mut meters: Vec<Meter> = Vec::new();
+pub fn read(path: &Path, container: Container, watch: PassControl<'_>) -> Result<MediaReading, MediaError> {
+    let mut pass = PacketPass::open(path, container, watch)?;
+    let mut meters: Vec<TrackMeter> = Vec::new();
     let mut packet = Packet::empty();
     while pass.next(&mut packet)? {
         let track = packet.stream();
@@ -94,9 +94,9 @@ pub(super) fn facts_of(packet: &Packet) -> PacketFacts {
 const NONSENSE_IN_A_ROW: u32 = 64;
 
 /// The loop over packets that tells the end from an error, and remembers what it stumbled over.
-pub(super) struct Pass<'a> {
-    pub(super) source: Source,
-    watch: Watch<'a>,
+pub(super) struct PacketPass<'a> {
+    pub(super) source: MediaSource,
+    watch: PassControl<'a>,
     nonsense: u64,
     in_a_row: u32,
     first_nonsense: Option<u64>,
@@ -106,23 +106,23 @@ pub(super) struct Pass<'a> {
     /// When the first recording in the file was made, once it is another one that is read.
     created_ms: Option<i64>,
     is_joined: bool,
-    lanes: Vec<Lane>,
+    lanes: Vec<TrackFixes>,
     /// Those of the recordings before in the same file.
-    earlier: Vec<(usize, Lane)>,
+    earlier: Vec<(usize, TrackFixes)>,
 }
 
 /// What is made right of one track as it is read, whoever reads it.
 #[derive(Default)]
-struct Lane {
+struct TrackFixes {
     superframes: Superframes,
     /// The clock of an FLV file.
-    extended: Option<Extended>,
+    extended: Option<ExtendedClock>,
 }
 
-impl Lane {
-    fn of(source: &Source, track: usize) -> Self {
+impl TrackFixes {
+    fn of(source: &MediaSource, track: usize) -> Self {
         let facts = source.track(track);
-        let extended = (source.container() == Container::Flv).then(Extended::default);
+        let extended = (source.container() == Container::Flv).then(ExtendedClock::default);
         Self { superframes: facts.as_ref().map(Superframes::of).unwrap_or_default(), extended }
     }
 
@@ -137,13 +137,13 @@ impl Lane {
     }
 }
 
-impl<'a> Pass<'a> {
-    pub(super) fn open(path: &Path, container: Container, watch: Watch<'a>) -> Result<Self, MediaError> {
-        Ok(Self::over(Source::open(path, container, Depth::Usual)?, watch))
+impl<'a> PacketPass<'a> {
+    pub(super) fn open(path: &Path, container: Container, watch: PassControl<'a>) -> Result<Self, MediaError> {
+        Ok(Self::over(MediaSource::open(path, container, ProbeDepth::Usual)?, watch))
     }
 
     /// Over a file or a part of it.
-    pub(super) fn over(source: Source, watch: Watch<'a>) -> Self {
+    pub(super) fn over(source: MediaSource, watch: PassControl<'a>) -> Self {
         Self {
             source,
             watch,
@@ -160,7 +160,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on with the next recording in the same file, which begins at that byte.
-    pub(super) fn go_on(&mut self, source: Source, begin: u64) {
+    pub(super) fn go_on(&mut self, source: MediaSource, begin: u64) {
         self.created_ms = self.created_ms();
         (self.source, self.begin, self.in_a_row, self.is_joined) = (source, begin, 0, true);
         // Its clock is its own.
@@ -172,7 +172,7 @@ impl<'a> Pass<'a> {
         while self.next_stored(packet)? {
             let track = packet.stream();
             while self.lanes.len() <= track {
-                self.lanes.push(Lane::of(&self.source, self.lanes.len()));
+                self.lanes.push(TrackFixes::of(&self.source, self.lanes.len()));
             }
             if let Some(whole) = self.lanes[track].take(mem::replace(packet, Packet::empty())) {
                 *packet = whole;
@@ -187,10 +187,10 @@ impl<'a> Pass<'a> {
         loop {
             self.watch.tick(self.source.bytes_read())?;
             match self.source.next(packet)? {
-                Next::Packet => break,
-                Next::End => return Ok(false),
-                Next::Nonsense if self.in_a_row >= NONSENSE_IN_A_ROW => return Ok(false),
-                Next::Nonsense => self.note_nonsense(),
+                ReadOutcome::Packet => break,
+                ReadOutcome::End => return Ok(false),
+                ReadOutcome::Nonsense if self.in_a_row >= NONSENSE_IN_A_ROW => return Ok(false),
+                ReadOutcome::Nonsense => self.note_nonsense(),
             }
         }
         self.in_a_row = 0;
@@ -210,26 +210,26 @@ impl<'a> Pass<'a> {
     }
 
     /// Makes meters for the tracks up to this one.
-    fn discover(&self, track: usize, meters: &mut Vec<Meter>) {
+    fn discover(&self, track: usize, meters: &mut Vec<TrackMeter>) {
         while meters.len() <= track {
             let Some(facts) = self.source.track(meters.len()) else { return };
-            meters.push(Meter::new(&facts, facts.time_base));
+            meters.push(TrackMeter::new(&facts, facts.time_base));
         }
     }
 
-    fn discover_all(&self, meters: &mut Vec<Meter>) {
+    fn discover_all(&self, meters: &mut Vec<TrackMeter>) {
         if let Some(last) = self.source.track_count().checked_sub(1) {
             self.discover(last, meters);
         }
     }
 
     /// Closes the pass: compares what was read with what the container declares.
-    pub(super) fn conclude(self, mut tracks: Vec<TrackReading>) -> Result<Reading, MediaError> {
+    pub(super) fn conclude(self, mut tracks: Vec<TrackReading>) -> Result<MediaReading, MediaError> {
         align(&mut tracks);
         let path = self.source.path();
         let container = self.source.container();
         let tail = whole::tail(path, container, self.last_position).map_err(MediaError::open(path))?;
-        let mut reading = Reading {
+        let mut reading = MediaReading {
             container,
             size_bytes: self.source.size_bytes,
             bytes_read: self.source.bytes_read(),
@@ -256,7 +256,7 @@ impl<'a> Pass<'a> {
         Ok(reading)
     }
 
-    fn all_lanes(&self) -> impl Iterator<Item = (usize, &Lane)> {
+    fn all_lanes(&self) -> impl Iterator<Item = (usize, &TrackFixes)> {
         self.earlier.iter().map(|(track, lane)| (*track, lane)).chain(self.lanes.iter().enumerate())
     }
 
@@ -266,7 +266,7 @@ impl<'a> Pass<'a> {
 
     /// Times whose fourth byte the writer left out, and that are right all the same.
     fn unextended(&self) -> Vec<Defect> {
-        let wraps = self.all_lanes().filter_map(|(_, lane)| lane.extended).map(Extended::wraps).max().unwrap_or(0);
+        let wraps = self.all_lanes().filter_map(|(_, lane)| lane.extended).map(ExtendedClock::wraps).max().unwrap_or(0);
         let detail = "timestamps without their extended byte (FLV annex E.4.1); the clock was continued".to_owned();
         if wraps > 0 { vec![Defect::Malformed { offset: None, detail }] } else { Vec::new() }
     }
@@ -299,7 +299,7 @@ fn declared_length(declared_ms: i64, tracks: &[TrackReading]) -> i64 {
 const DECLARED_SLACK_MS: i64 = 2000;
 
 /// Samples or time that the container promises and that are not there.
-fn shortfall(reading: &Reading) -> Vec<Defect> {
+fn shortfall(reading: &MediaReading) -> Vec<Defect> {
     let is_short = |t: &&TrackReading| t.declared_packets.is_some_and(|declared| declared > t.packets);
     let mut defects: Vec<Defect> = Vec::new();
     if reading.container.is_iso() {
@@ -320,7 +320,7 @@ fn shortfall(reading: &Reading) -> Vec<Defect> {
     defects
 }
 
-pub(super) fn no_media(reading: &Reading) -> Vec<Defect> {
+pub(super) fn no_media(reading: &MediaReading) -> Vec<Defect> {
     match reading.timed().next().is_none() {
         true if reading.size_bytes == 0 => vec![Defect::Empty],
         true => vec![Defect::NoPackets],
@@ -328,7 +328,7 @@ pub(super) fn no_media(reading: &Reading) -> Vec<Defect> {
     }
 }
 
-pub(super) fn per_track(reading: &Reading) -> Vec<Defect> {
+pub(super) fn per_track(reading: &MediaReading) -> Vec<Defect> {
     let mut defects = Vec::new();
     for track in reading.tracks.iter().filter(|t| t.kind != TrackKind::Data && !t.is_cover) {
         let number = track.number;
@@ -339,14 +339,14 @@ pub(super) fn per_track(reading: &Reading) -> Vec<Defect> {
         }
         defects.extend(gap_defects(number, &track.gaps, track.first_dts_ms));
     }
-    let spans: Vec<Span> = reading.tracks.iter().map(|track| span(track, track.first_dts_ms)).collect();
+    let spans: Vec<TrackSpan> = reading.tracks.iter().map(|track| span(track, track.first_dts_ms)).collect();
     drop_still_pictures(&mut defects, &spans);
     defects
 }
 
 /// Where a track lies; the places of its gaps count from an origin.
-pub(super) fn span(track: &TrackReading, origin_ms: i64) -> Span {
-    Span {
+pub(super) fn span(track: &TrackReading, origin_ms: i64) -> TrackSpan {
+    TrackSpan {
         track: track.number,
         kind: track.kind,
         packets: track.packets,

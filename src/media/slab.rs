@@ -8,12 +8,12 @@ const SLAB_BYTES: usize = 64 << 10;
 
 /// A digest over bytes that come in pieces of any size.
 #[derive(Debug, Clone)]
-pub(super) struct Slab {
+pub(super) struct ChunkedDigest {
     hash: Hasher,
     waiting: Vec<u8>,
 }
 
-impl Slab {
+impl ChunkedDigest {
     pub(super) fn new() -> Self {
         Self { hash: Hasher::new(), waiting: Vec::new() }
     }
@@ -48,7 +48,7 @@ mod tests {
     fn pieces_of_any_size_give_the_digest_of_the_whole() {
         let bytes: Vec<u8> = (0..300_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         for piece in [1, 1000, SLAB_BYTES - 1, SLAB_BYTES, SLAB_BYTES + 1, bytes.len()] {
-            let mut slab = Slab::new();
+            let mut slab = ChunkedDigest::new();
             bytes.chunks(piece).for_each(|chunk| slab.update(chunk));
             assert_eq!(slab.digest(), *blake3::hash(&bytes).as_bytes(), "pieces of {piece}");
         }

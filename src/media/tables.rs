@@ -9,10 +9,10 @@ use std::path::Path;
 
 use super::ffi::TimeBase;
 use super::ffi::source::StreamFacts;
-use super::meter::{Meter, PacketFacts, align};
+use super::meter::{PacketFacts, TrackMeter, align};
 use super::payload::Framing;
 use super::reading::{no_media, per_track};
-use super::{MediaError, Reading, Watch};
+use super::{MediaError, MediaReading, PassControl};
 use crate::durable;
 use crate::isobmff::samples::{Chunks, Samples};
 use crate::isobmff::{Chunk, Movie, Sample, Track};
@@ -26,12 +26,13 @@ pub fn read_by_tables(
     path: &Path,
     container: Container,
     movie: &Movie,
-    watch: Watch<'_>,
-) -> Result<Reading, MediaError> {
+    watch: PassControl<'_>,
+) -> Result<MediaReading, MediaError> {
     let file = durable::open_to_read(path).map_err(|e| MediaError::open(path)(e.source))?;
     let size_bytes = file.metadata().map_err(MediaError::open(path))?.len();
     let timescale = movie.header.timescale;
-    let mut lanes: Vec<Lane<'_>> = (0..).zip(&movie.tracks).map(|(n, track)| Lane::new(n, track, timescale)).collect();
+    let mut lanes: Vec<TrackReader<'_>> =
+        (0..).zip(&movie.tracks).map(|(n, track)| TrackReader::new(n, track, timescale)).collect();
     let (mut buffer, mut bytes_read) = (Vec::new(), 0);
     while let Some(lane) = lanes.iter_mut().filter(|lane| lane.next.is_some()).min_by_key(|lane| lane.offset()) {
         watch.tick(bytes_read)?;
@@ -51,7 +52,7 @@ pub fn read_by_tables(
     }
     let mut tracks: Vec<_> = lanes.iter().map(|lane| lane.meter.close(&lane.facts)).collect();
     align(&mut tracks);
-    let mut reading = Reading {
+    let mut reading = MediaReading {
         container,
         size_bytes,
         bytes_read,
@@ -66,24 +67,24 @@ pub fn read_by_tables(
 }
 
 /// Samples that lie together and are read together.
-struct Run {
+struct SampleBatch {
     offset: u64,
     bytes: usize,
     samples: Vec<Sample>,
 }
 
 /// One track on its way through the file.
-struct Lane<'a> {
+struct TrackReader<'a> {
     chunks: Chunks<'a>,
     next: Option<Chunk>,
     samples: std::iter::Peekable<Samples<'a>>,
     /// From a composition time to when it is presented, ticks of the track.
     shift: i64,
     facts: StreamFacts,
-    meter: Meter,
+    meter: TrackMeter,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> TrackReader<'a> {
     fn new(index: usize, track: &'a Track, movie_timescale: u32) -> Self {
         let mut chunks = track.chunks();
         let facts = facts_of(index, track);
@@ -94,7 +95,7 @@ impl<'a> Lane<'a> {
             chunks,
             samples: track.samples().peekable(),
             shift: track.presentation_shift(movie_timescale),
-            meter: Meter::with_framing(&facts, framing, facts.time_base),
+            meter: TrackMeter::with_framing(&facts, framing, facts.time_base),
             facts,
         }
     }
@@ -111,7 +112,7 @@ impl<'a> Lane<'a> {
     }
 
     /// The next samples of a chunk of which so many are left.
-    fn run(&mut self, left: usize) -> Run {
+    fn run(&mut self, left: usize) -> SampleBatch {
         let mut samples: Vec<Sample> = Vec::new();
         let mut bytes = 0;
         while samples.len() < left {
@@ -121,10 +122,10 @@ impl<'a> Lane<'a> {
             samples.push(sample);
         }
         let offset = samples.first().map_or(0, |sample| sample.offset);
-        Run { offset, bytes: usize::try_from(bytes).unwrap_or(usize::MAX), samples }
+        SampleBatch { offset, bytes: usize::try_from(bytes).unwrap_or(usize::MAX), samples }
     }
 
-    fn feed(&mut self, run: &Run, bytes: &[u8]) {
+    fn feed(&mut self, run: &SampleBatch, bytes: &[u8]) {
         let mut rest = bytes;
         for sample in &run.samples {
             let size = usize::try_from(sample.size_bytes).unwrap_or(usize::MAX).min(rest.len());
@@ -180,8 +181,8 @@ mod tests {
         let mut file = File::open(&path).unwrap();
         let layout = top_level(&mut file, std::fs::metadata(&path).unwrap().len()).unwrap();
         let movie = Movie::read(&mut file, &layout).unwrap();
-        let ours = read_by_tables(&path, Container::Mp4, &movie, Watch::default()).unwrap();
-        let theirs = crate::media::read(&path, Container::Mp4, Watch::default()).unwrap();
+        let ours = read_by_tables(&path, Container::Mp4, &movie, PassControl::default()).unwrap();
+        let theirs = crate::media::read(&path, Container::Mp4, PassControl::default()).unwrap();
         assert_eq!(ours.tracks.len(), 2);
         for (ours, theirs) in ours.tracks.iter().zip(&theirs.tracks) {
             assert_eq!((&ours.codec, ours.kind, ours.packets), (&theirs.codec, theirs.kind, theirs.packets));

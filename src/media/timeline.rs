@@ -20,7 +20,7 @@ const NEAR_MICROSECONDS: i64 = 1_000_000;
 /// What all tracks share.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to each name")]
-pub(super) struct Common {
+pub(super) struct SharedTimeline {
     /// The shift of the newest clock, microseconds.
     shift_us: i64,
     /// The latest decoding time of all tracks, microseconds.
@@ -30,7 +30,7 @@ pub(super) struct Common {
     presented_us: Option<i64>,
 }
 
-impl Common {
+impl SharedTimeline {
     /// Joins the clock of another recording to the end of all tracks; its first packet is presented at `start_us`, by which the
     /// tracks count from `base_us`. What that shifts it by, microseconds.
     pub(super) fn join(&mut self, start_us: i64, base_us: i64) -> i64 {
@@ -70,7 +70,7 @@ pub(super) struct TrackClock {
 
 /// A packet's place on the common timeline, in ticks of its track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct PacketTime {
     pub(super) pts: i64,
     pub(super) dts: i64,
     /// When the source presents it: `pts`, unless that had to be moved.
@@ -105,7 +105,13 @@ impl TrackClock {
     }
 
     /// Places the next packet.
-    pub(super) fn place(&mut self, pts: Option<i64>, dts: Option<i64>, duration: i64, common: &mut Common) -> Stamp {
+    pub(super) fn place(
+        &mut self,
+        pts: Option<i64>,
+        dts: Option<i64>,
+        duration: i64,
+        common: &mut SharedTimeline,
+    ) -> PacketTime {
         let Some(raw) = dts.or_else(|| self.decode_time(pts)) else { return self.place_unstamped(duration) };
         let is_joined = self.is_joined;
         let wanted = self.follow_clock(raw.saturating_sub(self.base), common);
@@ -118,11 +124,11 @@ impl TrackClock {
         self.moved += u64::from(pts != said);
         self.measure(dts);
         self.pass((dts, pts), duration, common);
-        Stamp { pts, dts, said }
+        PacketTime { pts, dts, said }
     }
 
     /// Places the next picture of a container that keeps only presentation times: when it is presented.
-    pub(super) fn present(&mut self, pts: i64, duration: i64, common: &mut Common) -> i64 {
+    pub(super) fn present(&mut self, pts: i64, duration: i64, common: &mut SharedTimeline) -> i64 {
         let pts = self.follow_clock(pts.saturating_sub(self.base), common);
         self.measure(pts);
         // What is presented before others that were decoded before it goes on from the last of those.
@@ -137,7 +143,7 @@ impl TrackClock {
         self.step = self.step.into_iter().chain(step.filter(|step| *step > 0)).min();
     }
 
-    fn pass(&mut self, (dts, pts): (i64, i64), duration: i64, common: &mut Common) {
+    fn pass(&mut self, (dts, pts): (i64, i64), duration: i64, common: &mut SharedTimeline) {
         self.last_dts = Some(dts);
         self.last_duration = if duration > 0 { duration } else { self.step.unwrap_or(0) };
         let us = |ticks: i64| Some(self.time_base.rescale(ticks, TimeBase::MICROSECONDS));
@@ -164,7 +170,7 @@ impl TrackClock {
     }
 
     /// By how much a time in the source is later than the latest of all tracks, milliseconds.
-    pub(super) fn ms_ahead_of_all(&self, dts: i64, common: &Common) -> i64 {
+    pub(super) fn ms_ahead_of_all(&self, dts: i64, common: &SharedTimeline) -> i64 {
         let placed = dts.saturating_sub(self.base).saturating_add(self.shift);
         let latest = common.latest_us.map_or(0, |latest| TimeBase::MICROSECONDS.rescale(latest, self.time_base));
         self.ms_between(latest, placed)
@@ -181,16 +187,16 @@ impl TrackClock {
         pts.map(|pts| next.map_or(pts, |next| next.min(pts)))
     }
 
-    fn place_unstamped(&mut self, duration: i64) -> Stamp {
+    fn place_unstamped(&mut self, duration: i64) -> PacketTime {
         let dts = self.last_dts.map_or(0, |last| last + self.last_duration.max(1));
         self.repaired += 1;
         self.last_dts = Some(dts);
         self.last_duration = duration.max(0);
-        Stamp { pts: dts, dts, said: dts }
+        PacketTime { pts: dts, dts, said: dts }
     }
 
     /// Applies the shift of the clock this packet belongs to, and notices when that is a new one.
-    fn follow_clock(&mut self, ticks: i64, common: &mut Common) -> i64 {
+    fn follow_clock(&mut self, ticks: i64, common: &mut SharedTimeline) -> i64 {
         let wanted = ticks.saturating_add(self.shift);
         let Some(last) = self.last_dts.filter(|_| !std::mem::take(&mut self.is_joined)) else {
             self.shift = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
@@ -208,7 +214,7 @@ impl TrackClock {
     }
 
     /// Takes the common shift where another track has met the new clock already, else sets it.
-    fn join_clock(&mut self, ticks: i64, expected: i64, common: &mut Common) {
+    fn join_clock(&mut self, ticks: i64, expected: i64, common: &mut SharedTimeline) {
         let shared = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
         let off_ms = self.time_base.to_ms(ticks.saturating_add(shared).saturating_sub(expected));
         // What this track goes by already is the clock that was left, however near it lies.
@@ -264,14 +270,14 @@ mod tests {
     const MS: TimeBase = TimeBase::MILLISECONDS;
     const TS: TimeBase = TimeBase { num: 1, den: 90_000 };
 
-    fn place(clock: &mut TrackClock, common: &mut Common, pts: i64, dts: i64) -> (i64, i64) {
+    fn place(clock: &mut TrackClock, common: &mut SharedTimeline, pts: i64, dts: i64) -> (i64, i64) {
         let stamp = clock.place(Some(pts), Some(dts), 40, common);
         (stamp.pts, stamp.dts)
     }
 
     #[test]
     fn the_keyframe_is_zero_and_b_frames_keep_their_order() {
-        let (mut clock, mut common) = (TrackClock::new(MS, 1_080_000, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::new(MS, 1_080_000, true), SharedTimeline::default());
         assert_eq!(place(&mut clock, &mut common, 1080, 1000), (0, -80));
         assert_eq!(place(&mut clock, &mut common, 1200, 1040), (120, -40));
         assert_eq!(place(&mut clock, &mut common, 1120, 1080), (40, 0));
@@ -280,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_repeated_timestamp_moves_by_the_least_and_is_counted() {
-        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 0, 0);
         place(&mut clock, &mut common, 40, 40);
         assert_eq!(place(&mut clock, &mut common, 30, 30), (41, 41));
@@ -290,7 +296,7 @@ mod tests {
 
     #[test]
     fn pictures_are_presented_when_the_source_presents_them() {
-        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 0, 0);
         assert_eq!(place(&mut clock, &mut common, 120, 40), (120, 40));
         assert_eq!(place(&mut clock, &mut common, 40, 80), (40, 80), "whoever writes it lowers decoding times");
@@ -300,7 +306,7 @@ mod tests {
 
     #[test]
     fn another_recording_begins_where_the_last_picture_of_the_one_before_ends() {
-        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 80, 0);
         // The pictures that are presented before this one are lost.
         place(&mut clock, &mut common, 200, 40);
@@ -312,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_packet_lasts_as_long_as_others_where_it_does_not_say_so() {
-        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), SharedTimeline::default());
         let pictures = [0, 120, 40, 80, 240, 160, 200];
         for at in pictures {
             clock.present(at + 3000, 0, &mut common);
@@ -322,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_clock_of_presentation_times_goes_on_behind_all_tracks() {
-        let mut common = Common::default();
+        let mut common = SharedTimeline::default();
         let mut video = TrackClock::of_pictures(MS, 0, true);
         let mut audio = TrackClock::new(MS, 0, true);
         let pictures = [0, 120, 40, 80, 240, 160, 200];
@@ -338,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_restarted_clock_is_joined_alike_in_both_tracks() {
-        let mut common = Common::default();
+        let mut common = SharedTimeline::default();
         let mut video = TrackClock::new(MS, 0, true);
         let mut audio = TrackClock::new(TS, 0, true);
         video.place(Some(10_000), Some(10_000), 40, &mut common);
@@ -354,7 +360,7 @@ mod tests {
     #[test]
     fn a_recording_behind_a_short_one_is_joined_as_behind_a_long_one() {
         for length in [1200, 2000, 2900, 60_000] {
-            let mut common = Common::default();
+            let mut common = SharedTimeline::default();
             let mut video = TrackClock::new(MS, 0, true);
             let mut audio = TrackClock::new(TS, 0, true);
             let mut last = (0, 0);
@@ -370,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_pause_stays_a_pause() {
-        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 0, 0);
         assert_eq!(place(&mut clock, &mut common, 5000, 5000), (5000, 5000));
         assert_eq!(clock.gaps(), &[(0, 4960)]);
@@ -378,18 +384,18 @@ mod tests {
 
     #[test]
     fn a_decoding_time_is_made_where_only_the_presentation_is_known() {
-        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 0, -80);
-        assert_eq!(clock.place(Some(120), None, 40, &mut common), Stamp { pts: 120, dts: -40, said: 120 });
-        assert_eq!(clock.place(Some(40), None, 40, &mut common), Stamp { pts: 40, dts: 0, said: 40 });
+        assert_eq!(clock.place(Some(120), None, 40, &mut common), PacketTime { pts: 120, dts: -40, said: 120 });
+        assert_eq!(clock.place(Some(40), None, 40, &mut common), PacketTime { pts: 40, dts: 0, said: 40 });
         assert_eq!(clock.repairs(), (0, 0));
     }
 
     #[test]
     fn packets_without_a_time_follow_the_one_before() {
-        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
+        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), SharedTimeline::default());
         place(&mut clock, &mut common, 100, 100);
-        assert_eq!(clock.place(None, None, 40, &mut common), Stamp { pts: 140, dts: 140, said: 140 });
+        assert_eq!(clock.place(None, None, 40, &mut common), PacketTime { pts: 140, dts: 140, said: 140 });
         assert_eq!(clock.repairs().0, 1);
     }
 }

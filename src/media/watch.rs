@@ -7,14 +7,14 @@ use super::MediaError;
 
 /// The caller's side of a long pass: a flag that stops it and a callback that hears of progress.
 #[derive(Clone, Copy, Default)]
-pub struct Watch<'a> {
+pub struct PassControl<'a> {
     /// The pass ends with [`MediaError::Cancelled`] soon after this becomes true.
     pub cancel: Option<&'a AtomicBool>,
     /// Called with the bytes read so far, about once per packet.
     pub progress: Option<&'a dyn Fn(u64)>,
 }
 
-impl Watch<'_> {
+impl PassControl<'_> {
     /// Reports progress and ends the pass if it was cancelled.
     pub(crate) fn tick(&self, bytes_read: u64) -> Result<(), MediaError> {
         if let Some(progress) = self.progress {
@@ -27,8 +27,8 @@ impl Watch<'_> {
     }
 }
 
-impl fmt::Debug for Watch<'_> {
+impl fmt::Debug for PassControl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("cancel", &self.cancel).field("progress", &self.progress.is_some()).finish()
+        f.debug_struct("PassControl").field("cancel", &self.cancel).field("progress", &self.progress.is_some()).finish()
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::catalog::{Order, Selection};
 use crate::recording::VodRecord;
 
@@ -51,13 +51,13 @@ impl VodFilter {
 }
 
 impl Operation for SelectVods {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Vec<VodRecord>;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Vec<VodRecord>, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Vec<VodRecord>, OperationError> {
         let order = if self.by_name { Order::Name } else { Order::Created };
         let selection = Selection { order, descending: self.descending, ..self.of.selection() };
-        Ok(context.house().catalog.shared().select(&selection, self.offset, self.limit.min(MOST_SELECTED))?)
+        Ok(context.pipeline().catalog.shared().select(&selection, self.offset, self.limit.min(MOST_SELECTED))?)
     }
 }
 
@@ -77,11 +77,11 @@ pub struct VodCount {
 }
 
 impl Operation for CountVods {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = VodCount;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodCount, OperationError> {
-        let number = context.house().catalog.shared().count_selected(&self.of.selection())?;
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodCount, OperationError> {
+        let number = context.pipeline().catalog.shared().count_selected(&self.of.selection())?;
         Ok(VodCount { number })
     }
 }

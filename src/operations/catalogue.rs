@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::fault::chain;
-use crate::pipeline::{self, NameOverrides, Rebuilt};
+use crate::pipeline::{self, NameOverrides, RebuildResult};
 
 /// Makes the records of finished files again from what is on disk, and of freed ones from the targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,9 +57,9 @@ impl RebuiltCatalog {
     }
 }
 
-impl From<Rebuilt> for RebuiltCatalog {
-    fn from(rebuilt: Rebuilt) -> Self {
-        let Rebuilt { added, known, from_stores, attached, unasked, unfinished, failed, problems } = rebuilt;
+impl From<RebuildResult> for RebuiltCatalog {
+    fn from(rebuilt: RebuildResult) -> Self {
+        let RebuildResult { added, known, from_stores, attached, unasked, unfinished, failed, problems } = rebuilt;
         let unasked = unasked.into_iter().map(|(target, reason)| Unasked { target, reason }).collect();
         let problems = problems.iter().map(ToString::to_string).collect();
         Self { added, known, from_stores, attached, unasked, unfinished, failed, problems }
@@ -67,11 +67,11 @@ impl From<Rebuilt> for RebuiltCatalog {
 }
 
 impl Operation for RebuildCatalog {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = RebuiltCatalog;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<RebuiltCatalog, OperationError> {
-        let (house, settings) = (context.house(), context.house().settings());
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<RebuiltCatalog, OperationError> {
+        let (ctx, settings) = (context.pipeline(), context.pipeline().settings());
         let places = if self.paths.is_empty() {
             pipeline::configured_places(&settings)
         } else {
@@ -81,7 +81,7 @@ impl Operation for RebuildCatalog {
             let detail = "no directory is configured or given to rebuild the catalogue from";
             return Err(OperationError::invalid(detail));
         }
-        Ok(context.stoppable(|| pipeline::rebuild(house, &places, !self.no_stores))??.into())
+        Ok(context.stoppable(|| pipeline::rebuild(ctx, &places, !self.no_stores))??.into())
     }
 }
 
@@ -107,11 +107,11 @@ pub struct CatalogCheck {
 }
 
 impl Operation for CheckCatalog {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = CatalogCheck;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<CatalogCheck, OperationError> {
-        let checked = context.house().catalog.check(true)?;
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<CatalogCheck, OperationError> {
+        let checked = context.pipeline().catalog.check(true)?;
         Ok(CatalogCheck {
             vods: checked.vods,
             deliveries: checked.deliveries,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::clip::{Asked, Clip, ClipError, Format, Stores, Timeline, timeline};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use crate::clip::{Clip, ClipError, ClipFormat, ClipRequest, Stores, Timeline, timeline};
 use crate::recording::name::printable_text;
 
 /// When a stream is recorded.
@@ -28,21 +28,21 @@ pub struct ShowTimeline {
 }
 
 impl Operation for ShowTimeline {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Timeline;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Timeline, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Timeline, OperationError> {
         let start_ms = self.from.as_deref().map(|text| time_ms("from", text)).transpose()?;
         let end_ms = self.to.as_deref().map(|text| time_ms("to", text)).transpose()?;
-        let asked = Asked {
+        let clip_request = ClipRequest {
             stream: self.id.clone(),
             server: None,
             rendition: self.rendition.clone(),
             start_ms: start_ms.unwrap_or(i64::MIN),
             end_ms: end_ms.unwrap_or(i64::MAX),
-            format: Format::default(),
+            format: ClipFormat::default(),
         };
-        Ok(timeline(context.house().catalog.shared(), &asked)?)
+        Ok(timeline(context.pipeline().catalog.shared(), &clip_request)?)
     }
 }
 
@@ -69,8 +69,8 @@ pub struct MakeClip {
 
 impl MakeClip {
     /// What is asked for, checked.
-    pub fn asked(&self) -> Result<Asked, OperationError> {
-        Ok(Asked {
+    pub fn clip_request(&self) -> Result<ClipRequest, OperationError> {
+        Ok(ClipRequest {
             stream: self.id.clone(),
             server: None,
             rendition: self.rendition.clone(),
@@ -82,14 +82,16 @@ impl MakeClip {
 }
 
 /// Makes a clip, or finds the one that was made for the same request.
-pub fn clip(context: &Context, asked: &Asked) -> Result<MadeClip, OperationError> {
-    Ok(made(context, asked)?)
+pub fn clip(context: &Context, clip_request: &ClipRequest) -> Result<MadeClip, OperationError> {
+    Ok(made(context, clip_request)?)
 }
 
 /// The same in another format if the parameters of a track change, which clips in fragments cannot hold.
-pub fn clip_of_any_format(context: &Context, asked: &Asked) -> Result<MadeClip, OperationError> {
-    match made(context, asked) {
-        Err(ClipError::Parameters { .. }) => clip(context, &Asked { format: Format::Mp4, ..asked.clone() }),
+pub fn clip_of_any_format(context: &Context, clip_request: &ClipRequest) -> Result<MadeClip, OperationError> {
+    match made(context, clip_request) {
+        Err(ClipError::Parameters { .. }) => {
+            clip(context, &ClipRequest { format: ClipFormat::Mp4, ..clip_request.clone() })
+        }
         made => Ok(made?),
     }
 }
@@ -103,23 +105,23 @@ pub struct MadeClip {
     pub stores: Stores,
 }
 
-fn made(context: &Context, asked: &Asked) -> Result<MadeClip, ClipError> {
-    let house = context.house();
-    let stores = context.clips().stores(house.targets(), house.stop.clone());
-    let clip = context.clips().clip(house.catalog.shared(), &stores, asked)?;
+fn made(context: &Context, clip_request: &ClipRequest) -> Result<MadeClip, ClipError> {
+    let ctx = context.pipeline();
+    let stores = context.clips().stores(ctx.targets(), ctx.stop.clone());
+    let clip = context.clips().clip(ctx.catalog.shared(), &stores, clip_request)?;
     Ok(MadeClip { clip, stores })
 }
 
 /// The spans of a stream in a time.
-pub fn spans(context: &Context, asked: &Asked) -> Result<Timeline, OperationError> {
-    Ok(timeline(context.house().catalog.shared(), asked)?)
+pub fn spans(context: &Context, clip_request: &ClipRequest) -> Result<Timeline, OperationError> {
+    Ok(timeline(context.pipeline().catalog.shared(), clip_request)?)
 }
 
 /// A format by its name.
-pub fn format_of(name: &str) -> Result<Format, OperationError> {
+pub fn format_of(name: &str) -> Result<ClipFormat, OperationError> {
     match name {
-        "mp4" => Ok(Format::Mp4),
-        "fmp4" => Ok(Format::Fragmented),
+        "mp4" => Ok(ClipFormat::Mp4),
+        "fmp4" => Ok(ClipFormat::Fragmented),
         other => {
             let detail = format!("unknown format `{}`; use `mp4` or `fmp4`", printable_text(other));
             Err(OperationError::invalid(detail))

@@ -1,19 +1,19 @@
-//! What operations work with: a running house, the configuration in force, and the wish of whoever asked.
+//! What operations work with: a running pipeline, the configuration in force, and the wish of whoever asked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Logins, OperationError};
-use crate::clip::Clips;
+use crate::clip::ClipCache;
 use crate::config::Config;
-use crate::pipeline::{Engine, House, Stop};
+use crate::pipeline::{Engine, PipelineContext, Stop};
 use crate::stop::{self, Stopped};
 
 /// The configuration in force. A reload replaces it for what is asked for afterwards.
 #[derive(Debug, Clone)]
-pub struct InForce(Arc<RwLock<Arc<Config>>>);
+pub struct SharedConfig(Arc<RwLock<Arc<Config>>>);
 
-impl InForce {
+impl SharedConfig {
     /// With this one to begin with.
     pub fn new(config: Config) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(config))))
@@ -34,9 +34,9 @@ impl InForce {
 #[derive(Debug, Clone)]
 pub struct Context {
     engine: Arc<Engine>,
-    clips: Arc<Clips>,
+    clips: Arc<ClipCache>,
     logins: Logins,
-    config: InForce,
+    config: SharedConfig,
     stop: Stop,
     is_alone: bool,
     /// Whether the first scan is done and changes are heard.
@@ -44,9 +44,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// For operations on a running house whose settings came from this configuration.
-    pub fn new(engine: Arc<Engine>, config: InForce) -> Self {
-        let stop = engine.house().stop.clone();
+    /// For operations on a running pipeline whose settings came from this configuration.
+    pub fn new(engine: Arc<Engine>, config: SharedConfig) -> Self {
+        let stop = engine.pipeline().stop.clone();
         Self {
             engine,
             clips: Arc::default(),
@@ -80,17 +80,17 @@ impl Context {
     }
 
     /// What the pipeline shares.
-    pub fn house(&self) -> &House {
-        self.engine.house()
+    pub fn pipeline(&self) -> &PipelineContext {
+        self.engine.pipeline()
     }
 
-    /// The running house.
+    /// What the stages of the running pipeline share.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Clips, and what is kept to make them.
-    pub fn clips(&self) -> &Clips {
+    pub fn clips(&self) -> &ClipCache {
         &self.clips
     }
 
@@ -111,7 +111,7 @@ impl Context {
 
     /// Does work that only reads media and directories between its own safe points; it ends at the next block when it shall.
     pub fn stoppable<T>(&self, work: impl FnOnce() -> T) -> Result<T, OperationError> {
-        stop::heeding(&self.stop, work).map_err(|Stopped| OperationError::cancelled())
+        stop::stoppable(&self.stop, work).map_err(|Stopped| OperationError::cancelled())
     }
 
     /// The configuration in force.

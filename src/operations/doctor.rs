@@ -6,13 +6,13 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::announce;
-use crate::catalog::{self, Access, CatalogError};
+use crate::catalog::{self, CatalogError, StateDirAccess};
 use crate::config::Config;
-use crate::deliver::{self, NoLedger, ReadableSecret, Targets, readable_secrets};
-use crate::discover::{self, Fragments, Lease, Namer, RootOptions, Search, Server, Unavailable};
-use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
+use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets};
+use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
+use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
 use crate::human;
 use crate::media;
@@ -55,11 +55,11 @@ impl Check {
 }
 
 impl Operation for Doctor {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Vec<Check>;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Vec<Check>, OperationError> {
-        context.stoppable(|| checks(&context.config(), Some(&context.house().runtime), context.stop()))
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Vec<Check>, OperationError> {
+        context.stoppable(|| checks(&context.config(), Some(&context.pipeline().runtime), context.stop()))
     }
 }
 
@@ -113,14 +113,14 @@ fn state(config: &Config) -> Vec<Check> {
     checks
 }
 
-fn state_directory(directory: &Path, access: Result<Access, CatalogError>) -> Check {
+fn state_directory(directory: &Path, access: Result<StateDirAccess, CatalogError>) -> Check {
     let readable = match access {
-        Ok(Access::Readable(mode)) => Some(mode),
+        Ok(StateDirAccess::Readable(mode)) => Some(mode),
         _ => None,
     };
     let detail = |access| match access {
-        Access::Private => "private".to_owned(),
-        Access::Readable(mode) => format!("mode {mode:04o}: other users can list it, not write it"),
+        StateDirAccess::Private => "private".to_owned(),
+        StateDirAccess::Readable(mode) => format!("mode {mode:04o}: other users can list it, not write it"),
     };
     let check = of_result(directory, "state directory", access.map(detail));
     let hint = readable.map(|_| format!("Run `chmod 700 {}` to keep other users out.", printable(directory)));
@@ -137,13 +137,13 @@ fn secrets(config: &Config) -> Vec<Check> {
 
 /// The settings of webhooks and hook commands; nothing is sent and nothing is run.
 fn endpoints(config: &Config) -> Vec<Check> {
-    let check = |c: announce::Check| Check::new(c.subject, c.name, c.is_ok, c.detail).hint(c.hint);
+    let check = |c: announce::EndpointCheck| Check::new(c.subject, c.name, c.is_ok, c.detail).hint(c.hint);
     announce::checks(&config.announce).into_iter().map(check).collect()
 }
 
 /// Writes and removes an empty partial, as finishing would.
 fn written(directory: &Path) -> Result<String, durable::FileError> {
-    let partial = Partial::create(&directory.join("doctor"), &Owner::of_process())?;
+    let partial = Partial::create(&directory.join("doctor"), &PartialOwner::of_process())?;
     drop(partial);
     Ok("works".to_owned())
 }
@@ -173,7 +173,7 @@ fn fragments(root: &RootOptions) -> Check {
     } else {
         root.server
     };
-    let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
+    let FragmentHandling { are_kept, reason } = discover::fragments_of(root, server.name());
     let detail = format!("{}: {reason}", if are_kept { "kept" } else { "made progressive" });
     Check::new(printable(&root.path), "fragmented MP4", true, detail)
 }
@@ -220,10 +220,12 @@ fn lease(root: &Path) -> Check {
     let answer = files.map(|entry| discover::probe(&entry.path())).next();
     let (is_ok, detail) = match answer {
         None => (true, "no file to test it on"),
-        Some(Lease::Free | Lease::Held) => (true, "works"),
-        Some(Lease::Unavailable(Unavailable::NotOwner)) => (false, "refused: the files belong to another user"),
-        Some(Lease::Unavailable(Unavailable::FileSystem)) => (false, "not on this file system"),
-        Some(Lease::Unavailable(_)) => (false, "not available"),
+        Some(LeaseState::Free | LeaseState::Held) => (true, "works"),
+        Some(LeaseState::Unavailable(LeaseUnavailable::NotOwner)) => {
+            (false, "refused: the files belong to another user")
+        }
+        Some(LeaseState::Unavailable(LeaseUnavailable::FileSystem)) => (false, "not on this file system"),
+        Some(LeaseState::Unavailable(_)) => (false, "not available"),
     };
     let hint = (!is_ok).then(|| {
         "Recordings wait until they are unchanged for `quiet`. Give the program CAP_LEASE \
@@ -257,7 +259,7 @@ fn is_apart(config: &Config, targets: &Targets, name: &str, root: &Path, stop: &
     const NAME: &str = "separate storage";
     let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
     let root_name = printable(root);
-    match targets.shows(name, root, &roots, stop, &NoLedger) {
+    match targets.shows(name, root, &roots, stop, &NullLedger) {
         Err(error) => of_result(Path::new(name), NAME, Err::<String, _>(error)),
         Ok(shown) => match shown.iter().find(|shown| shown.root == root) {
             None => Check::new(name, NAME, true, format!("separate from `{root_name}`")),
@@ -275,7 +277,7 @@ fn target(targets: &Targets, name: &str) -> Vec<Check> {
     match targets.probe(name) {
         Err(error) => vec![of_result(Path::new(name), "probe", Err::<String, _>(error))],
         Ok(probed) => {
-            let check = |c: deliver::Check| Check::new(name, c.name, c.ok, c.detail).hint(c.hint);
+            let check = |c: deliver::TargetCheck| Check::new(name, c.name, c.ok, c.detail).hint(c.hint);
             probed.into_iter().map(check).collect()
         }
     }

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::announce::{AnnounceError, is_like};
-use crate::catalog::{EventPage, Logged};
+use crate::catalog::{EventPage, LoggedEvent};
 use crate::fault::chain;
 
 /// Events of a page at most, and those that are looked at for one.
@@ -40,7 +40,7 @@ impl Default for ListEvents {
 #[serde(rename_all = "camelCase")]
 pub struct LogPage {
     /// The events, the oldest first.
-    pub items: Vec<Logged>,
+    pub items: Vec<LoggedEvent>,
     /// The `after` of the next page. The page may be empty and the log go on all the same, where few events are wanted.
     pub next: u64,
     /// The last sequence number of the log: with `next` the same, this is the end.
@@ -53,12 +53,12 @@ pub struct LogPage {
 
 /// Which events of a log are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct EventSelection {
     types: Vec<String>,
     streams: Vec<String>,
 }
 
-impl Wanted {
+impl EventSelection {
     /// As they are named, separated by commas; all where nothing is named.
     pub fn of(types: Option<&str>, streams: Option<&str>) -> Self {
         let patterns = |text: Option<&str>| {
@@ -69,19 +69,19 @@ impl Wanted {
     }
 
     /// Whether this one is.
-    pub fn wants(&self, logged: &Logged) -> bool {
+    pub fn wants(&self, logged: &LoggedEvent) -> bool {
         let is_of_stream = || logged.event.stream_id().is_some_and(|stream| is_like(stream, &self.streams));
         is_like(logged.event.name(), &self.types) && (self.streams.is_empty() || is_of_stream())
     }
 }
 
 impl Operation for ListEvents {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = LogPage;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<LogPage, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<LogPage, OperationError> {
         let (shared, wanted) =
-            (context.house().catalog.shared(), Wanted::of(self.types.as_deref(), self.streams.as_deref()));
+            (context.pipeline().catalog.shared(), EventSelection::of(self.types.as_deref(), self.streams.as_deref()));
         let (last, limit) = (shared.end_of_events()?.0, self.limit.min(PAGE_LIMIT));
         let EventPage { mut events, unreadable, mut next, lost } = shared.events(self.after, PAGE_LIMIT)?;
         events.retain(|logged| wanted.wants(logged));
@@ -122,13 +122,14 @@ pub struct Followed {
 }
 
 impl Operation for FollowEvents {
-    type Item = Logged;
+    type Item = LoggedEvent;
     type Data = Followed;
 
-    fn run(&self, context: &Context, tell: Tell<'_, Logged>) -> Result<Followed, OperationError> {
-        let house = context.house();
-        let (shared, wanted) = (house.catalog.shared(), Wanted::of(self.types.as_deref(), self.streams.as_deref()));
-        let mut listener = house.announcer.appended().listen();
+    fn run(&self, context: &Context, tell: ItemSink<'_, LoggedEvent>) -> Result<Followed, OperationError> {
+        let ctx = context.pipeline();
+        let (shared, wanted) =
+            (ctx.catalog.shared(), EventSelection::of(self.types.as_deref(), self.streams.as_deref()));
+        let mut listener = ctx.announcer.appended().listen();
         let mut followed =
             Followed { next: self.after.map_or_else(|| shared.end_of_events().map(|end| end.0), Ok)?, lost: 0 };
         loop {
@@ -144,7 +145,7 @@ impl Operation for FollowEvents {
             if self.ends || context.is_alone() {
                 return Ok(followed);
             }
-            listener.wait_after(followed.next, &house.runtime, context.stop())?;
+            listener.wait_after(followed.next, &ctx.runtime, context.stop())?;
         }
     }
 }
@@ -172,11 +173,11 @@ pub struct Replay {
 }
 
 impl Operation for ReplayEvents {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Replay;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Replay, OperationError> {
-        let replayed = context.house().announcer.replay(&self.endpoint, self.from).map_err(|error| match error {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Replay, OperationError> {
+        let replayed = context.pipeline().announcer.replay(&self.endpoint, self.from).map_err(|error| match error {
             AnnounceError::NoSuchEndpoint(_) => {
                 let said = OperationError::in_one_line(&error);
                 OperationError { next_step: said.next_step, ..OperationError::not_found(said.detail) }

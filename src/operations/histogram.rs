@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::{Chosen, VodState};
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::recording::Outcome;
 
 /// Counts VoDs by the time at which their recording began, in the configured time zone.
@@ -16,7 +16,7 @@ use crate::recording::Outcome;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct VodHistogram {
     /// Length of a span.
-    pub by: Span,
+    pub by: HistogramSpan,
     /// Only this stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
@@ -34,7 +34,8 @@ pub struct VodHistogram {
 /// What is counted together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Span {
+#[schemars(rename = "Span")]
+pub enum HistogramSpan {
     /// A calendar month.
     #[default]
     Month,
@@ -53,23 +54,23 @@ pub struct Histogram {
 }
 
 impl Operation for VodHistogram {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Histogram;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Histogram, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Histogram, OperationError> {
         let chosen = Chosen {
             stream: self.stream.as_deref(),
             text: self.text.as_deref(),
             outcome: self.outcome,
             state: self.state,
         };
-        let starts = context.house().catalog.shared().starts(&chosen.selection())?;
+        let starts = context.pipeline().catalog.shared().starts(&chosen.selection())?;
         Ok(counted(&starts, self.by, &context.config().finish.time_zone))
     }
 }
 
 /// Counts times that are in order: the calendar is asked once for each span.
-fn counted(starts: &[i64], by: Span, zone: &TimeZone) -> Histogram {
+fn counted(starts: &[i64], by: HistogramSpan, zone: &TimeZone) -> Histogram {
     let mut histogram = Histogram { total: starts.len() as u64, counts: BTreeMap::new() };
     let mut rest = starts;
     while let Some(first_ms) = rest.first() {
@@ -81,7 +82,7 @@ fn counted(starts: &[i64], by: Span, zone: &TimeZone) -> Histogram {
     histogram
 }
 
-impl Span {
+impl HistogramSpan {
     /// The span that holds a time: its name, and where it ends, milliseconds since the Unix epoch.
     fn of(self, at_ms: i64, zone: &TimeZone) -> Option<(String, i64)> {
         let at: Zoned = Timestamp::from_millisecond(at_ms).ok()?.to_zoned(zone.clone());
@@ -116,7 +117,7 @@ mod tests {
             assert_eq!(histogram.total, 5);
             histogram.counts.into_iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(named(Span::Month), "2026-02=1 2026-03=3 2027-01=1");
-        assert_eq!(named(Span::Day), "2026-02-28=1 2026-03-01=1 2026-03-29=2 2027-01-01=1");
+        assert_eq!(named(HistogramSpan::Month), "2026-02=1 2026-03=3 2027-01=1");
+        assert_eq!(named(HistogramSpan::Day), "2026-02-28=1 2026-03-01=1 2026-03-29=2 2027-01-01=1");
     }
 }

@@ -7,8 +7,8 @@ use std::time::UNIX_EPOCH;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::discover::Waiting;
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use crate::discover::WaitReason;
 use crate::pipeline::Awaited;
 
 /// Recordings that are told at most.
@@ -67,7 +67,7 @@ impl LiveRecording {
         let written_ms = now.as_ref().and_then(|now| ms(now.modified().ok()?));
         Self {
             size_bytes: now.map_or(candidate.fingerprint.size_bytes, |now| now.len()),
-            is_written: matches!(reason, Waiting::Writer | Waiting::Temporary),
+            is_written: matches!(reason, WaitReason::Writer | WaitReason::Temporary),
             reason: reason.to_string(),
             until_ms,
             start_ms: candidate.facts.start_ms.or(born_ms),
@@ -81,11 +81,11 @@ impl LiveRecording {
 }
 
 impl Operation for ListLive {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = LivePage;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<LivePage, OperationError> {
-        let (awaited, total) = context.house().unsettled.awaited(MOST);
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<LivePage, OperationError> {
+        let (awaited, total) = context.pipeline().unsettled.awaited(MOST);
         Ok(LivePage { items: awaited.into_iter().map(LiveRecording::of).collect(), total })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::pipeline::now_ms;
 
 /// How long a code is valid.
@@ -77,10 +77,10 @@ pub struct LoginCode {
 }
 
 impl Operation for MakeLogin {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = LoginCode;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<LoginCode, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<LoginCode, OperationError> {
         context.logins().make(now_ms())
     }
 }

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
-use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::deliver::{Link, Reader};
-use crate::pipeline::House;
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use crate::deliver::{Link, LinkOptions};
+use crate::pipeline::PipelineContext;
 use crate::recording::{Asset, DeliveryState, Fingerprint, PictureFile, RemoteObject, VodRecord};
 
 /// How long a presigned URL is valid: longer than most recordings play.
@@ -106,20 +106,20 @@ pub struct FileDigest {
 }
 
 impl Operation for LocateMedia {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Media;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Media, OperationError> {
-        let house = context.house();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Media, OperationError> {
+        let ctx = context.pipeline();
         match &self.of {
-            MediaOf::Vod(id) => Ok(recording(&known(house, id)?)),
-            MediaOf::Paths(paths) => first_known(house, paths)?.map(|vod| recording(&vod)).ok_or_else(no_media),
+            MediaOf::Vod(id) => Ok(recording(&known(ctx, id)?)),
+            MediaOf::Paths(paths) => first_known(ctx, paths)?.map(|vod| recording(&vod)).ok_or_else(no_media),
             MediaOf::Preview { id, roots } => {
-                let vod = house.catalog.shared().vod(id)?.filter(|vod| roots.contains(&vod.root));
+                let vod = ctx.catalog.shared().vod(id)?.filter(|vod| roots.contains(&vod.root));
                 vod.and_then(|vod| preview(&vod)).ok_or_else(no_media)
             }
-            MediaOf::PreviewOf(paths) => first_known(house, paths)?.and_then(|vod| preview(&vod)).ok_or_else(no_media),
-            MediaOf::Picture { id, picture } => picture_of(&known(house, id)?, *picture),
+            MediaOf::PreviewOf(paths) => first_known(ctx, paths)?.and_then(|vod| preview(&vod)).ok_or_else(no_media),
+            MediaOf::Picture { id, picture } => picture_of(&known(ctx, id)?, *picture),
         }
     }
 }
@@ -128,9 +128,9 @@ fn no_media() -> OperationError {
     OperationError::not_found("no VoD has this path")
 }
 
-fn first_known(house: &House, paths: &[PathInRoot]) -> Result<Option<VodRecord>, OperationError> {
+fn first_known(ctx: &PipelineContext, paths: &[PathInRoot]) -> Result<Option<VodRecord>, OperationError> {
     for PathInRoot { root, path } in paths {
-        let vod = house.catalog.shared().vod_at_path(&root.join(path))?;
+        let vod = ctx.catalog.shared().vod_at_path(&root.join(path))?;
         if let Some(vod) = vod.filter(|vod| vod.root == *root) {
             return Ok(Some(vod));
         }
@@ -191,11 +191,11 @@ pub struct ShowSpriteIndex {
 }
 
 impl Operation for ShowSpriteIndex {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = SpriteIndex;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<SpriteIndex, OperationError> {
-        let vod = known(context.house(), &self.id)?;
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<SpriteIndex, OperationError> {
+        let vod = known(context.pipeline(), &self.id)?;
         let sheet = picture_of(&vod, Picture::Sprite)?;
         let tiles = vod.pictures.sprite.map(|sprite| sprite.tiles);
         let (tiles, digest) = tiles.zip(sheet.digest).ok_or_else(no_media)?;
@@ -234,7 +234,8 @@ pub struct LinkToCopy {
 /// A copy of a VoD.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Copy {
+#[schemars(rename = "Copy")]
+pub enum MediaCopy {
     /// In a store, for a few hours under this address.
     Url(String),
     /// In a directory.
@@ -242,24 +243,24 @@ pub enum Copy {
 }
 
 impl Operation for LinkToCopy {
-    type Item = Nothing;
-    type Data = Copy;
+    type Item = NoItem;
+    type Data = MediaCopy;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Copy, OperationError> {
-        let house = context.house();
-        let vod = known(house, &self.id)?;
-        let targets = house.targets();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<MediaCopy, OperationError> {
+        let ctx = context.pipeline();
+        let vod = known(ctx, &self.id)?;
+        let targets = ctx.targets();
         let download_name = self.as_download.then_some(vod.vod_name.as_str()).filter(|_| self.picture.is_none());
-        let reader = Reader { valid: VALID, wants_head: self.head, download_name };
+        let reader = LinkOptions { valid: VALID, wants_head: self.head, download_name };
         let mut failed = None;
         let objects = match self.picture {
             None => vod.remote.clone(),
-            Some(picture) => copies_of(house, &picture.asset_id(&vod.vod_id), &vod)?,
+            Some(picture) => copies_of(ctx, &picture.asset_id(&vod.vod_id), &vod)?,
         };
         for object in objects.iter().filter(|object| object.differs.is_none()) {
             match targets.link(object, &reader) {
-                Ok(Link::Url(url)) => return Ok(Copy::Url(url)),
-                Ok(Link::File(path)) => return Ok(Copy::File(path)),
+                Ok(Link::Url(url)) => return Ok(MediaCopy::Url(url)),
+                Ok(Link::File(path)) => return Ok(MediaCopy::File(path)),
                 Err(error) => failed = Some(error),
             }
         }
@@ -269,8 +270,8 @@ impl Operation for LinkToCopy {
 }
 
 /// The delivered copies of what belongs to a VoD.
-fn copies_of(house: &House, asset_id: &str, vod: &VodRecord) -> Result<Vec<RemoteObject>, OperationError> {
-    let deliveries = house.catalog.deliveries_of_vod(&vod.vod_id)?.into_iter();
+fn copies_of(ctx: &PipelineContext, asset_id: &str, vod: &VodRecord) -> Result<Vec<RemoteObject>, OperationError> {
+    let deliveries = ctx.catalog.deliveries_of_vod(&vod.vod_id)?.into_iter();
     let of_asset = deliveries.filter(|delivery| delivery.asset.id == asset_id);
     let objects = of_asset.filter_map(|delivery| match delivery.state {
         DeliveryState::Delivered { objects } => objects.into_iter().next(),

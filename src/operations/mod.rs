@@ -42,15 +42,15 @@ use crate::catalog::Cursor;
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
-pub use context::{Context, InForce};
+pub use context::{Context, SharedConfig};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
-pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents, Wanted};
-pub use histogram::{Histogram, Span, VodHistogram};
+pub use events::{EventSelection, FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents};
+pub use histogram::{Histogram, HistogramSpan, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{
-    Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
+    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
     VERSION_DIGITS,
 };
 pub use notes::EditVod;
@@ -78,13 +78,13 @@ pub use vods::{
 
 /// Something that can be asked for. The value holds the arguments.
 pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
-    /// What is told on the way; [`Nothing`] where only the end is of interest.
+    /// What is told on the way; [`NoItem`] where only the end is of interest.
     type Item: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
     /// What is answered at the end.
     type Data: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 
     /// Does it. `tell` gets each item as it comes; its error means that nobody listens any more and ends the operation.
-    fn run(&self, context: &Context, tell: Tell<'_, Self::Item>) -> Result<Self::Data, OperationError>;
+    fn run(&self, context: &Context, tell: ItemSink<'_, Self::Item>) -> Result<Self::Data, OperationError>;
 }
 
 /// Where a page begins: the `next` of the one before.
@@ -94,13 +94,13 @@ fn cursor(after: Option<&str>) -> Result<Option<Cursor>, OperationError> {
 }
 
 /// Takes the items of an operation.
-pub type Tell<'a, T> = &'a mut dyn FnMut(T) -> Result<(), OperationError>;
+pub type ItemSink<'a, T> = &'a mut dyn FnMut(T) -> Result<(), OperationError>;
 
 /// There is no such item.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub enum Nothing {}
+pub enum NoItem {}
 
-impl JsonSchema for Nothing {
+impl JsonSchema for NoItem {
     fn schema_name() -> Cow<'static, str> {
         "Nothing".into()
     }

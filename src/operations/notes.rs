@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::pipeline;
 use crate::recording::{Noted, VOD_VERSION, VodRecord};
 
@@ -32,19 +32,19 @@ pub struct EditVod {
 }
 
 impl Operation for EditVod {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = VodRecord;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodRecord, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodRecord, OperationError> {
         self.check()?;
-        let house = context.house();
-        let mut changed = known(house, &self.id)?;
+        let ctx = context.pipeline();
+        let mut changed = known(ctx, &self.id)?;
         self.apply(&mut changed);
         if changed.metadata.len() > MOST_NAMES {
             return Err(OperationError::invalid(format!("a VoD has at most {MOST_NAMES} names in `metadata`")));
         }
-        let vod = house.catalog.edit_notes(&self.id, |vod| self.apply(vod))?;
-        pipeline::sidecar_edited(house, &vod);
+        let vod = ctx.catalog.edit_notes(&self.id, |vod| self.apply(vod))?;
+        pipeline::sidecar_edited(ctx, &vod);
         Ok(vod)
     }
 }

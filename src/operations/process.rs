@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Batch, Ended, NameOverrides, Place, PlannedItem, Taken};
+use crate::pipeline::{self, Batch, InputPath, JourneyOutcome, NameOverrides, PlannedItem, UndoResult};
 use crate::recording::Delivery;
 use crate::recording::name::{all_shown, printable, shown};
 
@@ -43,7 +43,7 @@ pub struct Processed {
     pub path: PathBuf,
     /// Its end, for now.
     #[serde(flatten)]
-    pub ended: Ended,
+    pub ended: JourneyOutcome,
 }
 
 /// What there is to say when every journey has ended.
@@ -93,11 +93,11 @@ impl Process {
     }
 
     /// The places that the paths mean, with how names are read there.
-    fn places(&self, context: &Context) -> Result<Vec<Place>, OperationError> {
+    fn places(&self, context: &Context) -> Result<Vec<InputPath>, OperationError> {
         let server = self.server.as_deref().map(server_named).transpose()?;
         let names = NameOverrides { server, template: self.template.clone(), stream: self.stream.clone() };
         let config = context.config();
-        let mut places = pipeline::places_of(absolute(&self.paths)?, &context.house().settings(), &names);
+        let mut places = pipeline::places_of(absolute(&self.paths)?, &context.pipeline().settings(), &names);
         for place in places.iter_mut().filter(|p| !config.watch.roots.iter().any(|r| r.path == p.root.path)) {
             // A path outside every root is read like the section says, unless the request says otherwise.
             let defaults = config.root_at(place.root.path.clone());
@@ -126,7 +126,7 @@ impl Operation for Process {
     type Item = Processed;
     type Data = ProcessReport;
 
-    fn run(&self, context: &Context, tell: Tell<'_, Processed>) -> Result<ProcessReport, OperationError> {
+    fn run(&self, context: &Context, tell: ItemSink<'_, Processed>) -> Result<ProcessReport, OperationError> {
         self.check()?;
         let stop = context.stop();
         let batch = Batch {
@@ -170,16 +170,16 @@ pub struct PlannedRun {
 }
 
 impl Operation for Plan {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = PlannedRun;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<PlannedRun, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<PlannedRun, OperationError> {
         let places = if self.0.paths.is_empty() {
-            pipeline::configured_places(&context.house().settings())
+            pipeline::configured_places(&context.pipeline().settings())
         } else {
             self.0.places(context)?
         };
-        let planned = context.stoppable(|| pipeline::plan(context.house(), &places, self.0.mode))??;
+        let planned = context.stoppable(|| pipeline::plan(context.pipeline(), &places, self.0.mode))??;
         let problems = planned.problems.iter().map(|problem| OperationError::in_one_line(problem)).collect();
         Ok(PlannedRun { items: planned.items, problems })
     }
@@ -194,12 +194,12 @@ pub struct UndoSplice {
 }
 
 impl Operation for UndoSplice {
-    type Item = Nothing;
+    type Item = NoItem;
     /// `None`: the catalogue has no VoD at that path.
-    type Data = Option<Taken>;
+    type Data = Option<UndoResult>;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Option<Taken>, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Option<UndoResult>, OperationError> {
         absolute(std::slice::from_ref(&self.path))?;
-        Ok(pipeline::undo(context.house(), &self.path)?)
+        Ok(pipeline::undo(context.pipeline(), &self.path)?)
     }
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::catalog::{CatalogError, DeliveryFilter, Entry, Retry};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use crate::catalog::{CatalogError, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::chain;
-use crate::pipeline::{House, now_ms};
+use crate::pipeline::{PipelineContext, now_ms};
 use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable_text;
 use crate::recording::{Delivery, DeliveryState};
-use crate::retain::Refusal;
+use crate::retain::KeepReason;
 
 /// Entries of the journal that are read at once.
 const PAGE: usize = 500;
@@ -80,33 +80,33 @@ pub struct NotFreed {
 }
 
 impl Operation for ListQueue {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Queue;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Queue, OperationError> {
-        let house = context.house();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Queue, OperationError> {
+        let ctx = context.pipeline();
         let filter = DeliveryFilter { pending_only: !self.all, ..DeliveryFilter::default() };
-        let deliveries = house.catalog.deliveries(&filter)?;
-        let (stopped, unread) = from_journal(house, StoppedRecording::of)?;
-        let unjournalled = house.unjournalled().into_iter().map(StoppedRecording::unjournalled);
+        let deliveries = ctx.catalog.deliveries(&filter)?;
+        let (stopped, unread) = from_journal(ctx, StoppedRecording::of)?;
+        let unjournalled = ctx.unjournalled().into_iter().map(StoppedRecording::unjournalled);
         let unreadable = deliveries.unreadable.iter().chain(&unread).map(|error| chain(error));
         Ok(Queue {
             unreadable: unreadable.collect(),
-            deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(house, delivery)).collect(),
+            deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(ctx, delivery)).collect(),
             recordings: stopped.into_iter().chain(unjournalled).collect(),
-            not_freed: house.shown_roots()?.into_iter().map(NotFreed::of).collect(),
+            not_freed: ctx.shown_roots()?.into_iter().map(NotFreed::of).collect(),
         })
     }
 }
 
 /// What is wanted of the entries of the journal, and what of it cannot be read, looked at a page at a time.
 fn from_journal<T>(
-    house: &House,
-    wanted: impl Fn(Entry) -> Option<T>,
+    ctx: &PipelineContext,
+    wanted: impl Fn(JournalEntry) -> Option<T>,
 ) -> Result<(Vec<T>, Vec<CatalogError>), CatalogError> {
     let (mut found, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
     loop {
-        let page = house.catalog.entries(after.as_ref(), PAGE)?;
+        let page = ctx.catalog.entries(after.as_ref(), PAGE)?;
         found.extend(page.items.into_iter().filter_map(|(_, entry)| wanted(entry)));
         unreadable.extend(page.unreadable);
         after = page.next;
@@ -117,13 +117,13 @@ fn from_journal<T>(
 }
 
 impl QueuedDelivery {
-    fn of(house: &House, delivery: Delivery) -> Self {
-        Self { paused_until_ms: house.target_waits_until(&delivery.target), delivery }
+    fn of(ctx: &PipelineContext, delivery: Delivery) -> Self {
+        Self { paused_until_ms: ctx.target_waits_until(&delivery.target), delivery }
     }
 }
 
 impl StoppedRecording {
-    fn of(entry: Entry) -> Option<Self> {
+    fn of(entry: JournalEntry) -> Option<Self> {
         let has_ended = matches!(entry.step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut);
         (has_ended || entry.postponed.is_some()).then(|| Self {
             path: entry.settled.path().to_owned(),
@@ -141,7 +141,7 @@ impl StoppedRecording {
 
 impl NotFreed {
     fn of((target, root): (String, PathBuf)) -> Self {
-        let reason = Refusal::View { target: target.clone(), root: root.clone() }.to_string();
+        let reason = KeepReason::View { target: target.clone(), root: root.clone() }.to_string();
         Self { target, root, reason }
     }
 }
@@ -171,38 +171,38 @@ pub struct Retried {
 }
 
 impl Operation for RetryDeliveries {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Retried;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Retried, OperationError> {
-        let house = context.house();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Retried, OperationError> {
+        let ctx = context.pipeline();
         let mut retried = 0;
         if self.ids.is_empty() && self.target.is_none() && self.message.is_none() {
-            retried += house.catalog.retry(Retry::All, now_ms())?;
+            retried += ctx.catalog.retry(Retry::All, now_ms())?;
         } else if self.ids.is_empty() {
             retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
-            for id in self.deliveries_of(house, named)? {
-                retried += house.catalog.retry(Retry::One(&id), now_ms())?;
+            for id in self.deliveries_of(ctx, named)? {
+                retried += ctx.catalog.retry(Retry::One(&id), now_ms())?;
             }
         }
-        house.resume_targets();
+        ctx.resume_targets();
         Ok(Retried { retried })
     }
 }
 
 impl RetryDeliveries {
     fn retry_filtered(&self, context: &Context) -> Result<usize, OperationError> {
-        let house = context.house();
+        let ctx = context.pipeline();
         let (mut retried, mut after) = (0, None);
         loop {
             context.go_on()?;
             let target = self.target.as_deref();
             let filter = DeliveryFilter { pending_only: true, target, limit: Some(PAGE), after };
-            let page = house.catalog.deliveries(&filter)?;
+            let page = ctx.catalog.deliveries(&filter)?;
             for delivery in page.items.iter().filter(|delivery| self.has_message(delivery)) {
-                retried += house.catalog.retry(Retry::One(&delivery.id), now_ms())?;
+                retried += ctx.catalog.retry(Retry::One(&delivery.id), now_ms())?;
             }
             after = page.next;
             if after.is_none() {
@@ -221,19 +221,19 @@ impl RetryDeliveries {
     }
 
     /// The deliveries that are meant: one by its id, or all of a file.
-    fn deliveries_of(&self, house: &House, named: &str) -> Result<Vec<String>, OperationError> {
-        if house.catalog.delivery(named)?.is_some() {
+    fn deliveries_of(&self, ctx: &PipelineContext, named: &str) -> Result<Vec<String>, OperationError> {
+        if ctx.catalog.delivery(named)?.is_some() {
             return Ok(vec![named.to_owned()]);
         }
         let path = self.directory.as_deref().unwrap_or(Path::new("")).join(named);
         let is_meant = |delivery: &Delivery| delivery.asset.files.iter().any(|file| file.path == path);
-        let deliveries = house.catalog.deliveries(&DeliveryFilter::default())?.items.into_iter();
+        let deliveries = ctx.catalog.deliveries(&DeliveryFilter::default())?.items.into_iter();
         let ids: Vec<_> = deliveries.filter(is_meant).map(|delivery| delivery.id).collect();
         if !ids.is_empty() {
             return Ok(ids);
         }
-        let is_this = |entry: Entry| (entry.settled.path() == path).then_some(());
-        let is_unfinished = !from_journal(house, is_this)?.0.is_empty();
+        let is_this = |entry: JournalEntry| (entry.settled.path() == path).then_some(());
+        let is_unfinished = !from_journal(ctx, is_this)?.0.is_empty();
         let named = printable_text(named);
         Err(OperationError::not_found(if is_unfinished {
             format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")
@@ -278,11 +278,11 @@ impl Operation for CollectUploads {
     type Item = Upload;
     type Data = CollectedUploads;
 
-    fn run(&self, context: &Context, tell: Tell<'_, Upload>) -> Result<CollectedUploads, OperationError> {
-        let (house, mut found) = (context.house(), 0);
-        let targets = house.targets();
+    fn run(&self, context: &Context, tell: ItemSink<'_, Upload>) -> Result<CollectedUploads, OperationError> {
+        let (ctx, mut found) = (context.pipeline(), 0);
+        let targets = ctx.targets();
         for name in targets.names() {
-            for upload in targets.open_uploads(name, &house.catalog)? {
+            for upload in targets.open_uploads(name, &ctx.catalog)? {
                 if self.abort {
                     targets.abort_upload(name, &upload)?;
                 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell, cursor};
-use crate::catalog::Entry;
+use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
+use crate::catalog::JournalEntry;
 use crate::fault::{Class, chain};
 use crate::recording::journey::{Evidence, Stage, Step};
 use crate::recording::{Defect, name};
@@ -87,7 +87,7 @@ pub struct RecordingStatus {
 }
 
 impl RecordingStatus {
-    fn of(entry: Entry) -> Self {
+    fn of(entry: JournalEntry) -> Self {
         let candidate = entry.settled.candidate();
         let mut status = Self {
             path: candidate.path.clone(),
@@ -123,10 +123,10 @@ impl RecordingStatus {
 }
 
 impl Operation for ListRecordings {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = RecordingPage;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<RecordingPage, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<RecordingPage, OperationError> {
         let mut after = cursor(self.after.as_deref())?;
         self.state.as_deref().map(known_state).transpose()?;
         let limit = self.limit.clamp(1, PAGE_LIMIT);
@@ -134,7 +134,7 @@ impl Operation for ListRecordings {
         loop {
             context.go_on()?;
             // No more than is still missing is read at once, so that the cursor stands behind the last item.
-            let page = context.house().catalog.entries(after.as_ref(), limit - items.len())?;
+            let page = context.pipeline().catalog.entries(after.as_ref(), limit - items.len())?;
             items.extend(page.items.into_iter().map(|(_, entry)| RecordingStatus::of(entry)).filter(|s| self.wants(s)));
             unreadable.extend(page.unreadable.iter().map(|error| chain(error)));
             after = page.next;

@@ -7,7 +7,7 @@ use crossbeam_channel::RecvTimeoutError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::pipeline::ScannedRoot;
 use crate::recording::name::printable;
 
@@ -31,19 +31,19 @@ pub struct Rescanned {
 }
 
 impl Operation for Rescan {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Rescanned;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Rescanned, OperationError> {
-        let house = context.house();
-        let settings = house.settings();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Rescanned, OperationError> {
+        let ctx = context.pipeline();
+        let settings = ctx.settings();
         if let Some(root) = &self.root
             && !settings.watch.roots.iter().any(|known| known.path == *root)
         {
             return Err(OperationError::not_found(format!("`{}` is not a configured root", printable(root)))
                 .with_next_step("Use a path of `watch.roots`; `aftercast process PATH` takes any other directory."));
         }
-        let Some(answered) = house.rescans.ask(self.root.clone()) else {
+        let Some(answered) = ctx.rescans.ask(self.root.clone()) else {
             return Err(OperationError::invalid("no daemon is watching")
                 .with_next_step("Run `aftercast process PATH`, which scans the path itself."));
         };

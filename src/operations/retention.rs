@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::pipeline;
 use crate::retain::PlannedFree;
 
@@ -37,18 +37,18 @@ pub struct Kept {
 }
 
 impl Operation for PlanRetention {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = RetentionPlan;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<RetentionPlan, OperationError> {
-        let house = context.house();
-        let plan = pipeline::retention_plan(house)?;
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<RetentionPlan, OperationError> {
+        let ctx = context.pipeline();
+        let plan = pipeline::retention_plan(ctx)?;
         let kept = plan.kept.into_iter().map(|(vod_id, reason)| Kept { vod_id, reason: reason.to_string() });
         Ok(RetentionPlan {
             frees: plan.frees,
             kept: kept.collect(),
             short_bytes: plan.short_bytes,
-            is_behind: house.catalog.is_behind(),
+            is_behind: ctx.catalog.is_behind(),
         })
     }
 }
@@ -66,10 +66,10 @@ pub struct Freed {
 }
 
 impl Operation for FreeLocal {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Freed;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Freed, OperationError> {
-        Ok(Freed { freed: pipeline::free_what_is_due(context.house()) })
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Freed, OperationError> {
+        Ok(Freed { freed: pipeline::free_what_is_due(context.pipeline()) })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::config::{self, Config};
 
 /// The settings in force.
@@ -35,7 +35,7 @@ pub struct Setting {
 
 /// The settings of a configuration.
 pub fn settings_of(config: &Config) -> Settings {
-    let setting = |printed: config::Printed| Setting {
+    let setting = |printed: config::PrintedSetting| Setting {
         key: printed.key,
         value: printed.value,
         origin: printed.origin.to_string(),
@@ -44,10 +44,10 @@ pub fn settings_of(config: &Config) -> Settings {
 }
 
 impl Operation for ShowSettings {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Settings;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Settings, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Settings, OperationError> {
         Ok(settings_of(&context.config()))
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::vods::known;
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::durable::{self, FileError};
 use crate::pipeline::now_ms;
 
@@ -50,18 +50,18 @@ pub struct SharedLink {
 }
 
 impl Operation for ShareVod {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = SharedLink;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<SharedLink, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<SharedLink, OperationError> {
         if !(1..=LONGEST_S).contains(&self.expires_in_s) {
             return Err(OperationError::invalid(format!("`expiresInS` must be from 1 to {LONGEST_S}")));
         }
-        let house = context.house();
-        let id = known(house, &self.id)?.vod_id;
+        let ctx = context.pipeline();
+        let id = known(ctx, &self.id)?.vod_id;
         let lives_ms = i64::try_from(self.expires_in_s).unwrap_or(i64::MAX).saturating_mul(1_000);
         let expires_ms = now_ms().saturating_add(lives_ms);
-        let signature = hex::encode(code(&house.settings().state_dir, &id, expires_ms)?.finalize().into_bytes());
+        let signature = hex::encode(code(&ctx.settings().state_dir, &id, expires_ms)?.finalize().into_bytes());
         Ok(SharedLink { path: format!("share/{id}/{expires_ms}/{signature}"), expires_ms })
     }
 }
@@ -70,7 +70,7 @@ impl Operation for ShareVod {
 pub fn check_link(context: &Context, id: &str, expires_ms: i64, signature: &str) -> Result<(), OperationError> {
     let unknown = || OperationError::not_found("this link is not valid");
     let signature = hex::decode(signature).map_err(|_| unknown())?;
-    let code = code(&context.house().settings().state_dir, id, expires_ms)?;
+    let code = code(&context.pipeline().settings().state_dir, id, expires_ms)?;
     code.verify_slice(&signature).map_err(|_| unknown())?;
     if now_ms() >= expires_ms {
         return Err(OperationError::not_found("this link has expired").with_next_step("Ask for a new one."));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::durable;
-use crate::pipeline::House;
+use crate::pipeline::PipelineContext;
 use crate::recording::name::printable;
 
 /// What the daemon is doing, what waits and what is in the way.
@@ -77,14 +77,14 @@ pub struct UnderWay {
 }
 
 impl Operation for ShowStatus {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Status;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Status, OperationError> {
-        let house = context.house();
-        let roots: Vec<_> = house.settings().watch.roots.iter().map(|root| RootStatus::of(house, &root.path)).collect();
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Status, OperationError> {
+        let ctx = context.pipeline();
+        let roots: Vec<_> = ctx.settings().watch.roots.iter().map(|root| RootStatus::of(ctx, &root.path)).collect();
         let not_ready = not_ready(context, &roots);
-        let reading = house.meters.read().into_iter();
+        let reading = ctx.meters.read().into_iter();
         let (active, queued) = context.engine().pool().load();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -92,7 +92,7 @@ impl Operation for ShowStatus {
             not_ready,
             time_zone: context.config().finish.time_zone.iana_name().map(str::to_owned),
             roots,
-            targets: house.targets().names().map(|name| TargetStatus::of(house, name)).collect(),
+            targets: ctx.targets().names().map(|name| TargetStatus::of(ctx, name)).collect(),
             under_way: reading
                 .map(|r| UnderWay { label: r.label, done_bytes: r.done_bytes, total_bytes: r.total_bytes })
                 .collect(),
@@ -107,7 +107,7 @@ fn not_ready(context: &Context, roots: &[RootStatus]) -> Vec<String> {
     if !context.is_ready() {
         reasons.push("the first scan is not done yet".to_owned());
     }
-    if let Err(error) = context.house().catalog.require_works() {
+    if let Err(error) = context.pipeline().catalog.require_works() {
         reasons.push(error.to_string());
     }
     let missing = roots.iter().filter(|root| !root.is_available);
@@ -116,14 +116,14 @@ fn not_ready(context: &Context, roots: &[RootStatus]) -> Vec<String> {
 }
 
 impl RootStatus {
-    fn of(house: &House, path: &std::path::Path) -> Self {
-        let is_available = path.is_dir() && !house.is_unavailable(path);
+    fn of(ctx: &PipelineContext, path: &std::path::Path) -> Self {
+        let is_available = path.is_dir() && !ctx.is_unavailable(path);
         Self { path: path.to_owned(), is_available, free_bytes: durable::free_bytes(path).ok() }
     }
 }
 
 impl TargetStatus {
-    fn of(house: &House, name: &str) -> Self {
-        Self { name: name.to_owned(), paused_until_ms: house.target_waits_until(name) }
+    fn of(ctx: &PipelineContext, name: &str) -> Self {
+        Self { name: name.to_owned(), paused_until_ms: ctx.target_waits_until(name) }
     }
 }

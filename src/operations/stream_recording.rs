@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::control::{self, Control, Format, Said, Switched};
 use crate::discover::{Growth, RootOptions, Server};
 use crate::fault::chain;
@@ -115,20 +115,20 @@ pub struct SwitchedRecording {
 }
 
 impl Operation for ShowRecording {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = StreamRecording;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<StreamRecording, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<StreamRecording, OperationError> {
         let roots = roots_of(context, self.root.as_ref())?;
         recording_of(context, &self.id, &roots)
     }
 }
 
 impl Operation for SwitchRecording {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = SwitchedRecording;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<SwitchedRecording, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<SwitchedRecording, OperationError> {
         let format = self.format.as_deref().map(container_of).transpose()?.unwrap_or_default();
         let roots = roots_of(context, self.root.as_ref())?;
         switch_recording(context, &self.id, self.record, format, &roots)
@@ -137,7 +137,7 @@ impl Operation for SwitchRecording {
 
 /// The configured roots, or the one that is named.
 fn roots_of(context: &Context, named: Option<&PathBuf>) -> Result<Vec<RootOptions>, OperationError> {
-    let mut roots = context.house().settings().watch.roots.clone();
+    let mut roots = context.pipeline().settings().watch.roots.clone();
     if let Some(named) = named {
         roots.retain(|root| root.path == *named);
         if roots.is_empty() {
@@ -175,11 +175,11 @@ pub fn recording_of(context: &Context, stream: &str, roots: &[RootOptions]) -> R
     let mut told = Vec::new();
     for root in roots {
         context.go_on()?;
-        let seen = growing(context.house(), root, stream)?;
+        let seen = growing(context.pipeline(), root, stream)?;
         let control = Control::of(root);
         let asked = control.as_ref().filter(|_| !seen.is_growing);
         let said = asked.map(|control| {
-            let said = context.house().runtime.block_on(control.ask(stream, context.stop()));
+            let said = context.pipeline().runtime.block_on(control.ask(stream, context.stop()));
             said.map_err(|error| chain(&error))
         });
         let (state, basis, detail) = judge(&seen, said.as_ref());
@@ -240,7 +240,7 @@ pub fn switch_recording(
     check(stream)?;
     let (root, control) = switch_of(roots)?;
     let server = root.server.name();
-    let switched = context.house().runtime.block_on(control.switch(stream, record, format, context.stop()))?;
+    let switched = context.pipeline().runtime.block_on(control.switch(stream, record, format, context.stop()))?;
     let (was_so, path) = match switched {
         Switched::Done(path) => (false, path),
         Switched::Already => (true, None),
@@ -283,7 +283,7 @@ fn no_switch(roots: &[RootOptions]) -> OperationError {
 
 /// Of a server that says only that it changed nothing, the files tell whether it is as it was wished.
 fn require_so(context: &Context, stream: &str, record: bool, root: &RootOptions) -> Result<(), OperationError> {
-    let is_growing = growing(context.house(), root, stream)?.is_growing;
+    let is_growing = growing(context.pipeline(), root, stream)?.is_growing;
     if is_growing == record {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, ItemSink, NoItem, Operation, OperationError};
 
 /// Streams of a page at most.
 const PAGE_LIMIT: usize = 1_000;
@@ -55,13 +55,13 @@ pub struct StreamSummary {
 }
 
 impl Operation for ListStreams {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = StreamPage;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<StreamPage, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<StreamPage, OperationError> {
         let text = self.text.as_deref().map(str::to_lowercase);
         let (limit, mut page) = (self.limit.clamp(1, PAGE_LIMIT), StreamPage { items: Vec::new(), next: None });
-        for vod in context.house().catalog.shared().last_of_streams(self.after.as_deref()) {
+        for vod in context.pipeline().catalog.shared().last_of_streams(self.after.as_deref()) {
             context.go_on()?;
             let vod = vod?;
             let is_wanted = |text: &String| {

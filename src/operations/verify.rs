@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
-use super::{Context, Operation, OperationError, Tell};
+use super::{Context, ItemSink, Operation, OperationError};
 use crate::fault::chain;
-use crate::pipeline::{self, Looked, now_ms};
+use crate::pipeline::{self, CopyCheck, now_ms};
 use crate::recording::{RemoteObject, VodRecord};
 
 /// Asks every store for what the records name. A difference is noted in the record, where it keeps the local file from
@@ -51,17 +51,17 @@ impl Operation for VerifyVods {
     type Item = Verified;
     type Data = Verification;
 
-    fn run(&self, context: &Context, tell: Tell<'_, Verified>) -> Result<Verification, OperationError> {
+    fn run(&self, context: &Context, tell: ItemSink<'_, Verified>) -> Result<Verification, OperationError> {
         let mut counts = Verification::default();
         if self.ids.is_empty() {
-            for vod in context.house().catalog.shared().all_vods()? {
+            for vod in context.pipeline().catalog.shared().all_vods()? {
                 let vod = vod?;
                 if self.sample_percent.is_none_or(|percent| is_in_sample(&vod.vod_id, percent, now_ms())) {
                     self.verify(context, &vod, &mut counts, tell)?;
                 }
             }
         }
-        let vods: Vec<_> = self.ids.iter().map(|id| known(context.house(), id)).collect::<Result<_, _>>()?;
+        let vods: Vec<_> = self.ids.iter().map(|id| known(context.pipeline(), id)).collect::<Result<_, _>>()?;
         for vod in vods {
             self.verify(context, &vod, &mut counts, tell)?;
         }
@@ -75,7 +75,7 @@ impl VerifyVods {
         context: &Context,
         vod: &VodRecord,
         counts: &mut Verification,
-        tell: Tell<'_, Verified>,
+        tell: ItemSink<'_, Verified>,
     ) -> Result<(), OperationError> {
         for object in &vod.remote {
             context.go_on()?;
@@ -93,13 +93,15 @@ fn verify_one(
     object: &RemoteObject,
     reads: bool,
 ) -> Result<Verified, OperationError> {
-    let house = context.house();
-    let (same, message) = match house.targets().verify(object, reads, context.stop()) {
+    let ctx = context.pipeline();
+    let (same, message) = match ctx.targets().verify(object, reads, context.stop()) {
         Err(error) => (false, chain(&error)),
-        Ok(found) => match pipeline::note_look(house, vod, object, found, reads)? {
-            Looked::AsProven => (true, "as proven".to_owned()),
-            Looked::SentAgain(difference) => (false, format!("{}; it is uploaded again", difference.words)),
-            Looked::OnlyNoted(difference) => (false, format!("{}; no local file is left to upload", difference.words)),
+        Ok(found) => match pipeline::note_look(ctx, vod, object, found, reads)? {
+            CopyCheck::AsProven => (true, "as proven".to_owned()),
+            CopyCheck::SentAgain(difference) => (false, format!("{}; it is uploaded again", difference.words)),
+            CopyCheck::OnlyNoted(difference) => {
+                (false, format!("{}; no local file is left to upload", difference.words))
+            }
         },
     };
     Ok(Verified { vod_id: vod.vod_id.clone(), url: object.url.clone(), same, message })

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell, cursor};
-use crate::catalog::{Marks, Order, Page, Selection};
+use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
+use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
-use crate::pipeline::{self, House, Owned, now_ms};
+use crate::pipeline::{self, OwnedObject, PipelineContext, now_ms};
 use crate::recording::name::printable_text;
 use crate::recording::{Outcome, VodRecord};
 
@@ -129,20 +129,20 @@ pub struct VodPage {
 }
 
 impl Operation for ListVods {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = VodPage;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodPage, OperationError> {
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodPage, OperationError> {
         if let Some(offset) = self.offset {
             return self.at(context, offset);
         }
         let after = cursor(self.after.as_deref())?;
         let limit = self.limit.min(PAGE_LIMIT);
-        let mut page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
+        let mut page = VodQuery { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
         let mut found = VodPage { items: Vec::new(), next: None, total: None, unreadable: Vec::new() };
         loop {
             context.go_on()?;
-            let listing = context.house().catalog.shared().vods(&page)?;
+            let listing = context.pipeline().catalog.shared().vods(&page)?;
             found.items.extend(listing.items.into_iter().filter(|vod| self.wants(vod)));
             found.unreadable.extend(listing.unreadable.iter().map(|error| chain(error)));
             found.next = listing.next.as_ref().map(ToString::to_string);
@@ -151,7 +151,7 @@ impl Operation for ListVods {
             if listing.next.is_none() || missing == 0 || !self.has_filter() {
                 return Ok(found);
             }
-            page = Page { after: listing.next, limit: missing, ..page };
+            page = VodQuery { after: listing.next, limit: missing, ..page };
         }
     }
 }
@@ -169,7 +169,7 @@ impl ListVods {
             state: self.state,
         };
         let selection = Selection { descending: !self.oldest_first, ..chosen.selection() };
-        let shared = context.house().catalog.shared();
+        let shared = context.pipeline().catalog.shared();
         let items = shared.select(&selection, offset, self.limit.min(PAGE_LIMIT))?;
         let total = Some(shared.count_selected(&selection)?);
         Ok(VodPage { items, next: None, total, unreadable: Vec::new() })
@@ -210,17 +210,17 @@ pub struct ShowVod {
 }
 
 impl Operation for ShowVod {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = VodRecord;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodRecord, OperationError> {
-        known(context.house(), &self.id)
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodRecord, OperationError> {
+        known(context.pipeline(), &self.id)
     }
 }
 
-pub(super) fn known(house: &House, id: &str) -> Result<VodRecord, OperationError> {
+pub(super) fn known(ctx: &PipelineContext, id: &str) -> Result<VodRecord, OperationError> {
     let unknown = || OperationError::not_found(format!("no VoD has the id `{}`", printable_text(id)));
-    house.catalog.shared().vod(id)?.ok_or_else(unknown)
+    ctx.catalog.shared().vod(id)?.ok_or_else(unknown)
 }
 
 /// Every VoD, the oldest first, one item each.
@@ -239,9 +239,9 @@ impl Operation for ExportVods {
     type Item = VodRecord;
     type Data = Exported;
 
-    fn run(&self, context: &Context, tell: Tell<'_, VodRecord>) -> Result<Exported, OperationError> {
+    fn run(&self, context: &Context, tell: ItemSink<'_, VodRecord>) -> Result<Exported, OperationError> {
         let mut vods = 0;
-        for vod in context.house().catalog.shared().all_vods()? {
+        for vod in context.pipeline().catalog.shared().all_vods()? {
             context.go_on()?;
             tell(vod?)?;
             vods += 1;
@@ -307,13 +307,13 @@ pub struct DeletedFile {
 }
 
 impl Operation for DeleteVod {
-    type Item = Nothing;
+    type Item = NoItem;
     type Data = Deletion;
 
-    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Deletion, OperationError> {
-        let house = context.house();
-        let vod = known(house, &self.id)?;
-        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(house, &vod)? };
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Deletion, OperationError> {
+        let ctx = context.pipeline();
+        let vod = known(ctx, &self.id)?;
+        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(ctx, &vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -324,18 +324,18 @@ impl Operation for DeleteVod {
         if self.dry_run {
             return Ok(deletion);
         }
-        delete_objects(house, &owned, &mut deletion.objects)?;
+        delete_objects(ctx, &owned, &mut deletion.objects)?;
         if let Some(file) = &mut deletion.file {
-            let left = pipeline::remove_local(house, &vod)?;
+            let left = pipeline::remove_local(ctx, &vod)?;
             file.left = left.map(str::to_owned);
         }
         if !self.keep_file {
-            pipeline::remove_pictures(house, &vod);
+            pipeline::remove_pictures(ctx, &vod);
         }
         if deletion.file.as_ref().is_some_and(|file| file.left.is_none()) || vod.freed_at.is_some() {
             pipeline::remove_sidecar(&vod);
         }
-        house.catalog.delete_vod(&self.id, now_ms())?;
+        ctx.catalog.delete_vod(&self.id, now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }
 }
@@ -387,7 +387,7 @@ impl Operation for DeleteVods {
     type Item = DeletedOne;
     type Data = DeletedVods;
 
-    fn run(&self, context: &Context, tell: Tell<'_, DeletedOne>) -> Result<DeletedVods, OperationError> {
+    fn run(&self, context: &Context, tell: ItemSink<'_, DeletedOne>) -> Result<DeletedVods, OperationError> {
         let mut counts = DeletedVods::default();
         for id in &self.ids {
             context.go_on()?;
@@ -409,19 +409,23 @@ impl Operation for DeleteVods {
 }
 
 impl DeletedObject {
-    fn of(owned: &Owned) -> Self {
+    fn of(owned: &OwnedObject) -> Self {
         Self { url: owned.object.url.clone(), also_of: owned.also_of.clone(), left: None }
     }
 }
 
 /// Removes objects that are still what was delivered; what somebody else has put under their keys stays.
-fn delete_objects(house: &House, owned: &[Owned], said: &mut [DeletedObject]) -> Result<(), OperationError> {
-    let targets = house.targets();
+fn delete_objects(
+    ctx: &PipelineContext,
+    owned: &[OwnedObject],
+    said: &mut [DeletedObject],
+) -> Result<(), OperationError> {
+    let targets = ctx.targets();
     // Nothing is removed anywhere before it is clear that every target can be asked.
     if let Some(unknown) = owned.iter().find(|o| !targets.names().any(|name| name == o.object.target)) {
         return Err(DeliverError::UnknownTarget(unknown.object.target.clone()).into());
     }
-    for (Owned { asset_id, object, .. }, said) in owned.iter().zip(said).filter(|(o, _)| o.also_of.is_none()) {
+    for (OwnedObject { asset_id, object, .. }, said) in owned.iter().zip(said).filter(|(o, _)| o.also_of.is_none()) {
         if let Removal::Left { difference } = targets.remove(asset_id, object)? {
             said.left = Some(difference);
         }

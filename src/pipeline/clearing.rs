@@ -6,29 +6,29 @@ use std::path::Path;
 use serde_json::Value;
 use tracing::warn;
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use super::leaving;
 use crate::catalog::JournalKey;
-use crate::durable::{self, FileError, GivenUp, Keeping};
+use crate::durable::{self, FileError, KeptBecause, RemovalOutcome};
 use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
-use crate::recording::{Seen, VodRecord};
+use crate::recording::{FileVersion, VodRecord};
 
 /// Read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Step 5 of a journey: the source goes, and the journal says that nothing is left to do.
-pub(super) fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
+pub(super) fn clear_source(ctx: &PipelineContext, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
     // Equal as an older version journalled it.
     if record.source_path != record.file_path {
-        remove(house, record)?;
+        remove(ctx, record)?;
     }
-    house.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
+    ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
     Ok(())
 }
 
-fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
+fn remove(ctx: &PipelineContext, record: &VodRecord) -> Result<(), PipelineError> {
     let path = &record.source_path;
     let Some(changed_ns) = record.source_changed_ns else {
         if durable::seen(path).is_ok() {
@@ -36,12 +36,12 @@ fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
         }
         return Ok(());
     };
-    match give_up(house, path, &Seen { fingerprint: record.source, changed_ns })? {
-        GivenUp::Removed | GivenUp::Missing | GivenUp::Aside { .. } => {}
-        GivenUp::Kept { why: Keeping::Changed, path } => {
+    match give_up(ctx, path, &FileVersion { fingerprint: record.source, changed_ns })? {
+        RemovalOutcome::Removed | RemovalOutcome::Missing | RemovalOutcome::Aside { .. } => {}
+        RemovalOutcome::Kept { why: KeptBecause::Changed, path } => {
             stays(&path, "source kept: it changed after it was finished");
         }
-        GivenUp::Kept { why: Keeping::InUse, path } => {
+        RemovalOutcome::Kept { why: KeptBecause::InUse, path } => {
             stays(&path, "source kept for now: it is open for writing");
         }
     }
@@ -50,30 +50,30 @@ fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
 
 /// What keeps a source from being removed (an attribute, an owner, a mode) cannot be taken away without changing its change
 /// time. So its digest is noted when the removal fails, and stands for the change time afterwards.
-fn give_up(house: &House, path: &Path, seen: &Seen) -> Result<GivenUp, PipelineError> {
+fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
     let row = row_of(path);
-    let given_up = match leaving::give_up(house, path, seen) {
+    let given_up = match leaving::give_up(ctx, path, seen) {
         Err(error) => {
-            note_digest(house, path, seen, &row)?;
+            note_digest(ctx, path, seen, &row)?;
             return Err(error);
         }
         Ok(given_up) => given_up,
     };
-    let is_touched = matches!(&given_up, GivenUp::Kept { why: Keeping::Changed, path: at } if at == path);
-    let Some(noted) = house.catalog.ledger(&row)? else { return Ok(given_up) };
+    let is_touched = matches!(&given_up, RemovalOutcome::Kept { why: KeptBecause::Changed, path: at } if at == path);
+    let Some(noted) = ctx.catalog.ledger(&row)? else { return Ok(given_up) };
     let given_up = match durable::seen(path) {
-        Ok(now) if is_touched && now.fingerprint == seen.fingerprint && is_the_same(house, path, &noted)? => {
+        Ok(now) if is_touched && now.fingerprint == seen.fingerprint && is_the_same(ctx, path, &noted)? => {
             // Read between two looks: what is removed is what was read.
-            leaving::give_up(house, path, &now)?
+            leaving::give_up(ctx, path, &now)?
         }
         _ => given_up,
     };
-    house.catalog.remove_ledger(&row)?;
+    ctx.catalog.remove_ledger(&row)?;
     Ok(given_up)
 }
 
-fn is_the_same(house: &House, path: &Path, noted: &Value) -> Result<bool, PipelineError> {
-    Ok(digest(house, path)?.is_some_and(|digest| noted.as_str() == Some(&digest)))
+fn is_the_same(ctx: &PipelineContext, path: &Path, noted: &Value) -> Result<bool, PipelineError> {
+    Ok(digest(ctx, path)?.is_some_and(|digest| noted.as_str() == Some(&digest)))
 }
 
 fn row_of(path: &Path) -> String {
@@ -81,25 +81,25 @@ fn row_of(path: &Path) -> String {
 }
 
 /// Notes what a source holds that is still as it was finished.
-fn note_digest(house: &House, path: &Path, seen: &Seen, row: &str) -> Result<(), PipelineError> {
+fn note_digest(ctx: &PipelineContext, path: &Path, seen: &FileVersion, row: &str) -> Result<(), PipelineError> {
     let is_as_finished = || durable::seen(path).is_ok_and(|now| now == *seen);
-    if house.catalog.ledger(row)?.is_some() || !is_as_finished() {
+    if ctx.catalog.ledger(row)?.is_some() || !is_as_finished() {
         return Ok(());
     }
-    let digest = digest(house, path)?;
+    let digest = digest(ctx, path)?;
     if is_as_finished()
         && let Some(digest) = digest
     {
-        house.catalog.put_ledger(row, &digest.into())?;
+        ctx.catalog.put_ledger(row, &digest.into())?;
     }
     Ok(())
 }
 
 /// BLAKE3 of a file; `None` if the work is to stop.
-fn digest(house: &House, path: &Path) -> Result<Option<String>, PipelineError> {
+fn digest(ctx: &PipelineContext, path: &Path) -> Result<Option<String>, PipelineError> {
     let mut file = durable::open_to_read(path)?;
     let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES]);
-    while !house.stop.is_requested() {
+    while !ctx.stop.is_requested() {
         match file.read(&mut buffer).map_err(FileError::on("read", path))? {
             0 => return Ok(Some(hasher.finalize().to_hex().to_string())),
             read => hasher.update(&buffer[..read]),

@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::house::House;
+use super::context::PipelineContext;
 use super::redelivering;
-use crate::deliver::{Answer, DeliverError};
+use crate::deliver::{DeliverError, ProofCheck};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::RemoteObject;
-use crate::retain::{ANSWER_MAX_AGE_MS, Confirmation, Question};
+use crate::retain::{ANSWER_MAX_AGE_MS, Confirmation, ConfirmationRequest};
 
 /// How long a target is left alone after it did not answer.
 const SILENCE: Duration = Duration::from_secs(50);
 
 /// What the stores have answered in this process, and which of them do not answer.
 #[derive(Debug, Default)]
-pub struct Answers(Mutex<Held>);
+pub struct ConfirmationCache(Mutex<ConfirmationState>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct ConfirmationState {
     /// When each object was confirmed, and whether more than its size was compared.
     confirmed: HashMap<(String, String), (Instant, bool)>,
     /// Since when a target does not answer.
@@ -33,7 +33,7 @@ struct Held {
     told: HashSet<String>,
 }
 
-impl Answers {
+impl ConfirmationCache {
     /// Remembers that the store confirmed an object, no earlier than at a given moment.
     pub fn note(&self, object: &RemoteObject, at: Instant, beyond_size: bool) {
         let mut held = self.lock();
@@ -70,7 +70,7 @@ impl Answers {
         held.told.remove(target)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, ConfirmationState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,9 +80,9 @@ fn age_ms(at: Instant) -> u64 {
 }
 
 /// Asks the stores for what a permit needs. Ends with the first answer that keeps the finished file.
-pub(super) fn ask(house: &House, vod_id: &str, questions: &[Question]) {
+pub(super) fn ask(ctx: &PipelineContext, vod_id: &str, questions: &[ConfirmationRequest]) {
     for question in questions {
-        let may_go_on = ask_one(house, vod_id, question);
+        let may_go_on = ask_one(ctx, vod_id, question);
         if question.is_finished && !may_go_on {
             return;
         }
@@ -90,39 +90,39 @@ pub(super) fn ask(house: &House, vod_id: &str, questions: &[Question]) {
 }
 
 /// Whether the store confirmed the object.
-fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
+fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) -> bool {
     let object = &question.object;
-    let waits = house.target_waits_until(&object.target).is_some() || house.answers.is_silent(&object.target);
-    if waits || house.stop.is_requested() {
+    let waits = ctx.target_waits_until(&object.target).is_some() || ctx.answers.is_silent(&object.target);
+    if waits || ctx.stop.is_requested() {
         return false;
     }
     let asked_at = Instant::now();
-    match house.targets().ask(object, &house.stop) {
-        Ok(Answer::AsProven { beyond_size }) => {
-            if house.answers.end_silence(&object.target) {
+    match ctx.targets().ask(object, &ctx.stop) {
+        Ok(ProofCheck::AsProven { beyond_size }) => {
+            if ctx.answers.end_silence(&object.target) {
                 info!(target_name = object.target, "target answers again; local files are freed again");
             }
-            house.answers.note(object, asked_at, beyond_size);
+            ctx.answers.note(object, asked_at, beyond_size);
             true
         }
-        Ok(Answer::Differs(difference)) => {
-            house.answers.end_silence(&object.target);
+        Ok(ProofCheck::Differs(difference)) => {
+            ctx.answers.end_silence(&object.target);
             warn!(vod_id, url = object.url, difference.words, "remote copy differs from its proof; local file kept");
-            if let Err(error) = redelivering::note_difference(house, vod_id, question, difference) {
+            if let Err(error) = redelivering::note_difference(ctx, vod_id, question, difference) {
                 warn!(vod_id, error = chain(&error), "cannot record the difference");
             }
             false
         }
         Err(error) => {
-            note_silence(house, &object.target, &error);
+            note_silence(ctx, &object.target, &error);
             false
         }
     }
 }
 
 /// Says once that a target does not answer, and leaves it alone for a while.
-pub(super) fn note_silence(house: &House, target: &str, error: &DeliverError) {
-    if error.class() != Class::Cancelled && house.answers.silence(target) {
+pub(super) fn note_silence(ctx: &PipelineContext, target: &str, error: &DeliverError) {
+    if error.class() != Class::Cancelled && ctx.answers.silence(target) {
         warn!(target_name = target, error = chain(error), "nothing is freed: the target does not confirm its copies");
     }
 }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_age_of_its_question_and_old_ones_are_dropped() {
-        let answers = Answers::default();
+        let answers = ConfirmationCache::default();
         let Some(long_ago) = Instant::now().checked_sub(Duration::from_millis(ANSWER_MAX_AGE_MS + 1_000)) else {
             return;
         };
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_silent_is_left_alone_and_said_once() {
-        let answers = Answers::default();
+        let answers = ConfirmationCache::default();
         assert!(!answers.is_silent("a"));
         assert!(answers.silence("a"), "news");
         assert!(!answers.silence("a"));

@@ -2,23 +2,23 @@
 
 use std::path::Path;
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use crate::deliver::DeliverError;
 use crate::discover;
 use crate::durable;
 use crate::finish::{ProgressiveCopy, progressive_copy};
-use crate::recording::{Asset, Delivery, Kind, RemoteObject, Seen, StandIn};
+use crate::recording::{Asset, Delivery, FileVersion, Kind, RemoteObject, SubstituteFile};
 use crate::stop::{self, Stopped};
 
 /// The asset of an attempt, and the copy that it is read from.
-pub(super) struct Converted {
+pub(super) struct ConvertedAsset {
     pub(super) asset: Asset,
-    before: Seen,
+    before: FileVersion,
     _copy: ProgressiveCopy,
 }
 
-impl Converted {
+impl ConvertedAsset {
     /// What was proven, as objects of the file that stays; an error if that changed while it was copied and sent.
     pub(super) fn proven(&self, mut objects: Vec<RemoteObject>) -> Result<Vec<RemoteObject>, PipelineError> {
         let path = &self.asset.files[0].path;
@@ -33,9 +33,9 @@ impl Converted {
 }
 
 /// Makes the copy where its root says so and the file is a fragmented MP4.
-pub(super) fn converted(house: &House, delivery: &Delivery) -> Result<Option<Converted>, PipelineError> {
+pub(super) fn converted(ctx: &PipelineContext, delivery: &Delivery) -> Result<Option<ConvertedAsset>, PipelineError> {
     let [file] = &delivery.asset.files[..] else { return Ok(None) };
-    let settings = house.settings();
+    let settings = ctx.settings();
     let is_wanted = || discover::root_of(&delivery.asset.root, &settings.watch.roots).root.deliver_progressive;
     if delivery.asset.kind != Kind::Recording || !is_mp4(&file.path) || !is_wanted() {
         return Ok(None);
@@ -44,12 +44,12 @@ pub(super) fn converted(house: &House, delivery: &Delivery) -> Result<Option<Con
     if before.fingerprint != file.fingerprint {
         return Err(DeliverError::changed(&file.path).into());
     }
-    let make = || progressive_copy(&file.path, &delivery.target, house.catalog.owner(), &house.stop, now_ms());
-    let copy = stop::heeding(&house.stop, make);
+    let make = || progressive_copy(&file.path, &delivery.target, ctx.catalog.owner(), &ctx.stop, now_ms());
+    let copy = stop::stoppable(&ctx.stop, make);
     let Some(copy) = copy.map_err(|Stopped| PipelineError::Stopped)?? else { return Ok(None) };
     let mut asset = delivery.asset.clone();
-    asset.files[0].stand_in = Some(StandIn { path: copy.path.clone(), fingerprint: copy.fingerprint });
-    Ok(Some(Converted { asset, before, _copy: copy }))
+    asset.files[0].stand_in = Some(SubstituteFile { path: copy.path.clone(), fingerprint: copy.fingerprint });
+    Ok(Some(ConvertedAsset { asset, before, _copy: copy }))
 }
 
 fn is_mp4(path: &Path) -> bool {

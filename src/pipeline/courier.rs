@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::context::{PipelineContext, now_ms};
 use super::converting::converted;
 use super::error::PipelineError;
-use super::house::{House, now_ms};
-use super::pauses::{Alike, Carried, Say, shares};
+use super::pauses::{CourierState, FailureReport, TargetFailure, shares};
 use super::roots;
-use crate::catalog::{Among, CatalogError, Next, next_try_ms};
+use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
 use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Asset, Delivery, RemoteObject};
@@ -25,32 +25,32 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
-pub struct Bell {
-    carried: Mutex<Carried>,
-    rung: Condvar,
+pub struct CourierNotify {
+    state: Mutex<CourierState>,
+    notified: Condvar,
 }
 
-impl Bell {
+impl CourierNotify {
     /// Shares the couriers among the targets of these settings; those that are too many end. Returns how many are lacking.
-    pub fn share(&self, settings: &deliver::Options) -> usize {
-        let mut carried = self.lock();
-        (carried.wanted, carried.at_once) = shares(settings.concurrency, settings.targets.len());
-        carried.rings = carried.rings.wrapping_add(1);
-        self.rung.notify_all();
-        carried.wanted.saturating_sub(carried.running)
+    pub fn share(&self, settings: &deliver::DeliverOptions) -> usize {
+        let mut state = self.lock();
+        (state.wanted, state.at_once) = shares(settings.concurrency, settings.targets.len());
+        state.notifications = state.notifications.wrapping_add(1);
+        self.notified.notify_all();
+        state.wanted.saturating_sub(state.running)
     }
 
     /// Something may be due now.
-    pub fn ring(&self) {
-        let mut carried = self.lock();
-        carried.rings = carried.rings.wrapping_add(1);
-        self.rung.notify_all();
+    pub fn notify(&self) {
+        let mut state = self.lock();
+        state.notifications = state.notifications.wrapping_add(1);
+        self.notified.notify_all();
     }
 
     /// No courier takes anything more.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.ring();
+        self.notify();
     }
 
     /// Until when a target waits, milliseconds since the Unix epoch.
@@ -61,43 +61,43 @@ impl Bell {
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
     pub fn resume_targets(&self) {
         self.lock().resume();
-        self.ring();
+        self.notify();
     }
 
     /// How things stand now.
-    fn at(&self, now_ms: i64) -> Carried {
-        let mut carried = self.lock();
-        carried.end_pauses(now_ms);
-        carried.clone()
+    fn at(&self, now_ms: i64) -> CourierState {
+        let mut state = self.lock();
+        state.end_pauses(now_ms);
+        state.clone()
     }
 
     /// The same for a courier; `None` if it is to end.
-    fn enter(&self, now_ms: i64, is_stopped: bool) -> Option<Carried> {
-        let mut carried = self.lock();
-        if carried.closed || is_stopped || carried.running > carried.wanted {
-            carried.running = carried.running.saturating_sub(1);
+    fn enter(&self, now_ms: i64, is_stopped: bool) -> Option<CourierState> {
+        let mut state = self.lock();
+        if state.closed || is_stopped || state.running > state.wanted {
+            state.running = state.running.saturating_sub(1);
             return None;
         }
-        drop(carried);
+        drop(state);
         Some(self.at(now_ms))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Carried> {
-        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CourierState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The threads that carry.
 #[derive(Debug)]
 pub struct Couriers {
-    house: Arc<House>,
+    ctx: Arc<PipelineContext>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Couriers {
     /// None yet: a command that only looks must send nothing.
-    pub fn of(house: &Arc<House>) -> Self {
-        Self { house: Arc::clone(house), threads: Mutex::default() }
+    pub fn of(ctx: &Arc<PipelineContext>) -> Self {
+        Self { ctx: Arc::clone(ctx), threads: Mutex::default() }
     }
 
     /// Starts them, once; whatever is due now is carried from here on. An error if one cannot be started.
@@ -114,44 +114,44 @@ impl Couriers {
         let mut threads = self.lock();
         threads.retain(|thread| !thread.is_finished());
         let is_first = threads.is_empty();
-        let lacking = self.house.bell.share(&self.house.settings().deliver);
+        let lacking = self.ctx.courier_notify.share(&self.ctx.settings().deliver);
         let started = start(lacking, &mut threads, |n| {
-            let (house, comes_first) = (Arc::clone(&self.house), is_first && n == 0);
-            self.house.bell.lock().running += 1;
+            let (ctx, comes_first) = (Arc::clone(&self.ctx), is_first && n == 0);
+            self.ctx.courier_notify.lock().running += 1;
             let thread = std::thread::Builder::new().name("courier".to_owned()).spawn(move || {
                 if comes_first {
                     // The others carry already: a target that failed meanwhile waits, and that was said.
-                    house.bring_back();
-                    abort_stale(&house);
+                    ctx.bring_back();
+                    abort_stale(&ctx);
                 }
-                carry_all(&house);
+                carry_all(&ctx);
             });
-            thread.inspect_err(|_| self.house.bell.lock().running -= 1)
+            thread.inspect_err(|_| self.ctx.courier_notify.lock().running -= 1)
         });
         started.map_err(PipelineError::Couriers)
     }
 
     /// Waits until nothing is due now and nothing is under way, or a stop is requested.
     pub fn wait_until_nothing_is_due(&self, stop: &Stop) -> Result<(), CatalogError> {
-        self.wait_while(stop, |house, now| {
-            let is_due = matches!(next_free(house, &house.bell.at(now), now)?, Next::Due(_));
-            Ok(is_due || !house.bell.lock().in_flight.is_empty())
+        self.wait_while(stop, |ctx, now| {
+            let is_due = matches!(next_free(ctx, &ctx.courier_notify.at(now), now)?, NextDue::Due(_));
+            Ok(is_due || !ctx.courier_notify.lock().in_flight.is_empty())
         })
     }
 
     /// Waits until none of these is due now or under way, as they are in the queue by then.
     pub fn wait_for(&self, deliveries: &[Delivery], stop: &Stop) -> Result<(), CatalogError> {
-        let is_busy = |house: &House, delivery: &Delivery, now: i64| {
+        let is_busy = |ctx: &PipelineContext, delivery: &Delivery, now: i64| {
             // The queue first: whoever has ended one has written there how.
-            let due_ms = house.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
-            let carried = house.bell.at(now);
-            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !carried.paused.contains_key(&delivery.target);
-            Ok::<_, CatalogError>(is_due || carried.in_flight.contains(&delivery.id))
+            let due_ms = ctx.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
+            let state = ctx.courier_notify.at(now);
+            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !state.paused.contains_key(&delivery.target);
+            Ok::<_, CatalogError>(is_due || state.in_flight.contains(&delivery.id))
         };
         let mut left = deliveries.iter().peekable();
-        self.wait_while(stop, |house, now| {
+        self.wait_while(stop, |ctx, now| {
             while let Some(delivery) = left.peek() {
-                if is_busy(house, delivery, now)? {
+                if is_busy(ctx, delivery, now)? {
                     return Ok(true);
                 }
                 left.next();
@@ -163,18 +163,18 @@ impl Couriers {
     fn wait_while(
         &self,
         stop: &Stop,
-        mut is_busy: impl FnMut(&House, i64) -> Result<bool, CatalogError>,
+        mut is_busy: impl FnMut(&PipelineContext, i64) -> Result<bool, CatalogError>,
     ) -> Result<(), CatalogError> {
-        let (has_begun, bell) = (!self.lock().is_empty(), &self.house.bell);
-        while has_begun && !stop.is_requested() && is_busy(&self.house, now_ms())? {
-            drop(nap(bell, bell.lock(), LOOK_AGAIN));
+        let (has_begun, courier_notify) = (!self.lock().is_empty(), &self.ctx.courier_notify);
+        while has_begun && !stop.is_requested() && is_busy(&self.ctx, now_ms())? {
+            drop(nap(courier_notify, courier_notify.lock(), LOOK_AGAIN));
         }
         Ok(())
     }
 
     /// Lets what is under way end (it looks at the wish to stop) and joins the threads.
     pub fn join(&self) {
-        self.house.bell.close();
+        self.ctx.courier_notify.close();
         for thread in std::mem::take(&mut *self.lock()) {
             let _ = thread.join();
         }
@@ -194,117 +194,121 @@ fn start(
     (0..count).map(one).try_for_each(|thread| thread.map(|thread| threads.push(thread)))
 }
 
-fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) -> MutexGuard<'a, Carried> {
-    let woken = bell.rung.wait_timeout(carried, longest);
+fn nap<'a>(
+    courier_notify: &'a CourierNotify,
+    state: MutexGuard<'a, CourierState>,
+    longest: Duration,
+) -> MutexGuard<'a, CourierState> {
+    let woken = courier_notify.notified.wait_timeout(state, longest);
     woken.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
 }
 
 /// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
-fn abort_stale(house: &House) {
-    let settings = house.settings();
-    if !settings.watch.roots.iter().all(|root| roots::is_available(house, &root.path)) {
+fn abort_stale(ctx: &PipelineContext) {
+    let settings = ctx.settings();
+    if !settings.watch.roots.iter().all(|root| roots::is_available(ctx, &root.path)) {
         // Their sources are not gone: the next start looks again.
         return;
     }
     let awaits = |asset: &str, target: &str| {
-        house.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
+        ctx.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
     };
-    match house.targets().abort_stale(&house.catalog, &awaits) {
+    match ctx.targets().abort_stale(&ctx.catalog, &awaits) {
         Ok(0) => {}
         Ok(count) => info!(count, "gave up abandoned uploads"),
         Err(error) => warn!(error = chain(&error), "cannot read the uploads of the last process"),
     }
 }
 
-fn carry_all(house: &House) {
-    while let Some(delivery) = take(house) {
+fn carry_all(ctx: &PipelineContext) {
+    while let Some(delivery) = take(ctx) {
         // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
-        if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| carry(ctx, &delivery))).is_err() {
             error!(delivery = delivery.id, "courier panicked, please report it; the delivery is retried later");
             let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
-            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now_ms());
+            let _ = ctx.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now_ms());
         }
-        house.bell.lock().in_flight.remove(&delivery.id);
-        house.bell.ring();
+        ctx.courier_notify.lock().in_flight.remove(&delivery.id);
+        ctx.courier_notify.notify();
     }
 }
 
 /// Takes the most urgent due delivery that nobody carries; `None` when the couriers are to stop.
-fn take(house: &House) -> Option<Delivery> {
+fn take(ctx: &PipelineContext) -> Option<Delivery> {
     loop {
         let now = now_ms();
-        let seen = house.bell.enter(now, house.stop.is_requested())?;
-        let next = match next_free(house, &seen, now) {
-            Ok(Next::Due(delivery)) if house.bell.lock().take(&delivery) => return Some(*delivery),
+        let seen = ctx.courier_notify.enter(now, ctx.stop.is_requested())?;
+        let next = match next_free(ctx, &seen, now) {
+            Ok(NextDue::Due(delivery)) if ctx.courier_notify.lock().take(&delivery) => return Some(*delivery),
             // Another courier was faster.
-            Ok(Next::Due(_)) => continue,
-            Ok(Next::At(due_ms)) => Some(due_ms),
-            Ok(Next::Nothing) => None,
+            Ok(NextDue::Due(_)) => continue,
+            Ok(NextDue::At(due_ms)) => Some(due_ms),
+            Ok(NextDue::Nothing) => None,
             Err(error) => {
                 warn!(error = chain(&error), "cannot read the delivery queue");
                 None
             }
         };
         if seen.in_flight.is_empty() {
-            house.targets().rest();
+            ctx.targets().rest();
         }
-        let carried = house.bell.lock();
-        // What was queued or ended since the queue was looked at has rung already.
-        if carried.rings == seen.rings {
-            let nap_for = carried.nap(next, now);
-            drop(nap(&house.bell, carried, nap_for));
+        let state = ctx.courier_notify.lock();
+        // What was queued or ended since the queue was looked at has notified already.
+        if state.notifications == seen.notifications {
+            let nap_for = state.nap(next, now);
+            drop(nap(&ctx.courier_notify, state, nap_for));
         }
     }
 }
 
-/// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The bell must not be
+/// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The couriers must not be
 /// locked meanwhile: a stop needs it, and a catalogue may hang.
-fn next_free(house: &House, carried: &Carried, now: i64) -> Result<Next, CatalogError> {
-    let is_free = |id: &str| !carried.in_flight.contains(id);
-    house.catalog.next_due(now, &Among { may_try: &|target| carried.may_try(target), is_free: &is_free })
+fn next_free(ctx: &PipelineContext, state: &CourierState, now: i64) -> Result<NextDue, CatalogError> {
+    let is_free = |id: &str| !state.in_flight.contains(id);
+    ctx.catalog.next_due(now, &DueFilter { may_try: &|target| state.may_try(target), is_free: &is_free })
 }
 
-fn carry(house: &House, delivery: &Delivery) {
-    match house.catalog.begin_delivery(&delivery.id, now_ms()) {
-        Ok(Some(attempt)) => attempt_delivery(house, delivery, attempt),
+fn carry(ctx: &PipelineContext, delivery: &Delivery) {
+    match ctx.catalog.begin_delivery(&delivery.id, now_ms()) {
+        Ok(Some(attempt)) => attempt_delivery(ctx, delivery, attempt),
         Ok(None) => {}
         Err(error) => warn!(delivery = delivery.id, error = chain(&error), "attempt not recorded"),
     }
 }
 
-fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
+fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
     let begun = Instant::now();
-    let outcome = upload(house, delivery).and_then(|objects| {
-        match house.catalog.delivered(&delivery.id, &objects, now_ms()) {
-            Err(CatalogError::NoSuchDelivery { .. }) => take_back(house, delivery, &objects),
+    let outcome = upload(ctx, delivery).and_then(|objects| {
+        match ctx.catalog.delivered(&delivery.id, &objects, now_ms()) {
+            Err(CatalogError::NoSuchDelivery { .. }) => take_back(ctx, delivery, &objects),
             other => other?,
         }
-        house.targets().forget(&delivery.asset.id, &objects, &house.catalog)?;
+        ctx.targets().forget(&delivery.asset.id, &objects, &ctx.catalog)?;
         // The store may have confirmed the first of them right after the beginning.
         for object in &objects {
-            house.answers.note(object, begun, object.checksum_compared || object.etag.is_some());
+            ctx.answers.note(object, begun, object.checksum_compared || object.etag.is_some());
         }
         Ok(())
     });
     match outcome {
         Ok(()) => {
-            if house.bell.lock().success(&delivery.target) {
+            if ctx.courier_notify.lock().success(&delivery.target) {
                 info!(target_name = delivery.target, "target available again");
             }
             info!(delivery = delivery.id, attempt, "delivered");
             if let Some(vod_id) = &delivery.asset.vod_id {
-                super::freeing::free_if_due(house, vod_id);
-                super::sidecars::clear_if_freed(house, vod_id);
+                super::freeing::free_if_due(ctx, vod_id);
+                super::sidecars::clear_if_freed(ctx, vod_id);
             }
         }
-        Err(error) => note_failure(house, delivery, attempt, &error),
+        Err(error) => note_failure(ctx, delivery, attempt, &error),
     }
 }
 
 /// The VoD was deleted while its file was on the way: nobody would ever delete these objects.
-fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
+fn take_back(ctx: &PipelineContext, delivery: &Delivery, objects: &[RemoteObject]) {
     for object in objects {
-        match house.targets().remove(&delivery.asset.id, object) {
+        match ctx.targets().remove(&delivery.asset.id, object) {
             Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
             Err(error) => {
                 warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");
@@ -313,92 +317,92 @@ fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
     }
 }
 
-fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
-    let converted = converted(house, delivery)?;
+fn upload(ctx: &PipelineContext, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
+    let converted = converted(ctx, delivery)?;
     let asset = converted.as_ref().map_or(&delivery.asset, |converted| &converted.asset);
-    let objects = send(house, delivery, asset)?;
+    let objects = send(ctx, delivery, asset)?;
     match &converted {
         Some(converted) => converted.proven(objects),
         None => Ok(objects),
     }
 }
 
-fn send(house: &House, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
-    let settings = house.settings();
+fn send(ctx: &PipelineContext, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
+    let settings = ctx.settings();
     let zone = &settings.finish.time_zone;
     let date = crate::recording::name::format_time(asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
     let files = &asset.files;
     // An HLS unit is called by its playlist, which comes last.
     let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
-    let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
+    let meter = ctx.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
     let progress = |sent| {
         meter.add(sent);
-        house.bell.lock().progressed(&delivery.target);
+        ctx.courier_notify.lock().progressed(&delivery.target);
     };
-    house.targets().upload(&delivery.target, asset, &date, &house.stop, &progress, &house.catalog)
+    ctx.targets().upload(&delivery.target, asset, &date, &ctx.stop, &progress, &ctx.catalog)
 }
 
-fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
+fn note_failure(ctx: &PipelineContext, delivery: &Delivery, attempt: u32, error: &PipelineError) {
     if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
-        && let Err(error) = roots::require(house, &delivery.asset.root)
+        && let Err(error) = roots::require(ctx, &delivery.asset.root)
     {
         // Said once for the root; its deliveries wait until it is back.
         let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
-        let noted = house.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
+        let noted = ctx.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
         return noted.unwrap_or_else(|error| warn!(error = chain(&error), "failure not recorded"));
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = house.catalog.delivery_stopped(&delivery.id, now_ms());
+        let _ = ctx.catalog.delivery_stopped(&delivery.id, now_ms());
         return;
     }
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
-    say_failure(house, delivery, error, class, &message);
-    let journalled = house.catalog.delivery_failed(&delivery.id, class, &message, due, now_ms());
-    let is_paused = house.bell.paused_until(&delivery.target).is_some();
-    let told = || house.catalog.target_paused(&delivery.target, class, &message, now_ms());
+    say_failure(ctx, delivery, error, class, &message);
+    let journalled = ctx.catalog.delivery_failed(&delivery.id, class, &message, due, now_ms());
+    let is_paused = ctx.courier_notify.paused_until(&delivery.target).is_some();
+    let told = || ctx.catalog.target_paused(&delivery.target, class, &message, now_ms());
     if let Err(error) = journalled.and_then(|()| if is_paused { told() } else { Ok(()) }) {
         warn!(delivery = delivery.id, error = chain(&error), "failure not recorded");
     }
 }
 
 /// What would meet every recording alike is said once, makes its target wait, and is counted from then on.
-fn say_failure(house: &House, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
+fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
     let target = delivery.target.as_str();
-    let (now, mut carried) = (now_ms(), house.bell.lock());
+    let (now, mut state) = (now_ms(), ctx.courier_notify.lock());
     let alike = match error {
         PipelineError::Deliver(error) if error.is_of_the_target() => {
-            if carried.fault(target, class, now, jitter()) {
+            if state.fault(target, class, now, jitter()) {
                 warn!(target_name = target, error = message, "target cannot be used; deliveries stay queued");
             }
             return;
         }
-        PipelineError::Deliver(error) if error.is_silence() => Some((Alike::Silence, error)),
-        PipelineError::Deliver(error) if error.is_of_the_store() => Some((Alike::Error, error)),
+        PipelineError::Deliver(error) if error.is_silence() => Some((TargetFailure::Silence, error)),
+        PipelineError::Deliver(error) if error.is_of_the_store() => Some((TargetFailure::Error, error)),
         _ => None,
     };
-    let say = alike.map_or(Say::This, |(how, error)| {
+    let say = alike.map_or(FailureReport::This, |(how, error)| {
         let ask_again = error.ask_again_after().and_then(|wait| i64::try_from(wait.as_millis()).ok());
-        carried.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter())
+        state.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter())
     });
     let words = match alike {
         None => {
-            carried.failed_alone(target);
+            state.failed_alone(target);
             ""
         }
-        Some((Alike::Silence, _)) => "target does not answer; deliveries stay queued",
-        Some((Alike::Error, _)) => "target answers with errors; deliveries stay queued",
+        Some((TargetFailure::Silence, _)) => "target does not answer; deliveries stay queued",
+        Some((TargetFailure::Error, _)) => "target answers with errors; deliveries stay queued",
     };
     match say {
-        Say::This => warn!(delivery = delivery.id, error = message, "not delivered; local file kept"),
-        Say::Waits => warn!(target_name = target, error = message, "{words}"),
-        Say::Count(failed) => {
+        FailureReport::This => warn!(delivery = delivery.id, error = message, "not delivered; local file kept"),
+        FailureReport::Waits => warn!(target_name = target, error = message, "{words}"),
+        FailureReport::Count(failed) => {
             let words = "target still fails; deliveries stay queued";
             warn!(target_name = target, failed, error = message, "{words}");
         }
-        Say::Nothing => {}
+        FailureReport::Nothing => {}
     }
 }
 
@@ -411,35 +415,35 @@ fn jitter() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Opening, Settings, Stop};
+    use crate::pipeline::{OpeningOptions, PipelineSettings, Stop};
 
-    fn open(dir: &std::path::Path) -> Arc<House> {
-        let settings = Settings { state_dir: dir.join("state"), ..Settings::default() };
-        Arc::new(House::open(settings, Stop::default(), Opening::default()).unwrap())
+    fn open(dir: &std::path::Path) -> Arc<PipelineContext> {
+        let settings = PipelineSettings { state_dir: dir.join("state"), ..PipelineSettings::default() };
+        Arc::new(PipelineContext::open(settings, Stop::default(), OpeningOptions::default()).unwrap())
     }
 
     #[test]
     fn a_start_brings_back_what_failed_and_lets_a_target_that_waits_wait() {
         let dir = tempfile::tempdir().unwrap();
-        let house = open(dir.path());
-        house.bell.lock().fault("a", Class::Environment, now_ms(), 0);
-        house.bring_back();
-        assert!(house.target_waits_until("a").is_some(), "a courier that was faster has said so");
-        house.resume_targets();
-        assert!(house.target_waits_until("a").is_none());
+        let ctx = open(dir.path());
+        ctx.courier_notify.lock().fault("a", Class::Environment, now_ms(), 0);
+        ctx.bring_back();
+        assert!(ctx.target_waits_until("a").is_some(), "a courier that was faster has said so");
+        ctx.resume_targets();
+        assert!(ctx.target_waits_until("a").is_none());
     }
 
     #[test]
     fn what_is_overdue_at_a_target_that_waits_is_not_looked_at() {
         let dir = tempfile::tempdir().unwrap();
-        let house = open(dir.path());
-        house.catalog.enqueue(&[waiting("x", "dead", 1), waiting("y", "dead", 2), waiting("z", "alive", 900)]).unwrap();
-        let mut carried = Carried::default();
-        carried.at_once = 4;
-        carried.paused.insert("dead".into(), i64::MAX);
-        assert_eq!(next_free(&house, &carried, 800).unwrap(), Next::At(900));
-        carried.resume();
-        assert!(matches!(next_free(&house, &carried, 800).unwrap(), Next::Due(delivery) if delivery.asset.id == "y"));
+        let ctx = open(dir.path());
+        ctx.catalog.enqueue(&[waiting("x", "dead", 1), waiting("y", "dead", 2), waiting("z", "alive", 900)]).unwrap();
+        let mut state = CourierState::default();
+        state.at_once = 4;
+        state.paused.insert("dead".into(), i64::MAX);
+        assert_eq!(next_free(&ctx, &state, 800).unwrap(), NextDue::At(900));
+        state.resume();
+        assert!(matches!(next_free(&ctx, &state, 800).unwrap(), NextDue::Due(delivery) if delivery.asset.id == "y"));
     }
 
     fn waiting(asset: &str, target: &str, at_ms: i64) -> Delivery {
@@ -478,15 +482,15 @@ mod tests {
     #[test]
     fn a_reload_starts_couriers_that_are_lacking_and_ends_those_that_are_too_many() {
         let dir = tempfile::tempdir().unwrap();
-        let house = open(dir.path());
-        let couriers = Couriers::of(&house);
+        let ctx = open(dir.path());
+        let couriers = Couriers::of(&ctx);
         let running = |concurrency| {
-            let settings = (*house.settings()).clone();
-            let deliver = deliver::Options { concurrency, ..settings.deliver };
-            house.reload(Settings { deliver, ..settings }).unwrap();
+            let settings = (*ctx.settings()).clone();
+            let deliver = deliver::DeliverOptions { concurrency, ..settings.deliver };
+            ctx.reload(PipelineSettings { deliver, ..settings }).unwrap();
             couriers.adjust().unwrap();
             let running = || couriers.lock().iter().filter(|thread| !thread.is_finished()).count();
-            while house.bell.lock().running != running() || running() > concurrency {
+            while ctx.courier_notify.lock().running != running() || running() > concurrency {
                 std::thread::yield_now();
             }
             running()

@@ -1,48 +1,48 @@
-//! The house at work: the pool that finishes, the couriers that carry, and what the last process left to be done.
+//! The pipeline at work: the pool that finishes, the couriers that carry, and what the last process left to be done.
 
 use std::sync::Arc;
 
 use tracing::info;
 
+use super::context::{OpeningOptions, PipelineContext, PipelineSettings};
 use super::courier::Couriers;
 use super::error::PipelineError;
-use super::house::{House, Opening, Settings};
 use super::journey;
 use super::pictures::Studio;
-use super::pool::{Listener, Pool, Urgency};
+use super::pool::{OutcomeListener, Pool, Urgency};
 use super::resuming;
 use crate::catalog::CatalogError;
+use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
 use crate::stop::Stop;
-use crate::turns::Turn;
 
-/// A running house. `watch`, `process` and `recover` all work on one.
+/// A running pipeline. `watch`, `process` and `recover` all work on one.
 #[derive(Debug)]
 pub struct Engine {
-    house: Arc<House>,
+    ctx: Arc<PipelineContext>,
     pool: Pool,
     couriers: Couriers,
     studio: Studio,
 }
 
 impl Engine {
-    /// Opens the house and starts the threads that finish; those that carry begin with [`crate::pipeline::run`] and
+    /// Opens the pipeline and starts the threads that finish; those that carry begin with [`crate::pipeline::run`] and
     /// [`crate::pipeline::watch`].
-    pub fn start(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
+    pub fn start(settings: PipelineSettings, stop: Stop, opening: OpeningOptions) -> Result<Self, PipelineError> {
         let (jobs, background_nice) = (settings.finish.jobs, settings.finish.background_nice);
-        let house = Arc::new(House::open(settings, stop, opening)?);
-        let at = Arc::clone(&house);
-        let travel = move |settled: &Settled, turn: &Turn<'_>| {
-            (!at.stop.is_requested()).then(|| journey::travel(&at, settled, turn))
+        let ctx = Arc::new(PipelineContext::open(settings, stop, opening)?);
+        let at = Arc::clone(&ctx);
+        let run = move |settled: &Settled, cpu_permit: &CpuPermit<'_>| {
+            (!at.stop.is_requested()).then(|| journey::run(&at, settled, cpu_permit))
         };
-        let pool = Pool::start(jobs, background_nice, travel).map_err(PipelineError::Threads)?;
-        let (couriers, studio) = (Couriers::of(&house), Studio::of(&house));
-        Ok(Self { house, pool, couriers, studio })
+        let pool = Pool::start(jobs, background_nice, run).map_err(PipelineError::Threads)?;
+        let (couriers, studio) = (Couriers::of(&ctx), Studio::of(&ctx));
+        Ok(Self { ctx, pool, couriers, studio })
     }
 
-    /// The house it works in.
-    pub fn house(&self) -> &Arc<House> {
-        &self.house
+    /// What its stages share.
+    pub fn pipeline(&self) -> &Arc<PipelineContext> {
+        &self.ctx
     }
 
     /// Its queue and threads.
@@ -62,18 +62,18 @@ impl Engine {
 
     /// Gives what new settings say of them as many threads as they ask for.
     pub fn adjust(&self) -> Result<(), PipelineError> {
-        let finish = &self.house.settings().finish;
+        let finish = &self.ctx.settings().finish;
         self.pool.resize(finish.jobs, finish.background_nice).map_err(PipelineError::Threads)?;
         self.couriers.adjust()
     }
 
     /// Carries on with what the journal says was under way; call once, before anything is submitted.
     pub fn resume(&self) -> Result<(), CatalogError> {
-        let again = resuming::resume(&self.house)?;
+        let again = resuming::resume(&self.ctx)?;
         if !again.is_empty() {
             info!(recordings = again.len(), "resuming interrupted recordings");
         }
-        // Each travels alone: if one of them makes the process die again, that is held against no other (promise 6).
+        // Each runs alone: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {
             self.submit(settled, Urgency::Live, None);
         }
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Queues a recording; `listener` hears how its journey ended. Says whether it will.
-    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> bool {
+    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<OutcomeListener>) -> bool {
         self.pool.submit(settled, urgency, listener)
     }
 
@@ -91,6 +91,6 @@ impl Engine {
         self.pool.wait_until_idle();
         self.studio.join();
         self.couriers.join();
-        self.house.announcer.join();
+        self.ctx.announcer.join();
     }
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::house::{House, now_ms};
+use super::context::{PipelineContext, now_ms};
 use crate::catalog::CatalogError;
-use crate::discover::{Existing, Summary, Unit};
+use crate::discover::{Existing, ExistingSummary, Unit};
 use crate::fault::chain;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
@@ -19,24 +19,24 @@ const BATCH: usize = 500;
 
 /// The first scan of one root.
 pub(super) struct FirstScan<'a> {
-    house: &'a House,
+    ctx: &'a PipelineContext,
     root: PathBuf,
     existing: Existing,
-    taken: Summary,
-    left_out: Summary,
+    taken: ExistingSummary,
+    left_out: ExistingSummary,
     batch: Vec<Candidate>,
     failed: Option<CatalogError>,
 }
 
 impl<'a> FirstScan<'a> {
     /// Of a root that was never scanned before in this state directory; `None` for any other.
-    pub(super) fn of(house: &'a House, root: &Path) -> Option<Self> {
-        if !matches!(house.catalog.ledger(&mark(root)), Ok(None)) {
+    pub(super) fn of(ctx: &'a PipelineContext, root: &Path) -> Option<Self> {
+        if !matches!(ctx.catalog.ledger(&mark(root)), Ok(None)) {
             return None;
         }
-        let (existing, root) = (house.settings().watch.existing, root.to_owned());
-        let (taken, left_out) = (Summary::default(), Summary::default());
-        Some(Self { house, root, existing, taken, left_out, batch: Vec::new(), failed: None })
+        let (existing, root) = (ctx.settings().watch.existing, root.to_owned());
+        let (taken, left_out) = (ExistingSummary::default(), ExistingSummary::default());
+        Some(Self { ctx, root, existing, taken, left_out, batch: Vec::new(), failed: None })
     }
 
     /// Whether a candidate is taken; one that is not will be remembered.
@@ -61,7 +61,7 @@ impl<'a> FirstScan<'a> {
     fn remember(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         if self.failed.is_none() {
-            self.failed = self.house.catalog.leave_out(&batch, now_ms()).err();
+            self.failed = self.ctx.catalog.leave_out(&batch, now_ms()).err();
         }
     }
 
@@ -71,7 +71,7 @@ impl<'a> FirstScan<'a> {
         self.say();
         let mark = mark(&self.root);
         let noted = self.failed.map_or(Ok(()), Err);
-        let noted = noted.and_then(|()| self.house.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
+        let noted = noted.and_then(|()| self.ctx.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
         if let Err(error) = noted {
             warn!(error = chain(&error), "cannot record which files are left out");
         }
@@ -87,7 +87,7 @@ impl<'a> FirstScan<'a> {
             let (files, bytes) = (kind.files, kind.size_bytes);
             info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "found on the first start; left out");
         }
-        let settings = self.house.settings();
+        let settings = self.ctx.settings();
         let targets = settings.deliver.targets.len();
         info!(targets, uploads = %settings.deliver.upload_extensions, frees = %settings.retain.delete_local, "upload and retention policy");
     }

@@ -3,20 +3,20 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::house::{House, Settings};
-use super::owning::Foreign;
+use super::context::{PipelineContext, PipelineSettings};
+use super::owning::ForeignRoots;
 use super::roots;
-use crate::catalog::Known;
+use crate::catalog::KnownFile;
 use crate::discover::{
-    self, DiscoverError, Finding, Fragmented, Fragments, Look, NameReading, Namer, Problem, RootOptions, Search,
-    Server, Unit,
+    self, DiscoverError, Finding, FragmentHandling, FragmentedPolicy, NameReading, Namer, PathClass, Problem,
+    RootOptions, Search, Server, Unit,
 };
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 
 /// A file or directory that is to be worked on, and the root that holds it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub struct InputPath {
     /// Absolute path.
     pub path: PathBuf,
     /// The configured root that holds it, else the directory itself, else the file's parent.
@@ -35,12 +35,12 @@ pub struct NameOverrides {
 }
 
 /// Finds the root of each path, and the configured roots below it.
-pub fn places_of(paths: &[PathBuf], settings: &Settings, names: &NameOverrides) -> Vec<Place> {
+pub fn places_of(paths: &[PathBuf], settings: &PipelineSettings, names: &NameOverrides) -> Vec<InputPath> {
     let place = |path: PathBuf, mut root: RootOptions| {
         root.server = names.server.unwrap_or(root.server);
         root.template = names.template.clone().or(root.template);
         root.stream = names.stream.clone().or(root.stream);
-        Place { path, root }
+        InputPath { path, root }
     };
     let places = |path: &PathBuf| {
         let placed = discover::root_of(path, &settings.watch.roots);
@@ -52,13 +52,13 @@ pub fn places_of(paths: &[PathBuf], settings: &Settings, names: &NameOverrides) 
 }
 
 /// Configured roots below a directory: what lies in them is theirs, with their settings and keys.
-fn roots_below<'a>(settings: &'a Settings, directory: &'a Path) -> impl Iterator<Item = &'a RootOptions> {
+fn roots_below<'a>(settings: &'a PipelineSettings, directory: &'a Path) -> impl Iterator<Item = &'a RootOptions> {
     settings.watch.roots.iter().filter(move |root| root.path != directory && root.path.starts_with(directory))
 }
 
 /// The configured roots as places.
-pub fn configured_places(settings: &Settings) -> Vec<Place> {
-    settings.watch.roots.iter().map(|root| Place { path: root.path.clone(), root: root.clone() }).collect()
+pub fn configured_places(settings: &PipelineSettings) -> Vec<InputPath> {
+    settings.watch.roots.iter().map(|root| InputPath { path: root.path.clone(), root: root.clone() }).collect()
 }
 
 /// One thing that lies there.
@@ -80,7 +80,7 @@ pub enum Item {
 
 /// What lies there.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundInputs {
     /// Files that may be recordings, the newest first.
     pub candidates: Vec<Candidate>,
     /// HLS and DASH units with their stream ids.
@@ -95,7 +95,7 @@ pub struct Found {
     pub problems: Vec<Problem>,
 }
 
-impl Found {
+impl FoundInputs {
     fn add(&mut self, item: Item) {
         match item {
             Item::Candidate(candidate) => self.candidates.push(candidate),
@@ -110,22 +110,22 @@ impl Found {
 
 /// A root with the reader of its names.
 #[derive(Debug)]
-pub struct Reader {
+pub struct RootReader {
     root: RootOptions,
     namer: Namer,
 }
 
-impl Reader {
+impl RootReader {
     /// Compiles the root's names; `auto` looks at what is there and says why it chose.
-    pub fn new(house: &House, root: &RootOptions) -> Result<Self, DiscoverError> {
-        let settings = house.settings();
+    pub fn new(ctx: &PipelineContext, root: &RootOptions) -> Result<Self, DiscoverError> {
+        let settings = ctx.settings();
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
         if let Some(choice) = namer.choice() {
             tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "selected file name preset");
         }
         let server = namer.choice().map_or(root.server, |choice| choice.server);
-        if server == Server::MediaMtx || root.fragmented != Fragmented::Auto {
-            let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
+        if server == Server::MediaMtx || root.fragmented != FragmentedPolicy::Auto {
+            let FragmentHandling { are_kept, reason } = discover::fragments_of(root, server.name());
             tracing::info!(root = %printable(&root.path), kept = are_kept, %reason, "fragmented MP4 handling");
         }
         Ok(Self { root: root.clone(), namer })
@@ -142,36 +142,43 @@ impl Reader {
     }
 
     /// Looks at one path below the root, or at everything below a directory.
-    pub fn find(&self, house: &House, path: &Path, found: &mut Found) {
-        self.visit(house, path, &mut |item| found.add(item));
+    pub fn find(&self, ctx: &PipelineContext, path: &Path, found: &mut FoundInputs) {
+        self.visit(ctx, path, &mut |item| found.add(item));
     }
 
     /// The same, and tells what it finds as it finds it.
-    pub fn visit(&self, house: &House, path: &Path, hear: &mut dyn FnMut(Item)) {
-        let (mut excluded, settings) = (house.excluded(), house.settings());
+    pub fn visit(&self, ctx: &PipelineContext, path: &Path, hear: &mut dyn FnMut(Item)) {
+        let (mut excluded, settings) = (ctx.excluded(), ctx.settings());
         excluded.extend(roots_below(&settings, &self.root.path).map(|root| root.path.clone()));
         let search = Search {
             root: &self.root,
             namer: &self.namer,
             excluded: &excluded,
             orphan_after: settings.watch.orphan_after,
-            now_ms: super::house::now_ms(),
+            now_ms: super::context::now_ms(),
         };
-        let mut ours = Ours { foreign: Foreign::new(&self.root.path, house.catalog.owner()), said: HashSet::new() };
+        let mut ours =
+            OwnershipFilter { foreign: ForeignRoots::new(&self.root.path, ctx.catalog.owner()), said: HashSet::new() };
         if path.is_dir() {
-            search.visit_below(path, &mut |finding| self.take(house, finding, &mut ours, hear));
+            search.visit_below(path, &mut |finding| self.take(ctx, finding, &mut ours, hear));
         } else if ours.has(path, hear) {
-            self.look_at(house, &search, path, hear);
+            self.look_at(ctx, &search, path, hear);
         }
     }
 
     /// Passes on what is ours.
-    fn take(&self, house: &House, finding: Finding, ours: &mut Ours<'_>, hear: &mut dyn FnMut(Item)) {
+    fn take(
+        &self,
+        ctx: &PipelineContext,
+        finding: Finding,
+        ours: &mut OwnershipFilter<'_>,
+        hear: &mut dyn FnMut(Item),
+    ) {
         match finding {
             Finding::Candidate(candidate) if ours.has(&candidate.path, hear) => hear(Item::Candidate(*candidate)),
             Finding::Unit(unit) if ours.has(&unit.playlist, hear) => hear(self.unit(*unit)),
             Finding::Candidate(_) | Finding::Unit(_) => {}
-            Finding::Beside(candidate) => hear(beside(house, *candidate)),
+            Finding::Beside(candidate) => hear(beside(ctx, *candidate)),
             Finding::Waiting(path) => hear(Item::Waiting(path)),
             Finding::Unhandled(path) => hear(Item::Unhandled(path)),
             Finding::Problem(problem) => hear(Item::Problem(problem)),
@@ -179,16 +186,16 @@ impl Reader {
         }
     }
 
-    fn look_at(&self, house: &House, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
+    fn look_at(&self, ctx: &PipelineContext, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
         match search.look_at(path) {
-            Ok(Look::Candidate(candidate)) => hear(Item::Candidate(*candidate)),
-            Ok(Look::Beside(candidate)) => hear(beside(house, *candidate)),
-            Ok(Look::Unit) => {
+            Ok(PathClass::Candidate(candidate)) => hear(Item::Candidate(*candidate)),
+            Ok(PathClass::Beside(candidate)) => hear(beside(ctx, *candidate)),
+            Ok(PathClass::Unit) => {
                 let scan = search.scan_directory(path.parent().unwrap_or(path));
                 scan.units.into_iter().for_each(|unit| hear(self.unit(unit)));
             }
-            Ok(Look::Unhandled | Look::Nothing) if path.is_file() => hear(Item::Unhandled(path.to_owned())),
-            Ok(Look::Unhandled | Look::Nothing) => {}
+            Ok(PathClass::Unhandled | PathClass::Nothing) if path.is_file() => hear(Item::Unhandled(path.to_owned())),
+            Ok(PathClass::Unhandled | PathClass::Nothing) => {}
             Err(problem) => hear(Item::Problem(problem)),
         }
     }
@@ -202,20 +209,20 @@ impl Reader {
 
 /// A final name beside a temporary: its server is still writing it, unless the catalogue knows it as a finished file. Then the temporary is
 /// the original that is kept.
-fn beside(house: &House, candidate: Candidate) -> Item {
-    match house.catalog.knows(&candidate.path, &candidate.fingerprint) {
-        Ok(Known::Finished { .. }) => Item::Candidate(candidate),
+fn beside(ctx: &PipelineContext, candidate: Candidate) -> Item {
+    match ctx.catalog.knows(&candidate.path, &candidate.fingerprint) {
+        Ok(KnownFile::Finished { .. }) => Item::Candidate(candidate),
         _ => Item::Waiting(candidate.path),
     }
 }
 
 /// Tells what lies in directories that other processes own as roots; each such directory is said once.
-struct Ours<'a> {
-    foreign: Foreign<'a>,
+struct OwnershipFilter<'a> {
+    foreign: ForeignRoots<'a>,
     said: HashSet<PathBuf>,
 }
 
-impl Ours<'_> {
+impl OwnershipFilter<'_> {
     fn has(&mut self, path: &Path, hear: &mut dyn FnMut(Item)) -> bool {
         let Some(owner) = self.foreign.owner_of(path) else { return true };
         let directory = path.parent().unwrap_or(path).to_owned();
@@ -227,15 +234,15 @@ impl Ours<'_> {
 }
 
 /// Looks everywhere and tells what it finds as it finds it.
-pub fn visit(house: &House, places: &[Place], hear: &mut dyn FnMut(Item)) -> Result<(), DiscoverError> {
+pub fn visit(ctx: &PipelineContext, places: &[InputPath], hear: &mut dyn FnMut(Item)) -> Result<(), DiscoverError> {
     for place in places {
-        if !roots::is_available(house, &place.root.path) {
+        if !roots::is_available(ctx, &place.root.path) {
             hear(Item::Problem(Problem::RootGone { path: place.root.path.clone() }));
             continue;
         }
-        let reader = Reader::new(house, &place.root)?;
+        let reader = RootReader::new(ctx, &place.root)?;
         match std::fs::symlink_metadata(&place.path) {
-            Ok(_) => reader.visit(house, &place.path, hear),
+            Ok(_) => reader.visit(ctx, &place.path, hear),
             Err(source) => hear(Item::Problem(Problem::Unreadable { path: place.path.clone(), source })),
         }
     }
@@ -243,9 +250,9 @@ pub fn visit(house: &House, places: &[Place], hear: &mut dyn FnMut(Item)) -> Res
 }
 
 /// Looks everywhere; the newest candidate comes first.
-pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
-    let mut found = Found::default();
-    visit(house, places, &mut |item| found.add(item))?;
+pub fn find(ctx: &PipelineContext, places: &[InputPath]) -> Result<FoundInputs, DiscoverError> {
+    let mut found = FoundInputs::default();
+    visit(ctx, places, &mut |item| found.add(item))?;
     discover::newest_first(&mut found.candidates);
     found.unhandled.sort();
     found.unhandled.dedup();

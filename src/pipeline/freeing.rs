@@ -8,36 +8,37 @@ use std::thread::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::confirming;
-use super::house::{House, now_ms};
-use super::leaving::{self, Leaving};
+use super::context::{PipelineContext, now_ms};
+use super::leaving::{self, PendingRemoval};
 use super::pictures;
 use super::pruning;
 use super::roots;
 use super::sidecars;
 use super::views;
-use crate::announce::Awaits;
+use crate::announce::AwaitedBy;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
 use crate::recording::{Delivery, DeliveryState, RemoteObject, VodRecord};
 use crate::retain::{
-    self, DeleteLocal, Facts, Freed, Inventory, Lists, Permit, Plan, Planner, Refusal, Viewed, Volume, Waiting,
+    self, AsideFile, DeleteLocal, FreeInventory, FreePlan, FreedVod, KeepReason, Permit, PermitFacts, Planner,
+    RefusalFilter, TargetView, Volume,
 };
 
 /// A run of freeing on a thread of its own: it asks the stores, and nobody waits for those.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Option<JoinHandle<()>>);
+pub(super) struct FreeingThread(Option<JoinHandle<()>>);
 
-impl Beside {
+impl FreeingThread {
     /// Begins a run, unless the last one is still under way.
-    pub(super) fn begin(&mut self, house: &Arc<House>) {
+    pub(super) fn begin(&mut self, ctx: &Arc<PipelineContext>) {
         if self.0.as_ref().is_some_and(|run| !run.is_finished()) {
             return;
         }
-        let house = Arc::clone(house);
+        let ctx = Arc::clone(ctx);
         let run = std::thread::Builder::new().name("freeing".into()).spawn(move || {
-            free_what_is_due(&house);
+            free_what_is_due(&ctx);
         });
         match run {
             Ok(run) => self.0 = Some(run),
@@ -54,16 +55,16 @@ impl Beside {
 }
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
-pub fn plan(house: &House) -> Result<Plan, CatalogError> {
-    Ok(plan_all(house, Lists::All)?.0)
+pub fn plan(ctx: &PipelineContext) -> Result<FreePlan, CatalogError> {
+    Ok(plan_all(ctx, RefusalFilter::All)?.0)
 }
 
 /// The plan for all records, and the bytes of those that stay.
-fn plan_all(house: &House, lists: Lists) -> Result<(Plan, u64), CatalogError> {
-    let mut survey = Survey::new(house)?;
-    let settings = house.settings();
+fn plan_all(ctx: &PipelineContext, lists: RefusalFilter) -> Result<(FreePlan, u64), CatalogError> {
+    let mut survey = FreeingContext::new(ctx)?;
+    let settings = ctx.settings();
     let mut planner = Planner::new(&settings.retain, lists, survey.held_bytes);
-    for_each_page(house, |page| survey.add(&mut planner, page))?;
+    for_each_page(ctx, |page| survey.add(&mut planner, page))?;
     Ok((planner.end(), survey.held_bytes))
 }
 
@@ -75,13 +76,13 @@ const PAGE: usize = 200;
 
 /// Hands out the records whose files are not freed, a page at a time.
 fn for_each_page(
-    house: &House,
+    ctx: &PipelineContext,
     mut look: impl FnMut(&[VodRecord]) -> Result<(), CatalogError>,
 ) -> Result<(), CatalogError> {
-    let mut records = house.catalog.shared().unfreed()?;
+    let mut records = ctx.catalog.shared().unfreed()?;
     loop {
         let page = records.by_ref().take(PAGE).collect::<Result<Vec<_>, _>>()?;
-        if page.is_empty() || house.stop.is_requested() {
+        if page.is_empty() || ctx.stop.is_requested() {
             return Ok(());
         }
         look(&page)?;
@@ -89,27 +90,27 @@ fn for_each_page(
 }
 
 /// What is the same for all records of a plan.
-struct Survey<'a> {
-    house: &'a House,
+struct FreeingContext<'a> {
+    ctx: &'a PipelineContext,
     required: Vec<String>,
-    views: Vec<Viewed>,
+    views: Vec<TargetView>,
     volumes: BTreeMap<PathBuf, Volume>,
     /// What waits aside makes room soon, and is not to be made up for by freeing more.
-    leaving: Vec<Leaving>,
+    leaving: Vec<PendingRemoval>,
     /// Bytes of all records whose files stay; 0 where the policy does not ask for them.
     held_bytes: u64,
 }
 
-impl<'a> Survey<'a> {
-    fn new(house: &'a House) -> Result<Self, CatalogError> {
-        let mut leaving = leaving::all(house)?;
+impl<'a> FreeingContext<'a> {
+    fn new(ctx: &'a PipelineContext) -> Result<Self, CatalogError> {
+        let mut leaving = leaving::all(ctx)?;
         leaving.retain(|leaving| leaving.aside.is_some());
-        let (required, views) = (house.targets().required(), house.views.all(house)?);
-        let mut survey = Self { house, required, views, volumes: BTreeMap::new(), leaving, held_bytes: 0 };
-        if let DeleteLocal::MaxBytes(_) = house.settings().retain.delete_local {
+        let (required, views) = (ctx.targets().required(), ctx.views.all(ctx)?);
+        let mut survey = Self { ctx, required, views, volumes: BTreeMap::new(), leaving, held_bytes: 0 };
+        if let DeleteLocal::MaxBytes(_) = ctx.settings().retain.delete_local {
             let leaving = survey.leaving.iter().filter(|leaving| leaving.frees.is_some());
             let leaving_bytes = leaving.map(|leaving| leaving.seen.fingerprint.size_bytes).sum();
-            for_each_page(house, |page| {
+            for_each_page(ctx, |page| {
                 survey.held_bytes += page.iter().map(|record| record.file_size).sum::<u64>();
                 Ok(())
             })?;
@@ -121,21 +122,21 @@ impl<'a> Survey<'a> {
     fn add(&mut self, planner: &mut Planner<'_>, records: &[VodRecord]) -> Result<(), CatalogError> {
         let (mut deliveries, mut on_disk, mut awaited) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for vod in records {
-            deliveries.insert(vod.vod_id.clone(), self.house.catalog.deliveries_of_vod(&vod.vod_id)?);
+            deliveries.insert(vod.vod_id.clone(), self.ctx.catalog.deliveries_of_vod(&vod.vod_id)?);
             on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
-            if let Awaits::Endpoint(endpoint) = awaits(self.house, vod)? {
+            if let AwaitedBy::Endpoint(endpoint) = awaits(self.ctx, vod)? {
                 awaited.insert(vod.vod_id.clone(), endpoint);
-            } else if pictures::awaits(self.house, vod, now_ms()) {
+            } else if pictures::awaits(self.ctx, vod, now_ms()) {
                 awaited.insert(vod.vod_id.clone(), PICTURES.to_owned());
             }
             self.measure(&vod.root);
         }
-        planner.add(&Inventory {
+        planner.add(&FreeInventory {
             records,
             held_bytes: self.held_bytes,
             deliveries: &deliveries,
             required: &self.required,
-            uploaded: self.house.settings().deliver.upload_extensions,
+            uploaded: self.ctx.settings().deliver.upload_extensions,
             on_disk: &on_disk,
             views: &self.views,
             volumes: &self.volumes,
@@ -164,40 +165,40 @@ fn volume(root: &Path) -> Option<Volume> {
 }
 
 /// Applies the plan; returns how many VoDs were freed.
-pub fn free_what_is_due(house: &House) -> usize {
-    leaving::look_again(house);
-    pruning::prune(house);
-    let policy = house.settings().retain.delete_local;
+pub fn free_what_is_due(ctx: &PipelineContext) -> usize {
+    leaving::look_again(ctx);
+    pruning::prune(ctx);
+    let policy = ctx.settings().retain.delete_local;
     if policy == DeleteLocal::Never {
         return 0;
     }
-    if house.catalog.is_behind() {
+    if ctx.catalog.is_behind() {
         error!("nothing is freed: the catalogue is in an older state; run `aftercast catalog rebuild`");
         return 0;
     }
-    let freed = views::look_again(house).and_then(|()| match policy {
-        DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_) => free_the_oldest(house),
-        _ => free_page_by_page(house),
+    let freed = views::look_again(ctx).and_then(|()| match policy {
+        DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_) => free_the_oldest(ctx),
+        _ => free_page_by_page(ctx),
     });
     freed.unwrap_or_else(|fault| unreadable(&fault))
 }
 
 /// Frees what makes up for the room that is lacking.
-fn free_the_oldest(house: &House) -> Result<usize, CatalogError> {
-    let (plan, held_bytes) = plan_all(house, Lists::Missing)?;
-    house.catalog.disk_low(plan.short_bytes, now_ms())?;
-    Ok(apply(house, &plan, held_bytes))
+fn free_the_oldest(ctx: &PipelineContext) -> Result<usize, CatalogError> {
+    let (plan, held_bytes) = plan_all(ctx, RefusalFilter::Missing)?;
+    ctx.catalog.disk_low(plan.short_bytes, now_ms())?;
+    Ok(apply(ctx, &plan, held_bytes))
 }
 
 /// Frees what may go whatever else there is.
-fn free_page_by_page(house: &House) -> Result<usize, CatalogError> {
-    let mut survey = Survey::new(house)?;
-    let settings = house.settings();
+fn free_page_by_page(ctx: &PipelineContext) -> Result<usize, CatalogError> {
+    let mut survey = FreeingContext::new(ctx)?;
+    let settings = ctx.settings();
     let mut freed = 0;
-    for_each_page(house, |page| {
-        let mut planner = Planner::new(&settings.retain, Lists::Missing, survey.held_bytes);
+    for_each_page(ctx, |page| {
+        let mut planner = Planner::new(&settings.retain, RefusalFilter::Missing, survey.held_bytes);
         survey.add(&mut planner, page)?;
-        freed += apply(house, &planner.end(), survey.held_bytes);
+        freed += apply(ctx, &planner.end(), survey.held_bytes);
         Ok(())
     })?;
     Ok(freed)
@@ -209,16 +210,16 @@ fn unreadable(fault: &CatalogError) -> usize {
 }
 
 /// Each file is freed by a permit of its own; what is left on disk is counted along.
-fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
+fn apply(ctx: &PipelineContext, plan: &FreePlan, mut held_bytes: u64) -> usize {
     if plan.short_bytes > 0 {
         error!(short_bytes = plan.short_bytes, "disk space is low and no more files may be freed");
     }
-    for (vod_id, _) in plan.kept.iter().filter(|(_, why)| *why == Refusal::LocalMissing) {
-        free_vod(house, vod_id, held_bytes);
+    for (vod_id, _) in plan.kept.iter().filter(|(_, why)| *why == KeepReason::LocalMissing) {
+        free_vod(ctx, vod_id, held_bytes);
     }
     let mut freed = 0;
-    for planned in plan.frees.iter().take_while(|_| !house.stop.is_requested()) {
-        if free_vod(house, &planned.vod_id, held_bytes) {
+    for planned in plan.frees.iter().take_while(|_| !ctx.stop.is_requested()) {
+        if free_vod(ctx, &planned.vod_id, held_bytes) {
             freed += 1;
             held_bytes = held_bytes.saturating_sub(planned.finished_bytes);
         }
@@ -228,39 +229,39 @@ fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
 
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
 /// target was proven to hold it before, and that is all a freed record says.
-fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogError> {
-    if !roots::is_available(house, &record.root) {
+fn note_what_is_gone(ctx: &PipelineContext, record: &VodRecord) -> Result<(), CatalogError> {
+    if !roots::is_available(ctx, &record.root) {
         return Ok(());
     }
-    let is_proven = house.targets().required().iter().all(|target| record.remote_in(target).is_some());
+    let is_proven = ctx.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
-        house.catalog.shared().freed(&record.vod_id, now_ms())?;
+        ctx.catalog.shared().freed(&record.vod_id, now_ms())?;
     }
     Ok(())
 }
 
 /// Frees one VoD right after its delivery, where the policy says so.
-pub fn free_if_due(house: &House, vod_id: &str) {
-    if house.settings().retain.delete_local == DeleteLocal::Delivered {
-        free_vod(house, vod_id, 0);
+pub fn free_if_due(ctx: &PipelineContext, vod_id: &str) {
+    if ctx.settings().retain.delete_local == DeleteLocal::Delivered {
+        free_vod(ctx, vod_id, 0);
     }
 }
 
 /// Asks the stores what they have not answered within the last minute, and frees what they confirm. `held_bytes` are those
 /// of all finished recordings on disk; only `max_bytes` asks for them.
-fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
-    if house.catalog.is_behind() {
+fn free_vod(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> bool {
+    if ctx.catalog.is_behind() {
         return false;
     }
-    let needs = |facts: &Facts<'_>, options: &retain::Options| {
+    let needs = |facts: &PermitFacts<'_>, options: &retain::RetainOptions| {
         (retain::to_be_compared(facts, options), retain::questions(facts, options))
     };
-    let freed = with_facts(house, vod_id, held_bytes, needs).and_then(|needs| {
+    let freed = with_facts(ctx, vod_id, held_bytes, needs).and_then(|needs| {
         let (touched, questions) = needs.unwrap_or_default();
-        compare_again(house, &touched)?;
-        confirming::ask(house, vod_id, &questions);
-        compare_with_root(house, vod_id, held_bytes)?;
-        free_if_granted(house, vod_id, held_bytes)
+        compare_again(ctx, &touched)?;
+        confirming::ask(ctx, vod_id, &questions);
+        compare_with_root(ctx, vod_id, held_bytes)?;
+        free_if_granted(ctx, vod_id, held_bytes)
     });
     freed.unwrap_or_else(|fault| {
         warn!(vod_id, error = chain(&fault), "cannot read the catalogue; nothing is freed");
@@ -270,25 +271,25 @@ fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
 
 /// Files that were touched since they were read are delivered again: what the store holds already is adopted, and a file
 /// that holds something else by now is sent beside it.
-fn compare_again(house: &House, deliveries: &[String]) -> Result<(), CatalogError> {
+fn compare_again(ctx: &PipelineContext, deliveries: &[String]) -> Result<(), CatalogError> {
     let why = "delivered before, but the local file was touched since; it is compared with the copy again";
     for id in deliveries {
-        if house.catalog.deliver_again(id, why, now_ms())? {
+        if ctx.catalog.deliver_again(id, why, now_ms())? {
             info!(delivery = id, "the local file was touched since its delivery; comparing it with the copy again");
-            house.bell.ring();
+            ctx.courier_notify.notify();
         }
     }
     Ok(())
 }
 
 /// Where nothing else is lacking: whether the targets are apart from the root of the recordings.
-fn compare_with_root(house: &House, vod_id: &str, held_bytes: u64) -> Result<(), CatalogError> {
-    let wanted = |facts: &Facts<'_>, options: &retain::Options| {
+fn compare_with_root(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Result<(), CatalogError> {
+    let wanted = |facts: &PermitFacts<'_>, options: &retain::RetainOptions| {
         (facts.record.root.clone(), retain::to_be_looked_at(facts, options))
     };
-    let Some((root, targets)) = with_facts(house, vod_id, held_bytes, wanted)? else { return Ok(()) };
+    let Some((root, targets)) = with_facts(ctx, vod_id, held_bytes, wanted)? else { return Ok(()) };
     for target in targets {
-        if !views::look(house, &target, &root) {
+        if !views::look(ctx, &target, &root) {
             break;
         }
     }
@@ -296,17 +297,19 @@ fn compare_with_root(house: &House, vod_id: &str, held_bytes: u64) -> Result<(),
 }
 
 /// One at a time, so that a permit is used before another is granted for the same file.
-fn free_if_granted(house: &House, vod_id: &str, held_bytes: u64) -> Result<bool, CatalogError> {
-    let _one_at_a_time = house.freeing.lock().unwrap_or_else(PoisonError::into_inner);
-    let decide = |facts: &Facts<'_>, options: &retain::Options| (facts.record.clone(), retain::permit(facts, options));
-    match with_facts(house, vod_id, held_bytes, decide)? {
+fn free_if_granted(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Result<bool, CatalogError> {
+    let _one_at_a_time = ctx.freeing.lock().unwrap_or_else(PoisonError::into_inner);
+    let decide = |facts: &PermitFacts<'_>, options: &retain::RetainOptions| {
+        (facts.record.clone(), retain::permit(facts, options))
+    };
+    match with_facts(ctx, vod_id, held_bytes, decide)? {
         Some((record, Ok(permit))) => {
-            if let Awaits::Overdue(endpoint) = awaits(house, &record)? {
+            if let AwaitedBy::Overdue(endpoint) = awaits(ctx, &record)? {
                 warn!(vod_id, endpoint, "freed before this endpoint was told of it: `announce.hold` is over");
             }
-            Ok(free_with(house, permit))
+            Ok(free_with(ctx, permit))
         }
-        Some((record, Err(Refusal::LocalMissing))) => note_what_is_gone(house, &record).map(|()| false),
+        Some((record, Err(KeepReason::LocalMissing))) => note_what_is_gone(ctx, &record).map(|()| false),
         Some((_, Err(refusal))) => {
             tracing::debug!(vod_id, reason = %refusal, "local file kept");
             Ok(false)
@@ -318,27 +321,27 @@ fn free_if_granted(house: &House, vod_id: &str, held_bytes: u64) -> Result<bool,
 /// The record is read back: what is decided is decided on what the journal holds, not on what memory believes. `None` if
 /// there is no record, or its file is freed.
 fn with_facts<T>(
-    house: &House,
+    ctx: &PipelineContext,
     vod_id: &str,
     held_bytes: u64,
-    decide: impl FnOnce(&Facts<'_>, &retain::Options) -> T,
+    decide: impl FnOnce(&PermitFacts<'_>, &retain::RetainOptions) -> T,
 ) -> Result<Option<T>, CatalogError> {
-    let settings = house.settings();
-    let Some(record) = house.catalog.shared().vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
-    if !roots::is_available(house, &record.root) {
+    let settings = ctx.settings();
+    let Some(record) = ctx.catalog.shared().vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
+    if !roots::is_available(ctx, &record.root) {
         return Ok(None);
     }
-    let deliveries = house.catalog.deliveries_of_vod(vod_id)?;
-    let (awaits, now) = (awaits(house, &record)?, now_ms());
-    let pictures = pictures::awaits(house, &record, now).then_some(PICTURES);
-    let facts = Facts {
+    let deliveries = ctx.catalog.deliveries_of_vod(vod_id)?;
+    let (awaits, now) = (awaits(ctx, &record)?, now_ms());
+    let pictures = pictures::awaits(ctx, &record, now).then_some(PICTURES);
+    let facts = PermitFacts {
         record: &record,
         deliveries: &deliveries,
-        required: &house.targets().required(),
+        required: &ctx.targets().required(),
         uploaded: settings.deliver.upload_extensions,
         seen_now: durable::seen(&record.file_path).ok(),
-        confirmed: &house.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
-        views: &house.views.about(house, &record.root)?,
+        confirmed: &ctx.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
+        views: &ctx.views.about(ctx, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
         awaited_by: awaits.by().or(pictures),
@@ -348,8 +351,8 @@ fn with_facts<T>(
 }
 
 /// Whether an endpoint is to see the local file.
-fn awaits(house: &House, record: &VodRecord) -> Result<Awaits, CatalogError> {
-    house.announcer.awaits(&record.vod_id, record.creation_date, now_ms())
+fn awaits(ctx: &PipelineContext, record: &VodRecord) -> Result<AwaitedBy, CatalogError> {
+    ctx.announcer.awaits(&record.vod_id, record.creation_date, now_ms())
 }
 
 fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
@@ -359,11 +362,11 @@ fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
     }
 }
 
-fn free_with(house: &House, permit: Permit) -> bool {
+fn free_with(ctx: &PipelineContext, permit: Permit) -> bool {
     let vod_id = permit.vod_id().to_owned();
     let freed = {
-        let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
-        retain::free(permit).inspect(|freed| remember_what_waits(house, freed))
+        let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
+        retain::free(permit).inspect(|freed| remember_what_waits(ctx, freed))
     };
     match freed {
         Err(fault) => {
@@ -374,18 +377,18 @@ fn free_with(house: &House, permit: Permit) -> bool {
         Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
         Ok(_) => {
             info!(vod_id, "freed; every required target holds it");
-            let noted = house.catalog.shared().freed(&vod_id, now_ms());
-            sidecars::clear_if_freed(house, &vod_id);
+            let noted = ctx.catalog.shared().freed(&vod_id, now_ms());
+            sidecars::clear_if_freed(ctx, &vod_id);
             noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "file freed, but not recorded")).is_ok()
         }
     }
 }
 
 /// Of what is not remembered the next scan gives the name back.
-fn remember_what_waits(house: &House, done: &Freed) {
-    for Waiting { path, aside, seen, is_finished } in &done.aside {
+fn remember_what_waits(ctx: &PipelineContext, done: &FreedVod) {
+    for AsideFile { path, aside, seen, is_finished } in &done.aside {
         let frees = is_finished.then_some(done.vod_id.as_str());
-        if let Err(error) = leaving::remember(house, path, Some(aside), *seen, frees) {
+        if let Err(error) = leaving::remember(ctx, path, Some(aside), *seen, frees) {
             warn!(path = %printable(aside), error = chain(&error), "cannot record a file that was moved aside; it is kept");
         }
     }

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::finding::{Item, Reader};
-use super::house::{House, now_ms};
+use super::finding::{Item, RootReader};
 use super::roots;
-use crate::discover::{self, Growth, Namer, OpenFiles, OpenHere, RootOptions, Server, Waiting};
+use crate::discover::{self, Growth, Namer, OpenFiles, OpenHere, RootOptions, Server, WaitReason};
 use crate::recording::journey::Candidate;
 
 /// Ends of recordings that are remembered; those that no longer count go first.
@@ -22,7 +22,7 @@ pub struct Awaited {
     /// As it was seen last.
     pub candidate: Candidate,
     /// What is waited for.
-    pub reason: Waiting,
+    pub reason: WaitReason,
     /// When it is looked at again, milliseconds since the Unix epoch.
     pub until_ms: i64,
 }
@@ -125,17 +125,17 @@ pub struct Growing {
 }
 
 /// Looks at the files of a stream in a root.
-pub fn growing(house: &House, root: &RootOptions, stream: &str) -> Result<Growing, PipelineError> {
-    if !roots::is_there(house, &root.path) {
+pub fn growing(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Result<Growing, PipelineError> {
+    if !roots::is_there(ctx, &root.path) {
         return Ok(Growing::default());
     }
     let now_ms = now_ms();
-    let (mut paths, last_end_ms) = match house.unsettled.of(&root.path, stream) {
+    let (mut paths, last_end_ms) = match ctx.unsettled.of(&root.path, stream) {
         Some(seen) => seen,
-        None => (scanned(house, root, stream)?, None),
+        None => (scanned(ctx, root, stream)?, None),
     };
-    let processes = house.settler().open_files();
-    let open = open_here(house, &processes, root, stream)?;
+    let processes = ctx.settler().open_files();
+    let open = open_here(ctx, &processes, root, stream)?;
     paths.extend(open.files);
     paths.sort();
     paths.dedup();
@@ -150,7 +150,7 @@ pub fn growing(house: &House, root: &RootOptions, stream: &str) -> Result<Growin
 
 /// What the process list says. Without a server's name there is nothing to be certain of, and the names need not be read.
 fn open_here(
-    house: &House,
+    ctx: &PipelineContext,
     processes: &OpenFiles,
     root: &RootOptions,
     stream: &str,
@@ -158,20 +158,20 @@ fn open_here(
     if root.server == Server::Auto || root.template.is_some() {
         return Ok(OpenHere::default());
     }
-    let settings = house.settings();
+    let settings = ctx.settings();
     let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
     Ok(discover::open_here(processes, &root.path, root.server, &namer, stream))
 }
 
 /// Files of the stream that the catalogue does not know.
-fn scanned(house: &House, root: &RootOptions, stream: &str) -> Result<Vec<PathBuf>, PipelineError> {
-    let reader = Reader::new(house, root)?;
+fn scanned(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Result<Vec<PathBuf>, PipelineError> {
+    let reader = RootReader::new(ctx, root)?;
     let (mut found, mut failed) = (Vec::new(), None);
-    reader.visit(house, &root.path, &mut |item| {
+    reader.visit(ctx, &root.path, &mut |item| {
         if let Item::Candidate(candidate) = item
             && candidate.facts.stream_id == stream
         {
-            match house.catalog.knows(&candidate.path, &candidate.fingerprint) {
+            match ctx.catalog.knows(&candidate.path, &candidate.fingerprint) {
                 Ok(known) if known.may_be_taken(now_ms()) => found.push(candidate.path),
                 Ok(_) => {}
                 Err(error) => failed = Some(error),

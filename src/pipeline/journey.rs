@@ -13,161 +13,171 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::concluding::{conclude, failed, quarantine};
-use super::ended::{Ended, ended_before};
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
+use super::outcome::{JourneyOutcome, ended_before};
 use super::position::Position;
 use super::postponing;
 use super::publishing::publish;
 use super::resuming::resume_one;
 use super::teaching;
-use crate::catalog::{Begun, CatalogError, Entry, JournalKey};
+use crate::catalog::{BeginOutcome, CatalogError, JournalEntry, JournalKey};
+use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
-use crate::finish::{self, Conclusion, FinishError, Phase, Promise, Wish, Work};
+use crate::finish::{self, Conclusion, FinishError, FinishJob, FinishPhase, NameRequest, PendingChange};
 use crate::recording::Defect;
 use crate::recording::journey::{Stage, Step};
 use crate::stop::{self, Stopped};
-use crate::turns::Turn;
 
 /// A recording up to this size is begun while others are worked on; its turn comes soon all the same.
 const SMALL_BYTES: u64 = 16 << 20;
 
-/// Takes one settled recording through to the catalogue. The turn is held when this is called.
-pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
-    let company = &house.company;
-    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate().fingerprint).unwrap_or(false);
+/// Takes one settled recording through to the catalogue. The permit to compute is held when this is called.
+pub fn run(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPermit<'_>) -> JourneyOutcome {
+    let isolation = &ctx.isolation;
+    let is_suspect = ctx.catalog.is_suspect(settled.path(), &settled.candidate().fingerprint).unwrap_or(false);
     if is_suspect {
         // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
-        let _alone = turn.lend(|| company.write().unwrap_or_else(PoisonError::into_inner));
-        return travel_on(house, settled, turn);
+        let _alone = cpu_permit.lend(|| isolation.write().unwrap_or_else(PoisonError::into_inner));
+        return run_from_journal(ctx, settled, cpu_permit);
     }
-    let in_company = company.try_read().ok();
-    let _in_company =
-        in_company.unwrap_or_else(|| turn.lend(|| company.read().unwrap_or_else(PoisonError::into_inner)));
-    travel_on(house, settled, turn)
+    let shared = isolation.try_read().ok();
+    let _shared =
+        shared.unwrap_or_else(|| cpu_permit.lend(|| isolation.read().unwrap_or_else(PoisonError::into_inner)));
+    run_from_journal(ctx, settled, cpu_permit)
 }
 
-fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+fn run_from_journal(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPermit<'_>) -> JourneyOutcome {
     let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
-    if let Some(ended) = house.postponed.holds_back(settled.path(), &key) {
+    if let Some(ended) = ctx.postponed.holds_back(settled.path(), &key) {
         return ended;
     }
-    let begin = || house.catalog.begin(settled, now_ms());
+    let begin = || ctx.catalog.begin(settled, now_ms());
     let is_small = settled.candidate().fingerprint.size_bytes <= SMALL_BYTES;
-    let outcome = if is_small { turn.lend(begin) } else { begin() };
-    house.postponed.begun(&key, outcome.is_ok());
+    let outcome = if is_small { cpu_permit.lend(begin) } else { begin() };
+    ctx.postponed.begun(&key, outcome.is_ok());
     match outcome {
         Err(error) => {
-            postponing::not_begun(house, &key, settled, &error);
+            postponing::not_begun(ctx, &key, settled, &error);
             failed(&error)
         }
-        Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate().fingerprint, &known),
-        Ok(Begun::KillsTheProcess { key, attempts, stage }) => {
-            quarantine(house, Position { key, stage }, settled, vec![Defect::KillsTheProcess { attempts }])
+        Ok(BeginOutcome::Known(known)) => ended_before(ctx, settled.path(), &settled.candidate().fingerprint, &known),
+        Ok(BeginOutcome::KillsTheProcess { key, attempts, stage }) => {
+            quarantine(ctx, Position { key, stage }, settled, vec![Defect::KillsTheProcess { attempts }])
         }
-        Ok(Begun::Attempt { key, attempt, .. }) => {
-            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
+        Ok(BeginOutcome::Attempt { key, attempt, .. }) => {
+            conclude(ctx, &key, settled, attempt, guarded(|| attempt_journey(ctx, &key, settled, cpu_permit)))
         }
-        Ok(Begun::Interrupted { key, entry }) => {
-            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry, turn)))
+        Ok(BeginOutcome::Interrupted { key, entry }) => {
+            conclude(ctx, &key, settled, entry.attempts, guarded(|| continue_journey(ctx, &key, &entry, cpu_permit)))
         }
     }
 }
 
 /// A panic is a fault of this program with this one recording: it is journalled, and the others go on.
-fn guarded(journey: impl FnOnce() -> Result<Ended, PipelineError>) -> Result<Ended, PipelineError> {
+fn guarded(journey: impl FnOnce() -> Result<JourneyOutcome, PipelineError>) -> Result<JourneyOutcome, PipelineError> {
     catch_unwind(AssertUnwindSafe(journey)).unwrap_or(Err(PipelineError::Panicked))
 }
 
-fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<'_>) -> Result<Ended, PipelineError> {
-    if !resume_one(house, key, entry)? {
-        return attempt_journey(house, key, &entry.settled, turn);
+fn continue_journey(
+    ctx: &PipelineContext,
+    key: &JournalKey,
+    entry: &JournalEntry,
+    cpu_permit: &CpuPermit<'_>,
+) -> Result<JourneyOutcome, PipelineError> {
+    if !resume_one(ctx, key, entry)? {
+        return attempt_journey(ctx, key, &entry.settled, cpu_permit);
     }
     let vod_id = match &entry.step {
         Step::Splicing { record, .. } | Step::Publishing { record, .. } => Some(record.vod_id.clone()),
         Step::Catalogued { vod_id, .. } | Step::Done { vod_id } => Some(vod_id.clone()),
         _ => None,
     };
-    Ok(Ended::AlreadyFinished { vod_id })
+    Ok(JourneyOutcome::AlreadyFinished { vod_id })
 }
 
 fn attempt_journey(
-    house: &House,
+    ctx: &PipelineContext,
     key: &JournalKey,
     settled: &Settled,
-    turn: &Turn<'_>,
-) -> Result<Ended, PipelineError> {
-    let options = house.settings().finish_of(settled.candidate());
-    let meter = house.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
-    let work = Work {
+    cpu_permit: &CpuPermit<'_>,
+) -> Result<JourneyOutcome, PipelineError> {
+    let options = ctx.settings().finish_of(settled.candidate());
+    let meter = ctx.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
+    let work = FinishJob {
         settled,
         options: &options,
-        stop: house.stop.flag(),
+        stop: ctx.stop.flag(),
         now_ms: now_ms(),
         progress: meter.progress(),
-        turn,
-        owner: house.catalog.owner(),
+        cpu_permit,
+        owner: ctx.catalog.owner(),
     };
     let mut position = Position { key: *key, stage: Stage::Begun };
-    let conclusion = stop::heeding(&house.stop, || carry_out(house, &mut position, work))
+    let conclusion = stop::stoppable(&ctx.stop, || carry_out(ctx, &mut position, work))
         .map_err(|Stopped| PipelineError::Stopped)??;
     // What follows waits for the disk only.
-    turn.pause();
+    cpu_permit.pause();
     drop(meter);
     match conclusion {
-        Conclusion::Quarantined(defects) => Ok(quarantine(house, position, settled, defects)),
+        Conclusion::Quarantined(defects) => Ok(quarantine(ctx, position, settled, defects)),
         Conclusion::Finished(finished) => {
-            publish(house, position, *finished).map(|record| Ended::Finished { vod: Box::new(record) })
+            publish(ctx, position, *finished).map(|record| JourneyOutcome::Finished { vod: Box::new(record) })
         }
     }
 }
 
 /// One phase after another; between two of them names are reserved and promises journalled.
-fn carry_out(house: &House, position: &mut Position, work: Work<'_>) -> Result<Conclusion, PipelineError> {
+fn carry_out(ctx: &PipelineContext, position: &mut Position, work: FinishJob<'_>) -> Result<Conclusion, PipelineError> {
     let prepared = finish::prepare(work)?;
     let needs_references = prepared.needs_references();
-    let references = if needs_references { teaching::references(house, work.settled) } else { Vec::new() };
+    let references = if needs_references { teaching::references(ctx, work.settled) } else { Vec::new() };
     let mut phase = prepared.begin(&references)?;
     loop {
         phase = match phase {
-            Phase::Unnamed(unnamed) => {
-                let path = reserve(house, &position.key, work.settled, unnamed.wish())?;
+            FinishPhase::Unnamed(unnamed) => {
+                let path = reserve(ctx, &position.key, work.settled, unnamed.name_request())?;
                 unnamed.named(path)?
             }
-            Phase::Promise(promise) => {
-                remember(house, position, &promise)?;
-                promise.perform()?
+            FinishPhase::Change(change) => {
+                remember(ctx, position, &change)?;
+                change.perform()?
             }
-            Phase::Ended(conclusion) => return Ok(conclusion),
+            FinishPhase::Ended(conclusion) => return Ok(conclusion),
         }
     }
 }
 
 /// Journals what is about to be done to the source where it stands.
-fn remember(house: &House, position: &mut Position, promise: &Promise<'_>) -> Result<(), FinishError> {
-    let (intent, record) = (Box::new(promise.intent.clone()), Box::new(promise.record.clone()));
-    let journalled = position.advance(house, Step::Splicing { intent, record });
+fn remember(ctx: &PipelineContext, position: &mut Position, change: &PendingChange<'_>) -> Result<(), FinishError> {
+    let (intent, record) = (Box::new(change.intent.clone()), Box::new(change.record.clone()));
+    let journalled = position.advance(ctx, Step::Splicing { intent, record });
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
     // What changes the source now is short, and ends whole.
-    stop::heed_no_more();
+    stop::ignore_from_here();
     Ok(())
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
-fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish) -> Result<PathBuf, FinishError> {
-    let _one_at_a_time = house.naming.lock().unwrap_or_else(PoisonError::into_inner);
-    let settings = house.settings();
+fn reserve(
+    ctx: &PipelineContext,
+    key: &JournalKey,
+    settled: &Settled,
+    name_request: &NameRequest,
+) -> Result<PathBuf, FinishError> {
+    let _one_at_a_time = ctx.naming.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = ctx.settings();
     let suffixes = &settings.watch.temporary_suffixes;
     let candidate = settled.candidate();
     let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };
-    if let Some(path) = house.catalog.reserved_by(key).map_err(unreadable)?
-        && path.extension().is_some_and(|e| e == wish.extension)
-        && finish::is_free(&path, candidate, wish, suffixes)
+    if let Some(path) = ctx.catalog.reserved_by(key).map_err(unreadable)?
+        && path.extension().is_some_and(|e| e == name_request.extension)
+        && finish::is_free(&path, candidate, name_request, suffixes)
     {
         return Ok(path);
     }
     // A catalogue that cannot be written must not lead to a name that is taken: the next step fails and says why.
-    let is_ours = |path: &PathBuf| house.catalog.reserve_name(path, key).unwrap_or(false);
-    let mut free = finish::free_paths(candidate, wish, &settings.finish, suffixes);
+    let is_ours = |path: &PathBuf| ctx.catalog.reserve_name(path, key).unwrap_or(false);
+    let mut free = finish::free_paths(candidate, name_request, &settings.finish, suffixes);
     free.find(is_ours).ok_or(FinishError::TooManyNames { path: settled.path().to_owned() })
 }

@@ -9,12 +9,12 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use crate::catalog::CatalogError;
-use crate::durable::{self, GivenUp, Keeping, Wanted};
+use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
 use crate::fault::chain;
-use crate::recording::Seen;
+use crate::recording::FileVersion;
 use crate::recording::name::printable;
 
 /// Where the rows are.
@@ -23,37 +23,37 @@ const ROWS: &str = "leaving/";
 /// A file that is to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Leaving {
+pub(super) struct PendingRemoval {
     /// Its own name.
     pub path: PathBuf,
     /// Its name aside, if it was moved there.
     pub aside: Option<PathBuf>,
     /// What it must be still.
-    pub seen: Seen,
+    pub seen: FileVersion,
     /// Since when it waits, milliseconds since the Unix epoch.
     pub since_ms: i64,
     /// The VoD whose local file is freed with it.
     pub frees: Option<String>,
 }
 
-impl Leaving {
+impl PendingRemoval {
     fn row(&self) -> String {
         format!("{ROWS}{}", blake3::hash(self.path.as_os_str().as_encoded_bytes()).to_hex())
     }
 }
 
 /// Gives up a file of ours, and remembers what cannot go at once. Says whether it is gone, or will be.
-pub(super) fn give_up(house: &House, path: &Path, seen: &Seen) -> Result<GivenUp, PipelineError> {
-    let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
+pub(super) fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
+    let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     let mut given_up = durable::give_up(path, seen)?;
-    if given_up == GivenUp::Missing {
+    if given_up == RemovalOutcome::Missing {
         // A cut in between: the last process had compared it.
-        given_up = durable::remove_aside(&durable::aside_path(path), path, Wanted::Content(seen.fingerprint))?;
+        given_up = durable::remove_aside(&durable::aside_path(path), path, ExpectedFile::Content(seen.fingerprint))?;
     }
     match &given_up {
-        GivenUp::Aside { path: aside, seen } => remember(house, path, Some(aside), *seen, None)?,
-        GivenUp::Kept { why: Keeping::InUse, path: stands_at } if stands_at == path => {
-            remember(house, path, None, *seen, None)?;
+        RemovalOutcome::Aside { path: aside, seen } => remember(ctx, path, Some(aside), *seen, None)?,
+        RemovalOutcome::Kept { why: KeptBecause::InUse, path: stands_at } if stands_at == path => {
+            remember(ctx, path, None, *seen, None)?;
         }
         _ => {}
     }
@@ -62,54 +62,55 @@ pub(super) fn give_up(house: &House, path: &Path, seen: &Seen) -> Result<GivenUp
 
 /// Remembers a file that is to go.
 pub(super) fn remember(
-    house: &House,
+    ctx: &PipelineContext,
     path: &Path,
     aside: Option<&Path>,
-    seen: Seen,
+    seen: FileVersion,
     frees: Option<&str>,
 ) -> Result<(), CatalogError> {
     let frees = frees.map(str::to_owned);
-    let leaving = Leaving { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
+    let leaving =
+        PendingRemoval { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
     if let Some(aside) = aside {
         info!(path = %printable(aside), "moved aside; it is removed after being unchanged for `quiet`");
     }
-    put(house, &leaving)
+    put(ctx, &leaving)
 }
 
-fn put(house: &House, leaving: &Leaving) -> Result<(), CatalogError> {
+fn put(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), CatalogError> {
     let state = serde_json::to_value(leaving).unwrap_or_default();
-    house.catalog.put_ledger(&leaving.row(), &state)
+    ctx.catalog.put_ledger(&leaving.row(), &state)
 }
 
 /// Every file that waits.
-pub(super) fn all(house: &House) -> Result<Vec<Leaving>, CatalogError> {
-    let rows = house.catalog.ledgers(ROWS)?;
+pub(super) fn all(ctx: &PipelineContext) -> Result<Vec<PendingRemoval>, CatalogError> {
+    let rows = ctx.catalog.ledgers(ROWS)?;
     Ok(rows.into_iter().filter_map(|(_, state)| serde_json::from_value(state).ok()).collect())
 }
 
 /// Looks again at what waits; what was unchanged for `quiet` goes.
-pub(super) fn look_again(house: &House) {
-    if house.catalog.is_behind() {
+pub(super) fn look_again(ctx: &PipelineContext) {
+    if ctx.catalog.is_behind() {
         // What is to go is told by a catalogue that may lack what came after it.
         return;
     }
-    let waiting = all(house).unwrap_or_else(|error| {
+    let waiting = all(ctx).unwrap_or_else(|error| {
         warn!(error = chain(&error), "cannot read the catalogue; files that wait for removal are kept");
         Vec::new()
     });
-    for leaving in waiting.iter().take_while(|_| !house.stop.is_requested()) {
-        if let Err(error) = look_again_at(house, leaving) {
+    for leaving in waiting.iter().take_while(|_| !ctx.stop.is_requested()) {
+        if let Err(error) = look_again_at(ctx, leaving) {
             warn!(path = %printable(&leaving.path), error = chain(&error), "cannot remove the file yet; retrying later");
         }
     }
 }
 
-fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> {
-    let quiet_ms = i64::try_from(house.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
+fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), PipelineError> {
+    let quiet_ms = i64::try_from(ctx.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
     let waited_ms = now_ms().saturating_sub(leaving.since_ms);
     if waited_ms < 0 {
         // The clock was set back: it waits from now on.
-        return Ok(put(house, &Leaving { since_ms: now_ms(), ..leaving.clone() })?);
+        return Ok(put(ctx, &PendingRemoval { since_ms: now_ms(), ..leaving.clone() })?);
     }
     if waited_ms < quiet_ms && leaving.aside.is_some() {
         return Ok(());
@@ -118,37 +119,37 @@ fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> 
         // Its root may not be mounted.
         return Ok(());
     }
-    let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
+    let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     let given_up = match &leaving.aside {
-        Some(aside) => durable::remove_aside(aside, &leaving.path, Wanted::All(leaving.seen))?,
+        Some(aside) => durable::remove_aside(aside, &leaving.path, ExpectedFile::All(leaving.seen))?,
         None => durable::give_up(&leaving.path, &leaving.seen)?,
     };
     match &given_up {
-        GivenUp::Kept { why: Keeping::InUse, path } if leaving.aside.is_none() && *path == leaving.path => {
+        RemovalOutcome::Kept { why: KeptBecause::InUse, path } if leaving.aside.is_none() && *path == leaving.path => {
             return Ok(());
         }
-        GivenUp::Aside { path, seen } => {
-            return Ok(remember(house, &leaving.path, Some(path), *seen, leaving.frees.as_deref())?);
+        RemovalOutcome::Aside { path, seen } => {
+            return Ok(remember(ctx, &leaving.path, Some(path), *seen, leaving.frees.as_deref())?);
         }
-        GivenUp::Kept { path, .. } => {
+        RemovalOutcome::Kept { path, .. } => {
             warn!(path = %printable(path), "file kept: it was written while it waited for removal");
         }
-        GivenUp::Removed | GivenUp::Missing => {}
+        RemovalOutcome::Removed | RemovalOutcome::Missing => {}
     }
-    if let (GivenUp::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
-        house.catalog.shared().freed(vod_id, now_ms())?;
+    if let (RemovalOutcome::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
+        ctx.catalog.shared().freed(vod_id, now_ms())?;
         info!(vod_id, "freed; every required target holds it");
     }
-    Ok(house.catalog.remove_ledger(&leaving.row())?)
+    Ok(ctx.catalog.remove_ledger(&leaving.row())?)
 }
 
 /// Gives files that a cut left aside their names back.
-pub(super) fn put_back(house: &House, asides: &[PathBuf]) {
+pub(super) fn put_back(ctx: &PipelineContext, asides: &[PathBuf]) {
     if asides.is_empty() {
         return;
     }
-    let _nothing_is_given_up = house.asides.write().unwrap_or_else(PoisonError::into_inner);
-    let Ok(waiting) = all(house) else { return };
+    let _nothing_is_given_up = ctx.asides.write().unwrap_or_else(PoisonError::into_inner);
+    let Ok(waiting) = all(ctx) else { return };
     for aside in asides.iter().filter(|aside| !waiting.iter().any(|w| w.aside.as_ref() == Some(*aside))) {
         match durable::put_back(aside) {
             Ok(Some(path)) => warn!(path = %printable(&path), "removal was interrupted; original name restored"),

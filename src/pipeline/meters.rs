@@ -12,11 +12,11 @@ use crate::progress::Progress;
 #[derive(Debug, Default)]
 pub struct Meters {
     begun: AtomicU64,
-    running: Mutex<Vec<Arc<Counts>>>,
+    running: Mutex<Vec<Arc<MeterCounts>>>,
 }
 
 #[derive(Debug)]
-struct Counts {
+struct MeterCounts {
     id: u64,
     label: String,
     bytes: Progress,
@@ -24,7 +24,7 @@ struct Counts {
 
 /// One piece of work at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct MeterReading {
     /// Tells it apart from all others of this process, also of the same name.
     pub id: u64,
     /// The recording and what happens to it.
@@ -39,14 +39,14 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Meter<'a> {
     meters: &'a Meters,
-    counts: Arc<Counts>,
+    counts: Arc<MeterCounts>,
 }
 
 impl Meters {
     /// Begins to count what happens to a file.
     pub fn begin(&self, verb: &str, path: &Path, total_bytes: u64) -> Meter<'_> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let counts = Counts {
+        let counts = MeterCounts {
             id: self.begun.fetch_add(1, Ordering::Relaxed),
             label: format!("{verb} {name}"),
             bytes: Progress::of(total_bytes),
@@ -57,9 +57,9 @@ impl Meters {
     }
 
     /// How far everything is now, the longest under way first.
-    pub fn read(&self) -> Vec<Reading> {
+    pub fn read(&self) -> Vec<MeterReading> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = |counts: &Arc<Counts>| Reading {
+        let reading = |counts: &Arc<MeterCounts>| MeterReading {
             id: counts.id,
             label: counts.label.clone(),
             done_bytes: counts.bytes.done(),
@@ -100,7 +100,7 @@ mod tests {
         remux.progress().set(4, 20);
         upload.add(3);
         upload.add(2);
-        let said = |r: &Reading| (r.label.clone(), r.done_bytes, r.total_bytes);
+        let said = |r: &MeterReading| (r.label.clone(), r.done_bytes, r.total_bytes);
         let read: Vec<_> = meters.read().iter().map(said).collect();
         assert_eq!(read, [("finish a.flv".to_owned(), 4, 20), ("send a.mp4".to_owned(), 5, 7)]);
         drop(remux);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::durable::{Owner, RootError, RootLock, RootOwner, foreign_owner};
+use crate::durable::{PartialOwner, RootError, RootLock, RootOwner, foreign_owner};
 use crate::recording::name::printable;
 
 /// How long a root is waited for that another process owns: a command beside the daemon's start ends soon.
@@ -25,7 +25,7 @@ impl OwnedRoots {
     pub fn own<'a>(
         &self,
         roots: impl Iterator<Item = &'a Path>,
-        owner: &Owner,
+        owner: &PartialOwner,
         state_dir: &Path,
         is_configured: &dyn Fn(&Path) -> bool,
         is_stopped: &dyn Fn() -> bool,
@@ -55,7 +55,7 @@ impl OwnedRoots {
 
 fn own_one(
     root: &Path,
-    owner: &Owner,
+    owner: &PartialOwner,
     state_dir: &Path,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Option<RootLock>, RootError> {
@@ -85,15 +85,15 @@ fn own_one(
 
 /// Tells which directories belong to others, each looked at once.
 #[derive(Debug)]
-pub struct Foreign<'a> {
+pub struct ForeignRoots<'a> {
     root: &'a Path,
-    owner: &'a Owner,
+    owner: &'a PartialOwner,
     known: HashMap<PathBuf, Option<RootOwner>>,
 }
 
-impl<'a> Foreign<'a> {
+impl<'a> ForeignRoots<'a> {
     /// For directories below a root of ours.
-    pub fn new(root: &'a Path, owner: &'a Owner) -> Self {
+    pub fn new(root: &'a Path, owner: &'a PartialOwner) -> Self {
         Self { root, owner, known: HashMap::new() }
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let owned = OwnedRoots::default();
         let roots = [dir.path(), dir.path()].into_iter();
-        owned.own(roots, &Owner::new("one"), Path::new("/var/lib/state"), &|_| true, &|| false).unwrap();
+        owned.own(roots, &PartialOwner::new("one"), Path::new("/var/lib/state"), &|_| true, &|| false).unwrap();
         assert!(RootLock::probe(dir.path()).is_err(), "it is ours");
     }
 }

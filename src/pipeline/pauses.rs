@@ -32,7 +32,7 @@ pub(super) fn shares(concurrency: usize, targets: usize) -> (usize, usize) {
 
 /// How a store failed a delivery as it would have failed any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Alike {
+pub(super) enum TargetFailure {
     /// No answer.
     Silence,
     /// An error of its own, or it is busy.
@@ -41,7 +41,7 @@ pub(super) enum Alike {
 
 /// What is to be said of a failed delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Say {
+pub(super) enum FailureReport {
     /// Which delivery failed and why.
     This,
     /// That its target waits as a whole from now on.
@@ -54,7 +54,7 @@ pub(super) enum Say {
 
 /// What a target's store failed of late.
 #[derive(Debug, Clone, Default)]
-struct Failures {
+struct TargetFailures {
     in_a_row: u32,
     /// Whether the last one was silence: bytes that arrive after it prove that somebody is there.
     was_silence: bool,
@@ -64,26 +64,26 @@ struct Failures {
     waits_said_ms: Option<i64>,
 }
 
-impl Failures {
-    fn say(&mut self, begins_to_wait: bool, now_ms: i64) -> Say {
+impl TargetFailures {
+    fn say(&mut self, begins_to_wait: bool, now_ms: i64) -> FailureReport {
         let is_due = |said: Option<i64>| said.is_none_or(|at| now_ms.saturating_sub(at) >= SAID_EVERY_MS);
         if begins_to_wait && is_due(self.waits_said_ms) {
             (self.waits_said_ms, self.single_said_ms, self.unsaid) = (Some(now_ms), Some(now_ms), 0);
-            return Say::Waits;
+            return FailureReport::Waits;
         }
         if is_due(self.single_said_ms) {
             self.single_said_ms = Some(now_ms);
             let unsaid = std::mem::take(&mut self.unsaid);
-            return if unsaid == 0 { Say::This } else { Say::Count(unsaid + 1) };
+            return if unsaid == 0 { FailureReport::This } else { FailureReport::Count(unsaid + 1) };
         }
         self.unsaid = self.unsaid.saturating_add(1);
-        Say::Nothing
+        FailureReport::Nothing
     }
 }
 
 /// What is carried now, and which targets wait.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Carried {
+pub(super) struct CourierState {
     pub in_flight: HashSet<String>,
     /// Targets that wait, each with the time of its next try.
     pub paused: HashMap<String, i64>,
@@ -91,7 +91,7 @@ pub(super) struct Carried {
     pauses_in_a_row: HashMap<String, u32>,
     /// Targets that were said to be out of use; that they are in use again is said as well.
     out_of_use: HashSet<String>,
-    failures: HashMap<String, Failures>,
+    failures: HashMap<String, TargetFailures>,
     /// How many couriers one target may keep busy, so that one that has come to a standstill leaves some to the others.
     pub at_once: usize,
     /// How many couriers there should be; one that is too many ends when it has nothing in its hands.
@@ -100,10 +100,10 @@ pub(super) struct Carried {
     pub running: usize,
     pub closed: bool,
     /// How often somebody said that something may be due.
-    pub rings: u64,
+    pub notifications: u64,
 }
 
-impl Carried {
+impl CourierState {
     /// A target that waits is left alone; one that has just waited is tried with one delivery.
     pub fn may_try(&self, target: &str) -> bool {
         let busy = self.in_flight.iter().filter(|id| id.rsplit('@').next() == Some(target)).count();
@@ -143,17 +143,24 @@ impl Carried {
 
     /// A target's store failed a delivery as it would have failed any other. A single recording may be unlucky, a few in a
     /// row are not, and a store that says when to come again means everything.
-    pub fn failed(&mut self, target: &str, how: Alike, ask_again_ms: Option<i64>, now_ms: i64, jitter: u64) -> Say {
+    pub fn failed(
+        &mut self,
+        target: &str,
+        how: TargetFailure,
+        ask_again_ms: Option<i64>,
+        now_ms: i64,
+        jitter: u64,
+    ) -> FailureReport {
         let failures = self.failures.entry(target.to_owned()).or_default();
         failures.in_a_row = failures.in_a_row.saturating_add(1);
-        failures.was_silence = how == Alike::Silence;
+        failures.was_silence = how == TargetFailure::Silence;
         let waits = failures.in_a_row >= FAILURES || ask_again_ms.is_some();
         let begins_to_wait = waits && self.pause(target, Class::Transient, now_ms, jitter);
         if let (Some(asked), Some(until)) = (ask_again_ms, self.paused.get_mut(target)) {
             *until = asked.max(*until);
         }
         let say = self.failures.entry(target.to_owned()).or_default().say(begins_to_wait, now_ms);
-        if say == Say::Waits {
+        if say == FailureReport::Waits {
             self.out_of_use.insert(target.to_owned());
         }
         say
@@ -179,7 +186,7 @@ impl Carried {
     }
 
     /// How long there is nothing to do at most, with the time when the next delivery to a target that does not wait is due.
-    /// What is overdue at one that waits is due when that ends; a target that is busy rings when it is not.
+    /// What is overdue at one that waits is due when that ends; a target that is busy notifies when it is not.
     pub fn nap(&self, next_due_ms: Option<i64>, now_ms: i64) -> Duration {
         let first = self.paused.values().copied().chain(next_due_ms).min();
         first.map_or(LONGEST_NAP, |at| until(at, now_ms)).clamp(SHORTEST_NAP, LONGEST_NAP)
@@ -201,14 +208,14 @@ fn until(due_ms: i64, now_ms: i64) -> Duration {
 mod tests {
     use super::*;
 
-    fn of_four() -> Carried {
-        Carried { at_once: 4, ..Carried::default() }
+    fn of_four() -> CourierState {
+        CourierState { at_once: 4, ..CourierState::default() }
     }
 
     #[test]
     fn a_pause_grows_with_each_try_and_not_with_what_was_on_the_way_when_it_began() {
         let mut carried = of_four();
-        let steps = |carried: &mut Carried, now| {
+        let steps = |carried: &mut CourierState, now| {
             let is_news = carried.fault("a", Class::Environment, now, 0);
             let until = carried.paused["a"];
             assert!(!carried.fault("a", Class::Environment, now, 1), "three more fail alike");
@@ -232,27 +239,31 @@ mod tests {
     fn a_target_at_a_standstill_leaves_couriers_to_the_others() {
         assert_eq!([shares(0, 0), shares(0, 1), shares(0, 2)], [(4, 4), (4, 4), (8, 4)]);
         assert_eq!([shares(4, 2), shares(1, 3), shares(6, 1)], [(4, 3), (1, 1), (6, 6)]);
-        let mut carried = Carried { at_once: 2, ..Carried::default() };
+        let mut carried = CourierState { at_once: 2, ..CourierState::default() };
         carried.in_flight.extend(["x@a".to_owned(), "y@a".to_owned()]);
         assert!(!carried.may_try("a") && carried.may_try("b"));
     }
 
     #[test]
     fn a_few_failures_in_a_row_and_nothing_less_make_a_target_wait_and_each_after_that_longer() {
-        for how in [Alike::Silence, Alike::Error] {
+        for how in [TargetFailure::Silence, TargetFailure::Error] {
             let mut carried = of_four();
             for _ in 0..5 {
-                (1..FAILURES).for_each(|_| assert_ne!(carried.failed("a", how, None, 0, 0), Say::Waits));
+                (1..FAILURES).for_each(|_| assert_ne!(carried.failed("a", how, None, 0, 0), FailureReport::Waits));
                 assert!(!carried.success("a") && carried.may_try("a"), "one success in between");
             }
-            (1..FAILURES).for_each(|_| assert_ne!(carried.failed("a", how, None, 0, 0), Say::Waits));
-            assert_eq!(carried.failed("a", how, None, 0, 0), Say::Waits);
+            (1..FAILURES).for_each(|_| assert_ne!(carried.failed("a", how, None, 0, 0), FailureReport::Waits));
+            assert_eq!(carried.failed("a", how, None, 0, 0), FailureReport::Waits);
             assert!(!carried.may_try("a") && carried.may_try("b"));
             let mut last = carried.paused["a"];
             for n in 1..5 {
                 let now = n * 1_000_000;
                 carried.end_pauses(now);
-                assert_ne!(carried.failed("a", how, None, now, 0), Say::Waits, "the one that tried says nothing new");
+                assert_ne!(
+                    carried.failed("a", how, None, now, 0),
+                    FailureReport::Waits,
+                    "the one that tried says nothing new"
+                );
                 let wait = carried.paused["a"] - now;
                 assert!(wait > last, "{wait} after {last}");
                 last = wait;
@@ -274,7 +285,7 @@ mod tests {
             }
             !carried.may_try("a")
         };
-        assert_eq!([is_paused(Alike::Silence), is_paused(Alike::Error)], [false, true]);
+        assert_eq!([is_paused(TargetFailure::Silence), is_paused(TargetFailure::Error)], [false, true]);
     }
 
     #[test]
@@ -283,13 +294,13 @@ mod tests {
         let mut said = Vec::new();
         for second in 0..3_600_u32 {
             carried.paused.clear();
-            match carried.failed("a", Alike::Error, None, i64::from(second) * 1_000, 0) {
-                Say::Nothing => {}
+            match carried.failed("a", TargetFailure::Error, None, i64::from(second) * 1_000, 0) {
+                FailureReport::Nothing => {}
                 say => said.push((second, say)),
             }
         }
-        assert_eq!(said[..3], [(0, Say::This), (3, Say::Waits), (63, Say::Count(60))]);
-        assert!(said[2..].iter().all(|(_, say)| *say == Say::Count(60)), "{said:?}");
+        assert_eq!(said[..3], [(0, FailureReport::This), (3, FailureReport::Waits), (63, FailureReport::Count(60))]);
+        assert!(said[2..].iter().all(|(_, say)| *say == FailureReport::Count(60)), "{said:?}");
         assert_eq!(said.len(), 61);
         assert_eq!([carried.success("a"), carried.success("a")], [true, false]);
     }
@@ -301,7 +312,9 @@ mod tests {
         for second in 0..600 {
             carried.paused.clear();
             for _ in 0..=FAILURES {
-                lines += usize::from(carried.failed("a", Alike::Error, None, second * 1_000, 0) != Say::Nothing);
+                lines += usize::from(
+                    carried.failed("a", TargetFailure::Error, None, second * 1_000, 0) != FailureReport::Nothing,
+                );
             }
             lines += usize::from(carried.success("a"));
         }
@@ -311,11 +324,11 @@ mod tests {
     #[test]
     fn a_store_that_says_when_to_come_again_is_not_asked_before() {
         let mut carried = of_four();
-        assert_eq!(carried.failed("a", Alike::Error, Some(77_000), 1_000, 0), Say::Waits);
+        assert_eq!(carried.failed("a", TargetFailure::Error, Some(77_000), 1_000, 0), FailureReport::Waits);
         assert_eq!(carried.paused["a"], 77_000);
-        carried.failed("a", Alike::Error, Some(80_000), 1_000, 0);
+        carried.failed("a", TargetFailure::Error, Some(80_000), 1_000, 0);
         assert_eq!(carried.paused["a"], 80_000, "another that was on the way hears a later time");
-        carried.failed("a", Alike::Error, Some(2_000), 1_000, 0);
+        carried.failed("a", TargetFailure::Error, Some(2_000), 1_000, 0);
         assert_eq!(carried.paused["a"], 80_000);
     }
 

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{self, Place};
-use super::house::{House, now_ms};
-use crate::catalog::Known;
-use crate::discover::{DiscoverError, Mode, Problem, Settled, Settling};
+use super::context::{PipelineContext, now_ms};
+use super::finding::{self, InputPath};
+use crate::catalog::KnownFile;
+use crate::discover::{DiscoverError, Mode, Problem, SettleOutcome, Settled};
 use crate::fault::chain;
-use crate::finish::{self, Action, Wish};
+use crate::finish::{self, FinishAction, NameRequest};
 use crate::recording::Defect;
 use crate::recording::journey::Candidate;
 use crate::recording::name::shown;
 
 /// The plan of a run.
 #[derive(Debug, Default)]
-pub struct Planned {
+pub struct RunPlan {
     /// One line per recording or unit.
     pub items: Vec<PlannedItem>,
     /// Places that could not be read.
@@ -46,9 +46,9 @@ impl PlannedItem {
 }
 
 /// Plans a run over places.
-pub fn plan(house: &House, places: &[Place], mode: Mode) -> Result<Planned, DiscoverError> {
-    let found = finding::find(house, places)?;
-    let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(house, candidate, mode)).collect();
+pub fn plan(ctx: &PipelineContext, places: &[InputPath], mode: Mode) -> Result<RunPlan, DiscoverError> {
+    let found = finding::find(ctx, places)?;
+    let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(ctx, candidate, mode)).collect();
     items.extend(
         found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary file of its name is being written")),
     );
@@ -57,50 +57,50 @@ pub fn plan(house: &House, places: &[Place], mode: Mode) -> Result<Planned, Disc
         PlannedItem::new(&unit.playlist, if unit.ready.is_ready() { "deliver as a unit" } else { "wait: a live unit" })
     }));
     items.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Planned { items, problems: found.problems })
+    Ok(RunPlan { items, problems: found.problems })
 }
 
-fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
+fn plan_one(ctx: &PipelineContext, candidate: Candidate, mode: Mode) -> PlannedItem {
     let path = candidate.path.clone();
-    match house.catalog.knows(&path, &candidate.fingerprint) {
+    match ctx.catalog.knows(&path, &candidate.fingerprint) {
         Err(error) => return PlannedItem::new(&path, format!("unknown: {}", chain(&error))),
-        Ok(Known::Unknown | Known::Failed { .. } | Known::UnderWay) => {}
-        Ok(Known::Quarantined) => return PlannedItem::new(&path, "stays quarantined"),
-        Ok(Known::LeftOut) => return PlannedItem::new(&path, "stays left out"),
+        Ok(KnownFile::Unknown | KnownFile::Failed { .. } | KnownFile::UnderWay) => {}
+        Ok(KnownFile::Quarantined) => return PlannedItem::new(&path, "stays quarantined"),
+        Ok(KnownFile::LeftOut) => return PlannedItem::new(&path, "stays left out"),
         Ok(_) => return PlannedItem::new(&path, "already finished"),
     }
-    match house.settler().settle(candidate, None, mode, now_ms()) {
-        Settling::Settled(settled) => plan_settled(house, &settled),
-        Settling::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
-        Settling::Changed(_) => PlannedItem::new(&path, "wait: it is changing"),
-        Settling::InUnit => PlannedItem::new(&path, "part of a unit"),
-        Settling::Gone => PlannedItem::new(&path, "gone"),
+    match ctx.settler().settle(candidate, None, mode, now_ms()) {
+        SettleOutcome::Settled(settled) => plan_settled(ctx, &settled),
+        SettleOutcome::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
+        SettleOutcome::Changed(_) => PlannedItem::new(&path, "wait: it is changing"),
+        SettleOutcome::InUnit => PlannedItem::new(&path, "part of a unit"),
+        SettleOutcome::Gone => PlannedItem::new(&path, "gone"),
     }
 }
 
 /// Nothing is promised in a plan: a name is free unless a VoD has it.
-fn is_free(house: &House, own: &Candidate, path: &Path) -> bool {
-    let is_itself = path == own.path && house.catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
-    is_itself || !house.catalog.is_name_taken(path).unwrap_or(true)
+fn is_free(ctx: &PipelineContext, own: &Candidate, path: &Path) -> bool {
+    let is_itself = path == own.path && ctx.catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
+    is_itself || !ctx.catalog.is_name_taken(path).unwrap_or(true)
 }
 
-fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
+fn plan_settled(ctx: &PipelineContext, settled: &Settled) -> PlannedItem {
     let path = settled.path();
-    let settings = house.settings();
+    let settings = ctx.settings();
     let inspection = match finish::inspect(path) {
         Ok(inspection) => inspection,
         Err(error) => return PlannedItem::new(path, format!("fail: {}", chain(&error))),
     };
     let plan = finish::decide(&inspection, &settings.finish_of(settled.candidate()));
-    let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
+    let to = (!matches!(plan.action, FinishAction::Quarantine(_))).then(|| {
         let start =
             finish::start_of(settled.candidate(), inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
-        let is_kept = plan.action == Action::Keep;
+        let is_kept = plan.action == FinishAction::Keep;
         let may_be_own = is_kept || !inspection.defects.iter().any(Defect::leaves_something_out);
-        let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
+        let name_request = NameRequest { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;
-        let mut free = finish::free_paths(settled.candidate(), &wish, &settings.finish, suffixes);
-        free.find(|path| is_free(house, settled.candidate(), path))
+        let mut free = finish::free_paths(settled.candidate(), &name_request, &settings.finish, suffixes);
+        free.find(|path| is_free(ctx, settled.candidate(), path))
     });
     PlannedItem {
         path: path.to_owned(),

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::ended::Ended;
 use super::error::PipelineError;
+use super::outcome::JourneyOutcome;
+use crate::cpu_permits::{CpuPermit, CpuPermits};
 use crate::discover::Settled;
 use crate::fault::{Fault as _, chain};
 use crate::memory;
 use crate::recording::Fingerprint;
 use crate::threads;
-use crate::turns::{Turn, Turns};
 
 /// How urgent a recording is; the greater is taken first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,40 +33,40 @@ pub enum Urgency {
 pub const MOST_WAITING: usize = 65_536;
 
 /// Hears how a recording's journey ended; dropped unheard where none begins. It must not wait.
-pub type Listener = Box<dyn FnOnce(&Path, &Ended) + Send>;
+pub type OutcomeListener = Box<dyn FnOnce(&Path, &JourneyOutcome) + Send>;
 
 /// Takes a recording to its end; `None` if its journey did not begin.
-type Work = dyn Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync;
+type JobFn = dyn Fn(&Settled, &CpuPermit<'_>) -> Option<JourneyOutcome> + Send + Sync;
 
-type Rank = (Urgency, i64, PathBuf);
+type JobRank = (Urgency, i64, PathBuf);
 
 /// A recording that waits.
 struct Job {
-    rank: Rank,
+    rank: JobRank,
     settled: Settled,
-    listeners: Vec<Listener>,
+    listeners: Vec<OutcomeListener>,
 }
 
 /// A recording that is worked on.
-struct InHand {
+struct RunningJob {
     fingerprint: Fingerprint,
-    listeners: Vec<Listener>,
+    listeners: Vec<OutcomeListener>,
 }
 
 #[derive(Default)]
-struct Queue {
-    ranks: BTreeSet<Rank>,
+struct JobQueue {
+    ranks: BTreeSet<JobRank>,
     waiting: HashMap<PathBuf, Job>,
-    working: HashMap<PathBuf, InHand>,
+    working: HashMap<PathBuf, RunningJob>,
     is_closed: bool,
 }
 
 /// The pool and its queue.
 pub struct Pool {
     threads: RwLock<Arc<rayon::ThreadPool>>,
-    turns: Arc<Turns>,
-    queue: Arc<(Mutex<Queue>, Condvar)>,
-    work: Arc<Work>,
+    cpu_permits: Arc<CpuPermits>,
+    queue: Arc<(Mutex<JobQueue>, Condvar)>,
+    work: Arc<JobFn>,
     background_nice: AtomicU8,
 }
 
@@ -93,7 +93,7 @@ fn under_way(jobs: usize, memory_bytes: u64) -> usize {
     (threads_for(jobs) * UNDER_WAY_PER_TURN).min(room.max(1))
 }
 
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+fn lock(queue: &Mutex<JobQueue>) -> MutexGuard<'_, JobQueue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -111,12 +111,12 @@ impl Pool {
     /// Starts the threads, which do this work; a backlog is worked on at a priority lower by `background_nice`.
     pub fn start<W>(jobs: usize, background_nice: u8, work: W) -> Result<Self, rayon::ThreadPoolBuildError>
     where
-        W: Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync + 'static,
+        W: Fn(&Settled, &CpuPermit<'_>) -> Option<JourneyOutcome> + Send + Sync + 'static,
     {
         Ok(Self {
             background_nice: background_nice.into(),
             threads: RwLock::new(Arc::new(threads(jobs)?)),
-            turns: Arc::new(Turns::new(threads_for(jobs))),
+            cpu_permits: Arc::new(CpuPermits::new(threads_for(jobs))),
             queue: Arc::default(),
             work: Arc::new(work),
         })
@@ -130,7 +130,7 @@ impl Pool {
             let more = Arc::new(threads(jobs)?);
             *self.threads.write().unwrap_or_else(PoisonError::into_inner) = more;
         }
-        self.turns.resize(threads_for(jobs));
+        self.cpu_permits.resize(threads_for(jobs));
         Ok(())
     }
 
@@ -138,23 +138,24 @@ impl Pool {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Queues a recording; if it is queued or worked on already, who asks now hears how that ends. The work begins with a turn.
+    /// Queues a recording; if it is queued or worked on already, who asks now hears how that ends. The work begins with a permit to compute.
     ///
     /// False if nothing will be heard: another state of the file is worked on, or the queue is full or closed.
-    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> bool {
+    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<OutcomeListener>) -> bool {
         match lock(&self.queue.0).insert(settled, urgency, listener) {
-            Place::New => {}
-            Place::Joined => return true,
-            Place::None => return false,
+            EnqueueResult::New => {}
+            EnqueueResult::Joined => return true,
+            EnqueueResult::None => return false,
         }
-        let (queue, turns, work) = (Arc::clone(&self.queue), Arc::clone(&self.turns), Arc::clone(&self.work));
+        let (queue, cpu_permits, work) =
+            (Arc::clone(&self.queue), Arc::clone(&self.cpu_permits), Arc::clone(&self.work));
         let background_nice = self.background_nice.load(Ordering::Relaxed);
         self.threads().spawn(move || {
-            let turn = turns.enter();
+            let cpu_permit = cpu_permits.acquire();
             let Some((settled, urgency)) = lock(&queue.0).take_most_urgent() else { return };
-            let mut working = Working { queue: &queue, path: settled.path().to_owned(), ended: Some(panicked()) };
+            let mut working = RunningGuard { queue: &queue, path: settled.path().to_owned(), ended: Some(panicked()) };
             let nice = if urgency == Urgency::Live { 0 } else { background_nice };
-            working.ended = threads::at_lower_priority(nice, || work(&settled, &turn));
+            working.ended = threads::at_lower_priority(nice, || work(&settled, &cpu_permit));
         });
         true
     }
@@ -190,7 +191,7 @@ impl Pool {
 }
 
 /// Where a recording is after it was asked for.
-enum Place {
+enum EnqueueResult {
     /// At a place of its own in the queue.
     New,
     /// Where it was already.
@@ -199,15 +200,15 @@ enum Place {
     None,
 }
 
-impl Queue {
-    fn insert(&mut self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> Place {
+impl JobQueue {
+    fn insert(&mut self, settled: Settled, urgency: Urgency, listener: Option<OutcomeListener>) -> EnqueueResult {
         let (path, fingerprint) = (settled.path().to_owned(), settled.candidate().fingerprint);
         if let Some(in_hand) = self.working.get_mut(&path).filter(|in_hand| in_hand.fingerprint == fingerprint) {
             in_hand.listeners.extend(listener);
-            return Place::Joined;
+            return EnqueueResult::Joined;
         }
         if self.is_closed || self.working.contains_key(&path) {
-            return Place::None;
+            return EnqueueResult::None;
         }
         let rank = (urgency, fingerprint.mtime_ns, path.clone());
         if let Some(job) = self.waiting.get_mut(&path) {
@@ -217,20 +218,20 @@ impl Queue {
             self.ranks.insert(rank.clone());
             (job.rank, job.settled) = (rank, settled);
             job.listeners.extend(listener);
-            return Place::Joined;
+            return EnqueueResult::Joined;
         }
         if self.waiting.len() >= MOST_WAITING {
-            return Place::None;
+            return EnqueueResult::None;
         }
         self.ranks.insert(rank.clone());
         self.waiting.insert(path, Job { rank, settled, listeners: listener.into_iter().collect() });
-        Place::New
+        EnqueueResult::New
     }
 
     fn take_most_urgent(&mut self) -> Option<(Settled, Urgency)> {
         let (urgency, _, path) = self.ranks.pop_last()?;
         let Job { settled, listeners, .. } = self.waiting.remove(&path)?;
-        self.working.insert(path, InHand { fingerprint: settled.candidate().fingerprint, listeners });
+        self.working.insert(path, RunningJob { fingerprint: settled.candidate().fingerprint, listeners });
         Some((settled, urgency))
     }
 
@@ -240,19 +241,19 @@ impl Queue {
 }
 
 /// How a journey ended that panicked.
-fn panicked() -> Ended {
+fn panicked() -> JourneyOutcome {
     let error = PipelineError::Panicked;
-    Ended::Failed { class: error.class(), message: chain(&error), hint: error.hint() }
+    JourneyOutcome::Failed { class: error.class(), message: chain(&error), hint: error.hint() }
 }
 
 /// Takes the recording out of the set of those worked on and tells its listeners, also when the work panics.
-struct Working<'a> {
-    queue: &'a Arc<(Mutex<Queue>, Condvar)>,
+struct RunningGuard<'a> {
+    queue: &'a Arc<(Mutex<JobQueue>, Condvar)>,
     path: PathBuf,
-    ended: Option<Ended>,
+    ended: Option<JourneyOutcome>,
 }
 
-impl Drop for Working<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let done = lock(&self.queue.0).working.remove(&self.path);
         for listener in done.into_iter().flat_map(|done| done.listeners) {
@@ -283,35 +284,35 @@ mod tests {
     }
 
     /// A pool of one whose first recording is held until `release` is dropped, with the paths that it has worked on.
-    struct Held {
+    struct HeldPool {
         pool: Pool,
         release: Sender<()>,
         order: Receiver<PathBuf>,
     }
 
-    fn held(jobs: usize) -> Held {
+    fn held(jobs: usize) -> HeldPool {
         let (release, until_released) = unbounded::<()>();
         let (said, order) = unbounded();
-        let work = move |settled: &Settled, _: &Turn<'_>| {
+        let work = move |settled: &Settled, _: &CpuPermit<'_>| {
             if settled.path() == Path::new("/held") {
                 assert!(until_released.recv().is_err());
             }
             // Not every test looks at the order.
             let _ = said.send(settled.path().to_owned());
-            Some(Ended::AlreadyFinished { vod_id: Some(settled.path().display().to_string()) })
+            Some(JourneyOutcome::AlreadyFinished { vod_id: Some(settled.path().display().to_string()) })
         };
         let pool = Pool::start(jobs, 0, work).unwrap();
         assert!(pool.submit(settled("/held", 0), Urgency::Backlog, None));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
-        Held { pool, release, order }
+        HeldPool { pool, release, order }
     }
 
-    fn told(to: &Sender<PathBuf>) -> Listener {
+    fn told(to: &Sender<PathBuf>) -> OutcomeListener {
         let to = to.clone();
-        let tell = move |path: &Path, ended: &Ended| {
-            assert!(matches!(ended, Ended::AlreadyFinished { vod_id: Some(id) } if Path::new(id) == path));
+        let tell = move |path: &Path, ended: &JourneyOutcome| {
+            assert!(matches!(ended, JourneyOutcome::AlreadyFinished { vod_id: Some(id) } if Path::new(id) == path));
             to.send(path.to_owned()).unwrap();
         };
         Box::new(tell)
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_finishes_now_overtakes_what_is_asked_for_that_the_backlog_and_the_newest_comes_first() {
-        let Held { pool, release, order } = held(1);
+        let HeldPool { pool, release, order } = held(1);
         for (name, mtime, urgency) in [
             ("/old", 1, Urgency::Backlog),
             ("/newer", 2, Urgency::Backlog),
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn who_asks_hears_of_what_was_asked_for_and_of_nothing_else() {
-        let Held { pool, release, .. } = held(1);
+        let HeldPool { pool, release, .. } = held(1);
         let (to, heard) = unbounded();
         let (to_another, another_heard) = unbounded();
         (0..9).for_each(|n| assert!(pool.submit(settled(&format!("/other{n}"), n), Urgency::Live, None)));
@@ -352,7 +353,7 @@ mod tests {
 
     #[test]
     fn another_state_of_what_is_worked_on_is_refused_and_nothing_is_taken_after_the_end() {
-        let Held { pool, release, .. } = held(2);
+        let HeldPool { pool, release, .. } = held(2);
         let (to, heard) = unbounded();
         assert!(!pool.submit(settled("/held", 1), Urgency::Live, Some(told(&to))));
         assert!(pool.submit(settled("/held", 0), Urgency::Live, Some(told(&to))));
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn a_backlog_is_worked_on_at_a_lower_priority_and_what_ends_now_is_not() {
         let (said, heard) = unbounded();
-        let work = move |_: &Settled, _: &Turn<'_>| {
+        let work = move |_: &Settled, _: &CpuPermit<'_>| {
             said.send(rustix::process::getpriority_process(None).unwrap()).unwrap();
             None
         };
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_recording_is_queued_once_and_worked_on_once() {
-        let Held { pool, release, order } = held(2);
+        let HeldPool { pool, release, order } = held(2);
         assert!(pool.submit(settled("/held", 0), Urgency::Live, None));
         assert!(pool.holds(Path::new("/held")));
         assert_eq!(pool.load(), (0, 1));
@@ -402,7 +403,7 @@ mod tests {
     fn a_change_of_jobs_holds_for_what_begins_afterwards() {
         let (release, until_released) = unbounded::<()>();
         let (begun, has_begun) = unbounded();
-        let work = move |_: &Settled, _: &Turn<'_>| {
+        let work = move |_: &Settled, _: &CpuPermit<'_>| {
             begun.send(()).unwrap();
             assert!(until_released.recv().is_err());
             None
@@ -427,7 +428,8 @@ mod tests {
     fn a_panic_is_told_as_a_failure_and_does_not_keep_the_recording_locked() {
         let pool = rayon_quiet(|_, _| panic!("expected by this test"));
         let (to, heard) = unbounded();
-        let tell = move |_: &Path, ended: &Ended| to.send(matches!(ended, Ended::Failed { .. })).unwrap();
+        let tell =
+            move |_: &Path, ended: &JourneyOutcome| to.send(matches!(ended, JourneyOutcome::Failed { .. })).unwrap();
         pool.submit(settled("/x", 0), Urgency::Backlog, Some(Box::new(tell)));
         assert_eq!(heard.iter().collect::<Vec<_>>(), [true]);
         pool.wait_until_idle();
@@ -435,9 +437,9 @@ mod tests {
     }
 
     /// A pool whose panics are swallowed instead of aborting the test process.
-    fn rayon_quiet(work: impl Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync + 'static) -> Pool {
+    fn rayon_quiet(work: impl Fn(&Settled, &CpuPermit<'_>) -> Option<JourneyOutcome> + Send + Sync + 'static) -> Pool {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(1).panic_handler(|_| ()).build().unwrap();
-        let (threads, turns) = (RwLock::new(Arc::new(threads)), Arc::new(Turns::new(1)));
-        Pool { threads, turns, queue: Arc::default(), work: Arc::new(work), background_nice: 0.into() }
+        let (threads, cpu_permits) = (RwLock::new(Arc::new(threads)), Arc::new(CpuPermits::new(1)));
+        Pool { threads, cpu_permits, queue: Arc::default(), work: Arc::new(work), background_nice: 0.into() }
     }
 }

@@ -1,6 +1,6 @@
 //! Where a recording stands in the journal, as the thread knows that works on it.
 
-use super::house::{House, now_ms};
+use super::context::{PipelineContext, now_ms};
 use crate::catalog::{CatalogError, JournalKey};
 use crate::recording::journey::{Stage, Step};
 
@@ -13,9 +13,9 @@ pub(super) struct Position {
 
 impl Position {
     /// Journals the next step. An error leaves both where they are.
-    pub fn advance(&mut self, house: &House, to: Step) -> Result<(), CatalogError> {
+    pub fn advance(&mut self, ctx: &PipelineContext, to: Step) -> Result<(), CatalogError> {
         let next = to.stage();
-        house.catalog.advance(&self.key, self.stage, to, now_ms())?;
+        ctx.catalog.advance(&self.key, self.stage, to, now_ms())?;
         self.stage = next;
         Ok(())
     }

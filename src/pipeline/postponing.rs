@@ -11,12 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
-use super::ended::Ended;
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
+use super::outcome::JourneyOutcome;
 use super::publishing::stands;
 use super::roots;
-use crate::catalog::{CatalogError, Entry, JournalKey, next_try_ms};
+use crate::catalog::{CatalogError, JournalEntry, JournalKey, next_try_ms};
 use crate::discover::Settled;
 use crate::fault::{Class, Fault, chain};
 use crate::recording::journey::{Postponed, Step};
@@ -29,10 +29,10 @@ const BUSY_AGAIN_MS: i64 = 1_000;
 
 /// The steps that wait for their next try, by the recording's key.
 #[derive(Debug, Default)]
-pub struct Postponements(Mutex<BTreeMap<JournalKey, Waiting>>);
+pub struct Postponements(Mutex<BTreeMap<JournalKey, PostponedStep>>);
 
 #[derive(Debug)]
-struct Waiting {
+struct PostponedStep {
     settled: Settled,
     why: Postponed,
     /// The file that no scan may take for a recording of its own meanwhile.
@@ -42,7 +42,7 @@ struct Waiting {
 }
 
 impl Postponements {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<JournalKey, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<JournalKey, PostponedStep>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,10 +90,10 @@ impl Postponements {
     }
 
     /// Why a file must not be taken, if another recording is half finished in it.
-    pub fn holds_back(&self, path: &Path, key: &JournalKey) -> Option<Ended> {
+    pub fn holds_back(&self, path: &Path, key: &JournalKey) -> Option<JourneyOutcome> {
         let waiting = self.lock();
         let holder = waiting.iter().find(|(holder, w)| *holder != key && w.unfinished.as_deref() == Some(path));
-        holder.map(|(_, w)| Ended::Postponed {
+        holder.map(|(_, w)| JourneyOutcome::Postponed {
             vod_id: None,
             class: w.why.class,
             message: w.why.message.clone(),
@@ -107,7 +107,7 @@ impl Postponements {
 }
 
 /// Where a recording stands that must not begin again.
-struct Standing {
+struct PostponedState {
     /// What of it is safe and what waits, to be read before the reason.
     words: &'static str,
     vod_id: Option<String>,
@@ -115,12 +115,12 @@ struct Standing {
     hint: Option<String>,
 }
 
-impl Standing {
+impl PostponedState {
     /// `None` where it is proven that nothing has happened yet that beginning again would repeat.
-    fn of(house: &House, entry: &Entry) -> Option<Self> {
+    fn of(ctx: &PipelineContext, entry: &JournalEntry) -> Option<Self> {
         // Of a root that is not there, or a directory that cannot be read, nothing is proven.
         let may_stand = |path: &Path, expected| stands(path, expected).unwrap_or(true);
-        let is_lost = || !roots::is_there(house, &entry.settled.candidate().root);
+        let is_lost = || !roots::is_there(ctx, &entry.settled.candidate().root);
         match &entry.step {
             Step::Splicing { intent, .. } if !matches!(stands(&intent.path, &intent.before), Ok(true)) => {
                 let words = "in-place finish interrupted; it will be completed or rolled back on the next attempt";
@@ -147,30 +147,40 @@ const SOURCE_STAYS: &str = "The finished file is safe and nothing is lost. Remov
 
 /// Puts off what an error keeps from going on, or tells how a recording ended that was at its end. `None` if it may begin
 /// again.
-pub fn postpone(house: &House, key: &JournalKey, error: &PipelineError) -> Option<Ended> {
-    let entry = house.catalog.entry(key).ok().flatten()?;
+pub fn postpone(ctx: &PipelineContext, key: &JournalKey, error: &PipelineError) -> Option<JourneyOutcome> {
+    let entry = ctx.catalog.entry(key).ok().flatten()?;
     if let Step::Done { vod_id } = &entry.step {
         // Whatever failed came after the last step.
         warn!(path = %printable(entry.settled.path()), error = chain(error), "finished and catalogued, but a later step failed");
-        return Some(Ended::AlreadyFinished { vod_id: Some(vod_id.clone()) });
+        return Some(JourneyOutcome::AlreadyFinished { vod_id: Some(vod_id.clone()) });
     }
-    let standing = Standing::of(house, &entry)?;
-    let why = reason(house, key, &entry, &standing, error);
+    let standing = PostponedState::of(ctx, &entry)?;
+    let why = reason(ctx, key, &entry, &standing, error);
     say(&entry, &why);
-    if let Err(error) = house.catalog.postpone(key, &why) {
+    if let Err(error) = ctx.catalog.postpone(key, &why) {
         warn!(error = chain(&error), "failure not recorded");
-        note_ended(house, key, entry.attempts);
+        note_ended(ctx, key, entry.attempts);
     }
     let hint = standing.hint.or_else(|| error.hint());
-    let waiting =
-        Waiting { settled: entry.settled, why: why.clone(), unfinished: standing.unfinished, is_unwritten: false };
-    house.postponed.lock().insert(*key, waiting);
-    Some(Ended::Postponed { vod_id: standing.vod_id, class: why.class, message: why.message, hint })
+    let waiting = PostponedStep {
+        settled: entry.settled,
+        why: why.clone(),
+        unfinished: standing.unfinished,
+        is_unwritten: false,
+    };
+    ctx.postponed.lock().insert(*key, waiting);
+    Some(JourneyOutcome::Postponed { vod_id: standing.vod_id, class: why.class, message: why.message, hint })
 }
 
-fn reason(house: &House, key: &JournalKey, entry: &Entry, standing: &Standing, error: &PipelineError) -> Postponed {
+fn reason(
+    ctx: &PipelineContext,
+    key: &JournalKey,
+    entry: &JournalEntry,
+    standing: &PostponedState,
+    error: &PipelineError,
+) -> Postponed {
     let earlier = entry.postponed.as_ref().map_or(0, |postponed| postponed.tries);
-    let tries = earlier.max(house.postponed.tries(key)).saturating_add(1);
+    let tries = earlier.max(ctx.postponed.tries(key)).saturating_add(1);
     let class = error.class();
     // Whatever it is, only another try shows that it is over.
     let pace = if class == Class::Transient { class } else { Class::Environment };
@@ -179,7 +189,7 @@ fn reason(house: &House, key: &JournalKey, entry: &Entry, standing: &Standing, e
 }
 
 /// Once: a source that cannot be removed for a year is not news every quarter of an hour.
-fn say(entry: &Entry, why: &Postponed) {
+fn say(entry: &JournalEntry, why: &Postponed) {
     let path = printable(entry.settled.path());
     if entry.postponed.as_ref().is_some_and(|before| before.message == why.message) {
         debug!(%path, tries = why.tries, error = why.message, "still postponed");
@@ -189,39 +199,39 @@ fn say(entry: &Entry, why: &Postponed) {
 }
 
 /// Keeps a recording that could not even be begun.
-pub fn not_begun(house: &House, key: &JournalKey, settled: &Settled, error: &CatalogError) {
+pub fn not_begun(ctx: &PipelineContext, key: &JournalKey, settled: &Settled, error: &CatalogError) {
     if error.class() != Class::Permanent {
         // Where the flush failed, the entry may be written all the same.
-        if let Ok(Some(entry)) = house.catalog.entry(key) {
-            note_ended(house, key, entry.attempts);
+        if let Ok(Some(entry)) = ctx.catalog.entry(key) {
+            note_ended(ctx, key, entry.attempts);
         }
-        wait_for_the_journal(house, key, settled, &chain(error));
+        wait_for_the_journal(ctx, key, settled, &chain(error));
     }
 }
 
 /// Keeps what an attempt came to where the journal could not be told: the message, and why not.
 pub fn not_journalled(
-    house: &House,
+    ctx: &PipelineContext,
     key: &JournalKey,
     attempt: u32,
     settled: &Settled,
     message: &str,
     unwritten: &CatalogError,
 ) {
-    note_ended(house, key, attempt);
+    note_ended(ctx, key, attempt);
     let why = chain(unwritten);
     let message = if message == why { why } else { format!("{message}; not journalled: {why}") };
-    wait_for_the_journal(house, key, settled, &message);
+    wait_for_the_journal(ctx, key, settled, &message);
 }
 
-fn note_ended(house: &House, key: &JournalKey, attempt: u32) {
-    if let Err(error) = house.catalog.note_ended(key, attempt) {
+fn note_ended(ctx: &PipelineContext, key: &JournalKey, attempt: u32) {
+    if let Err(error) = ctx.catalog.note_ended(key, attempt) {
         warn!(error = chain(&error), "cannot record the end of an attempt; the next start counts it as a crash");
     }
 }
 
-fn wait_for_the_journal(house: &House, key: &JournalKey, settled: &Settled, message: &str) {
-    let mut all = house.postponed.lock();
+fn wait_for_the_journal(ctx: &PipelineContext, key: &JournalKey, settled: &Settled, message: &str) {
+    let mut all = ctx.postponed.lock();
     let before = all.get(key).map(|waiting| &waiting.why);
     if before.is_none_or(|before| before.class != Class::Environment) {
         warn!(path = %printable(settled.path()), error = message, "cannot write the journal; retrying until it can be written");
@@ -229,5 +239,5 @@ fn wait_for_the_journal(house: &House, key: &JournalKey, settled: &Settled, mess
     let tries = before.map_or(0, |before| before.tries).saturating_add(1);
     let due_ms = now_ms().saturating_add(ROOM_AGAIN_MS);
     let why = Postponed { class: Class::Environment, message: message.to_owned(), tries, due_ms };
-    all.insert(*key, Waiting { settled: settled.clone(), why, unfinished: None, is_unwritten: true });
+    all.insert(*key, PostponedStep { settled: settled.clone(), why, unfinished: None, is_unwritten: true });
 }

@@ -14,9 +14,9 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::house::{House, now_ms};
+use super::context::{PipelineContext, now_ms};
 use super::roots;
-use crate::catalog::{CatalogError, Entry, JournalKey};
+use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::Fingerprint;
@@ -27,12 +27,12 @@ const KEPT_MS: i64 = 24 * 3_600 * 1_000;
 const LOOKED_AT: usize = 1_000;
 
 /// Looks at some entries of the journal and drops those that are done and prevent nothing.
-pub(super) fn prune(house: &House) {
+pub(super) fn prune(ctx: &PipelineContext) {
     // What a catalogue lacks that is an older state of itself may speak of the same files.
-    if house.catalog.is_behind() || house.stop.is_requested() {
+    if ctx.catalog.is_behind() || ctx.stop.is_requested() {
         return;
     }
-    if let Err(error) = prune_at(house, now_ms()) {
+    if let Err(error) = prune_at(ctx, now_ms()) {
         warn!(error = chain(&error), "journal not pruned");
     }
 }
@@ -42,14 +42,14 @@ fn somewhere(now_ms: i64) -> JournalKey {
     JournalKey::of(Path::new(""), &Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns: now_ms })
 }
 
-fn prune_at(house: &House, now_ms: i64) -> Result<(), CatalogError> {
-    let done = house.catalog.done_entries(&somewhere(now_ms), LOOKED_AT)?;
-    let spent = done.iter().filter(|(key, entry)| !prevents_something(house, key, entry, now_ms));
+fn prune_at(ctx: &PipelineContext, now_ms: i64) -> Result<(), CatalogError> {
+    let done = ctx.catalog.done_entries(&somewhere(now_ms), LOOKED_AT)?;
+    let spent = done.iter().filter(|(key, entry)| !prevents_something(ctx, key, entry, now_ms));
     let spent: Vec<_> = spent.map(|(key, _)| *key).collect();
-    if spent.is_empty() { Ok(()) } else { house.catalog.drop_done(&spent) }
+    if spent.is_empty() { Ok(()) } else { ctx.catalog.drop_done(&spent) }
 }
 
-fn prevents_something(house: &House, key: &JournalKey, entry: &Entry, now_ms: i64) -> bool {
+fn prevents_something(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry, now_ms: i64) -> bool {
     let candidate = entry.settled.candidate();
     // By the key, as a scan would ask: a device number changes with every mount.
     let is_it = |now: Fingerprint| JournalKey::of(&candidate.path, &now) == *key;
@@ -57,7 +57,7 @@ fn prevents_something(house: &House, key: &JournalKey, entry: &Entry, now_ms: i6
     now_ms.saturating_sub(entry.changed_ms) < KEPT_MS
         || stands(&candidate.path)
         || stands(&durable::aside_path(&candidate.path))
-        || !roots::is_there(house, &candidate.root)
+        || !roots::is_there(ctx, &candidate.root)
 }
 
 #[cfg(test)]
@@ -65,14 +65,14 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::catalog::Begun;
+    use crate::catalog::BeginOutcome;
     use crate::discover::Settled;
-    use crate::pipeline::house::{Opening, Settings};
+    use crate::pipeline::context::{OpeningOptions, PipelineSettings};
     use crate::recording::journey::{Candidate, NameFacts, Stage, Step};
     use crate::stop::Stop;
 
-    /// A recording whose source stands in a root, and the house that has finished it.
-    fn done(dir: &Path) -> (House, JournalKey, Candidate) {
+    /// A recording whose source stands in a root, and the pipeline that has finished it.
+    fn done(dir: &Path) -> (PipelineContext, JournalKey, Candidate) {
         let root = dir.join("root");
         fs::create_dir(&root).unwrap();
         let path = root.join("x.ts");
@@ -80,43 +80,43 @@ mod tests {
         let fingerprint = durable::fingerprint(&path).unwrap();
         let (server, facts) = ("none".to_owned(), NameFacts::default());
         let candidate = Candidate { path, root, server, is_temporary: false, facts, fingerprint };
-        let settings = Settings { state_dir: dir.join("state"), ..Settings::default() };
-        let house = House::open(settings, Stop::default(), Opening::default()).unwrap();
-        let begun = house.catalog.begin(&Settled::for_test(candidate.clone()), now_ms()).unwrap();
-        let Begun::Attempt { key, .. } = begun else { panic!("{begun:?}") };
-        house.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, now_ms()).unwrap();
-        assert!(roots::is_there(&house, &candidate.root), "and known from now on");
-        (house, key, candidate)
+        let settings = PipelineSettings { state_dir: dir.join("state"), ..PipelineSettings::default() };
+        let ctx = PipelineContext::open(settings, Stop::default(), OpeningOptions::default()).unwrap();
+        let begun = ctx.catalog.begin(&Settled::for_test(candidate.clone()), now_ms()).unwrap();
+        let BeginOutcome::Attempt { key, .. } = begun else { panic!("{begun:?}") };
+        ctx.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, now_ms()).unwrap();
+        assert!(roots::is_there(&ctx, &candidate.root), "and known from now on");
+        (ctx, key, candidate)
     }
 
-    fn is_kept(house: &House, key: &JournalKey, after_ms: i64) -> bool {
-        prune_at(house, now_ms() + after_ms).unwrap();
-        house.catalog.entry(key).unwrap().is_some()
+    fn is_kept(ctx: &PipelineContext, key: &JournalKey, after_ms: i64) -> bool {
+        prune_at(ctx, now_ms() + after_ms).unwrap();
+        ctx.catalog.entry(key).unwrap().is_some()
     }
 
     #[test]
     fn an_entry_stays_as_long_as_its_source_could_be_taken_again_and_goes_then() {
         let dir = tempfile::tempdir().unwrap();
-        let (house, key, source) = done(dir.path());
+        let (ctx, key, source) = done(dir.path());
         let much_later_ms = 400 * KEPT_MS;
-        assert!(is_kept(&house, &key, much_later_ms), "the source is there");
+        assert!(is_kept(&ctx, &key, much_later_ms), "the source is there");
         let aside = durable::aside_path(&source.path);
         fs::rename(&source.path, &aside).unwrap();
-        assert!(is_kept(&house, &key, much_later_ms), "it is aside");
+        assert!(is_kept(&ctx, &key, much_later_ms), "it is aside");
         fs::remove_file(&aside).unwrap();
         let elsewhere = dir.path().join("elsewhere");
         fs::rename(&source.root, &elsewhere).unwrap();
-        assert!(is_kept(&house, &key, much_later_ms), "its root is not there");
+        assert!(is_kept(&ctx, &key, much_later_ms), "its root is not there");
         fs::rename(&elsewhere, &source.root).unwrap();
-        assert!(is_kept(&house, &key, 0), "who found the source may still come");
-        assert!(!is_kept(&house, &key, KEPT_MS));
+        assert!(is_kept(&ctx, &key, 0), "who found the source may still come");
+        assert!(!is_kept(&ctx, &key, KEPT_MS));
     }
 
     #[test]
     fn a_file_that_was_written_again_keeps_no_entry() {
         let dir = tempfile::tempdir().unwrap();
-        let (house, key, source) = done(dir.path());
+        let (ctx, key, source) = done(dir.path());
         fs::write(&source.path, "longer").unwrap();
-        assert!(!is_kept(&house, &key, KEPT_MS));
+        assert!(!is_kept(&ctx, &key, KEPT_MS));
     }
 }

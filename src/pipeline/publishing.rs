@@ -5,14 +5,14 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::clearing::clear_source;
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use super::position::Position;
 use super::queueing;
 use super::sidecars;
 use super::teaching;
 use crate::catalog::JournalKey;
-use crate::durable::{self, FileError, Named};
+use crate::durable::{self, FileError, RenameOutcome};
 use crate::finish::Finished;
 use crate::recording::journey::Step;
 use crate::recording::name::printable;
@@ -20,7 +20,11 @@ use crate::recording::{Fingerprint, VodRecord};
 use crate::salvage::Reference;
 
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
-pub(super) fn publish(house: &House, mut position: Position, finished: Finished) -> Result<VodRecord, PipelineError> {
+pub(super) fn publish(
+    ctx: &PipelineContext,
+    mut position: Position,
+    finished: Finished,
+) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
         warn!(path = %printable(&finished.record.file_path), warning, "finished with warnings");
     }
@@ -36,7 +40,7 @@ pub(super) fn publish(house: &House, mut position: Position, finished: Finished)
             // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
             durable::sync_file(&record.source_path)?;
         }
-        if let Err(error) = position.advance(house, step) {
+        if let Err(error) = position.advance(ctx, step) {
             // Nothing knows of it: it is made again.
             durable::remove_own(&written_path)?;
             return Err(error.into());
@@ -50,11 +54,15 @@ pub(super) fn publish(house: &House, mut position: Position, finished: Finished)
             }
         }
     }
-    commit(house, &position.key, record, removes_source, teaches)
+    commit(ctx, &position.key, record, removes_source, teaches)
 }
 
 /// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
-pub(super) fn appear(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<Named, FileError> {
+pub(super) fn appear(
+    written_path: &Path,
+    written: &Fingerprint,
+    record: &VodRecord,
+) -> Result<RenameOutcome, FileError> {
     if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
         durable::replace(written_path, &record.source_path, written)
     } else {
@@ -63,7 +71,7 @@ pub(super) fn appear(written_path: &Path, written: &Fingerprint, record: &VodRec
 }
 
 pub(super) fn commit(
-    house: &House,
+    ctx: &PipelineContext,
     key: &JournalKey,
     mut record: VodRecord,
     removes_source: bool,
@@ -71,14 +79,14 @@ pub(super) fn commit(
 ) -> Result<VodRecord, PipelineError> {
     // What took the place of its source has nothing left to remove.
     let removes_source = removes_source && record.source_path != record.file_path;
-    record.preview_file_path = queueing::preview_of(house, &record);
+    record.preview_file_path = queueing::preview_of(ctx, &record);
     // Before its delivery is queued: what is delivered is the file as it is then.
-    sidecars::write(house, &record);
-    let deliveries = queueing::deliveries_for(house, &record);
-    house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
-    house.bell.ring();
-    house.pictures.ask(&record.vod_id);
-    teaching::remember(house, &record, teaches);
+    sidecars::write(ctx, &record);
+    let deliveries = queueing::deliveries_for(ctx, &record);
+    ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
+    ctx.courier_notify.notify();
+    ctx.pictures.ask(&record.vod_id);
+    teaching::remember(ctx, &record, teaches);
     info!(
         vod_id = record.vod_id,
         path = %printable(&record.file_path),
@@ -89,7 +97,7 @@ pub(super) fn commit(
         "finished and catalogued",
     );
     if removes_source {
-        clear_source(house, key, &record)?;
+        clear_source(ctx, key, &record)?;
     }
     Ok(record)
 }

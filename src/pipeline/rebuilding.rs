@@ -3,15 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::finding::{self, Item, Place};
-use super::house::{House, now_ms};
+use super::finding::{self, InputPath, Item};
 use super::restoring;
 use super::sidecars;
-use crate::discover::{Mode, Problem, Settled, Settling};
+use crate::discover::{Mode, Problem, SettleOutcome, Settled};
 use crate::fault::chain;
-use crate::finish::{self, Action, FinishError, Making};
-use crate::media::Watch;
+use crate::finish::{self, FinishAction, FinishError, Provenance};
+use crate::media::PassControl;
 use crate::recording::journey::Candidate;
 use crate::recording::{Container, Outcome, VodRecord};
 
@@ -20,7 +20,7 @@ const BATCH: usize = 100;
 
 /// What a rebuild did.
 #[derive(Debug, Default)]
-pub struct Rebuilt {
+pub struct RebuildResult {
     /// Records that were made and were not there.
     pub added: usize,
     /// Records that were there already.
@@ -40,36 +40,40 @@ pub struct Rebuilt {
 }
 
 /// Looks at every finished file in the places and, unless told otherwise, at what the targets hold; writes no media.
-pub fn rebuild(house: &House, places: &[Place], asks_stores: bool) -> Result<Rebuilt, PipelineError> {
-    let mut rebuilt = Rebuilt::default();
+pub fn rebuild(ctx: &PipelineContext, places: &[InputPath], asks_stores: bool) -> Result<RebuildResult, PipelineError> {
+    let mut rebuilt = RebuildResult::default();
     let (mut records, mut failed) = (Vec::new(), None);
-    finding::visit(house, places, &mut |item| match item {
+    finding::visit(ctx, places, &mut |item| match item {
         Item::Candidate(candidate) if failed.is_none() => {
             let path = candidate.path.clone();
-            match record_of(house, candidate) {
+            match record_of(ctx, candidate) {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => rebuilt.unfinished.push(path),
                 Err(error) => rebuilt.failed.push((path, chain(&error))),
             }
             if records.len() >= BATCH {
-                failed = merge(house, &mut records, &mut rebuilt).err();
+                failed = merge(ctx, &mut records, &mut rebuilt).err();
             }
         }
         Item::Problem(problem) => rebuilt.problems.push(problem),
         _ => {}
     })?;
     failed.map_or(Ok(()), Err)?;
-    merge(house, &mut records, &mut rebuilt)?;
+    merge(ctx, &mut records, &mut rebuilt)?;
     if asks_stores {
-        restoring::restore(house, places, &mut rebuilt)?;
+        restoring::restore(ctx, places, &mut rebuilt)?;
     }
-    house.catalog.caught_up()?;
+    ctx.catalog.caught_up()?;
     Ok(rebuilt)
 }
 
 /// Adds records to the catalogue.
-fn merge(house: &House, records: &mut Vec<VodRecord>, rebuilt: &mut Rebuilt) -> Result<(), PipelineError> {
-    let merged = house.catalog.merge_rebuilt(records)?;
+fn merge(
+    ctx: &PipelineContext,
+    records: &mut Vec<VodRecord>,
+    rebuilt: &mut RebuildResult,
+) -> Result<(), PipelineError> {
+    let merged = ctx.catalog.merge_rebuilt(records)?;
     rebuilt.added += merged.added;
     rebuilt.known += records.len().saturating_sub(merged.added);
     records.clear();
@@ -77,18 +81,18 @@ fn merge(house: &House, records: &mut Vec<VodRecord>, rebuilt: &mut Rebuilt) -> 
 }
 
 /// The record of a file that is finished and settled; `None` for one that `process` would still work on.
-fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, FinishError> {
+fn record_of(ctx: &PipelineContext, candidate: Candidate) -> Result<Option<VodRecord>, FinishError> {
     if candidate.is_temporary {
         return Ok(None);
     }
-    let settings = house.settings();
+    let settings = ctx.settings();
     let inspection = finish::inspect(&candidate.path)?;
     let plan = finish::decide(&inspection, &settings.finish_of(&candidate));
-    let Settling::Settled(settled) = house.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
+    let SettleOutcome::Settled(settled) = ctx.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
         return Ok(None);
     };
     match plan.action {
-        Action::Keep if !has_finished_sibling(settled.path()) => {
+        FinishAction::Keep if !has_finished_sibling(settled.path()) => {
             record_of_settled(&settled, &inspection, plan.container).map(|record| Some(sidecars::with_notes(record)))
         }
         _ => Ok(None),
@@ -111,19 +115,20 @@ fn record_of_settled(
     inspection: &finish::Inspection,
     container: Container,
 ) -> Result<VodRecord, FinishError> {
-    let watch = Watch { cancel: None, progress: None };
+    let watch = PassControl { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
     let start = finish::start_of(settled.candidate(), description.created_ms, description.duration_ms);
-    let making = Making { outcome: Outcome::Kept, splice: None, undo: None, salvage: None, keeps_original: false };
+    let provenance =
+        Provenance { outcome: Outcome::Kept, splice: None, undo: None, salvage: None, keeps_original: false };
     let (path, fingerprint) = (settled.candidate().path.clone(), settled.candidate().fingerprint);
-    let made = finish::Made {
+    let made = finish::FinishedFile {
         path,
         evidence: settled.evidence(),
         description,
         defects: inspection.defects.clone(),
         start,
         fingerprint,
-        making,
+        provenance,
     };
     Ok(finish::record_of_finished(settled.candidate(), made, now_ms()))
 }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::catalog::{Catalog, Node};
+use crate::catalog::{Catalog, NodeCatalog};
 use crate::deliver::{Ledger, LedgerFault};
-use crate::durable::Owner;
+use crate::durable::PartialOwner;
 
 impl Ledger for Catalog {
-    fn owner(&self) -> Owner {
-        Node::owner(self).clone()
+    fn owner(&self) -> PartialOwner {
+        NodeCatalog::owner(self).clone()
     }
 
     fn put(&self, row: &str, value: &Value) -> Result<(), LedgerFault> {

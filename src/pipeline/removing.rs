@@ -1,17 +1,17 @@
 //! What belongs to a VoD on the disk and in the stores: what its deletion removes, by what was proven there and by no name
 //! pattern.
 
+use super::context::PipelineContext;
 use super::error::PipelineError;
-use super::house::House;
 use super::leaving;
 use super::roots;
 use crate::catalog::CatalogError;
-use crate::durable::{self, GivenUp, Keeping};
+use crate::durable::{self, KeptBecause, RemovalOutcome};
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
 
 /// An object of a VoD.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
+pub struct OwnedObject {
     /// The asset it was delivered for: the VoD itself, its poster, its kept original, a sidecar.
     pub asset_id: String,
     /// The object as its delivery proved it.
@@ -21,14 +21,14 @@ pub struct Owned {
 }
 
 /// The objects that the record of a VoD names and those of what belongs to it, in every target.
-pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogError> {
-    let own = |asset_id: &str, object: &RemoteObject| Owned {
+pub fn objects_of(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObject>, CatalogError> {
+    let own = |asset_id: &str, object: &RemoteObject| OwnedObject {
         asset_id: asset_id.to_owned(),
         object: object.clone(),
         also_of: None,
     };
     let mut owned: Vec<_> = vod.remote.iter().map(|object| own(&vod.vod_id, object)).collect();
-    for delivery in house.catalog.deliveries_of_vod(&vod.vod_id)? {
+    for delivery in ctx.catalog.deliveries_of_vod(&vod.vod_id)? {
         let DeliveryState::Delivered { objects } = &delivery.state else { continue };
         for object in objects {
             if !owned.iter().any(|o| is_same(&o.object, object)) {
@@ -37,15 +37,15 @@ pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogE
         }
     }
     for owned in &mut owned {
-        let others = house.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;
+        let others = ctx.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;
         owned.also_of = others.into_iter().find(|id| *id != vod.vod_id);
     }
     Ok(owned)
 }
 
 /// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays, to be read after its name.
-pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
-    if !roots::is_available(house, &vod.root) {
+pub fn remove_local(ctx: &PipelineContext, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
+    if !roots::is_available(ctx, &vod.root) {
         return Ok(Some("its root is not available"));
     }
     let changed = Some("it differs from the catalogued file");
@@ -56,13 +56,13 @@ pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static st
     if seen.fingerprint != vod.fingerprint {
         return Ok(changed);
     }
-    Ok(match leaving::give_up(house, &vod.file_path, &seen)? {
-        GivenUp::Removed | GivenUp::Missing => None,
-        GivenUp::Kept { why: Keeping::Changed, .. } => changed,
-        GivenUp::Kept { why: Keeping::InUse, .. } => {
+    Ok(match leaving::give_up(ctx, &vod.file_path, &seen)? {
+        RemovalOutcome::Removed | RemovalOutcome::Missing => None,
+        RemovalOutcome::Kept { why: KeptBecause::Changed, .. } => changed,
+        RemovalOutcome::Kept { why: KeptBecause::InUse, .. } => {
             Some("a process has it open for writing; it is removed when it is closed, if it is unchanged")
         }
-        GivenUp::Aside { .. } => Some("moved aside; it is removed after being unchanged for `quiet`"),
+        RemovalOutcome::Aside { .. } => Some("moved aside; it is removed after being unchanged for `quiet`"),
     })
 }
 

@@ -7,15 +7,15 @@ use tracing::info;
 
 use super::clearing::clear_source;
 use super::concluding::{conclude, quarantine};
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
 use super::roots;
-use crate::catalog::{CatalogError, Entry, JournalKey};
+use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::discover::Settled;
 use crate::durable::{self, FileError};
-use crate::finish::{self, Finished, Recovered};
+use crate::finish::{self, Finished, SpliceRecovery};
 use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
@@ -23,46 +23,46 @@ use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 /// Carries on with everything the journal says was under way when the last process ended.
 ///
 /// Recordings that must begin again are returned; the others are at their end already.
-pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
+pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
     let mut again = Vec::new();
-    for (key, entry) in house.catalog.open_entries()?.items {
-        match resume_one(house, &key, &entry) {
+    for (key, entry) in ctx.catalog.open_entries()?.items {
+        match resume_one(ctx, &key, &entry) {
             Ok(true) => {}
             Ok(false) => again.push(entry.settled),
-            Err(error) => drop(conclude(house, &key, &entry.settled, entry.attempts, Err(error))),
+            Err(error) => drop(conclude(ctx, &key, &entry.settled, entry.attempts, Err(error))),
         }
     }
     Ok(again)
 }
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
-pub(super) fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
-    roots::require(house, &entry.settled.candidate().root)?;
+pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
+    roots::require(ctx, &entry.settled.candidate().root)?;
     match &entry.step {
-        Step::Splicing { intent, record } => resume_splice(house, key, entry, intent, record),
+        Step::Splicing { intent, record } => resume_splice(ctx, key, entry, intent, record),
         Step::Publishing { written_path, written, record, removes_source } => {
             let mut removes_source = *removes_source;
             if stands(&record.file_path, written)? {
                 removes_source |= give_up_old_name(written_path, written, record)?;
             } else if stands(written_path, written)? {
                 match appear(written_path, written, record) {
-                    Err(error) if error.is_taken() => return begin_again(house, key, entry),
+                    Err(error) if error.is_taken() => return begin_again(ctx, key, entry),
                     other => other?.durably()?,
                 }
             } else {
-                return begin_again(house, key, entry);
+                return begin_again(ctx, key, entry);
             }
-            commit(house, key, (**record).clone(), removes_source, None).map(|_| true)
+            commit(ctx, key, (**record).clone(), removes_source, None).map(|_| true)
         }
         Step::Catalogued { vod_id, removes_source } => {
-            let record = house.catalog.shared().vod(vod_id)?;
+            let record = ctx.catalog.shared().vod(vod_id)?;
             match record {
-                Some(record) if *removes_source => clear_source(house, key, &record)?,
-                _ => house.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
+                Some(record) if *removes_source => clear_source(ctx, key, &record)?,
+                _ => ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
             }
             Ok(true)
         }
-        _ => begin_again(house, key, entry),
+        _ => begin_again(ctx, key, entry),
     }
 }
 
@@ -83,30 +83,30 @@ fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodReco
 
 /// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
 fn resume_splice(
-    house: &House,
+    ctx: &PipelineContext,
     key: &JournalKey,
-    entry: &Entry,
+    entry: &JournalEntry,
     intent: &SpliceIntent,
     record: &VodRecord,
 ) -> Result<bool, PipelineError> {
     let (path, position) = (&intent.path, Position { key: *key, stage: entry.stage() });
     match finish::recover(intent)? {
-        Recovered::Finished => {
+        SpliceRecovery::Finished => {
             info!(path = %printable(path), "interrupted splice in place completed");
             let (written_path, written) = (path.clone(), intent.after);
             let record = record.clone();
             let finished =
                 Finished { written_path, written, record, removes_source: false, warnings: Vec::new(), teaches: None };
-            publish(house, position, finished).map(|_| true)
+            publish(ctx, position, finished).map(|_| true)
         }
-        Recovered::AsBefore => {
+        SpliceRecovery::AsBefore => {
             info!(path = %printable(path), "interrupted splice in place rolled back");
-            begin_again(house, key, entry)
+            begin_again(ctx, key, entry)
         }
-        Recovered::Gone => begin_again(house, key, entry),
-        Recovered::Unclear(why) => {
+        SpliceRecovery::Gone => begin_again(ctx, key, entry),
+        SpliceRecovery::Unclear(why) => {
             let detail = format!("a splice in place was interrupted and cannot be rolled back automatically: {why}");
-            quarantine(house, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            quarantine(ctx, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
             Ok(true)
         }
     }
@@ -114,15 +114,15 @@ fn resume_splice(
 
 /// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again; unless
 /// the source is gone or has changed: what is there now is another recording, and the scan finds it.
-fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
+fn begin_again(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
-    let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
+    let names = ctx.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
     for name in names {
-        durable::remove_partials(&name, house.catalog.owner())?;
+        durable::remove_partials(&name, ctx.catalog.owner())?;
     }
-    house.catalog.advance(key, entry.stage(), Step::Begun, now_ms())?;
+    ctx.catalog.advance(key, entry.stage(), Step::Begun, now_ms())?;
     if !stands(entry.settled.path(), &entry.settled.candidate().fingerprint)? {
-        house.catalog.forget(key)?;
+        ctx.catalog.forget(key)?;
         return Ok(true);
     }
     Ok(false)

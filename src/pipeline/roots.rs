@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
+use super::context::PipelineContext;
 use super::error::PipelineError;
-use super::house::House;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
@@ -28,9 +28,9 @@ use crate::stop;
 const ROWS: &str = "root/";
 /// Roots that were said to be unavailable.
 #[derive(Debug, Default)]
-pub struct Unavailable(Mutex<HashSet<PathBuf>>);
+pub struct UnavailableRoots(Mutex<HashSet<PathBuf>>);
 
-impl Unavailable {
+impl UnavailableRoots {
     pub(super) fn holds(&self, root: &Path) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(root)
     }
@@ -45,7 +45,7 @@ impl Unavailable {
 /// What a root is known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Identity {
+struct RootIdentity {
     /// Magic number of its file system.
     file_system: u64,
     /// Number of its directory.
@@ -54,12 +54,12 @@ struct Identity {
     root_id: Option<String>,
 }
 
-impl Identity {
+impl RootIdentity {
     /// Of what stands under a path now; `None` if nothing does that can be read.
-    fn of(house: &House, root: &Path) -> Option<Self> {
+    fn of(ctx: &PipelineContext, root: &Path) -> Option<Self> {
         let metadata = fs::metadata(root).ok().filter(fs::Metadata::is_dir)?;
         let file_system = durable::file_system(root).ok()?;
-        let is_configured = house.settings().watch.roots.iter().any(|configured| configured.path == root);
+        let is_configured = ctx.settings().watch.roots.iter().any(|configured| configured.path == root);
         let root_id = is_configured.then(|| durable::owner_of(root)).flatten().map(|owner| owner.root_id);
         Some(Self { file_system, inode: metadata.ino(), root_id })
     }
@@ -74,16 +74,16 @@ impl Identity {
 }
 
 /// Whether a root is there; said once when it is not, and once when it is back.
-pub(super) fn is_available(house: &House, root: &Path) -> bool {
-    match look(house, root) {
+pub(super) fn is_available(ctx: &PipelineContext, root: &Path) -> bool {
+    match look(ctx, root) {
         Ok(true) => {
-            if house.unavailable.put(root, false) {
+            if ctx.unavailable.put(root, false) {
                 info!(root = %printable(root), "root available again");
             }
             true
         }
         Ok(false) => {
-            if house.unavailable.put(root, true) {
+            if ctx.unavailable.put(root, true) {
                 let hint = "Nothing there is changed, freed or forgotten until it is available again. Mount it, or \
                      correct the path.";
                 error!(root = %printable(root), hint, "root not available: not mounted, or replaced by another directory");
@@ -98,36 +98,36 @@ pub(super) fn is_available(house: &House, root: &Path) -> bool {
 }
 
 /// The same without a word: not there, too, where nobody can tell.
-pub(super) fn is_there(house: &House, root: &Path) -> bool {
-    look(house, root).unwrap_or(false)
+pub(super) fn is_there(ctx: &PipelineContext, root: &Path) -> bool {
+    look(ctx, root).unwrap_or(false)
 }
 
 /// The same as an error.
-pub(super) fn require(house: &House, root: &Path) -> Result<(), PipelineError> {
-    if is_available(house, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }
+pub(super) fn require(ctx: &PipelineContext, root: &Path) -> Result<(), PipelineError> {
+    if is_available(ctx, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }
 }
 
-fn look(house: &House, root: &Path) -> Result<bool, CatalogError> {
+fn look(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
     let row = format!("{ROWS}{}", blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex());
-    let known = house.catalog.ledger(&row)?;
-    let known: Option<Identity> = known.and_then(|state| serde_json::from_value(state).ok());
-    let Some(now) = Identity::of(house, root) else {
+    let known = ctx.catalog.ledger(&row)?;
+    let known: Option<RootIdentity> = known.and_then(|state| serde_json::from_value(state).ok());
+    let Some(now) = RootIdentity::of(ctx, root) else {
         // Of a root that never was there the scan says so itself.
-        return Ok(known.is_none() && !holds_records(house, root)?);
+        return Ok(known.is_none() && !holds_records(ctx, root)?);
     };
     let is_it = match &known {
         Some(known) if known.is_same(&now) => true,
-        _ => !holds_records(house, root)? || holds_a_recording(house, root)?,
+        _ => !holds_records(ctx, root)? || holds_a_recording(ctx, root)?,
     };
     if is_it && known.as_ref() != Some(&now) {
-        house.catalog.put_ledger(&row, &serde_json::to_value(&now).unwrap_or_default())?;
+        ctx.catalog.put_ledger(&row, &serde_json::to_value(&now).unwrap_or_default())?;
     }
     Ok(is_it)
 }
 
 /// Whether the catalogue has local files there.
-fn holds_records(house: &House, root: &Path) -> Result<bool, CatalogError> {
-    any_record(house, root, |_| true)
+fn holds_records(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
+    any_record(ctx, root, |_| true)
 }
 
 /// Local files that are looked for at a root that has changed. Where it was restored, most are there; where it is not mounted none is,
@@ -135,12 +135,12 @@ fn holds_records(house: &House, root: &Path) -> Result<bool, CatalogError> {
 const MOST_FILES: usize = 10_000;
 
 /// Whether one of them is there as it was, told without device and inode: it may have been restored.
-fn holds_a_recording(house: &House, root: &Path) -> Result<bool, CatalogError> {
+fn holds_a_recording(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
     let is_there =
         |path: &Path, as_it_was: &Fingerprint| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
     let mut left = MOST_FILES;
     let mut found = false;
-    any_record(house, root, |vod| {
+    any_record(ctx, root, |vod| {
         left -= 1;
         found = is_there(&vod.file_path, &vod.fingerprint);
         found || left == 0
@@ -149,10 +149,14 @@ fn holds_a_recording(house: &House, root: &Path) -> Result<bool, CatalogError> {
 }
 
 /// Whether some VoD whose local file is not freed lies there and is such a one.
-fn any_record(house: &House, root: &Path, mut is_it: impl FnMut(&VodRecord) -> bool) -> Result<bool, CatalogError> {
-    for vod in house.catalog.shared().unfreed()? {
+fn any_record(
+    ctx: &PipelineContext,
+    root: &Path,
+    mut is_it: impl FnMut(&VodRecord) -> bool,
+) -> Result<bool, CatalogError> {
+    for vod in ctx.catalog.shared().unfreed()? {
         let vod = vod?;
-        stop::look();
+        stop::check();
         if vod.root == root && is_it(&vod) {
             return Ok(true);
         }

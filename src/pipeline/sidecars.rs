@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::{debug, warn};
 
+use super::context::PipelineContext;
 use super::error::PipelineError;
-use super::house::House;
 use super::queueing;
 use crate::durable::{self, FileError, Partial};
 use crate::fault::chain;
@@ -23,32 +23,32 @@ fn path_of(vod: &VodRecord) -> PathBuf {
 }
 
 /// Writes the sidecar of a recording that is about to be catalogued, if sidecars are wanted.
-pub(super) fn write(house: &House, vod: &VodRecord) {
-    if !house.settings().deliver.upload_extensions.contains(Kind::Sidecar) {
+pub(super) fn write(ctx: &PipelineContext, vod: &VodRecord) {
+    if !ctx.settings().deliver.upload_extensions.contains(Kind::Sidecar) {
         return;
     }
-    if let Err(error) = try_write(house, vod) {
+    if let Err(error) = try_write(ctx, vod) {
         let path = path_of(vod);
         warn!(path = %printable(&path), error = chain(&error), "sidecar not written; the recording is not affected");
     }
 }
 
 /// Writes the sidecar of a VoD again that a person has written about, and delivers it again where it was delivered.
-pub fn sidecar_edited(house: &House, vod: &VodRecord) {
+pub fn sidecar_edited(ctx: &PipelineContext, vod: &VodRecord) {
     // Only where there is one: a VoD whose file was freed has none.
     if !owned_by(vod, &path_of(vod)) {
         return;
     }
-    write(house, vod);
-    let mut deliveries = queueing::deliveries_for(house, vod);
+    write(ctx, vod);
+    let mut deliveries = queueing::deliveries_for(ctx, vod);
     deliveries.retain(|delivery| delivery.asset.kind == Kind::Sidecar);
-    match house.catalog.enqueue(&deliveries) {
-        Ok(_) => house.bell.ring(),
+    match ctx.catalog.enqueue(&deliveries) {
+        Ok(_) => ctx.courier_notify.notify(),
         Err(error) => warn!(vod_id = vod.vod_id, error = chain(&error), "changed sidecar not queued for delivery"),
     }
 }
 
-fn try_write(house: &House, vod: &VodRecord) -> Result<(), PipelineError> {
+fn try_write(ctx: &PipelineContext, vod: &VodRecord) -> Result<(), PipelineError> {
     let path = path_of(vod);
     let text = match sidecar_of(vod) {
         Ok(text) => text,
@@ -65,7 +65,7 @@ fn try_write(house: &House, vod: &VodRecord) -> Result<(), PipelineError> {
         debug!(path = %printable(&path), "no sidecar: a file that is not ours has its name");
         return Ok(());
     }
-    let partial = Partial::create(&path, house.catalog.owner())?;
+    let partial = Partial::create(&path, ctx.catalog.owner())?;
     let written = File::options().write(true).open(partial.path()).and_then(|mut file| file.write_all(&text));
     written.map_err(FileError::on("write", partial.path()))?;
     let like = durable::metadata(&vod.file_path)?;
@@ -85,9 +85,9 @@ fn try_write(house: &House, vod: &VodRecord) -> Result<(), PipelineError> {
 }
 
 /// Removes the sidecar of a VoD whose file is gone, once nobody waits for its delivery any more.
-pub(super) fn clear_if_freed(house: &House, vod_id: &str) {
-    let Ok(Some(vod)) = house.catalog.shared().vod(vod_id) else { return };
-    let is_waited_for = || house.catalog.pending_for(&queueing::sidecar_id(vod_id)).map_or(true, |all| !all.is_empty());
+pub(super) fn clear_if_freed(ctx: &PipelineContext, vod_id: &str) {
+    let Ok(Some(vod)) = ctx.catalog.shared().vod(vod_id) else { return };
+    let is_waited_for = || ctx.catalog.pending_for(&queueing::sidecar_id(vod_id)).map_or(true, |all| !all.is_empty());
     if vod.freed_at.is_some() && !is_waited_for() {
         remove_sidecar(&vod);
     }

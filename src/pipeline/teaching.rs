@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::house::{House, now_ms};
+use super::context::{PipelineContext, now_ms};
 use crate::catalog::{CatalogError, JournalKey};
 use crate::discover::Settled;
 use crate::fault::{Class, chain};
@@ -31,14 +31,14 @@ const MOST_OTHERS: usize = 64;
 
 /// Recordings that sound ones of their streams let begin again.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct SalvageWaiters {
     /// Those that need not wait any more and were not looked at yet.
     woken: Mutex<Vec<PathBuf>>,
     /// Held while the versions of a stream are read, changed and written: its renditions end at the same time.
     keeping: Mutex<()>,
 }
 
-impl Waiting {
+impl SalvageWaiters {
     /// Takes the recordings that need not wait any more, each once.
     pub fn woken(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
@@ -48,11 +48,11 @@ impl Waiting {
 /// What is known of a recording's stream, best first: what its own sound recordings taught (those of its rendition first, then
 /// those of the height that its rendition names), then the recordings beside it, then what other streams taught. Each is tried
 /// on the media before it is believed.
-pub fn references(house: &House, settled: &Settled) -> Vec<Reference> {
+pub fn references(ctx: &PipelineContext, settled: &Settled) -> Vec<Reference> {
     let facts = &settled.candidate().facts;
     let rendition = facts.rendition.as_deref();
-    let own = house.catalog.codecs(&facts.stream_id).ok().flatten().map(versions).unwrap_or_default();
-    let others = house.catalog.codecs_of_others(&facts.stream_id, MOST_OTHERS).unwrap_or_default();
+    let own = ctx.catalog.codecs(&facts.stream_id).ok().flatten().map(versions).unwrap_or_default();
+    let others = ctx.catalog.codecs_of_others(&facts.stream_id, MOST_OTHERS).unwrap_or_default();
     let others =
         others.into_iter().flat_map(|value| newest_of_each(versions(value))).take(MOST_OTHERS).collect::<Vec<_>>();
     let mut all = best_first(&own, Origin::Stream, rendition);
@@ -114,7 +114,7 @@ fn versions(value: Value) -> Vec<Value> {
 /// Remembers how the stream is coded, from a recording that was finished soundly, and lets what waited for that begin.
 ///
 /// Where its movie is not at hand any more, it is read again.
-pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
+pub fn remember(ctx: &PipelineContext, record: &VodRecord, taught: Option<Reference>) {
     let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
     if !is_sound || record.container == Container::MpegTs || record.container.is_kept() {
         return;
@@ -124,19 +124,19 @@ pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
     if let Some(rendition) = &record.rendition {
         told["rendition"] = rendition.as_str().into();
     }
-    let result = keep(house, &record.stream_id, told).and_then(|()| wake(house, &record.stream_id));
+    let result = keep(ctx, &record.stream_id, told).and_then(|()| wake(ctx, &record.stream_id));
     if let Err(error) = result {
         warn!(stream = record.stream_id, error = chain(&error), "cannot save the codec parameters of the stream");
     }
 }
 
-fn keep(house: &House, stream_id: &str, told: Value) -> Result<(), CatalogError> {
-    let _alone = house.waiting.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = house.catalog.codecs(stream_id)?.map(versions).unwrap_or_default();
+fn keep(ctx: &PipelineContext, stream_id: &str, told: Value) -> Result<(), CatalogError> {
+    let _alone = ctx.waiting.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = ctx.catalog.codecs(stream_id)?.map(versions).unwrap_or_default();
     if known.first() == Some(&told) {
         return Ok(());
     }
-    house.catalog.remember_codec(stream_id, &json!({ "versions": with_newest(known, told) }))
+    ctx.catalog.remember_codec(stream_id, &json!({ "versions": with_newest(known, told) }))
 }
 
 /// Puts a version in front, and keeps so many of its rendition and of all.
@@ -153,12 +153,12 @@ fn with_newest(mut known: Vec<Value>, told: Value) -> Vec<Value> {
 }
 
 /// Recordings of the stream that wait for its parameters are due now.
-fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
+fn wake(ctx: &PipelineContext, stream_id: &str) -> Result<(), CatalogError> {
     let mut last = None;
     loop {
-        let page = house.catalog.waiting_for(stream_id, last.as_ref(), PAGE)?;
+        let page = ctx.catalog.waiting_for(stream_id, last.as_ref(), PAGE)?;
         for key in &page {
-            wake_one(house, stream_id, key)?;
+            wake_one(ctx, stream_id, key)?;
         }
         last = page.last().copied();
         if last.is_none() {
@@ -167,16 +167,16 @@ fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
     }
 }
 
-fn wake_one(house: &House, stream_id: &str, key: &JournalKey) -> Result<(), CatalogError> {
-    let Some(entry) = house.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
+fn wake_one(ctx: &PipelineContext, stream_id: &str, key: &JournalKey) -> Result<(), CatalogError> {
+    let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
         return Ok(());
     };
     info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
     let message = "an intact recording of its stream is available now".to_owned();
     let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
-    house.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
+    ctx.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
     let path = entry.settled.path().to_owned();
-    house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+    ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     Ok(())
 }
 

@@ -6,45 +6,46 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
-use super::house::{House, now_ms};
 use super::sidecars::remove_sidecar;
 use crate::durable;
 use crate::fault::chain;
-use crate::finish::{self, Undone};
+use crate::finish::{self, UndoOutcome};
 use crate::recording::journey::{Candidate, NameFacts};
 use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, VodRecord};
 
 /// What became of it, and where the file stands now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Taken {
+#[schemars(rename = "Taken")]
+pub struct UndoResult {
     /// What became of it.
-    pub undone: Undone,
+    pub undone: UndoOutcome,
     /// The path it was given under, or the source's own where its bytes are again those of another container.
     pub path: PathBuf,
 }
 
 /// Takes back the splice of the VoD at a path. The file is what it was, the VoD is no more, and the recording is left out
 /// until it is given to `process --again`. `None`: no VoD is at that path.
-pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> {
-    let Some(vod) = house.catalog.shared().vod_at_path(path)? else { return Ok(None) };
-    let stays = |undone| Some(Taken { undone, path: path.to_owned() });
-    let Some(spliced) = &vod.splice_undo else { return Ok(stays(Undone::NotSpliced)) };
+pub fn undo(ctx: &PipelineContext, path: &Path) -> Result<Option<UndoResult>, PipelineError> {
+    let Some(vod) = ctx.catalog.shared().vod_at_path(path)? else { return Ok(None) };
+    let stays = |undone| Some(UndoResult { undone, path: path.to_owned() });
+    let Some(spliced) = &vod.splice_undo else { return Ok(stays(UndoOutcome::NotSpliced)) };
     // Before the file changes: a running watch must not take it for a new recording, under either name.
     let names = [path, &vod.source_path].map(|path| as_it_was(&vod, path, spliced.len));
-    house.catalog.leave_out(&names, now_ms())?;
+    ctx.catalog.leave_out(&names, now_ms())?;
     // Cut when it had its old name again and was still in the catalogue.
     let is_renamed = !path.exists() && durable::fingerprint(&vod.source_path).is_ok_and(|now| is_it(&vod, &now));
-    let undone = if is_renamed { Undone::AsBefore } else { finish::undo(&vod)? };
-    if !matches!(undone, Undone::AsBefore | Undone::SameMedia) {
+    let undone = if is_renamed { UndoOutcome::AsBefore } else { finish::undo(&vod)? };
+    if !matches!(undone, UndoOutcome::AsBefore | UndoOutcome::SameMedia) {
         return Ok(stays(undone));
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
-    house.catalog.undone(&vod.vod_id, now_ms())?;
+    ctx.catalog.undone(&vod.vod_id, now_ms())?;
     remove_sidecar(&vod);
     info!(vod_id = vod.vod_id, path = %printable(&path), "splice in place undone");
-    Ok(Some(Taken { undone, path }))
+    Ok(Some(UndoResult { undone, path }))
 }
 
 /// Whether a file is the one of a VoD before its header was put in front.

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
 use super::confirming;
-use super::house::House;
+use super::context::PipelineContext;
 use super::roots;
 use crate::catalog::CatalogError;
-use crate::deliver::{DeliverError, Shown};
+use crate::deliver::{DeliverError, VisibleRoot};
 use crate::fault::chain;
 use crate::recording::name::printable;
-use crate::retain::{VIEW_MAX_AGE_MS, Viewed};
+use crate::retain::{TargetView, VIEW_MAX_AGE_MS};
 
 /// Where the views that were found are remembered.
 const ROWS: &str = "view/";
@@ -28,15 +28,15 @@ const ROWS: &str = "view/";
 /// What was found in this process, and what an earlier one found.
 #[derive(Debug, Default)]
 pub struct Views {
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<ViewCache>>,
     /// One look at a time: each has files of its own in the root and in the target.
     looking: Mutex<()>,
 }
 
-type Held = HashMap<(String, PathBuf), Found>;
+type ViewCache = HashMap<(String, PathBuf), ViewState>;
 
 #[derive(Debug, Clone)]
-struct Found {
+struct ViewState {
     is_apart: bool,
     /// When; `None` if an earlier process found it.
     at: Option<Instant>,
@@ -44,7 +44,7 @@ struct Found {
 
 /// A row of the catalogue.
 #[derive(Debug, Serialize, Deserialize)]
-struct Row {
+struct ViewRow {
     target: String,
     root: PathBuf,
     seen: String,
@@ -52,16 +52,16 @@ struct Row {
 
 impl Views {
     /// What is known of a root.
-    pub fn about(&self, house: &House, root: &Path) -> Result<Vec<Viewed>, CatalogError> {
-        let mut all = self.all(house)?;
+    pub fn about(&self, ctx: &PipelineContext, root: &Path) -> Result<Vec<TargetView>, CatalogError> {
+        let mut all = self.all(ctx)?;
         all.retain(|viewed| viewed.root == root);
         Ok(all)
     }
 
     /// What is known of all roots.
-    pub fn all(&self, house: &House) -> Result<Vec<Viewed>, CatalogError> {
-        let held = self.read(house)?;
-        let viewed = |((target, root), found): (&(String, PathBuf), &Found)| Viewed {
+    pub fn all(&self, ctx: &PipelineContext) -> Result<Vec<TargetView>, CatalogError> {
+        let held = self.read(ctx)?;
+        let viewed = |((target, root), found): (&(String, PathBuf), &ViewState)| TargetView {
             target: target.clone(),
             root: root.clone(),
             is_apart: found.is_apart,
@@ -80,15 +80,15 @@ impl Views {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+    fn lock(&self) -> MutexGuard<'_, Option<ViewCache>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, house: &House) -> Result<MutexGuard<'_, Option<Held>>, CatalogError> {
+    fn read(&self, ctx: &PipelineContext) -> Result<MutexGuard<'_, Option<ViewCache>>, CatalogError> {
         let mut held = self.lock();
         if held.is_none() {
-            let rows = house.catalog.ledgers(ROWS)?.into_iter().filter_map(|(_, row)| serde_json::from_value(row).ok());
-            let found = |row: Row| ((row.target, row.root), Found { is_apart: false, at: None });
+            let rows = ctx.catalog.ledgers(ROWS)?.into_iter().filter_map(|(_, row)| serde_json::from_value(row).ok());
+            let found = |row: ViewRow| ((row.target, row.root), ViewState { is_apart: false, at: None });
             *held = Some(rows.map(found).collect());
         }
         Ok(held)
@@ -108,18 +108,18 @@ fn age_ms(at: Instant) -> u64 {
 
 /// The looks beside the start of `watch`, on a thread of their own.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Option<JoinHandle<()>>);
+pub(super) struct ViewCheckThread(Option<JoinHandle<()>>);
 
-impl Beside {
+impl ViewCheckThread {
     /// Compares every target with every root.
-    pub(super) fn begin(house: &Arc<House>) -> Self {
-        let house = Arc::clone(house);
+    pub(super) fn begin(ctx: &Arc<PipelineContext>) -> Self {
+        let ctx = Arc::clone(ctx);
         let looks = std::thread::Builder::new().name("views".into()).spawn(move || {
-            let (targets, settings) = (house.targets(), house.settings());
+            let (targets, settings) = (ctx.targets(), ctx.settings());
             for target in targets.names() {
                 let mut roots = settings.watch.roots.iter().map(|root| root.path.as_path());
                 // One that does not answer would not answer for the next root either.
-                while roots.next().is_some_and(|root| try_look(&house, target, root).unwrap_or(false)) {}
+                while roots.next().is_some_and(|root| try_look(&ctx, target, root).unwrap_or(false)) {}
             }
         });
         Self(looks.inspect_err(|error| warn!(error = chain(error), "no thread to compare targets with roots")).ok())
@@ -134,54 +134,54 @@ impl Beside {
 }
 
 /// Looks once more at what was found to be a view, before the first freeing of a run.
-pub(super) fn look_again(house: &House) -> Result<(), CatalogError> {
-    let views: Vec<Viewed> = house.views.all(house)?.into_iter().filter(|viewed| !viewed.is_apart).collect();
-    let targets = house.targets();
-    for Viewed { target, root, .. } in views {
+pub(super) fn look_again(ctx: &PipelineContext) -> Result<(), CatalogError> {
+    let views: Vec<TargetView> = ctx.views.all(ctx)?.into_iter().filter(|viewed| !viewed.is_apart).collect();
+    let targets = ctx.targets();
+    for TargetView { target, root, .. } in views {
         if targets.names().any(|name| name == target) {
-            look(house, &target, &root);
+            look(ctx, &target, &root);
         } else {
-            note(house, &target, &root, None)?;
+            note(ctx, &target, &root, None)?;
         }
     }
     Ok(())
 }
 
 /// Compares a target with a root for freeing; whether it answered.
-pub(super) fn look(house: &House, target: &str, root: &Path) -> bool {
-    try_look(house, target, root).unwrap_or_else(|error| {
-        confirming::note_silence(house, target, &error);
+pub(super) fn look(ctx: &PipelineContext, target: &str, root: &Path) -> bool {
+    try_look(ctx, target, root).unwrap_or_else(|error| {
+        confirming::note_silence(ctx, target, &error);
         false
     })
 }
 
 /// Compares a target with a root unless that was done lately; `false` if it cannot be asked now.
-fn try_look(house: &House, target: &str, root: &Path) -> Result<bool, DeliverError> {
-    let _one_at_a_time = house.views.looking.lock().unwrap_or_else(PoisonError::into_inner);
-    if house.views.is_fresh(target, |known| known == root) {
+fn try_look(ctx: &PipelineContext, target: &str, root: &Path) -> Result<bool, DeliverError> {
+    let _one_at_a_time = ctx.views.looking.lock().unwrap_or_else(PoisonError::into_inner);
+    if ctx.views.is_fresh(target, |known| known == root) {
         return Ok(true);
     }
-    let waits = house.target_waits_until(target).is_some() || house.answers.is_silent(target);
-    if waits || house.stop.is_requested() || !roots::is_available(house, root) {
+    let waits = ctx.target_waits_until(target).is_some() || ctx.answers.is_silent(target);
+    if waits || ctx.stop.is_requested() || !roots::is_available(ctx, root) {
         return Ok(false);
     }
     let mut among = vec![root.to_owned()];
     // One search beneath all roots is enough for a target.
-    if !house.views.is_fresh(target, |_| true) {
-        let settings = house.settings();
+    if !ctx.views.is_fresh(target, |_| true) {
+        let settings = ctx.settings();
         among.extend(settings.watch.roots.iter().map(|other| other.path.clone()).filter(|other| other != root));
     }
-    let shown = house.targets().shows(target, root, &among, &house.stop, &house.catalog).inspect_err(|error| {
+    let shown = ctx.targets().shows(target, root, &among, &ctx.stop, &ctx.catalog).inspect_err(|error| {
         debug!(target_name = target, root = %printable(root), error = chain(error), "target not compared with the root");
     })?;
-    note_all(house, target, root, &shown);
+    note_all(ctx, target, root, &shown);
     Ok(true)
 }
 
-fn note_all(house: &House, target: &str, root: &Path, shown: &[Shown]) {
-    let mut noted = shown.iter().try_for_each(|shown| note(house, target, &shown.root, Some(&shown.seen)));
+fn note_all(ctx: &PipelineContext, target: &str, root: &Path, shown: &[VisibleRoot]) {
+    let mut noted = shown.iter().try_for_each(|shown| note(ctx, target, &shown.root, Some(&shown.seen)));
     if shown.iter().all(|shown| shown.root != root) {
-        noted = noted.and_then(|()| note(house, target, root, None));
+        noted = noted.and_then(|()| note(ctx, target, root, None));
     }
     if let Err(error) = noted {
         warn!(error = chain(&error), "cannot record which roots a target shows");
@@ -189,10 +189,10 @@ fn note_all(house: &House, target: &str, root: &Path, shown: &[Shown]) {
 }
 
 /// Notes what was found of a target and a root, `seen` if it is a view; said where it is news.
-fn note(house: &House, target: &str, root: &Path, seen: Option<&str>) -> Result<(), CatalogError> {
+fn note(ctx: &PipelineContext, target: &str, root: &Path, seen: Option<&str>) -> Result<(), CatalogError> {
     let key = (target.to_owned(), root.to_owned());
-    let found = Found { is_apart: seen.is_none(), at: Some(Instant::now()) };
-    let before = house.views.read(house)?.get_or_insert_default().insert(key, found);
+    let found = ViewState { is_apart: seen.is_none(), at: Some(Instant::now()) };
+    let before = ctx.views.read(ctx)?.get_or_insert_default().insert(key, found);
     let row =
         format!("{ROWS}{}", blake3::hash(&[target.as_bytes(), root.as_os_str().as_encoded_bytes()].join(&0)).to_hex());
     let was_view = before.as_ref().is_some_and(|before| !before.is_apart);
@@ -204,14 +204,14 @@ fn note(house: &House, target: &str, root: &Path, seen: Option<&str>) -> Result<
                             at storage that does not lead to the recordings.";
                 error!(target_name = target, root = %printable(root), seen, hint, "target is another view of the recording directory");
             }
-            let row_of = Row { target: target.to_owned(), root: root.to_owned(), seen: seen.to_owned() };
+            let row_of = ViewRow { target: target.to_owned(), root: root.to_owned(), seen: seen.to_owned() };
             if !was_view {
-                house.catalog.put_ledger(&row, &serde_json::to_value(row_of).unwrap_or_default())?;
+                ctx.catalog.put_ledger(&row, &serde_json::to_value(row_of).unwrap_or_default())?;
             }
         }
         None if was_view => {
             info!(target_name = target, root = %printable(root), "target is separate from the recording directory again");
-            house.catalog.remove_ledger(&row)?;
+            ctx.catalog.remove_ledger(&row)?;
         }
         None => {}
     }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{debug, error, info, warn};
 
+use super::context::{PipelineContext, PipelineSettings, now_ms};
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::existing::FirstScan;
-use super::finding::{Found, Item, Reader};
-use super::freeing::Beside;
+use super::finding::{FoundInputs, Item, RootReader};
+use super::freeing::FreeingThread;
 use super::growing::Awaited;
-use super::house::{House, Settings, now_ms};
 use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
@@ -22,7 +22,9 @@ use super::rescans::ScannedRoot;
 use super::roots;
 use super::views;
 use crate::catalog::JournalKey;
-use crate::discover::{DiscoverError, Event, Mode, Newest, Problem, SeenEvent, Settling, Unit, Watch};
+use crate::discover::{
+    DiscoverError, Mode, NewestCandidates, Problem, RootWatcher, SeenEvent, SettleOutcome, Unit, WatchEvent,
+};
 use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
@@ -33,7 +35,7 @@ pub enum Control {
     /// New settings (SIGHUP).
     Reload {
         /// All of them.
-        settings: Box<Settings>,
+        settings: Box<PipelineSettings>,
         /// Is told when they are in force.
         then: Box<dyn FnOnce() + Send>,
     },
@@ -61,31 +63,31 @@ const MORE_AFTER: Duration = Duration::from_secs(5);
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 /// An error if the catalogue has failed.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
-    let roots = engine.house().settings().watch.roots.clone();
-    engine.house().own(roots.iter().map(|root| root.path.as_path()))?;
+    let roots = engine.pipeline().settings().watch.roots.clone();
+    engine.pipeline().own(roots.iter().map(|root| root.path.as_path()))?;
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
-    engine.house().announcer.begin()?;
+    engine.pipeline().announcer.begin()?;
     engine.studio().begin();
-    engine.house().pictures.sweep();
+    engine.pipeline().pictures.sweep();
     engine.resume()?;
-    let mut views = views::Beside::default();
-    engine.house().unsettled.begin();
+    let mut views = views::ViewCheckThread::default();
+    engine.pipeline().unsettled.begin();
     // A scan that a stop cut short has nothing to take back.
-    let _ended = stop::heeding(&engine.house().stop, || {
+    let _ended = stop::stoppable(&engine.pipeline().stop, || {
         watcher.rescan(None);
-        engine.house().rescans.open();
+        engine.pipeline().rescans.open();
         ready();
-        views = views::Beside::begin(engine.house());
-        while !engine.house().stop.is_requested() {
+        views = views::ViewCheckThread::begin(engine.pipeline());
+        while !engine.pipeline().stop.is_requested() {
             watcher.turn(control);
         }
     });
-    engine.house().rescans.close();
+    engine.pipeline().rescans.close();
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
     views.join();
-    Ok(engine.house().catalog.require_works()?)
+    Ok(engine.pipeline().catalog.require_works()?)
 }
 
 struct Pending {
@@ -96,25 +98,25 @@ struct Pending {
 }
 
 /// What a scan found to be done, and how much there is of the root that is being scanned.
-struct Gathered {
-    newest: Newest,
+struct ScanResult {
+    newest: NewestCandidates,
     asides: Vec<PathBuf>,
     problems: Vec<Problem>,
     counted: ScannedRoot,
 }
 
-impl Gathered {
+impl ScanResult {
     fn new() -> Self {
         let counted = ScannedRoot::default();
-        Self { newest: Newest::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new(), counted }
+        Self { newest: NewestCandidates::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new(), counted }
     }
 }
 
 struct Watcher<'a> {
     engine: &'a Engine,
-    readers: Vec<Reader>,
-    watch: Watch,
-    events: Receiver<Event>,
+    readers: Vec<RootReader>,
+    watch: RootWatcher,
+    events: Receiver<WatchEvent>,
     pending: HashMap<PathBuf, Pending>,
     due: BTreeSet<(i64, PathBuf)>,
     next_rescan: Instant,
@@ -123,20 +125,20 @@ struct Watcher<'a> {
     /// Whether the last scan found more than is done next.
     has_more: bool,
     told: BTreeSet<String>,
-    freeing: Beside,
+    freeing: FreeingThread,
 }
 
 impl<'a> Watcher<'a> {
     fn start(engine: &'a Engine) -> Result<Self, PipelineError> {
-        let settings = engine.house().settings();
+        let settings = engine.pipeline().settings();
         if settings.watch.roots.is_empty() {
             return Err(PipelineError::NoRoots);
         }
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
-        let (watch, events) = Watch::start(&settings.watch.roots, &settings.watch)?;
+        let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
         Ok(Self {
             engine,
-            readers: readers(engine.house(), &settings)?,
+            readers: readers(engine.pipeline(), &settings)?,
             watch,
             events,
             pending: HashMap::new(),
@@ -145,12 +147,12 @@ impl<'a> Watcher<'a> {
             scanned: Instant::now(),
             has_more: false,
             told: BTreeSet::new(),
-            freeing: Beside::default(),
+            freeing: FreeingThread::default(),
         })
     }
 
-    fn house(&self) -> &House {
-        self.engine.house()
+    fn pipeline(&self) -> &PipelineContext {
+        self.engine.pipeline()
     }
 
     fn turn(&mut self, control: &Receiver<Control>) {
@@ -167,14 +169,14 @@ impl<'a> Watcher<'a> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
         }
-        while let Some(request) = self.house().rescans.next() {
+        while let Some(request) = self.pipeline().rescans.next() {
             let found = self.rescan_roots(request.root());
             request.end(found);
         }
-        for path in self.house().waiting.woken() {
+        for path in self.pipeline().waiting.woken() {
             self.look_at(&path, None);
         }
-        for settled in self.house().postponed.due(now_ms()) {
+        for settled in self.pipeline().postponed.due(now_ms()) {
             self.engine.submit(settled, Urgency::Backlog, None);
         }
         self.look_at_what_is_due();
@@ -184,7 +186,7 @@ impl<'a> Watcher<'a> {
         if Instant::now() >= self.next_rescan {
             self.watch.retry();
             self.rescan(None);
-            self.freeing.begin(self.engine.house());
+            self.freeing.begin(self.engine.pipeline());
         }
     }
 
@@ -203,14 +205,14 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn reload(&mut self, settings: Settings, then: impl FnOnce()) -> Result<(), PipelineError> {
-        let is_elsewhere = settings.watch != self.house().settings().watch;
-        self.house().reload(settings)?;
+    fn reload(&mut self, settings: PipelineSettings, then: impl FnOnce()) -> Result<(), PipelineError> {
+        let is_elsewhere = settings.watch != self.pipeline().settings().watch;
+        self.pipeline().reload(settings)?;
         then();
         if let Err(error) = self.engine.adjust() {
             error!(error = chain(&error), hint = error.hint(), "not enough threads for the new settings");
         }
-        self.house().resume_targets();
+        self.pipeline().resume_targets();
         if is_elsewhere {
             let fresh = Watcher::start(self.engine)?;
             let pending = std::mem::take(&mut self.pending);
@@ -223,19 +225,19 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) {
+    fn hear(&mut self, event: WatchEvent) {
         debug!(?event, "file system event");
         match event {
-            Event::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
-            Event::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
-            Event::Changed(path) => self.look_at(&path, None),
-            Event::Removed(path) => self.forget(&path),
-            Event::Rescan { directory, reason } => {
+            WatchEvent::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
+            WatchEvent::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
+            WatchEvent::Changed(path) => self.look_at(&path, None),
+            WatchEvent::Removed(path) => self.forget(&path),
+            WatchEvent::Rescan { directory, reason } => {
                 let scanned = directory.as_deref().map(printable).unwrap_or_default();
                 debug!(directory = scanned, reason, "rescanning");
                 self.rescan(directory.as_deref());
             }
-            Event::Problem(problem) => self.tell(&problem),
+            WatchEvent::Problem(problem) => self.tell(&problem),
         }
     }
 
@@ -244,10 +246,10 @@ impl<'a> Watcher<'a> {
         if let Some(gone) = self.pending.remove(path) {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
-        self.house().settler().forget(path);
-        self.house().unsettled.end(path, now_ms());
+        self.pipeline().settler().forget(path);
+        self.pipeline().unsettled.end(path, now_ms());
         let name = path.as_os_str().to_string_lossy().into_owned();
-        let settings = self.house().settings();
+        let settings = self.pipeline().settings();
         for suffix in &settings.watch.temporary_suffixes {
             if let Some(last) = name.strip_suffix(suffix.as_str()) {
                 self.look_at(Path::new(last), None);
@@ -262,19 +264,19 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn reader_of(&self, path: &Path) -> Option<&Reader> {
+    fn reader_of(&self, path: &Path) -> Option<&RootReader> {
         let holds = self.readers.iter().filter(|r| path.starts_with(&r.root().path));
         holds.max_by_key(|r| r.root().path.components().count())
     }
 
-    fn is_there(&self, reader: &Reader) -> bool {
-        roots::is_available(self.house(), &reader.root().path)
+    fn is_there(&self, reader: &RootReader) -> bool {
+        roots::is_available(self.pipeline(), &reader.root().path)
     }
 
     fn look_at(&mut self, path: &Path, seen: Option<SeenEvent>) {
-        let mut found = Found::default();
+        let mut found = FoundInputs::default();
         if let Some(reader) = self.reader_of(path).filter(|reader| self.is_there(reader)) {
-            reader.find(self.engine.house(), path, &mut found);
+            reader.find(self.engine.pipeline(), path, &mut found);
         }
         let urgency = if seen.is_some() { Urgency::Live } else { Urgency::Backlog };
         self.take(found, seen, urgency);
@@ -282,7 +284,7 @@ impl<'a> Watcher<'a> {
 
     /// Whether a root is ours. One that was not there at the start, or is another directory by now, is taken here.
     fn owns(&mut self, root: &Path) -> bool {
-        match self.engine.house().own(std::iter::once(root)) {
+        match self.engine.pipeline().own(std::iter::once(root)) {
             Ok(()) => true,
             Err(error) => {
                 if self.told.insert(chain(&error)) {
@@ -299,7 +301,7 @@ impl<'a> Watcher<'a> {
             self.rescan_roots(None);
             return;
         };
-        let mut gathered = Gathered::new();
+        let mut gathered = ScanResult::new();
         if let Some(reader) = self.reader_of(directory).filter(|reader| self.is_there(reader)) {
             self.gather(reader, directory, &mut gathered);
         }
@@ -308,11 +310,11 @@ impl<'a> Watcher<'a> {
 
     /// Scans every root, or one; tells what there is in each.
     fn rescan_roots(&mut self, wanted: Option<&Path>) -> Vec<ScannedRoot> {
-        let mut gathered = Gathered::new();
+        let mut gathered = ScanResult::new();
         let roots = self.readers.iter().map(|reader| reader.root().path.clone());
         let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted == root)).collect();
         let owned: Vec<_> =
-            roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
+            roots.iter().map(|root| roots::is_available(self.pipeline(), root) && self.owns(root)).collect();
         let mut scanned = Vec::new();
         for (root, is_available) in roots.into_iter().zip(owned) {
             let before = gathered.problems.len();
@@ -328,31 +330,31 @@ impl<'a> Watcher<'a> {
         let is_all = wanted.is_none();
         if is_all {
             self.scanned = Instant::now();
-            self.next_rescan = self.scanned + self.house().settings().watch.rescan;
+            self.next_rescan = self.scanned + self.pipeline().settings().watch.rescan;
         }
         self.take_gathered(gathered, is_all);
         scanned
     }
 
-    fn take_gathered(&mut self, gathered: Gathered, is_all: bool) {
-        let Gathered { newest, asides, problems, .. } = gathered;
+    fn take_gathered(&mut self, gathered: ScanResult, is_all: bool) {
+        let ScanResult { newest, asides, problems, .. } = gathered;
         self.has_more = newest.is_cut() || (self.has_more && !is_all);
         for problem in &problems {
             self.tell(problem);
         }
-        leaving::put_back(self.house(), &asides);
+        leaving::put_back(self.pipeline(), &asides);
         for candidate in newest.into_sorted() {
             self.consider(candidate, None, Urgency::Backlog);
         }
     }
 
     /// Holds what there is to do below a directory, and of that no more than is done next. Units are queued as they are found.
-    fn gather(&self, reader: &Reader, directory: &Path, gathered: &mut Gathered) {
-        let house = self.house();
+    fn gather(&self, reader: &RootReader, directory: &Path, gathered: &mut ScanResult) {
+        let ctx = self.pipeline();
         let is_whole = directory == reader.root().path;
-        let mut first = is_whole.then(|| FirstScan::of(house, directory)).flatten();
+        let mut first = is_whole.then(|| FirstScan::of(ctx, directory)).flatten();
         let mut held_units = Vec::new();
-        reader.visit(house, directory, &mut |item| match item {
+        reader.visit(ctx, directory, &mut |item| match item {
             Item::Candidate(candidate) => {
                 gathered.counted.recordings += 1;
                 let is_taken = first.as_mut().is_none_or(|first| first.takes(&candidate));
@@ -382,11 +384,11 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn take(&mut self, found: Found, seen: Option<SeenEvent>, urgency: Urgency) {
+    fn take(&mut self, found: FoundInputs, seen: Option<SeenEvent>, urgency: Urgency) {
         for problem in &found.problems {
             self.tell(problem);
         }
-        leaving::put_back(self.house(), &found.asides);
+        leaving::put_back(self.pipeline(), &found.asides);
         for candidate in found.candidates {
             self.consider(candidate, seen, urgency);
         }
@@ -402,12 +404,12 @@ impl<'a> Watcher<'a> {
     }
 
     fn queue_unit(&self, unit: &Unit, stream_id: &str) {
-        let deliveries = queueing::deliveries_for_unit(self.house(), unit, stream_id);
-        match self.house().catalog.enqueue(&deliveries) {
+        let deliveries = queueing::deliveries_for_unit(self.pipeline(), unit, stream_id);
+        match self.pipeline().catalog.enqueue(&deliveries) {
             Ok(0) => {}
             Ok(_) => {
                 info!(playlist = %printable(&unit.playlist), files = unit.files.len(), "unit queued for delivery");
-                self.house().bell.ring();
+                self.pipeline().courier_notify.notify();
             }
             Err(error) => warn!(error = chain(&error), "cannot queue a unit"),
         }
@@ -423,7 +425,7 @@ impl<'a> Watcher<'a> {
             return;
         }
         if !self.may_be_taken(&candidate) {
-            self.house().unsettled.end(&candidate.path, now_ms());
+            self.pipeline().unsettled.end(&candidate.path, now_ms());
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -434,31 +436,31 @@ impl<'a> Watcher<'a> {
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
         let (mut candidate, path) = (candidate.clone(), candidate.path);
         for _look in 0..LOOKS {
-            match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
-                Settling::Settled(settled) => {
-                    self.house().unsettled.settle(settled.candidate(), now_ms());
+            match self.pipeline().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
+                SettleOutcome::Settled(settled) => {
+                    self.pipeline().unsettled.settle(settled.candidate(), now_ms());
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
-                Settling::Wait { until_ms, reason } => {
-                    self.house().unsettled.wait(Awaited { candidate: candidate.clone(), reason, until_ms });
+                SettleOutcome::Wait { until_ms, reason } => {
+                    self.pipeline().unsettled.wait(Awaited { candidate: candidate.clone(), reason, until_ms });
                     self.wait(candidate, seen, urgency, until_ms);
                     return;
                 }
-                Settling::Changed(now) => candidate = now,
-                Settling::Gone | Settling::InUnit => {
-                    self.house().unsettled.end(&path, now_ms());
+                SettleOutcome::Changed(now) => candidate = now,
+                SettleOutcome::Gone | SettleOutcome::InUnit => {
+                    self.pipeline().unsettled.end(&path, now_ms());
                     return;
                 }
             }
         }
-        self.house().unsettled.put(&candidate);
+        self.pipeline().unsettled.put(&candidate);
     }
 
     /// Considers a candidate again later, in place of what was to be considered under its path.
     fn wait(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency, due_ms: i64) {
         let path = candidate.path.clone();
-        self.house().unsettled.put(&candidate);
+        self.pipeline().unsettled.put(&candidate);
         if let Some(before) = self.pending.insert(path.clone(), Pending { candidate, seen, urgency, due_ms }) {
             self.due.remove(&(before.due_ms, path.clone()));
         }
@@ -467,10 +469,10 @@ impl<'a> Watcher<'a> {
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {
         let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-        if self.house().postponed.waits(&key, now_ms()) {
+        if self.pipeline().postponed.waits(&key, now_ms()) {
             return false;
         }
-        match self.house().catalog.knows(&candidate.path, &candidate.fingerprint) {
+        match self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint) {
             Ok(known) => known.may_be_taken(now_ms()),
             Err(error) => {
                 warn!(error = chain(&error), "cannot read the catalogue; the recording waits");
@@ -490,6 +492,6 @@ impl<'a> Watcher<'a> {
     }
 }
 
-fn readers(house: &House, settings: &Settings) -> Result<Vec<Reader>, DiscoverError> {
-    settings.watch.roots.iter().map(|root| Reader::new(house, root)).collect()
+fn readers(ctx: &PipelineContext, settings: &PipelineSettings) -> Result<Vec<RootReader>, DiscoverError> {
+    settings.watch.roots.iter().map(|root| RootReader::new(ctx, root)).collect()
 }

@@ -81,12 +81,12 @@ pub struct AssetFile {
     pub ending: String,
     /// What is uploaded in place of it while an attempt is made: a progressive copy of kept fragments.
     #[serde(skip)]
-    pub stand_in: Option<StandIn>,
+    pub stand_in: Option<SubstituteFile>,
 }
 
 /// A file of ours with the same packets as another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StandIn {
+pub struct SubstituteFile {
     /// Absolute path.
     pub path: PathBuf,
     /// Its fingerprint.

@@ -50,7 +50,8 @@ impl Fingerprint {
 /// A file at one moment. Two that are equal had the same content, whoever put a modification time back meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Seen {
+#[schemars(rename = "Seen")]
+pub struct FileVersion {
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
     /// When its inode changed last (`ctime`), nanoseconds since the Unix epoch. The kernel alone sets it: with every write,
@@ -58,7 +59,7 @@ pub struct Seen {
     pub changed_ns: i64,
 }
 
-impl Seen {
+impl FileVersion {
     /// Takes both from a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());

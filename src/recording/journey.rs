@@ -278,7 +278,7 @@ impl std::fmt::Display for Stage {
 }
 
 /// Where the start time of a recording was taken from, kept with the time itself.
-pub type Start = (i64, StartSource);
+pub type StartTime = (i64, StartSource);
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ const SLACK_MS: i64 = 1000;
 
 /// Where a track lies, milliseconds of a timeline that all tracks share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct TrackSpan {
     /// Track number, starting at 1.
     pub track: u32,
     /// What it carries.
@@ -33,18 +33,19 @@ pub struct Span {
 
 /// Removes the gaps of picture tracks that are only a variable frame rate: no longer than the track's pictures usually are, or
 /// of a track that stays still for a quarter of the time while sound goes on.
-pub fn drop_still_pictures(defects: &mut Vec<Defect>, tracks: &[Span]) {
+pub fn drop_still_pictures(defects: &mut Vec<Defect>, tracks: &[TrackSpan]) {
     let mut gaps: BTreeMap<u32, Vec<(i64, i64)>> = BTreeMap::new();
     for (span, from, to) in defects.iter().filter_map(|defect| gap(defect, tracks)) {
         gaps.entry(span.track).or_default().push((from, to));
     }
-    let of = |span: &Span| gaps.get(&span.track).map_or(&[][..], Vec::as_slice);
-    let sounds: Vec<&Span> = tracks.iter().filter(|span| span.kind == TrackKind::Audio && span.packets > 0).collect();
+    let of = |span: &TrackSpan| gaps.get(&span.track).map_or(&[][..], Vec::as_slice);
+    let sounds: Vec<&TrackSpan> =
+        tracks.iter().filter(|span| span.kind == TrackKind::Audio && span.packets > 0).collect();
     let is_covered = |(from, to): (i64, i64)| {
-        let is_silent = |sound: &Span| of(sound).iter().any(|(begin, end)| *begin < to && from < *end);
+        let is_silent = |sound: &TrackSpan| of(sound).iter().any(|(begin, end)| *begin < to && from < *end);
         sounds.iter().any(|s| s.from_ms <= from + SLACK_MS && s.to_ms + SLACK_MS >= to && !is_silent(s))
     };
-    let is_often_still = |span: &Span| {
+    let is_often_still = |span: &TrackSpan| {
         let covered = of(span).iter().filter(|gap| is_covered(**gap));
         let (count, sum_ms, last_ms) = covered
             .fold((0, 0, span.from_ms), |(count, sum, last), (from, to)| (count + 1, sum + to - from, last.max(*to)));
@@ -53,7 +54,7 @@ pub fn drop_still_pictures(defects: &mut Vec<Defect>, tracks: &[Span]) {
     // Once for each track: a file may say that it has hundreds, each with many gaps.
     let pictures = tracks.iter().filter(|span| span.kind == TrackKind::Video && !of(span).is_empty());
     let often_still: BTreeSet<u32> = pictures.filter(|span| is_often_still(span)).map(|span| span.track).collect();
-    let is_still = |span: &Span, (from, to): (i64, i64)| {
+    let is_still = |span: &TrackSpan, (from, to): (i64, i64)| {
         let length_ms = span.to_ms - span.from_ms;
         let others = i64::try_from(span.packets.max(2) - 1).unwrap_or(i64::MAX);
         let usual_ms = (length_ms - (to - from)) / others;
@@ -67,7 +68,7 @@ pub fn drop_still_pictures(defects: &mut Vec<Defect>, tracks: &[Span]) {
 }
 
 /// A gap with its track, and where it begins and ends on the common timeline.
-fn gap(defect: &Defect, tracks: &[Span]) -> Option<(Span, i64, i64)> {
+fn gap(defect: &Defect, tracks: &[TrackSpan]) -> Option<(TrackSpan, i64, i64)> {
     let Defect::TimestampGap { track, at_ms, length_ms } = *defect else { return None };
     let span = tracks.iter().find(|span| span.track == track)?;
     let from = span.origin_ms.saturating_add(at_ms);
@@ -78,16 +79,16 @@ fn gap(defect: &Defect, tracks: &[Span]) -> Option<(Span, i64, i64)> {
 mod tests {
     use super::*;
 
-    const PICTURES: Span =
-        Span { track: 1, kind: TrackKind::Video, packets: 1500, origin_ms: 0, from_ms: 0, to_ms: 60_000 };
-    const SOUND: Span = Span { track: 2, kind: TrackKind::Audio, packets: 3000, ..PICTURES };
+    const PICTURES: TrackSpan =
+        TrackSpan { track: 1, kind: TrackKind::Video, packets: 1500, origin_ms: 0, from_ms: 0, to_ms: 60_000 };
+    const SOUND: TrackSpan = TrackSpan { track: 2, kind: TrackKind::Audio, packets: 3000, ..PICTURES };
 
     fn gap_at(track: u32, at_ms: i64, length_ms: i64) -> Defect {
         Defect::TimestampGap { track, at_ms, length_ms }
     }
 
     /// What is left of the defects.
-    fn left(defects: &[Defect], tracks: &[Span]) -> Vec<Defect> {
+    fn left(defects: &[Defect], tracks: &[TrackSpan]) -> Vec<Defect> {
         let mut left = defects.to_vec();
         drop_still_pictures(&mut left, tracks);
         left
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn slides_are_no_pauses_with_and_without_sound() {
-        let slides = Span { packets: 12, ..PICTURES };
+        let slides = TrackSpan { packets: 12, ..PICTURES };
         let each: Vec<_> = (0..11).map(|n| gap_at(1, n * 5000, 5000)).collect();
         assert_eq!(left(&each, &[slides, SOUND]), []);
         assert_eq!(left(&each, &[slides]), []);
@@ -121,14 +122,14 @@ mod tests {
         assert_eq!(left(&still[..3], &[PICTURES, SOUND]).len(), 3, "few");
         let silent = [&still[..], &[gap_at(2, 14_500, 4000)]].concat();
         assert_eq!(left(&silent, &[PICTURES, SOUND]).len(), 5, "only three are left, which are few");
-        let early = Span { to_ms: 30_000, ..SOUND };
+        let early = TrackSpan { to_ms: 30_000, ..SOUND };
         assert_eq!(left(&still, &[PICTURES, early]).len(), 4, "sound that has ended says nothing");
     }
 
     #[test]
     fn places_count_from_the_beginning_of_their_track() {
-        let later = Span { origin_ms: 90_000, from_ms: 90_000, to_ms: 150_000, ..PICTURES };
-        let sound = Span { origin_ms: 90_000, from_ms: 90_000, to_ms: 150_000, ..SOUND };
+        let later = TrackSpan { origin_ms: 90_000, from_ms: 90_000, to_ms: 150_000, ..PICTURES };
+        let sound = TrackSpan { origin_ms: 90_000, from_ms: 90_000, to_ms: 150_000, ..SOUND };
         let still: Vec<_> = (0..5).map(|n| gap_at(1, 2000 + n * 10_000, 6000)).collect();
         assert_eq!(left(&still, &[later, sound]), []);
     }

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 
 use super::permit::Permit;
-use crate::durable::{self, FileError, GivenUp, Keeping};
+use crate::durable::{self, FileError, KeptBecause, RemovalOutcome};
 use crate::fault::{Class, Fault};
-use crate::recording::Seen;
+use crate::recording::FileVersion;
 use crate::recording::name::printable;
 
 /// What was freed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Freed {
+pub struct FreedVod {
     /// Id of the VoD.
     pub vod_id: String,
     /// Files removed.
@@ -22,18 +22,18 @@ pub struct Freed {
     /// Their bytes.
     pub bytes: u64,
     /// Files that have to wait aside, because nobody can say whether they are being written.
-    pub aside: Vec<Waiting>,
+    pub aside: Vec<AsideFile>,
 }
 
 /// A file that waits aside to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct AsideFile {
     /// Its own name.
     pub path: PathBuf,
     /// Its name aside.
     pub aside: PathBuf,
     /// What it must be still.
-    pub seen: Seen,
+    pub seen: FileVersion,
     /// Whether it is the finished file itself.
     pub is_finished: bool,
 }
@@ -77,8 +77,8 @@ impl Fault for FreeError {
 
 /// Removes the companions, then the finished file. A companion that changed, is in use or is gone is left alone.
 #[expect(clippy::needless_pass_by_value, reason = "a permit is used up by freeing")]
-pub fn free(permit: Permit) -> Result<Freed, FreeError> {
-    let mut freed = Freed { vod_id: permit.vod_id().to_owned(), paths: Vec::new(), bytes: 0, aside: Vec::new() };
+pub fn free(permit: Permit) -> Result<FreedVod, FreeError> {
+    let mut freed = FreedVod { vod_id: permit.vod_id().to_owned(), paths: Vec::new(), bytes: 0, aside: Vec::new() };
     // First of all the finished file must be what was proven, or nothing goes.
     let finished = permit.path();
     if durable::seen(finished).map_err(FreeError::File)? != permit.seen() {
@@ -87,25 +87,25 @@ pub fn free(permit: Permit) -> Result<Freed, FreeError> {
     for (path, seen) in permit.files() {
         let is_finished = path == finished;
         match (durable::give_up(path, &seen), is_finished) {
-            (Ok(GivenUp::Removed), _) => {
+            (Ok(RemovalOutcome::Removed), _) => {
                 freed.bytes += seen.fingerprint.size_bytes;
                 freed.paths.push(path.to_owned());
             }
-            (Ok(GivenUp::Aside { path: aside, seen }), _) => {
-                freed.aside.push(Waiting { path: path.to_owned(), aside, seen, is_finished });
+            (Ok(RemovalOutcome::Aside { path: aside, seen }), _) => {
+                freed.aside.push(AsideFile { path: path.to_owned(), aside, seen, is_finished });
             }
             (Ok(kept), true) => return Err(why(path, &kept)),
             (Err(error), true) => return Err(FreeError::File(error)),
-            (Ok(GivenUp::Missing | GivenUp::Kept { .. }) | Err(_), false) => {}
+            (Ok(RemovalOutcome::Missing | RemovalOutcome::Kept { .. }) | Err(_), false) => {}
         }
     }
     Ok(freed)
 }
 
-fn why(path: &Path, kept: &GivenUp) -> FreeError {
+fn why(path: &Path, kept: &RemovalOutcome) -> FreeError {
     let path = path.to_owned();
     match kept {
-        GivenUp::Kept { why: Keeping::InUse, .. } => FreeError::InUse { path },
+        RemovalOutcome::Kept { why: KeptBecause::InUse, .. } => FreeError::InUse { path },
         _ => FreeError::Changed { path },
     }
 }

@@ -10,10 +10,10 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use free::{FreeError, Freed, Waiting, free};
+pub use free::{AsideFile, FreeError, FreedVod, free};
 pub use options::*;
 pub use permit::{
-    ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, VIEW_MAX_AGE_MS, Viewed, permit, questions,
-    to_be_compared, to_be_looked_at,
+    ANSWER_MAX_AGE_MS, Confirmation, ConfirmationRequest, KeepReason, Permit, PermitFacts, TargetView, VIEW_MAX_AGE_MS,
+    permit, questions, to_be_compared, to_be_looked_at,
 };
-pub use plan::{Inventory, Lists, Plan, PlannedFree, Planner, Volume, plan};
+pub use plan::{FreeInventory, FreePlan, PlannedFree, Planner, RefusalFilter, Volume, plan};

@@ -8,7 +8,7 @@ use crate::human;
 
 /// Settings of `[retain]`.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Options {
+pub struct RetainOptions {
     /// When a delivered and proven local file is freed. Default never.
     pub delete_local: DeleteLocal,
     /// Whether the size alone proves a copy in a store that reports no checksum. Default false: such files stay.
@@ -17,7 +17,7 @@ pub struct Options {
     pub protect: Vec<String>,
 }
 
-impl Options {
+impl RetainOptions {
     /// Whether a stream's local files are never freed.
     pub fn protects(&self, stream_id: &str) -> bool {
         let is_it = |pattern: &String| match pattern.strip_suffix('*') {
@@ -68,7 +68,7 @@ pub enum OptionsError {
 }
 
 /// Checks the settings of freeing against those of delivery.
-pub fn check(options: &Options, delivery: &deliver::Options) -> Result<(), OptionsError> {
+pub fn check(options: &RetainOptions, delivery: &deliver::DeliverOptions) -> Result<(), OptionsError> {
     use crate::recording::Kind;
     if options.delete_local == DeleteLocal::Never {
         return Ok(());
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn freeing_needs_a_required_target_and_a_mask() {
-        let freeing = Options { delete_local: DeleteLocal::Delivered, ..Options::default() };
-        let mut delivery = deliver::Options::default();
-        assert_eq!(check(&Options::default(), &delivery), Ok(()));
+        let freeing = RetainOptions { delete_local: DeleteLocal::Delivered, ..RetainOptions::default() };
+        let mut delivery = deliver::DeliverOptions::default();
+        assert_eq!(check(&RetainOptions::default(), &delivery), Ok(()));
         assert_eq!(check(&freeing, &delivery), Err(OptionsError::NoRequiredTarget));
         let mut target = TargetOptions::new("t", "file:///x");
         target.required = false;

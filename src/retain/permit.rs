@@ -5,15 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DeleteLocal, Options};
+use super::{DeleteLocal, RetainOptions};
 use crate::recording::name::printable;
 use crate::recording::{
-    Asset, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, Seen, VodRecord,
+    Asset, Defect, Delivery, DeliveryState, FileVersion, Fingerprint, Kind, Kinds, RemoteObject, VodRecord,
 };
 
 /// What the decision is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct PermitFacts<'a> {
     /// The record as read back from the catalogue.
     pub record: &'a VodRecord,
     /// Every delivery of this VoD and of what belongs to it, as read back from the catalogue.
@@ -23,11 +23,11 @@ pub struct Facts<'a> {
     /// Which kinds of files are uploaded at all.
     pub uploaded: Kinds,
     /// What the finished file is now; `None` if it is not there.
-    pub seen_now: Option<Seen>,
+    pub seen_now: Option<FileVersion>,
     /// What the stores said of the objects when they were asked again.
     pub confirmed: &'a [Confirmation],
     /// What was found when the targets were compared with the roots.
-    pub views: &'a [Viewed],
+    pub views: &'a [TargetView],
     /// Bytes free now on its file system.
     pub free_bytes: u64,
     /// Bytes of all finished recordings that are still on disk.
@@ -59,7 +59,7 @@ pub const VIEW_MAX_AGE_MS: u64 = 3_600_000;
 
 /// Whether a target is another view of a root: then its objects are the recordings themselves, and no copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Viewed {
+pub struct TargetView {
     /// Name of the target.
     pub target: String,
     /// The root.
@@ -72,7 +72,7 @@ pub struct Viewed {
 
 /// An object that must be confirmed before a file is freed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ConfirmationRequest {
     /// The delivery that proved it.
     pub delivery_id: String,
     /// The object as it was proven.
@@ -83,23 +83,23 @@ pub struct Question {
 
 /// A file that may go, and the objects that prove it.
 #[derive(Debug, PartialEq, Eq)]
-struct Proven {
+struct ProvenFile {
     path: PathBuf,
     /// As it was read for all its objects; `None` where that was not noted, or the file was touched since.
-    seen: Option<Seen>,
+    seen: Option<FileVersion>,
     bytes: u64,
-    objects: Vec<Question>,
+    objects: Vec<ConfirmationRequest>,
 }
 
 /// What may be freed as soon as the stores confirm it. Pure; made by [`due`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Due {
+pub(super) struct DueFree {
     vod_id: String,
-    finished: Proven,
-    companions: Vec<Proven>,
+    finished: ProvenFile,
+    companions: Vec<ProvenFile>,
 }
 
-impl Due {
+impl DueFree {
     /// Id of the VoD.
     pub fn vod_id(&self) -> &str {
         &self.vod_id
@@ -125,8 +125,8 @@ impl Due {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     vod_id: String,
-    finished: (PathBuf, Seen),
-    companions: Vec<(PathBuf, Seen)>,
+    finished: (PathBuf, FileVersion),
+    companions: Vec<(PathBuf, FileVersion)>,
 }
 
 impl Permit {
@@ -141,12 +141,12 @@ impl Permit {
     }
 
     /// What the finished file must still be.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> FileVersion {
         self.finished.1
     }
 
     /// What it frees, companions (kept original, poster) first, and what each must still be.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, Seen)> {
+    pub fn files(&self) -> impl Iterator<Item = (&Path, FileVersion)> {
         self.companions.iter().chain([&self.finished]).map(|(path, seen)| (path.as_path(), *seen))
     }
 }
@@ -154,7 +154,7 @@ impl Permit {
 /// Why a local file stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum KeepReason {
     /// `delete_local = "never"`.
     #[error("local files are never freed (`delete_local = \"never\"`)")]
     Policy,
@@ -251,25 +251,25 @@ pub enum Refusal {
 
 /// Grants the permit to free a VoD's local files, or says why not. That the stores have to confirm, and to be apart from the
 /// root, is asked last, so that these refusals mean: everything else is as it must be.
-pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
-    let Due { vod_id, finished, companions } = due(facts, options)?;
+pub fn permit(facts: &PermitFacts<'_>, options: &RetainOptions) -> Result<Permit, KeepReason> {
+    let DueFree { vod_id, finished, companions } = due(facts, options)?;
     let Some(seen) = finished.seen else {
-        return Err(Refusal::Touched(finished.objects.first().map(|q| q.object.target.clone()).unwrap_or_default()));
+        return Err(KeepReason::Touched(finished.objects.first().map(|q| q.object.target.clone()).unwrap_or_default()));
     };
     if let Some(unconfirmed) = finished.objects.iter().find(|question| !is_confirmed(question, facts, options)) {
-        return Err(Refusal::NotConfirmed(unconfirmed.object.target.clone()));
+        return Err(KeepReason::NotConfirmed(unconfirmed.object.target.clone()));
     }
     if let Some(target) = not_apart(facts).next() {
-        return Err(Refusal::NotApart(target.to_owned()));
+        return Err(KeepReason::NotApart(target.to_owned()));
     }
-    let may_go = |file: &Proven| file.objects.iter().all(|question| is_confirmed(question, facts, options));
+    let may_go = |file: &ProvenFile| file.objects.iter().all(|question| is_confirmed(question, facts, options));
     let companions = companions.into_iter().filter(may_go).filter_map(|file| Some((file.path, file.seen?))).collect();
     Ok(Permit { vod_id, finished: (finished.path, seen), companions })
 }
 
 /// The objects that the stores have to confirm before the permit can be granted; empty where it is refused anyway.
-pub fn questions(facts: &Facts<'_>, options: &Options) -> Vec<Question> {
-    let Ok(Due { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
+pub fn questions(facts: &PermitFacts<'_>, options: &RetainOptions) -> Vec<ConfirmationRequest> {
+    let Ok(DueFree { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
     if finished.seen.is_none() {
         return Vec::new();
     }
@@ -278,15 +278,15 @@ pub fn questions(facts: &Facts<'_>, options: &Options) -> Vec<Question> {
 }
 
 /// The targets that have to be compared with the root before the permit can be granted; empty where it is refused anyway.
-pub fn to_be_looked_at(facts: &Facts<'_>, options: &Options) -> Vec<String> {
+pub fn to_be_looked_at(facts: &PermitFacts<'_>, options: &RetainOptions) -> Vec<String> {
     match permit(facts, options) {
-        Err(Refusal::NotApart(_)) => not_apart(facts).map(str::to_owned).collect(),
+        Err(KeepReason::NotApart(_)) => not_apart(facts).map(str::to_owned).collect(),
         _ => Vec::new(),
     }
 }
 
 /// The required targets that were not found to be apart from the root lately.
-fn not_apart<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a str> {
+fn not_apart<'a>(facts: &'a PermitFacts<'_>) -> impl Iterator<Item = &'a str> {
     let is_apart = |target: &str| {
         let of_it = facts.views.iter().filter(|v| v.target == target && v.root == facts.record.root);
         of_it.clone().count() > 0 && of_it.clone().all(|v| v.is_apart && v.age_ms <= VIEW_MAX_AGE_MS)
@@ -295,13 +295,13 @@ fn not_apart<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a str> {
 }
 
 /// The deliveries of files that may go as soon as they have been compared with their objects again.
-pub fn to_be_compared(facts: &Facts<'_>, options: &Options) -> Vec<String> {
-    let Ok(Due { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
+pub fn to_be_compared(facts: &PermitFacts<'_>, options: &RetainOptions) -> Vec<String> {
+    let Ok(DueFree { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
     let touched = std::iter::once(finished).chain(companions).filter(|file| file.seen.is_none());
     touched.flat_map(|file| file.objects).map(|question| question.delivery_id).collect()
 }
 
-fn is_confirmed(question: &Question, facts: &Facts<'_>, options: &Options) -> bool {
+fn is_confirmed(question: &ConfirmationRequest, facts: &PermitFacts<'_>, options: &RetainOptions) -> bool {
     facts.confirmed.iter().any(|answer| {
         (&answer.target, &answer.key) == (&question.object.target, &question.object.key)
             && answer.age_ms <= ANSWER_MAX_AGE_MS
@@ -310,86 +310,86 @@ fn is_confirmed(question: &Question, facts: &Facts<'_>, options: &Options) -> bo
 }
 
 /// What may be freed as soon as the stores confirm it, or why not.
-pub(super) fn due(facts: &Facts<'_>, options: &Options) -> Result<Due, Refusal> {
+pub(super) fn due(facts: &PermitFacts<'_>, options: &RetainOptions) -> Result<DueFree, KeepReason> {
     let record = facts.record;
     if record.freed_at.is_some() {
-        return Err(Refusal::AlreadyFreed);
+        return Err(KeepReason::AlreadyFreed);
     }
     if options.protects(&record.stream_id) {
-        return Err(Refusal::Protected(record.stream_id.clone()));
+        return Err(KeepReason::Protected(record.stream_id.clone()));
     }
     let proven_ms = proven_since(facts, options)?;
-    let shows = |v: &&Viewed| !v.is_apart && v.root == record.root && facts.required.contains(&v.target);
+    let shows = |v: &&TargetView| !v.is_apart && v.root == record.root && facts.required.contains(&v.target);
     if let Some(view) = facts.views.iter().find(shows) {
-        return Err(Refusal::View { target: view.target.clone(), root: view.root.clone() });
+        return Err(KeepReason::View { target: view.target.clone(), root: view.root.clone() });
     }
     is_due(options.delete_local, facts, proven_ms)?;
     if let Some(endpoint) = facts.awaited_by {
-        return Err(Refusal::Awaited(endpoint.to_owned()));
+        return Err(KeepReason::Awaited(endpoint.to_owned()));
     }
     let copies = facts.required.iter().filter_map(|target| record.remote_in(target));
-    let question = |object: &RemoteObject| Question {
+    let question = |object: &RemoteObject| ConfirmationRequest {
         delivery_id: Delivery::id_of(&record.vod_id, &object.target),
         object: object.clone(),
         is_finished: true,
     };
     let objects: Vec<_> = copies.map(question).collect();
     let seen = facts.seen_now.filter(|now| is_untouched(&objects, *now));
-    let finished = Proven { path: record.file_path.clone(), seen, bytes: record.fingerprint.size_bytes, objects };
-    Ok(Due { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
+    let finished = ProvenFile { path: record.file_path.clone(), seen, bytes: record.fingerprint.size_bytes, objects };
+    Ok(DueFree { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
 }
 
 /// Whether each object was made from a file as it is now, told by the change time too: a rewrite may have put length and
 /// modification time back, and another file may have got the number of the inode.
-fn is_untouched(objects: &[Question], now: Seen) -> bool {
+fn is_untouched(objects: &[ConfirmationRequest], now: FileVersion) -> bool {
     objects.iter().all(|question| question.object.source_changed_ns == Some(now.changed_ns))
 }
 
 /// Since when every required target is proven to hold the file that is on disk now, or why it is not.
-pub(super) fn proven_since(facts: &Facts<'_>, options: &Options) -> Result<i64, Refusal> {
+pub(super) fn proven_since(facts: &PermitFacts<'_>, options: &RetainOptions) -> Result<i64, KeepReason> {
     let record = facts.record;
     if facts.required.is_empty() {
-        return Err(Refusal::NoRequiredTarget);
+        return Err(KeepReason::NoRequiredTarget);
     }
     if !facts.uploaded.contains(Kind::Recording) {
-        return Err(Refusal::KindNotUploaded);
+        return Err(KeepReason::KindNotUploaded);
     }
-    let now = facts.seen_now.ok_or(Refusal::LocalMissing)?.fingerprint;
+    let now = facts.seen_now.ok_or(KeepReason::LocalMissing)?.fingerprint;
     if now != record.fingerprint || now.size_bytes != record.file_size {
-        return Err(Refusal::LocalChanged);
+        return Err(KeepReason::LocalChanged);
     }
     let since = facts.required.iter().map(|target| {
-        let object = record.remote_in(target).ok_or_else(|| Refusal::NotDelivered(target.clone()))?;
+        let object = record.remote_in(target).ok_or_else(|| KeepReason::NotDelivered(target.clone()))?;
         is_proof(object, now, options).map(|()| object.verified_ms)
     });
     let since = since.collect::<Result<Vec<_>, _>>()?;
     match still_needed(facts) {
-        Some(target) => Err(Refusal::StillNeeded(target.to_owned())),
+        Some(target) => Err(KeepReason::StillNeeded(target.to_owned())),
         None => Ok(since.into_iter().max().unwrap_or(i64::MAX)),
     }
 }
 
 /// Whether an object proves that the file with this fingerprint is in its store.
-fn is_proof(object: &RemoteObject, now: Fingerprint, options: &Options) -> Result<(), Refusal> {
+fn is_proof(object: &RemoteObject, now: Fingerprint, options: &RetainOptions) -> Result<(), KeepReason> {
     let target = object.target.clone();
     let has_checksum = object.checksum_compared && object.checksum.is_some();
     if let Some(difference) = object.differs.clone() {
-        return Err(Refusal::Differs { target, difference });
+        return Err(KeepReason::Differs { target, difference });
     }
     match () {
         // The store's size was compared with that of the copy when it was sent.
         () if object.size_bytes != now.size_bytes && !object.is_progressive_copy => {
-            Err(Refusal::SizeDiffers { target, remote_bytes: object.size_bytes, local_bytes: now.size_bytes })
+            Err(KeepReason::SizeDiffers { target, remote_bytes: object.size_bytes, local_bytes: now.size_bytes })
         }
-        () if object.source != now => Err(Refusal::OtherSource(target)),
-        () if !has_checksum && !options.accept_size_only => Err(Refusal::NoChecksum(target)),
+        () if object.source != now => Err(KeepReason::OtherSource(target)),
+        () if !has_checksum && !options.accept_size_only => Err(KeepReason::NoChecksum(target)),
         () => Ok(()),
     }
 }
 
 /// A target that still waits for a first try with the finished file. A target that is not required and has failed once
 /// does not hold the file back; it is not what "delivered" means.
-fn still_needed<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+fn still_needed<'a>(facts: &PermitFacts<'a>) -> Option<&'a str> {
     let of_file = facts.deliveries.iter().filter(|d| holds(&d.asset, &facts.record.file_path));
     let untried = of_file.filter(|d| matches!(d.state, DeliveryState::Waiting { last_fault: None, .. }));
     untried.map(|d| d.target.as_str()).next()
@@ -399,25 +399,25 @@ fn holds(asset: &Asset, path: &Path) -> bool {
     asset.files.iter().any(|f| f.path == path)
 }
 
-fn is_due(policy: DeleteLocal, facts: &Facts<'_>, proven_ms: i64) -> Result<(), Refusal> {
+fn is_due(policy: DeleteLocal, facts: &PermitFacts<'_>, proven_ms: i64) -> Result<(), KeepReason> {
     match policy {
-        DeleteLocal::Never => Err(Refusal::Policy),
+        DeleteLocal::Never => Err(KeepReason::Policy),
         DeleteLocal::Delivered => Ok(()),
         DeleteLocal::After(age) => {
             let due_ms = proven_ms.saturating_add(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-            if facts.now_ms >= due_ms { Ok(()) } else { Err(Refusal::TooEarly { due_ms }) }
+            if facts.now_ms >= due_ms { Ok(()) } else { Err(KeepReason::TooEarly { due_ms }) }
         }
         DeleteLocal::BelowFree(watermark) if facts.free_bytes < watermark => Ok(()),
         DeleteLocal::MaxBytes(max) if facts.held_bytes > max => Ok(()),
-        DeleteLocal::MaxBytes(_) => Err(Refusal::WithinMax { held_bytes: facts.held_bytes }),
-        DeleteLocal::BelowFree(_) => Err(Refusal::EnoughRoom { free_bytes: facts.free_bytes }),
+        DeleteLocal::MaxBytes(_) => Err(KeepReason::WithinMax { held_bytes: facts.held_bytes }),
+        DeleteLocal::BelowFree(_) => Err(KeepReason::EnoughRoom { free_bytes: facts.free_bytes }),
     }
 }
 
 /// The kept original and the poster, each only if itself delivered to every required target and proven.
 ///
 /// An original of which something was left out of the finished file stays in any case (promise 7).
-fn companions(facts: &Facts<'_>, options: &Options) -> Vec<Proven> {
+fn companions(facts: &PermitFacts<'_>, options: &RetainOptions) -> Vec<ProvenFile> {
     let record = facts.record;
     let is_whole = !record.defects.iter().any(Defect::leaves_something_out);
     let original = record.original_path.as_ref().filter(|_| is_whole);
@@ -429,26 +429,28 @@ fn companions(facts: &Facts<'_>, options: &Options) -> Vec<Proven> {
 }
 
 /// A companion as it was proven in every required target.
-fn companion(path: &Path, facts: &Facts<'_>, options: &Options) -> Option<Proven> {
+fn companion(path: &Path, facts: &PermitFacts<'_>, options: &RetainOptions) -> Option<ProvenFile> {
     let proven = facts.required.iter().map(|target| {
         let of_target = facts.deliveries.iter().filter(|d| d.target == *target);
         of_target.filter(|d| facts.uploaded.contains(d.asset.kind)).find_map(|d| proven_in(d, path, options))
     });
-    let proven: Vec<(Fingerprint, Question)> = proven.collect::<Option<_>>()?;
+    let proven: Vec<(Fingerprint, ConfirmationRequest)> = proven.collect::<Option<_>>()?;
     let fingerprint = proven.first()?.0;
     let is_one = proven.iter().all(|(other, _)| *other == fingerprint);
     let objects: Vec<_> = proven.into_iter().map(|(_, question)| question).collect();
     let changed_ns = objects.first().and_then(|question| question.object.source_changed_ns);
-    let seen =
-        changed_ns.map(|changed_ns| Seen { fingerprint, changed_ns }).filter(|seen| is_untouched(&objects, *seen));
-    is_one.then(|| Proven { path: path.to_owned(), seen, bytes: fingerprint.size_bytes, objects })
+    let seen = changed_ns
+        .map(|changed_ns| FileVersion { fingerprint, changed_ns })
+        .filter(|seen| is_untouched(&objects, *seen));
+    is_one.then(|| ProvenFile { path: path.to_owned(), seen, bytes: fingerprint.size_bytes, objects })
 }
 
-fn proven_in(delivery: &Delivery, path: &Path, options: &Options) -> Option<(Fingerprint, Question)> {
+fn proven_in(delivery: &Delivery, path: &Path, options: &RetainOptions) -> Option<(Fingerprint, ConfirmationRequest)> {
     let DeliveryState::Delivered { objects } = &delivery.state else { return None };
     let belongs = delivery.asset.files.iter().zip(objects).find(|(file, _)| file.path == path);
     let (file, object) = belongs?;
     let is_proven = object.target == delivery.target && is_proof(object, file.fingerprint, options).is_ok();
-    let question = || Question { delivery_id: delivery.id.clone(), object: object.clone(), is_finished: false };
+    let question =
+        || ConfirmationRequest { delivery_id: delivery.id.clone(), object: object.clone(), is_finished: false };
     is_proven.then(|| (file.fingerprint, question()))
 }

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::permit::{Due, Facts, Refusal, Viewed, due, proven_since};
-use super::{DeleteLocal, Options};
-use crate::recording::{Delivery, Kinds, Seen, VodRecord};
+use super::permit::{DueFree, KeepReason, PermitFacts, TargetView, due, proven_since};
+use super::{DeleteLocal, RetainOptions};
+use crate::recording::{Delivery, FileVersion, Kinds, VodRecord};
 
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Inventory<'a> {
+pub struct FreeInventory<'a> {
     /// VoD records: all, or a page of them.
     pub records: &'a [VodRecord],
     /// Deliveries by the id of the VoD they belong to.
@@ -25,9 +25,9 @@ pub struct Inventory<'a> {
     /// Which kinds of files are uploaded at all.
     pub uploaded: Kinds,
     /// What each finished file is now, by the id of its VoD; those that are not there are left out.
-    pub on_disk: &'a BTreeMap<String, Seen>,
+    pub on_disk: &'a BTreeMap<String, FileVersion>,
     /// What was found when the targets were compared with the roots.
-    pub views: &'a [Viewed],
+    pub views: &'a [TargetView],
     /// The file system of each root that the records name; a root that is not there has room enough.
     pub volumes: &'a BTreeMap<PathBuf, Volume>,
     /// Bytes of all finished recordings that are still on disk and stay there.
@@ -49,11 +49,11 @@ pub struct Volume {
 
 /// What would be done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
+pub struct FreePlan {
     /// What would be freed, oldest proof first.
     pub frees: Vec<PlannedFree>,
     /// What stays, and why, by VoD id; records freed before are left out.
-    pub kept: Vec<(String, Refusal)>,
+    pub kept: Vec<(String, KeepReason)>,
     /// Bytes still too much for `below_free` or `max_bytes` after everything that may go is gone: the operator must act.
     pub short_bytes: u64,
 }
@@ -77,17 +77,17 @@ pub struct PlannedFree {
 /// A plan in the making, from one page of records after the other: it holds what will be freed, and not what was looked at.
 #[derive(Debug)]
 pub struct Planner<'a> {
-    options: &'a Options,
-    lists: Lists,
+    options: &'a RetainOptions,
+    lists: RefusalFilter,
     held_bytes: u64,
-    plan: Plan,
+    plan: FreePlan,
     /// By file system; all are one where the policy counts all recordings together.
-    shares: BTreeMap<u64, Share>,
+    shares: BTreeMap<u64, VolumeShare>,
 }
 
 /// Which refusals a plan lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lists {
+pub enum RefusalFilter {
     /// All, for whoever reads the plan.
     All,
     /// Only the records whose file is not there.
@@ -96,18 +96,18 @@ pub enum Lists {
 
 /// What a file system has too much of, and the oldest that may go from it: as many as make up for that, and none more.
 #[derive(Debug)]
-struct Share {
+struct VolumeShare {
     volume: Volume,
     excess_bytes: u64,
     /// By the time since which they are proven, and id.
-    ready: BTreeMap<(i64, String), Due>,
+    ready: BTreeMap<(i64, String), DueFree>,
     ready_bytes: u64,
     /// What may go and need not.
     spare: Vec<(i64, String)>,
 }
 
-impl Share {
-    fn add(&mut self, proven_ms: i64, files: Due, lists: Lists) {
+impl VolumeShare {
+    fn add(&mut self, proven_ms: i64, files: DueFree, lists: RefusalFilter) {
         self.ready_bytes = self.ready_bytes.saturating_add(files.bytes());
         self.ready.insert((proven_ms, files.vod_id().to_owned()), files);
         while let Some(newest) = self.ready.last_entry()
@@ -115,14 +115,14 @@ impl Share {
         {
             let (key, files) = newest.remove_entry();
             self.ready_bytes = self.ready_bytes.saturating_sub(files.bytes());
-            self.spare.extend((lists == Lists::All).then_some(key));
+            self.spare.extend((lists == RefusalFilter::All).then_some(key));
         }
     }
 }
 
 /// Plans what may be freed now.
-pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
-    let mut planner = Planner::new(options, Lists::All, inventory.held_bytes);
+pub fn plan(inventory: &FreeInventory<'_>, options: &RetainOptions) -> FreePlan {
+    let mut planner = Planner::new(options, RefusalFilter::All, inventory.held_bytes);
     planner.add(inventory);
     planner.end()
 }
@@ -130,13 +130,13 @@ pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
 impl<'a> Planner<'a> {
     /// An empty plan. `held_bytes` are those of all finished recordings that are on disk and stay there; only `max_bytes` asks
     /// for them.
-    pub const fn new(options: &'a Options, lists: Lists, held_bytes: u64) -> Self {
-        let plan = Plan { frees: Vec::new(), kept: Vec::new(), short_bytes: 0 };
+    pub const fn new(options: &'a RetainOptions, lists: RefusalFilter, held_bytes: u64) -> Self {
+        let plan = FreePlan { frees: Vec::new(), kept: Vec::new(), short_bytes: 0 };
         Self { options, lists, held_bytes, plan, shares: BTreeMap::new() }
     }
 
     /// Looks at a page of records.
-    pub fn add(&mut self, inventory: &Inventory<'_>) {
+    pub fn add(&mut self, inventory: &FreeInventory<'_>) {
         let (options, lists) = (self.options, self.lists);
         for record in inventory.records {
             let facts = inventory.facts(record, self.held_bytes);
@@ -150,7 +150,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The whole plan, the oldest proof on each file system first.
-    pub fn end(mut self) -> Plan {
+    pub fn end(mut self) -> FreePlan {
         let policy = self.options.delete_local;
         for (_, share) in std::mem::take(&mut self.shares) {
             let left_bytes = share.ready_bytes.saturating_sub(share.excess_bytes);
@@ -165,15 +165,15 @@ impl<'a> Planner<'a> {
         self.plan
     }
 
-    fn refuse(&mut self, record: &VodRecord, refusal: Refusal) {
-        let is_listed = self.lists == Lists::All && refusal != Refusal::AlreadyFreed;
-        if is_listed || refusal == Refusal::LocalMissing {
+    fn refuse(&mut self, record: &VodRecord, refusal: KeepReason) {
+        let is_listed = self.lists == RefusalFilter::All && refusal != KeepReason::AlreadyFreed;
+        if is_listed || refusal == KeepReason::LocalMissing {
             self.plan.kept.push((record.vod_id.clone(), refusal));
         }
     }
 
     /// The share that the records of a file system belong to.
-    fn share(&mut self, volume: Volume) -> &mut Share {
+    fn share(&mut self, volume: Volume) -> &mut VolumeShare {
         let (volume, excess_bytes) = match self.options.delete_local {
             DeleteLocal::BelowFree(watermark) => (volume, watermark.saturating_sub(volume.free_bytes)),
             DeleteLocal::MaxBytes(max) => {
@@ -181,7 +181,7 @@ impl<'a> Planner<'a> {
             }
             _ => (Volume { device: EVERYWHERE, free_bytes: 0 }, u64::MAX),
         };
-        let share = || Share { volume, excess_bytes, ready: BTreeMap::new(), ready_bytes: 0, spare: Vec::new() };
+        let share = || VolumeShare { volume, excess_bytes, ready: BTreeMap::new(), ready_bytes: 0, spare: Vec::new() };
         self.shares.entry(volume.device).or_insert_with(share)
     }
 }
@@ -189,23 +189,25 @@ impl<'a> Planner<'a> {
 /// The number of no device: the policy counts all recordings together.
 const EVERYWHERE: u64 = 0;
 
-impl Share {
+impl VolumeShare {
     /// Why what may go stays, the oldest proof first; told what is freed beyond the excess.
-    fn spare(mut self, policy: DeleteLocal, left_bytes: u64) -> impl Iterator<Item = (String, Refusal)> {
+    fn spare(mut self, policy: DeleteLocal, left_bytes: u64) -> impl Iterator<Item = (String, KeepReason)> {
         self.spare.sort();
         let before = self.volume.free_bytes;
         let enough = move || match policy {
             DeleteLocal::BelowFree(watermark) => {
-                Refusal::EnoughRoom { free_bytes: watermark.max(before).saturating_add(left_bytes) }
+                KeepReason::EnoughRoom { free_bytes: watermark.max(before).saturating_add(left_bytes) }
             }
-            DeleteLocal::MaxBytes(max) => Refusal::WithinMax { held_bytes: max.min(before).saturating_sub(left_bytes) },
-            _ => Refusal::AlreadyFreed,
+            DeleteLocal::MaxBytes(max) => {
+                KeepReason::WithinMax { held_bytes: max.min(before).saturating_sub(left_bytes) }
+            }
+            _ => KeepReason::AlreadyFreed,
         };
         self.spare.into_iter().map(move |(_, id)| (id, enough()))
     }
 }
 
-fn planned(files: &Due, reason: &str) -> PlannedFree {
+fn planned(files: &DueFree, reason: &str) -> PlannedFree {
     let (vod_id, path) = (files.vod_id().to_owned(), files.path().to_owned());
     PlannedFree {
         vod_id,
@@ -229,13 +231,13 @@ fn reason(policy: DeleteLocal, proven_ms: i64) -> String {
     }
 }
 
-impl<'a> Inventory<'a> {
+impl<'a> FreeInventory<'a> {
     fn volume(&self, root: &Path) -> Volume {
         self.volumes.get(root).copied().unwrap_or(Volume { device: 0, free_bytes: u64::MAX })
     }
 
-    fn facts(&self, record: &'a VodRecord, held_bytes: u64) -> Facts<'a> {
-        Facts {
+    fn facts(&self, record: &'a VodRecord, held_bytes: u64) -> PermitFacts<'a> {
+        PermitFacts {
             record,
             deliveries: self.deliveries.get(&record.vod_id).map_or(&[], Vec::as_slice),
             required: self.required,

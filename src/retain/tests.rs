@@ -12,16 +12,16 @@ use crate::durable;
 use crate::fault::Class;
 use crate::recording::journey::Evidence;
 use crate::recording::{
-    Asset, AssetFile, Container, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, Outcome, Pictures,
-    RemoteObject, Seen, StartSource, VOD_VERSION, VodRecord, VodType,
+    Asset, AssetFile, Container, Defect, Delivery, DeliveryState, FileVersion, Fingerprint, Kind, Kinds, Outcome,
+    Pictures, RemoteObject, StartSource, VOD_VERSION, VodRecord, VodType,
 };
 
 const SEEN: Fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 100, mtime_ns: 3 };
 const CHANGED_NS: i64 = 7;
 const PROVEN_MS: i64 = 1_000_000;
 
-const fn untouched(fingerprint: Fingerprint) -> Seen {
-    Seen { fingerprint, changed_ns: CHANGED_NS }
+const fn untouched(fingerprint: Fingerprint) -> FileVersion {
+    FileVersion { fingerprint, changed_ns: CHANGED_NS }
 }
 
 fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
@@ -106,31 +106,31 @@ fn confirmation(target: &str) -> Confirmation {
     Confirmation { target: target.into(), key: "x.mp4".into(), age_ms: ANSWER_MAX_AGE_MS, beyond_size: true }
 }
 
-fn apart(target: &str) -> Viewed {
-    Viewed { target: target.into(), root: "/srv".into(), is_apart: true, age_ms: VIEW_MAX_AGE_MS }
+fn apart(target: &str) -> TargetView {
+    TargetView { target: target.into(), root: "/srv".into(), is_apart: true, age_ms: VIEW_MAX_AGE_MS }
 }
 
 /// A case that is granted, to be spoilt in one place.
 #[derive(Debug)]
-struct Case {
+struct PermitCase {
     record: VodRecord,
     deliveries: Vec<Delivery>,
     required: Vec<String>,
     uploaded: Kinds,
-    now: Option<Seen>,
+    now: Option<FileVersion>,
     confirmed: Vec<Confirmation>,
-    views: Vec<Viewed>,
+    views: Vec<TargetView>,
     free_bytes: u64,
     held_bytes: u64,
     awaited_by: Option<String>,
     now_ms: i64,
-    options: Options,
+    options: RetainOptions,
 }
 
-fn good() -> Case {
+fn good() -> PermitCase {
     let mut record = record("v", Path::new("/srv/x.mp4"), SEEN);
     record.remote = vec![object("a", SEEN), object("b", SEEN)];
-    Case {
+    PermitCase {
         record,
         deliveries: Vec::new(),
         required: vec!["a".into(), "b".into()],
@@ -142,17 +142,17 @@ fn good() -> Case {
         held_bytes: 100,
         awaited_by: None,
         now_ms: PROVEN_MS,
-        options: Options { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() },
+        options: RetainOptions { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() },
     }
 }
 
-impl Case {
-    fn decide(&self) -> Result<Permit, Refusal> {
+impl PermitCase {
+    fn decide(&self) -> Result<Permit, KeepReason> {
         self.with_facts(|facts| permit(facts, &self.options))
     }
 
-    fn with_facts<T>(&self, act: impl FnOnce(&Facts<'_>) -> T) -> T {
-        act(&Facts {
+    fn with_facts<T>(&self, act: impl FnOnce(&PermitFacts<'_>) -> T) -> T {
+        act(&PermitFacts {
             record: &self.record,
             deliveries: &self.deliveries,
             required: &self.required,
@@ -168,7 +168,7 @@ impl Case {
     }
 }
 
-fn refused(spoil: impl FnOnce(&mut Case)) -> Refusal {
+fn refused(spoil: impl FnOnce(&mut PermitCase)) -> KeepReason {
     let mut case = good();
     spoil(&mut case);
     case.decide().unwrap_err()
@@ -177,14 +177,14 @@ fn refused(spoil: impl FnOnce(&mut Case)) -> Refusal {
 #[test]
 fn a_file_that_an_endpoint_is_to_see_stays_in_the_plan_too() {
     let by = "command/index".to_owned();
-    assert_eq!(refused(|case| case.awaited_by = Some("command/index".into())), Refusal::Awaited(by.clone()));
-    let mut stock = Stock::of(three_records());
+    assert_eq!(refused(|case| case.awaited_by = Some("command/index".into())), KeepReason::Awaited(by.clone()));
+    let mut stock = TestInventory::of(three_records());
     let all = freed(&stock.plan(DeleteLocal::Delivered)).len();
     let first = stock.records[0].vod_id.clone();
     stock.awaited.insert(first.clone(), by.clone());
     let plan = stock.plan(DeleteLocal::Delivered);
     assert_eq!((freed(&plan).len(), freed(&plan).contains(&first.as_str())), (all - 1, false));
-    assert!(plan.kept.contains(&(first, Refusal::Awaited(by))), "{:?}", plan.kept);
+    assert!(plan.kept.contains(&(first, KeepReason::Awaited(by))), "{:?}", plan.kept);
 }
 
 #[test]
@@ -196,47 +196,47 @@ fn a_proven_file_gets_its_permit() {
 #[test]
 fn every_refusal_has_its_reason() {
     let other = Fingerprint { mtime_ns: 4, ..SEEN };
-    assert_eq!(refused(|c| c.options.delete_local = DeleteLocal::Never), Refusal::Policy);
-    assert_eq!(refused(|c| c.required.clear()), Refusal::NoRequiredTarget);
-    assert_eq!(refused(|c| c.uploaded = Kinds::NONE), Refusal::KindNotUploaded);
-    assert_eq!(refused(|c| c.record.freed_at = Some(1)), Refusal::AlreadyFreed);
-    assert_eq!(refused(|c| c.now = None), Refusal::LocalMissing);
-    assert_eq!(refused(|c| c.now = Some(untouched(other))), Refusal::LocalChanged);
-    assert_eq!(refused(|c| c.record.file_size = 99), Refusal::LocalChanged);
-    assert_eq!(refused(|c| c.record.remote.truncate(1)), Refusal::NotDelivered("b".into()));
-    let short = Refusal::SizeDiffers { target: "b".into(), remote_bytes: 99, local_bytes: 100 };
+    assert_eq!(refused(|c| c.options.delete_local = DeleteLocal::Never), KeepReason::Policy);
+    assert_eq!(refused(|c| c.required.clear()), KeepReason::NoRequiredTarget);
+    assert_eq!(refused(|c| c.uploaded = Kinds::NONE), KeepReason::KindNotUploaded);
+    assert_eq!(refused(|c| c.record.freed_at = Some(1)), KeepReason::AlreadyFreed);
+    assert_eq!(refused(|c| c.now = None), KeepReason::LocalMissing);
+    assert_eq!(refused(|c| c.now = Some(untouched(other))), KeepReason::LocalChanged);
+    assert_eq!(refused(|c| c.record.file_size = 99), KeepReason::LocalChanged);
+    assert_eq!(refused(|c| c.record.remote.truncate(1)), KeepReason::NotDelivered("b".into()));
+    let short = KeepReason::SizeDiffers { target: "b".into(), remote_bytes: 99, local_bytes: 100 };
     assert_eq!(refused(|c| c.record.remote[1].size_bytes = 99), short);
-    assert_eq!(refused(|c| c.record.remote[1].checksum_compared = false), Refusal::NoChecksum("b".into()));
-    assert_eq!(refused(|c| c.record.remote[1].checksum = None), Refusal::NoChecksum("b".into()));
-    assert_eq!(refused(|c| c.record.remote[0].source = other), Refusal::OtherSource("a".into()));
+    assert_eq!(refused(|c| c.record.remote[1].checksum_compared = false), KeepReason::NoChecksum("b".into()));
+    assert_eq!(refused(|c| c.record.remote[1].checksum = None), KeepReason::NoChecksum("b".into()));
+    assert_eq!(refused(|c| c.record.remote[0].source = other), KeepReason::OtherSource("a".into()));
     let waiting = DeliveryState::Waiting { due_ms: 0, last_fault: None };
     let pending = delivery("c", Kind::Recording, Path::new("/srv/x.mp4"), SEEN, waiting);
-    assert_eq!(refused(|c| c.deliveries.push(pending)), Refusal::StillNeeded("c".into()));
+    assert_eq!(refused(|c| c.deliveries.push(pending)), KeepReason::StillNeeded("c".into()));
     let hour = DeleteLocal::After(Duration::from_secs(3600));
-    assert_eq!(refused(|c| c.options.delete_local = hour), Refusal::TooEarly { due_ms: PROVEN_MS + 3_600_000 });
-    let room = |c: &mut Case| (c.options.delete_local, c.free_bytes) = (DeleteLocal::BelowFree(10), 10);
-    assert_eq!(refused(|c| room(c)), Refusal::EnoughRoom { free_bytes: 10 });
-    let touched = Refusal::Touched("a".into());
-    assert_eq!(refused(|c| c.now = Some(Seen { changed_ns: CHANGED_NS + 1, ..untouched(SEEN) })), touched);
+    assert_eq!(refused(|c| c.options.delete_local = hour), KeepReason::TooEarly { due_ms: PROVEN_MS + 3_600_000 });
+    let room = |c: &mut PermitCase| (c.options.delete_local, c.free_bytes) = (DeleteLocal::BelowFree(10), 10);
+    assert_eq!(refused(|c| room(c)), KeepReason::EnoughRoom { free_bytes: 10 });
+    let touched = KeepReason::Touched("a".into());
+    assert_eq!(refused(|c| c.now = Some(FileVersion { changed_ns: CHANGED_NS + 1, ..untouched(SEEN) })), touched);
     assert_eq!(refused(|c| c.record.remote[1].source_changed_ns = Some(CHANGED_NS - 1)), touched);
     assert_eq!(refused(|c| c.record.remote[1].source_changed_ns = None), touched, "as an older version noted it");
-    let unconfirmed = Refusal::NotConfirmed("b".into());
+    let unconfirmed = KeepReason::NotConfirmed("b".into());
     assert_eq!(refused(|c| c.confirmed.truncate(1)), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].age_ms += 1), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].key = "y.mp4".into()), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].beyond_size = false), unconfirmed);
-    let unseen = Refusal::NotApart("b".into());
+    let unseen = KeepReason::NotApart("b".into());
     assert_eq!(refused(|c| c.views.truncate(1)), unseen);
     assert_eq!(refused(|c| c.views[1].age_ms += 1), unseen);
     assert_eq!(refused(|c| c.views[1].root = "/elsewhere".into()), unseen);
-    let view = Refusal::View { target: "b".into(), root: "/srv".into() };
+    let view = KeepReason::View { target: "b".into(), root: "/srv".into() };
     assert_eq!(refused(|c| c.views[1].is_apart = false), view);
     assert_eq!(refused(|c| (c.views[1].is_apart, c.confirmed) = (false, Vec::new())), view, "the store is not asked");
 }
 
 #[test]
 fn targets_are_compared_with_the_root_only_where_nothing_else_is_lacking() {
-    let looked_at = |spoil: &dyn Fn(&mut Case)| {
+    let looked_at = |spoil: &dyn Fn(&mut PermitCase)| {
         let mut case = good();
         case.views.truncate(1);
         spoil(&mut case);
@@ -250,8 +250,8 @@ fn targets_are_compared_with_the_root_only_where_nothing_else_is_lacking() {
 
 #[test]
 fn a_plan_says_that_a_target_is_a_view_of_the_root() {
-    let mut stock = Stock::of(three_records());
-    stock.views = vec![Viewed { is_apart: false, ..apart("a") }];
+    let mut stock = TestInventory::of(three_records());
+    stock.views = vec![TargetView { is_apart: false, ..apart("a") }];
     let plan = stock.plan(DeleteLocal::Delivered);
     assert_eq!((plan.frees.len(), plan.kept.len()), (0, 3));
     assert!(plan.kept[0].1.to_string().contains("`a` is another view of `/srv`"), "{}", plan.kept[0].1);
@@ -268,13 +268,13 @@ fn the_stores_are_asked_for_what_would_go_and_nothing_else() {
         let state = DeliveryState::Delivered { objects: vec![object] };
         case.deliveries.push(delivery(target, Kind::Preview, &poster, SEEN, state));
     }
-    let asked = |case: &Case| {
+    let asked = |case: &PermitCase| {
         let questions = case.with_facts(|facts| questions(facts, &case.options));
         questions.into_iter().map(|q| (q.object.target, q.object.key, q.is_finished)).collect::<Vec<_>>()
     };
     let poster_of = |target: &str| (target.to_owned(), "x.png".to_owned(), false);
     assert_eq!(asked(&case), [poster_of("a"), poster_of("b")], "the finished file is confirmed");
-    let freed = |case: &Case| case.decide().unwrap().files().map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
+    let freed = |case: &PermitCase| case.decide().unwrap().files().map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
     assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")], "and a companion that is not confirmed stays");
     case.confirmed.truncate(1);
     assert_eq!(asked(&case), [("b".into(), "x.mp4".into(), true), poster_of("a"), poster_of("b")]);
@@ -288,7 +288,7 @@ fn age_counts_from_the_last_required_proof_and_a_clock_set_back_waits() {
     case.options.delete_local = DeleteLocal::After(Duration::from_millis(10));
     case.record.remote[0].verified_ms = PROVEN_MS + 5;
     case.now_ms = PROVEN_MS + 14;
-    assert_eq!(case.decide().unwrap_err(), Refusal::TooEarly { due_ms: PROVEN_MS + 15 });
+    assert_eq!(case.decide().unwrap_err(), KeepReason::TooEarly { due_ms: PROVEN_MS + 15 });
     case.now_ms = PROVEN_MS + 15;
     assert!(case.decide().is_ok());
     case.now_ms = 0;
@@ -312,7 +312,7 @@ fn companions_go_only_if_they_are_proven_themselves() {
     let mut case = good();
     case.record.original_path = Some(original.clone());
     case.record.preview_file_path = Some(poster.clone());
-    let freed = |case: &Case| case.decide().unwrap().files().map(|(p, _)| p.to_owned()).collect::<Vec<_>>();
+    let freed = |case: &PermitCase| case.decide().unwrap().files().map(|(p, _)| p.to_owned()).collect::<Vec<_>>();
     assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")]);
 
     for target in ["a", "b"] {
@@ -334,17 +334,17 @@ fn companions_go_only_if_they_are_proven_themselves() {
 }
 
 /// Records, and what is on disk and free where they lie: 50 bytes on device 1.
-struct Stock {
+struct TestInventory {
     records: Vec<VodRecord>,
     deliveries: BTreeMap<String, Vec<Delivery>>,
-    on_disk: BTreeMap<String, Seen>,
+    on_disk: BTreeMap<String, FileVersion>,
     volumes: BTreeMap<PathBuf, Volume>,
-    views: Vec<Viewed>,
+    views: Vec<TargetView>,
     required: Vec<String>,
     awaited: BTreeMap<String, String>,
 }
 
-impl Stock {
+impl TestInventory {
     fn of(records: Vec<VodRecord>) -> Self {
         let on_disk = records.iter().map(|r| (r.vod_id.clone(), untouched(r.fingerprint))).collect();
         let volumes = [("/srv".into(), Volume { device: 1, free_bytes: 50 })].into();
@@ -352,8 +352,8 @@ impl Stock {
         Self { records, deliveries, on_disk, volumes, views: Vec::new(), required, awaited }
     }
 
-    fn plan(&self, delete_local: DeleteLocal) -> Plan {
-        let inventory = Inventory {
+    fn plan(&self, delete_local: DeleteLocal) -> FreePlan {
+        let inventory = FreeInventory {
             records: &self.records,
             deliveries: &self.deliveries,
             required: &self.required,
@@ -365,11 +365,11 @@ impl Stock {
             awaited: &self.awaited,
             now_ms: PROVEN_MS,
         };
-        plan(&inventory, &Options { delete_local, ..Options::default() })
+        plan(&inventory, &RetainOptions { delete_local, ..RetainOptions::default() })
     }
 }
 
-fn freed(plan: &Plan) -> Vec<&str> {
+fn freed(plan: &FreePlan) -> Vec<&str> {
     plan.frees.iter().map(|f| f.vod_id.as_str()).collect()
 }
 
@@ -386,13 +386,13 @@ fn three_records() -> Vec<VodRecord> {
 
 #[test]
 fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missing() {
-    let stock = Stock::of(three_records());
+    let stock = TestInventory::of(three_records());
     let at = |watermark| stock.plan(DeleteLocal::BelowFree(watermark));
     let some = at(120);
     assert_eq!(freed(&some), ["old"]);
     assert_eq!((some.frees[0].bytes, some.short_bytes), (100, 0));
-    assert!(some.kept.contains(&("unproven".into(), Refusal::NoChecksum("a".into()))));
-    assert!(some.kept.contains(&("young".into(), Refusal::EnoughRoom { free_bytes: 150 })));
+    assert!(some.kept.contains(&("unproven".into(), KeepReason::NoChecksum("a".into()))));
+    assert!(some.kept.contains(&("young".into(), KeepReason::EnoughRoom { free_bytes: 150 })));
     let all = at(1000);
     assert_eq!(freed(&all), ["old", "young"]);
     assert_eq!(all.short_bytes, 750);
@@ -403,34 +403,34 @@ fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missi
 fn room_is_made_on_the_file_system_that_lacks_it() {
     let mut records = three_records();
     records[1].root = "/other".into();
-    let mut stock = Stock::of(records);
+    let mut stock = TestInventory::of(records);
     stock.volumes.insert("/other".into(), Volume { device: 2, free_bytes: 1000 });
     let plan = stock.plan(DeleteLocal::BelowFree(120));
     assert_eq!(freed(&plan), ["young"], "the oldest lies where there is room enough");
-    assert!(plan.kept.contains(&("old".into(), Refusal::EnoughRoom { free_bytes: 1000 })), "{plan:?}");
+    assert!(plan.kept.contains(&("old".into(), KeepReason::EnoughRoom { free_bytes: 1000 })), "{plan:?}");
 }
 
 #[test]
 fn what_changed_or_is_gone_makes_no_room_and_the_next_goes() {
-    let mut stock = Stock::of(three_records());
+    let mut stock = TestInventory::of(three_records());
     stock.on_disk.insert("old".into(), untouched(Fingerprint { mtime_ns: 9, ..SEEN }));
     for policy in [DeleteLocal::BelowFree(120), DeleteLocal::MaxBytes(250)] {
         let plan = stock.plan(policy);
         assert_eq!(freed(&plan), ["young"]);
-        assert!(plan.kept.contains(&("old".into(), Refusal::LocalChanged)), "{plan:?}");
+        assert!(plan.kept.contains(&("old".into(), KeepReason::LocalChanged)), "{plan:?}");
     }
     stock.on_disk.remove("old");
-    assert!(stock.plan(DeleteLocal::Delivered).kept.contains(&("old".into(), Refusal::LocalMissing)));
+    assert!(stock.plan(DeleteLocal::Delivered).kept.contains(&("old".into(), KeepReason::LocalMissing)));
 }
 
 #[test]
 fn a_plan_names_what_goes_and_why_the_rest_stays() {
     let mut records = three_records();
     records[0].freed_at = Some(1);
-    let plan = Stock::of(records).plan(DeleteLocal::Delivered);
+    let plan = TestInventory::of(records).plan(DeleteLocal::Delivered);
     assert_eq!(plan.frees.len(), 1);
     assert!(plan.frees[0].reason.contains("1970-01-01T00:16:39.991Z"), "{}", plan.frees[0].reason);
-    assert_eq!(plan.kept, [("unproven".into(), Refusal::NoChecksum("a".into()))]);
+    assert_eq!(plan.kept, [("unproven".into(), KeepReason::NoChecksum("a".into()))]);
 }
 
 fn granted_for(path: &Path) -> Permit {
@@ -467,10 +467,10 @@ fn a_file_that_changes_after_the_permit_stays() {
 
 #[test]
 fn above_the_maximum_the_oldest_proven_goes_first() {
-    let stock = Stock::of(three_records());
+    let stock = TestInventory::of(three_records());
     let at = |max| stock.plan(DeleteLocal::MaxBytes(max));
     assert_eq!((freed(&at(200)), at(200).short_bytes), (vec!["old"], 0));
-    assert!(at(200).kept.contains(&("young".into(), Refusal::WithinMax { held_bytes: 200 })));
+    assert!(at(200).kept.contains(&("young".into(), KeepReason::WithinMax { held_bytes: 200 })));
     assert_eq!((freed(&at(50)), at(50).short_bytes), (vec!["old", "young"], 50));
     assert_eq!(at(300).frees, []);
 }
@@ -479,17 +479,17 @@ fn above_the_maximum_the_oldest_proven_goes_first() {
 fn a_protected_stream_and_a_copy_that_changed_stay() {
     let mut case = good();
     case.options.protect = vec!["other".into(), "roo*".into()];
-    assert_eq!(case.decide(), Err(Refusal::Protected("room1".into())));
+    assert_eq!(case.decide(), Err(KeepReason::Protected("room1".into())));
     case.options.protect = vec!["room".into(), "room10".into()];
     assert!(case.decide().is_ok());
     case.record.remote[1].differs = Some("missing".into());
-    assert_eq!(case.decide(), Err(Refusal::Differs { target: "b".into(), difference: "missing".into() }));
+    assert_eq!(case.decide(), Err(KeepReason::Differs { target: "b".into(), difference: "missing".into() }));
 }
 
-fn some_seen() -> impl Strategy<Value = Seen> {
+fn some_seen() -> impl Strategy<Value = FileVersion> {
     let touched = proptest::bool::weighted(0.1);
     (some_fingerprint(), touched)
-        .prop_map(|(fingerprint, touched)| Seen { fingerprint, changed_ns: CHANGED_NS + i64::from(touched) })
+        .prop_map(|(fingerprint, touched)| FileVersion { fingerprint, changed_ns: CHANGED_NS + i64::from(touched) })
 }
 
 fn some_fingerprint() -> impl Strategy<Value = Fingerprint> {
@@ -549,9 +549,9 @@ prop_compose! {
     fn some_view()(
         target in "[abc]", is_old in proptest::bool::weighted(0.1), is_apart in proptest::bool::weighted(0.9),
         is_other in proptest::bool::weighted(0.1),
-    ) -> Viewed {
+    ) -> TargetView {
         let root = if is_other { "/elsewhere".into() } else { "/srv".into() };
-        Viewed { target, root, is_apart, age_ms: VIEW_MAX_AGE_MS + u64::from(is_old) }
+        TargetView { target, root, is_apart, age_ms: VIEW_MAX_AGE_MS + u64::from(is_old) }
     }
 }
 
@@ -566,14 +566,14 @@ prop_compose! {
 }
 
 /// Whether a target's store said within the last minute that it still holds what was proven.
-fn is_fresh(case: &Case, target: &str) -> bool {
+fn is_fresh(case: &PermitCase, target: &str) -> bool {
     case.confirmed.iter().any(|c| {
         c.target == target && c.key == "x.mp4" && c.age_ms <= 60_000 && (c.beyond_size || case.options.accept_size_only)
     })
 }
 
 /// Whether a target was found to be apart from the root within the last hour, and by nothing to be a view of it.
-fn is_apart(case: &Case, target: &str) -> bool {
+fn is_apart(case: &PermitCase, target: &str) -> bool {
     let mut of_it = case.views.iter().filter(|v| v.target == target && v.root == Path::new("/srv")).peekable();
     of_it.peek().is_some() && of_it.all(|v| v.is_apart && v.age_ms <= 3_600_000)
 }
@@ -599,7 +599,7 @@ prop_compose! {
         (confirmed, views) in
             (proptest::collection::vec(some_confirmation(), 0..6), proptest::collection::vec(some_view(), 0..6)),
         (is_cut, has_companions) in (proptest::bool::weighted(0.2), any::<bool>()),
-    ) -> Case {
+    ) -> PermitCase {
         let mut case = good();
         case.deliveries = deliveries;
         (case.confirmed, case.views) = (confirmed, views);
@@ -626,15 +626,15 @@ prop_compose! {
         (case.required, case.free_bytes, case.now_ms) = (required, free_bytes, now_ms);
         case.uploaded = Kinds::from_bits(bits).unwrap();
         let protect = if protected { vec!["room*".to_owned()] } else { Vec::new() };
-        case.options = Options { delete_local: policy, accept_size_only, protect };
+        case.options = RetainOptions { delete_local: policy, accept_size_only, protect };
         case.held_bytes = held_bytes;
         case
     }
 }
 
 /// The oracle, written apart from the code: what must hold of every file that is freed.
-fn is_proven(case: &Case) -> bool {
-    let Some(Seen { fingerprint: now, changed_ns }) = case.now else { return false };
+fn is_proven(case: &PermitCase) -> bool {
+    let Some(FileVersion { fingerprint: now, changed_ns }) = case.now else { return false };
     let held = |target: &String| {
         let object = case.record.remote.iter().find(|o| &o.target == target);
         object.is_some_and(|o| {
@@ -657,8 +657,8 @@ fn is_proven(case: &Case) -> bool {
 }
 
 /// The same of a companion: every required target has a delivery of exactly this file that proves it as it is freed.
-fn is_companion_proven(case: &Case, path: &Path, seen: Seen) -> bool {
-    let Seen { fingerprint: seen, changed_ns } = seen;
+fn is_companion_proven(case: &PermitCase, path: &Path, seen: FileVersion) -> bool {
+    let FileVersion { fingerprint: seen, changed_ns } = seen;
     let kind = if path == Path::new(ORIGINAL) { Kind::OtherContainer } else { Kind::Preview };
     let holds = |target: &String| {
         case.deliveries.iter().any(|d| match &d.state {
@@ -679,7 +679,7 @@ fn is_companion_proven(case: &Case, path: &Path, seen: Seen) -> bool {
 }
 
 /// Whether a target still waits for its first try with the finished file.
-fn is_wanted(case: &Case) -> bool {
+fn is_wanted(case: &PermitCase) -> bool {
     let untried = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { last_fault: None, .. });
     case.deliveries.iter().any(|d| untried(d) && d.asset.files[0].path == Path::new(FINISHED))
 }

@@ -2,13 +2,13 @@
 
 use super::clock::ticks;
 use super::element::Sound;
-use super::loss::Lost;
-use super::timeline::Timeline;
-use super::walk::{AudioFrame, AudioTrack, Walked};
+use super::loss::GapLoss;
+use super::timeline::SampleTimes;
+use super::walk::{AudioFrame, AudioTrack, WalkResult};
 use crate::isobmff::samples::SampleTables;
 use crate::isobmff::tables::stsc::ChunkRun;
 use crate::isobmff::tables::stsz::SampleSizes;
-use crate::isobmff::{IsoError, Movie, NewSample, Opening, TableBuilder, Track};
+use crate::isobmff::{IsoError, Movie, NewSample, PresentationStart, TableBuilder, Track};
 
 /// Ticks per second of the movie.
 const MOVIE_TIMESCALE: u32 = 1000;
@@ -18,7 +18,7 @@ const MOST_LOST_TICKS: u32 = 1 << 30;
 
 /// A sample with its times in flicks.
 #[derive(Debug, Clone, Copy)]
-struct Timed {
+struct TimedSample {
     offset: u64,
     size_bytes: u32,
     decoded: i64,
@@ -27,9 +27,9 @@ struct Timed {
 }
 
 /// Fills the picture track.
-pub fn video(track: Track, walked: &Walked, timeline: &Timeline) -> Result<Track, IsoError> {
+pub fn video(track: Track, walked: &WalkResult, timeline: &SampleTimes) -> Result<Track, IsoError> {
     let frames = walked.frames.iter().zip(&timeline.decoding).zip(&timeline.presentation);
-    let samples = frames.map(|((frame, decoded), shown)| Timed {
+    let samples = frames.map(|((frame, decoded), shown)| TimedSample {
         offset: frame.offset(),
         size_bytes: frame.size_bytes,
         decoded: *decoded,
@@ -45,8 +45,8 @@ pub fn audio(
     index: usize,
     spec: &AudioTrack,
     first_duration: i64,
-    walked: &Walked,
-    lost: &[Lost],
+    walked: &WalkResult,
+    lost: &[GapLoss],
 ) -> Result<Track, IsoError> {
     let mut gaps = walked.gaps.iter().zip(lost).peekable();
     let mut passed = move |number: i64| {
@@ -64,7 +64,7 @@ pub fn audio(
         let samples = packets.map(|(number, frame)| {
             missing += passed(number).iter().map(|time| (time + spec.duration / 2) / spec.duration).sum::<i64>();
             let decoded = spec.start + (number + missing) * spec.duration;
-            Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
+            TimedSample { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
         });
         return filled(track, samples, spec.duration);
     };
@@ -73,7 +73,7 @@ pub fn audio(
     Ok(uncoded(track, packets, ticks(spec.start, timescale), block_bytes.max(1)))
 }
 
-fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration: i64) -> Result<Track, IsoError> {
+fn filled(mut track: Track, samples: impl Iterator<Item = TimedSample>, last_duration: i64) -> Result<Track, IsoError> {
     let timescale = track.timescale();
     let mut builder = TableBuilder::default();
     let mut samples = samples.peekable();
@@ -93,7 +93,7 @@ fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration:
         })?;
     }
     track.tables = builder.finish();
-    track.edits = Opening::of(start, track.earliest_composition()).edits(timescale, MOVIE_TIMESCALE);
+    track.edits = PresentationStart::of(start, track.earliest_composition()).edits(timescale, MOVIE_TIMESCALE);
     Ok(track)
 }
 
@@ -123,7 +123,7 @@ fn uncoded(mut track: Track, packets: impl Iterator<Item = (AudioFrame, i64)>, s
     close_chunk(&mut tables, in_chunk);
     tables.sizes = SampleSizes::Constant { size_bytes: block_bytes, count: total };
     track.tables = tables;
-    track.edits = Opening::of(start, 0).edits(timescale, MOVIE_TIMESCALE);
+    track.edits = PresentationStart::of(start, 0).edits(timescale, MOVIE_TIMESCALE);
     track
 }
 

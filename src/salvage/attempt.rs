@@ -4,20 +4,20 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::describe::{self, PictureShape, SoundFacts};
-use super::displaced::Displaced;
+use super::displaced::DisplacedMedia;
 use super::element::Sound;
-use super::loss::Lost;
-use super::nal::Parameters;
-use super::pieces::Pieces;
+use super::loss::GapLoss;
+use super::nal::CodecParameters;
+use super::pieces::FilePieces;
 use super::probe;
 use super::reference::{Origin, Reference};
 use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report, TrackReport};
 use super::source::Source;
-use super::timeline::{Expected, Rate, Timeline, timeline};
+use super::timeline::{ExpectedTiming, FrameRate, SampleTimes, timeline};
 use super::unframed;
-use super::walk::{Hypothesis, Scouts, Walked, walk, walk_with};
-use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
-use crate::isobmff::{Aspect, FourCc, Movie, Track};
+use super::walk::{Hypothesis, Scouts, WalkResult, walk, walk_with};
+use super::{SalvageError, SalvageVerdict, Salvaged, assemble, clock, gate};
+use crate::isobmff::{FourCc, Movie, PixelAspect, Track};
 
 /// Ticks per second of a picture track of which nothing is known: it holds every usual frame rate.
 const VIDEO_TIMESCALE: u32 = 90_000;
@@ -41,16 +41,16 @@ pub struct Rehearsal {
 
 /// A hypothesis with what is needed to make tracks of it.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct SalvageAttempt {
     origin: Origin,
     hypothesis: Hypothesis,
-    expected: Expected,
+    expected: ExpectedTiming,
     video: Option<Track>,
     audio: Vec<Track>,
     is_complete: bool,
 }
 
-impl Attempt {
+impl SalvageAttempt {
     /// Where its parameters come from.
     pub(super) const fn origin(&self) -> Origin {
         self.origin
@@ -76,7 +76,7 @@ impl Attempt {
         let audio = probed.sound.and_then(audio_track);
         Some(Self {
             origin: Origin::Media,
-            expected: Expected::default(),
+            expected: ExpectedTiming::default(),
             video: None,
             audio: audio.into_iter().collect(),
             is_complete: probed.has_parameters || probed.hypothesis.video.is_none(),
@@ -90,7 +90,12 @@ impl Attempt {
     }
 
     /// How well it reads the beginning.
-    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>, pieces: &Pieces) -> Rehearsal {
+    pub fn rehearse<R: Read + Seek>(
+        &self,
+        source: &mut Source<R>,
+        range: &Range<u64>,
+        pieces: &FilePieces,
+    ) -> Rehearsal {
         let mut walked = walk(source, range.clone(), &self.hypothesis);
         let cut = walked
             .gaps
@@ -111,7 +116,7 @@ impl Attempt {
     }
 
     /// What a walk over the beginning found, as a movie for a decoder; its times are of no interest.
-    fn beginning(&self, walked: &Walked) -> Option<Movie> {
+    fn beginning(&self, walked: &WalkResult) -> Option<Movie> {
         let timeline = timeline(walked, &self.hypothesis, &self.expected);
         let has_pictures = !walked.frames.is_empty();
         let video = if has_pictures { Some(self.video_track(walked)?) } else { None };
@@ -125,7 +130,7 @@ impl Attempt {
         mut self,
         (source, scouts): (&mut Source<R>, &mut Scouts<'_, R>),
         media: &Range<u64>,
-        (pieces, displaced): (&Pieces, Option<Displaced>),
+        (pieces, displaced): (&FilePieces, Option<DisplacedMedia>),
     ) -> Result<Salvaged, SalvageError> {
         let mut walked = walk_with(source, scouts, media.clone(), &self.hypothesis);
         if let Some(displaced) = displaced {
@@ -145,9 +150,9 @@ impl Attempt {
         }
         tracks.extend(self.audio_tracks(&walked, &timeline.lost, |_| true)?);
         let verdict = match () {
-            () if needs_parameters => Verdict::NeedsParameters,
-            () if tracks.is_empty() => Verdict::Nothing,
-            () => Verdict::Playable,
+            () if needs_parameters => SalvageVerdict::NeedsParameters,
+            () if tracks.is_empty() => SalvageVerdict::Nothing,
+            () => SalvageVerdict::Playable,
         };
         let movie = assemble::movie(tracks);
         let report = self.report(&walked, &timeline, &movie.tracks, needs_parameters);
@@ -155,7 +160,7 @@ impl Attempt {
     }
 
     /// What parameter sets in the media say about timing, where no reference does.
-    fn expectation(&self, walked: &Walked) -> Expected {
+    fn expectation(&self, walked: &WalkResult) -> ExpectedTiming {
         let mut expected = self.expected.clone();
         if let Some(sets) = &walked.parameters {
             let said = sets.frame_duration().map(|(units, rate)| clock::flicks(u64::from(units), u64::from(rate)));
@@ -167,7 +172,7 @@ impl Attempt {
 
     /// The picture track: as the reference says if its parameter sets fit and the media repeats none or the same, else as
     /// those in the media say.
-    fn video_track(&self, walked: &Walked) -> Option<Track> {
+    fn video_track(&self, walked: &WalkResult) -> Option<Track> {
         let holds = |track: &&Track| {
             let raw = track.descriptions.raw();
             walked.inband.iter().all(|unit| raw.windows(unit.len()).any(|window| window == unit))
@@ -178,12 +183,12 @@ impl Attempt {
             return Some(track.clone());
         }
         let video = self.hypothesis.video?;
-        let mut parameters = Parameters::empty(video.standard);
+        let mut parameters = CodecParameters::empty(video.standard);
         for unit in &walked.inband {
             parameters.take(unit);
         }
         let size = parameters.dimensions().filter(|_| parameters.is_usable())?;
-        let shape = PictureShape { size, aspect: parameters.aspect().unwrap_or(Aspect::SQUARE) };
+        let shape = PictureShape { size, aspect: parameters.aspect().unwrap_or(PixelAspect::SQUARE) };
         let stsd = describe::video(video.standard, &walked.inband, video.length_bytes, shape)?;
         let timescale = self.video.as_ref().map_or(VIDEO_TIMESCALE, Track::timescale);
         Track::new(1, FourCc(*b"vide"), timescale, &stsd, size).filter(|_| gate::fits(walked))
@@ -191,8 +196,8 @@ impl Attempt {
 
     fn audio_tracks(
         &self,
-        walked: &Walked,
-        lost: &[Lost],
+        walked: &WalkResult,
+        lost: &[GapLoss],
         is_wanted: impl Fn(&Sound) -> bool,
     ) -> Result<Vec<Track>, SalvageError> {
         let first = self.hypothesis.audio.first().map_or(0, |track| track.duration);
@@ -203,8 +208,8 @@ impl Attempt {
             .collect()
     }
 
-    fn report(&self, walked: &Walked, timeline: &Timeline, tracks: &[Track], needs_parameters: bool) -> Report {
-        let lost = |pick: fn(&Lost) -> i64| timeline.lost.iter().map(pick).sum::<i64>();
+    fn report(&self, walked: &WalkResult, timeline: &SampleTimes, tracks: &[Track], needs_parameters: bool) -> Report {
+        let lost = |pick: fn(&GapLoss) -> i64| timeline.lost.iter().map(pick).sum::<i64>();
         let mut said: Vec<TrackReport> = tracks.iter().map(track_report).collect();
         if needs_parameters {
             said.insert(0, self.pictures_without_parameters(walked));
@@ -236,7 +241,7 @@ impl Attempt {
         }
     }
 
-    fn pictures_without_parameters(&self, walked: &Walked) -> TrackReport {
+    fn pictures_without_parameters(&self, walked: &WalkResult) -> TrackReport {
         let standard = self.hypothesis.video.map_or(super::nal::Standard::Avc, |video| video.standard);
         TrackReport {
             kind: crate::recording::TrackKind::Video,
@@ -247,24 +252,24 @@ impl Attempt {
         }
     }
 
-    fn confidence(&self, walked: &Walked, timeline: &Timeline, needs_parameters: bool) -> Confidence {
-        let is_ambiguous = timeline.lost.iter().any(Lost::is_ambiguous);
+    fn confidence(&self, walked: &WalkResult, timeline: &SampleTimes, needs_parameters: bool) -> Confidence {
+        let is_ambiguous = timeline.lost.iter().any(GapLoss::is_ambiguous);
         let is_guessed = self.origin == Origin::Media && !self.audio.is_empty();
         match () {
             () if needs_parameters || walked.explained_permille() < 900 => Confidence::Low,
-            () if is_ambiguous || is_guessed || timeline.rate == Rate::Variable => Confidence::Medium,
+            () if is_ambiguous || is_guessed || timeline.rate == FrameRate::Variable => Confidence::Medium,
             () if !timeline.is_ordered && !walked.frames.is_empty() => Confidence::Medium,
             () => Confidence::High,
         }
     }
 }
 
-const fn rate_name(rate: Rate) -> &'static str {
+const fn rate_name(rate: FrameRate) -> &'static str {
     match rate {
-        Rate::None => "none",
-        Rate::Proven => "proven",
-        Rate::Declared => "declared",
-        Rate::Variable => "variable",
+        FrameRate::None => "none",
+        FrameRate::Proven => "proven",
+        FrameRate::Declared => "declared",
+        FrameRate::Variable => "variable",
     }
 }
 

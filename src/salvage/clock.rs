@@ -46,14 +46,14 @@ pub fn ticks(flicks: i64, timescale: u32) -> i64 {
 
 /// The audio track that the pictures are timed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beat {
+pub struct AudioBeat {
     /// When its first frame is due.
     pub start: i64,
     /// How long a frame lasts.
     pub duration: i64,
 }
 
-impl Beat {
+impl AudioBeat {
     /// The bounds of a picture that `before` frames were written before.
     pub fn bounds(&self, before: i64) -> (i64, i64) {
         let high = self.start + before * self.duration;
@@ -80,7 +80,7 @@ impl Segment {
     }
 
     /// When the first picture is due if pictures are `duration` apart: the bounds that nearly all pictures allow.
-    fn start_bounds(&self, beat: &Beat, duration: i64) -> Option<(i64, i64)> {
+    fn start_bounds(&self, beat: &AudioBeat, duration: i64) -> Option<(i64, i64)> {
         let spare = self.audio_before.len() / 200;
         let bounds = |pick: fn((i64, i64)) -> i64| {
             let pictures = (0..).zip(&self.audio_before);
@@ -94,7 +94,7 @@ impl Segment {
     }
 
     /// Pictures that contradict a start and a distance.
-    fn violations(&self, beat: &Beat, start: i64, duration: i64) -> usize {
+    fn violations(&self, beat: &AudioBeat, start: i64, duration: i64) -> usize {
         let misses = |(index, before): (i64, &u32)| {
             let (low, high) = beat.bounds(i64::from(*before));
             let due = start + index * duration;
@@ -104,7 +104,7 @@ impl Segment {
     }
 
     /// The start that the bounds allow, one of the `wanted` if possible; `None` if they allow none.
-    pub fn start(&self, beat: &Beat, duration: i64, wanted: &[i64]) -> Option<i64> {
+    pub fn start(&self, beat: &AudioBeat, duration: i64, wanted: &[i64]) -> Option<i64> {
         let allowed = self.audio_before.len() * VIOLATIONS_PERCENT / 100;
         let (low, high) = self.start_bounds(beat, duration)?;
         let middle = if low < i64::MIN / 8 { high } else { low.midpoint(high) };
@@ -113,7 +113,7 @@ impl Segment {
 }
 
 /// The constant distance of pictures, if the segments prove one: the declared durations first, then the usual ones.
-pub fn constant_duration(segments: &[Segment], beat: &Beat, declared: &[i64]) -> Option<i64> {
+pub fn constant_duration(segments: &[Segment], beat: &AudioBeat, declared: &[i64]) -> Option<i64> {
     let usual = USUAL.iter().map(|(units, rate)| flicks(u64::from(*units), u64::from(*rate)));
     let is_proven = |duration: &i64| {
         let long = segments.iter().filter(|s| s.audio_before.len() >= 4);
@@ -136,7 +136,7 @@ pub fn is_chunked(segments: &[Segment]) -> bool {
 }
 
 /// Decoding times within the bounds, on a grid where that decides them, else in the middle; never going back.
-pub fn variable(segment: &Segment, beat: &Beat, origin: i64, grid: Option<i64>) -> Vec<i64> {
+pub fn variable(segment: &Segment, beat: &AudioBeat, origin: i64, grid: Option<i64>) -> Vec<i64> {
     let mut last = i64::MIN;
     let mut times = Vec::with_capacity(segment.audio_before.len());
     for before in &segment.audio_before {
@@ -161,13 +161,13 @@ mod tests {
     use super::*;
 
     /// Interleaves pictures at `times` with frames of the beat, ties first.
-    fn segment(beat: &Beat, times: &[i64]) -> Segment {
+    fn segment(beat: &AudioBeat, times: &[i64]) -> Segment {
         let before = |due: &i64| ((due - beat.start) + beat.duration - 1).div_euclid(beat.duration).max(0);
         Segment { audio_before: times.iter().map(|due| u32::try_from(before(due)).unwrap()).collect() }
     }
 
-    fn beat() -> Beat {
-        Beat { start: -flicks(1024, 48_000), duration: flicks(1024, 48_000) }
+    fn beat() -> AudioBeat {
+        AudioBeat { start: -flicks(1024, 48_000), duration: flicks(1024, 48_000) }
     }
 
     #[test]

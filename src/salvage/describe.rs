@@ -1,7 +1,7 @@
 //! Sample descriptions made from the media itself, for recordings of which no other is known.
 
 use super::nal::{self, Standard};
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 use crate::isobmff::headers::esds::AAC_RATES_HZ;
 
 /// What the frames of an audio track say of themselves.
@@ -32,7 +32,7 @@ pub struct PictureShape {
     /// Width and height in samples.
     pub size: (u16, u16),
     /// Width to height of a sample.
-    pub aspect: Aspect,
+    pub aspect: PixelAspect,
 }
 
 fn visual(fourcc: [u8; 4], shape: PictureShape, configuration: &[u8]) -> Vec<u8> {

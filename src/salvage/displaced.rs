@@ -13,7 +13,7 @@
 use std::io::{Read, Seek};
 
 use super::source::{MAX_WANTED_BYTES, Source};
-use super::walk::Walked;
+use super::walk::WalkResult;
 use crate::isobmff::Layout;
 
 /// Largest movie header that a pass makes room for.
@@ -21,7 +21,7 @@ const MOST_HEADER_BYTES: u64 = 128 << 20;
 
 /// Media that was being moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Displaced {
+pub struct DisplacedMedia {
     /// Where the second copy of the first boxes stands.
     pub at: u64,
     /// Where the media behind it begins.
@@ -31,7 +31,7 @@ pub struct Displaced {
 }
 
 /// Looks for the second copy of the boxes in front of the media; only a file whose `mdat` has its size can have one.
-pub fn find<R: Read + Seek>(source: &mut Source<R>, layout: &Layout) -> Option<Displaced> {
+pub fn find<R: Read + Seek>(source: &mut Source<R>, layout: &Layout) -> Option<DisplacedMedia> {
     let index = layout.boxes.iter().position(|b| b.is(b"mdat"))?;
     let mdat = &layout.boxes[index];
     let first = index.checked_sub(1).map(|before| &layout.boxes[before]).filter(|b| b.is(b"free"))?;
@@ -46,17 +46,17 @@ pub fn find<R: Read + Seek>(source: &mut Source<R>, layout: &Layout) -> Option<D
         let bytes = source.at(at, MAX_WANTED_BYTES);
         if let Some(found) = bytes.windows(length).position(|window| window == pattern) {
             let at = at + found as u64;
-            return Some(Displaced { at, media: at + length as u64, by: at - first.offset });
+            return Some(DisplacedMedia { at, media: at + length as u64, by: at - first.offset });
         }
         at += (bytes.len().saturating_sub(length - 1) as u64).max(1);
     }
     None
 }
 
-impl Displaced {
+impl DisplacedMedia {
     /// Notes at the frontier that as many bytes are missing as the media was moved by. It is moved in pieces of that
     /// length, so the frontier lies at a multiple of it.
-    pub fn note_frontier(&self, walked: &mut Walked) {
+    pub fn note_frontier(&self, walked: &mut WalkResult) {
         let is_frontier = |at: u64| at > self.at && (at - self.at).is_multiple_of(self.by);
         let holds = |range: &std::ops::Range<u64>| {
             let first = range.start + (self.by - (range.start - self.at) % self.by) % self.by;

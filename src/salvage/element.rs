@@ -3,7 +3,7 @@
 use super::aac;
 use super::flac;
 use super::framed;
-use super::nal::{self, Role, Standard};
+use super::nal::{self, Standard, UnitRole};
 
 /// How the pictures are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub struct Video {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sound {
     /// Raw blocks of AAC.
-    Aac(aac::Config),
+    Aac(aac::AacConfig),
     /// Frames of MPEG audio layer III.
     MpegAudio {
         /// Samples per second.
@@ -30,7 +30,7 @@ pub enum Sound {
         rate_hz: u32,
     },
     /// Frames of FLAC.
-    Flac(flac::Config),
+    Flac(flac::FlacConfig),
     /// Packets of Opus, which say nothing of their length.
     Opus,
     /// Samples that are not coded: nothing in them is like anything.
@@ -45,23 +45,23 @@ pub const LOOK_BYTES: usize = aac::MAX_FRAME_BYTES;
 
 /// A NAL unit with its length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unit {
+pub struct NalUnit {
     /// Length with the length field.
     pub bytes: u64,
     /// What it is to its access unit.
-    pub role: Role,
+    pub role: UnitRole,
 }
 
 impl Video {
     /// The unit that the bytes begin with. It may reach past them; whether it ends soundly is the caller's to look at.
     #[inline]
-    pub fn unit(&self, bytes: &[u8]) -> Option<Unit> {
+    pub fn unit(&self, bytes: &[u8]) -> Option<NalUnit> {
         match self.standard {
             Standard::Avc | Standard::Hevc => {}
-            Standard::Av1 => return nal::av1::unit(bytes).map(|(bytes, role)| Unit { bytes, role }),
+            Standard::Av1 => return nal::av1::unit(bytes).map(|(bytes, role)| NalUnit { bytes, role }),
             Standard::ProRes => {
-                let role = Role::Slice { is_first: true, is_sync: true };
-                return nal::intra::prores_bytes(bytes).map(|bytes| Unit { bytes, role });
+                let role = UnitRole::Slice { is_first: true, is_sync: true };
+                return nal::intra::prores_bytes(bytes).map(|bytes| NalUnit { bytes, role });
             }
             Standard::Visual | Standard::Jpeg => return None,
         }
@@ -72,7 +72,7 @@ impl Video {
         }
         let visible = usize::try_from(length).unwrap_or(usize::MAX).min(unit.len()).min(nal::PREFIX_BYTES);
         let role = nal::role(self.standard, &unit[..visible], length)?;
-        Some(Unit { bytes: length + self.length_bytes as u64, role })
+        Some(NalUnit { bytes: length + self.length_bytes as u64, role })
     }
 
     /// Whether a unit may begin with these bytes, in a glance.
@@ -98,7 +98,7 @@ impl Sound {
     /// The same, or how many bytes were looked at to see that there is none.
     #[inline]
     pub fn looked_at(&self, bytes: &[u8]) -> Result<u64, u64> {
-        let framed = |found: Option<framed::Framed>, rate_hz: u32| {
+        let framed = |found: Option<framed::FrameInfo>, rate_hz: u32| {
             found.filter(|f| f.rate_hz == rate_hz && f.bytes <= bytes.len()).map(|f| f.bytes as u64).ok_or(0)
         };
         match self {

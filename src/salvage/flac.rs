@@ -22,7 +22,7 @@ const PROPERTIES_AT: usize = 12;
 
 /// What all frames of a stream have in common (§8.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct FlacConfig {
     /// Samples per second.
     pub rate_hz: u32,
     /// Channels.
@@ -31,7 +31,7 @@ pub struct Config {
     pub sample_bits: u32,
 }
 
-impl Config {
+impl FlacConfig {
     /// As a sample description says; `None` of a stream whose frames may be longer than is looked at.
     pub fn of_description(stsd: &[u8]) -> Option<Self> {
         let at = stsd.windows(4).position(|window| window == CONFIGURATION)?;
@@ -47,14 +47,14 @@ impl Config {
 }
 
 /// The length of the frame that the bytes begin with, or how many were looked at to see that there is none.
-pub fn frame_bytes(bytes: &[u8], config: &Config) -> Result<usize, usize> {
+pub fn frame_bytes(bytes: &[u8], config: &FlacConfig) -> Result<usize, usize> {
     let mut bits = Bits::new(bytes);
     let end = frame(&mut bits, bytes, config);
     let looked_at = bits.position().div_ceil(8).min(bytes.len());
     end.filter(|end| crc_fast::checksum(CrcAlgorithm::Crc16Umts, &bytes[..*end]) == 0).ok_or(looked_at)
 }
 
-fn frame(bits: &mut Bits<'_>, bytes: &[u8], config: &Config) -> Option<usize> {
+fn frame(bits: &mut Bits<'_>, bytes: &[u8], config: &FlacConfig) -> Option<usize> {
     let (samples, assignment) = header(bits, bytes, config)?;
     // Of a pair, the one that is a difference has a bit more (§9.1.3).
     let side = match assignment {
@@ -71,7 +71,7 @@ fn frame(bits: &mut Bits<'_>, bytes: &[u8], config: &Config) -> Option<usize> {
 }
 
 /// Reads a frame header: samples of each channel, and how channels are put together.
-fn header(bits: &mut Bits<'_>, bytes: &[u8], config: &Config) -> Option<(u32, u32)> {
+fn header(bits: &mut Bits<'_>, bytes: &[u8], config: &FlacConfig) -> Option<(u32, u32)> {
     if bits.u(15)? != 0x7FFC {
         return None;
     }
@@ -224,7 +224,7 @@ mod tests {
                 at += 4
                     + (usize::from(bytes[at + 1]) << 16 | usize::from(bytes[at + 2]) << 8 | usize::from(bytes[at + 3]));
             }
-            let config = Config::of_description(&[&b"dfLa\0\0\0\0"[..], &bytes[4..42]].concat()).unwrap();
+            let config = FlacConfig::of_description(&[&b"dfLa\0\0\0\0"[..], &bytes[4..42]].concat()).unwrap();
             assert_eq!((config.rate_hz.to_string(), config.channels.to_string()), (rate.into(), channels.into()));
             let mut frames = 0;
             while at < bytes.len() {

@@ -2,7 +2,7 @@
 
 /// What a frame header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Framed {
+pub struct FrameInfo {
     /// Length of the frame with its header.
     pub bytes: usize,
     /// Samples per second.
@@ -14,7 +14,7 @@ pub struct Framed {
 }
 
 /// An MPEG audio frame of layer III (ISO/IEC 11172-3 §2.4.2.3, ISO/IEC 13818-3).
-pub fn mpeg_audio(bytes: &[u8]) -> Option<Framed> {
+pub fn mpeg_audio(bytes: &[u8]) -> Option<FrameInfo> {
     const RATES_KBIT: [[u32; 15]; 2] = [
         [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
         [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
@@ -31,7 +31,7 @@ pub fn mpeg_audio(bytes: &[u8]) -> Option<Framed> {
     let samples = if is_first { 1152 } else { 576 };
     let bytes = samples / 8 * bit_rate / rate_hz + u32::from(third >> 1 & 1);
     let channels = if fourth >> 6 == 3 { 1 } else { 2 };
-    (fourth & 3 != 2).then_some(Framed { bytes: bytes as usize, rate_hz, channels, samples })
+    (fourth & 3 != 2).then_some(FrameInfo { bytes: bytes as usize, rate_hz, channels, samples })
 }
 
 /// Bit rate in kbit/s by `frmsizecod / 2`; a frame is 1536 samples of it (ETSI TS 102 366 Table 4.13).
@@ -40,7 +40,7 @@ const AC3_RATES_HZ: [u32; 3] = [48_000, 44_100, 32_000];
 const AC3_CHANNELS: [u32; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 
 /// An AC-3 frame (ETSI TS 102 366 §4.3) or an independent E-AC-3 frame with the dependent ones behind it (§E.1.2).
-pub fn dolby(bytes: &[u8]) -> Option<Framed> {
+pub fn dolby(bytes: &[u8]) -> Option<FrameInfo> {
     let mut first = dolby_frame(bytes)?;
     while let Some(next) = bytes.get(first.bytes..).and_then(dolby_frame_dependent) {
         first.bytes += next;
@@ -48,7 +48,7 @@ pub fn dolby(bytes: &[u8]) -> Option<Framed> {
     Some(first)
 }
 
-fn dolby_frame(bytes: &[u8]) -> Option<Framed> {
+fn dolby_frame(bytes: &[u8]) -> Option<FrameInfo> {
     let [0x0B, 0x77, b2, b3, b4, b5, b6, ..] = *bytes else { return None };
     match b5 >> 3 {
         0..=8 => {
@@ -61,14 +61,14 @@ fn dolby_frame(bytes: &[u8]) -> Option<Framed> {
                 _ => kbit * 3,
             };
             let channels = AC3_CHANNELS[usize::from(b6 >> 5)];
-            Some(Framed { bytes: words as usize * 2, rate_hz, channels, samples: 1536 })
+            Some(FrameInfo { bytes: words as usize * 2, rate_hz, channels, samples: 1536 })
         }
         11..=16 if b2 >> 6 != 1 => {
             let bytes = (usize::from(b2 & 7) << 8 | usize::from(b3)) * 2 + 2;
             let rate_hz = *AC3_RATES_HZ.get(usize::from(b4 >> 6))?;
             let samples = [256, 512, 768, 1536][usize::from(b4 >> 4 & 3)];
             let channels = AC3_CHANNELS[usize::from(b4 >> 1 & 7)] + u32::from(b4 & 1);
-            Some(Framed { bytes, rate_hz, channels, samples })
+            Some(FrameInfo { bytes, rate_hz, channels, samples })
         }
         _ => None,
     }

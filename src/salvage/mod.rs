@@ -47,17 +47,17 @@ mod walk;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use crate::isobmff::{IsoError, Layout, Movie, Shape, end_of_data_in, top_level};
-use attempt::{Attempt, Rehearsal};
+use crate::isobmff::{FileShape, IsoError, Layout, Movie, end_of_data_in, top_level};
+use attempt::{Rehearsal, SalvageAttempt};
 pub use describe::{PictureShape, SoundFacts, sound_configured, video_configured};
 pub use error::SalvageError;
-pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend, repair_clusters};
-use pieces::{Pieced, Pieces};
-pub use reference::{Known, Origin, Pace, Reference};
+pub use heads::{ClusterRepair, MOST_HEAD_BYTES, MendedFile, are_clusters_hit, head_of, mend, repair_clusters};
+use pieces::{FilePieces, PieceReader};
+pub use reference::{FrameTiming, Origin, Reference, ReferenceTrack};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
 pub use tail::{has_open_tail, is_walked};
-use walk::{Begins, CHUNK_BYTES, Scouts};
+use walk::{BeginListener, CHUNK_BYTES, Scouts};
 
 /// How much of the media is tried with each reference.
 const REHEARSED_BYTES: u64 = 4 << 20;
@@ -72,7 +72,7 @@ pub struct Salvaged {
     /// What was found and what was not.
     pub report: Report,
     /// Whether the result plays.
-    pub verdict: Verdict,
+    pub verdict: SalvageVerdict,
     /// Where samples lie that the file's own tables do not name, if it has tables for others; `None` if it has none.
     pub found: Option<Vec<Range<u64>>>,
 }
@@ -80,7 +80,7 @@ pub struct Salvaged {
 /// Whether the result plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum SalvageVerdict {
     /// It does.
     Playable,
     /// The pictures were found, but nothing says how they are coded: a reference must.
@@ -91,7 +91,7 @@ pub enum Verdict {
     Nothing,
 }
 
-impl Verdict {
+impl SalvageVerdict {
     /// Its name, as JSON and logs call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,14 +105,14 @@ impl Verdict {
 
 /// Further looks into the file that is salvaged: for each a thread looks through what is ahead.
 #[expect(missing_debug_implementations, reason = "a closure has none")]
-pub struct Others<'a, R> {
+pub struct ExtraReaders<'a, R> {
     /// They see what the first reader sees.
     pub readers: Vec<R>,
     /// Hears which of them begins which range of bytes; the first reader has the number behind theirs.
-    pub begins: &'a Begins<'a>,
+    pub begins: &'a BeginListener<'a>,
 }
 
-impl<R> Others<'_, R> {
+impl<R> ExtraReaders<'_, R> {
     /// No other looks.
     pub const fn none() -> Self {
         Self { readers: Vec::new(), begins: &|_, _| () }
@@ -120,12 +120,12 @@ impl<R> Others<'_, R> {
 }
 
 /// Says whether a decoder makes clean pictures of the beginning of a movie, whose samples lie in the file that is salvaged.
-pub type Judge<'a> = dyn Fn(&Movie) -> bool + 'a;
+pub type MovieJudge<'a> = dyn Fn(&Movie) -> bool + 'a;
 
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order, and none is asked about.
 pub fn salvage<R: Read + Seek + Send>(
     reader: R,
-    others: Others<'_, R>,
+    others: ExtraReaders<'_, R>,
     len: u64,
     references: &[Reference],
 ) -> Result<Salvaged, SalvageError> {
@@ -138,25 +138,25 @@ pub fn salvage<R: Read + Seek + Send>(
 /// and again.
 pub fn salvage_judged<R: Read + Seek + Send>(
     mut reader: R,
-    others: Others<'_, R>,
+    others: ExtraReaders<'_, R>,
     len: u64,
-    (references, judge): (&[Reference], &Judge<'_>),
+    (references, judge): (&[Reference], &MovieJudge<'_>),
 ) -> Result<Salvaged, SalvageError> {
     let layout = top_level(&mut reader, len)?;
     if fragments::has_fragments(&mut reader, &layout)? {
         return fragments::salvage(reader, len, (references, judge));
     }
-    if layout.shape() == Shape::HeaderFirst {
+    if layout.shape() == FileShape::HeaderFirst {
         return tail::salvage(reader, &layout);
     }
-    let pieces = Pieces::of(&layout).ok_or(SalvageError::NoMedia)?;
+    let pieces = FilePieces::of(&layout).ok_or(SalvageError::NoMedia)?;
     let last = pieces.last();
     let zero_tail_bytes = last.end - trimmed(&mut reader, &last)?;
     let pieces = pieces.without_end(zero_tail_bytes);
     let begins = |scout: usize, range: &Range<u64>| {
         (others.begins)(scout, &(pieces.to_file(range.start)..pieces.to_file(range.end)));
     };
-    let others = Others { readers: others.readers, begins: &begins };
+    let others = ExtraReaders { readers: others.readers, begins: &begins };
     let mut salvaged = salvage_pieces((reader, others, len), &layout, &pieces, (references, judge))?;
     salvaged.report.zero_tail_bytes = zero_tail_bytes;
     Ok(salvaged)
@@ -164,25 +164,25 @@ pub fn salvage_judged<R: Read + Seek + Send>(
 
 /// Rebuilds the tables of media that lies in pieces.
 fn salvage_pieces<R: Read + Seek + Send>(
-    (reader, others, len): (R, Others<'_, R>, u64),
+    (reader, others, len): (R, ExtraReaders<'_, R>, u64),
     layout: &Layout,
-    pieces: &Pieces,
-    known: (&[Reference], &Judge<'_>),
+    pieces: &FilePieces,
+    known: (&[Reference], &MovieJudge<'_>),
 ) -> Result<Salvaged, SalvageError> {
     let end = if pieces.is_one() { len } else { pieces.stretch().end };
-    let mut source = Source::new(Pieced::new(reader, pieces), end).with_seams(pieces.seams());
+    let mut source = Source::new(PieceReader::new(reader, pieces), end).with_seams(pieces.seams());
     let displaced = if pieces.is_one() { displaced::find(&mut source, layout) } else { None };
     let Range { start, end: media_end } = pieces.stretch();
     let start = displaced.map_or(start, |displaced| displaced.media);
     let media = start..media_end.max(start);
     let choice = choose(&mut source, (&media, pieces), known);
-    let other = |reader| Source::for_scout(Pieced::new(reader, pieces), end).with_seams(pieces.seams());
+    let other = |reader| Source::for_scout(PieceReader::new(reader, pieces), end).with_seams(pieces.seams());
     let sources = others.readers.into_iter().map(other).collect();
     let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES, begins: others.begins };
     let salvaged = match choice {
-        Choice::Read(attempt) => attempt.carry_out((&mut source, &mut scouts), &media, (pieces, displaced)),
-        Choice::NotCovered(reference) => Ok(not_covered(&media, reference)),
-        Choice::Nothing => Ok(without_reference(&mut source, &media)),
+        SalvageChoice::Read(attempt) => attempt.carry_out((&mut source, &mut scouts), &media, (pieces, displaced)),
+        SalvageChoice::NotCovered(reference) => Ok(not_covered(&media, reference)),
+        SalvageChoice::Nothing => Ok(without_reference(&mut source, &media)),
     };
     source.finish().map_err(SalvageError::Read)?;
     salvaged
@@ -203,9 +203,9 @@ fn trimmed<R: Read + Seek>(reader: &mut R, range: &Range<u64>) -> Result<u64, Sa
 }
 
 /// What is to be done with a file.
-enum Choice<'a> {
+enum SalvageChoice<'a> {
     /// It is read like this.
-    Read(Box<Attempt>),
+    Read(Box<SalvageAttempt>),
     /// It is most likely of codecs that cannot be read here, as those of this reference are.
     NotCovered(&'a Reference),
     /// Nothing is known of it.
@@ -220,16 +220,16 @@ enum Choice<'a> {
 /// stream's own recordings.
 fn choose<'a, R: Read + Seek>(
     source: &mut Source<R>,
-    (media, pieces): (&Range<u64>, &Pieces),
-    (references, judge): (&'a [Reference], &Judge<'_>),
-) -> Choice<'a> {
+    (media, pieces): (&Range<u64>, &FilePieces),
+    (references, judge): (&'a [Reference], &MovieJudge<'_>),
+) -> SalvageChoice<'a> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
     let has_tracks = |reference: &&Reference| !reference.tracks.is_empty();
     let (read, unread): (Vec<_>, Vec<_>) =
         references.iter().filter(has_tracks).partition(|reference| reference.opaque().next().is_none());
     let (own, others): (Vec<_>, Vec<_>) = read.into_iter().partition(|reference| reference.is_own());
-    let mut best: Option<(u64, Attempt)> = None;
-    let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
+    let mut best: Option<(u64, SalvageAttempt)> = None;
+    let mut is_good = |attempt: SalvageAttempt, source: &mut Source<R>| -> bool {
         let Rehearsal { permille, beginning } = attempt.rehearse(source, &rehearsed, pieces);
         let is_good = beginning.is_some_and(|movie| movie.tracks.is_empty() || judge(&movie));
         let is_of_others = matches!(attempt.origin(), Origin::Sibling | Origin::Other);
@@ -238,22 +238,22 @@ fn choose<'a, R: Read + Seek>(
         }
         is_good
     };
-    let found = own.iter().any(|reference| is_good(Attempt::with(reference), source));
-    let probed = if found { None } else { Attempt::probed(source, media) };
+    let found = own.iter().any(|reference| is_good(SalvageAttempt::with(reference), source));
+    let probed = if found { None } else { SalvageAttempt::probed(source, media) };
     let found = found || probed.as_ref().filter(|a| a.is_complete()).is_some_and(|a| is_good(a.clone(), source));
     let mut provable = others.iter().filter(|reference| reference.can_be_refuted());
-    let found = found || provable.any(|reference| is_good(Attempt::with(reference), source));
+    let found = found || provable.any(|reference| is_good(SalvageAttempt::with(reference), source));
     let unread_own = unread.iter().copied().find(|reference| reference.is_own());
     let unread_beside = unread.iter().copied().find(|reference| reference.origin == Origin::Sibling);
     if let Some(attempt) = probed.filter(|attempt| !found && unread_own.is_none() && !attempt.is_complete()) {
         is_good(attempt, source);
     }
-    let best = best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| Choice::Read(Box::new(attempt)));
+    let best = best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| SalvageChoice::Read(Box::new(attempt)));
     match (best, unread_own) {
         (Some(best), _) if found => best,
-        (_, Some(reference)) => Choice::NotCovered(reference),
+        (_, Some(reference)) => SalvageChoice::NotCovered(reference),
         (Some(best), None) => best,
-        (None, None) => unread_beside.map_or(Choice::Nothing, Choice::NotCovered),
+        (None, None) => unread_beside.map_or(SalvageChoice::Nothing, SalvageChoice::NotCovered),
     }
 }
 
@@ -264,7 +264,7 @@ fn without_reference<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>)
     let codec = standard.codec().to_owned();
     let track = TrackReport { kind: crate::recording::TrackKind::Video, codec, packets, duration_ms: 0, lost: 0 };
     let report = Report { tracks: vec![track], ..nothing.report };
-    Salvaged { report, verdict: Verdict::NeedsParameters, ..nothing }
+    Salvaged { report, verdict: SalvageVerdict::NeedsParameters, ..nothing }
 }
 
 /// What is said of a file that cannot be read because of what is in a reference.
@@ -278,7 +278,7 @@ fn not_covered(media: &Range<u64>, reference: &Reference) -> Salvaged {
         lost: 0,
     });
     let report = Report { source: reference.origin, tracks: track.into_iter().collect(), ..nothing.report };
-    Salvaged { report, verdict: Verdict::NotCovered, ..nothing }
+    Salvaged { report, verdict: SalvageVerdict::NotCovered, ..nothing }
 }
 
 fn nothing(media: &Range<u64>) -> Salvaged {
@@ -299,7 +299,7 @@ fn nothing(media: &Range<u64>) -> Salvaged {
             guessed_pictures: 0,
             decode_errors: None,
         },
-        verdict: Verdict::Nothing,
+        verdict: SalvageVerdict::Nothing,
         found: None,
     }
 }

@@ -7,7 +7,7 @@ use super::walk::Frame;
 
 /// The order of all pictures of a track.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Order {
+pub struct PictureOrder {
     /// By picture: its place within its sequence, from 0; `None` if no slice header could be read.
     pub places: Vec<Option<i32>>,
     /// By picture: whether a sequence begins with it.
@@ -18,7 +18,7 @@ pub struct Order {
     pub lag: i64,
 }
 
-impl Order {
+impl PictureOrder {
     /// Orders pictures; `period` is that of the raw counts, `gaps` the numbers of pictures before which something is
     /// missing, ascending.
     pub fn of(frames: &[Frame], period: i64, gaps: &[usize]) -> Self {
@@ -32,7 +32,7 @@ impl Order {
         }
         let step = step_of(&places);
         places.iter_mut().flatten().for_each(|place| *place /= step);
-        let whole: Vec<Sequence> = sequences.iter().copied().filter(|s| is_whole(*s, gaps)).collect();
+        let whole: Vec<PictureRange> = sequences.iter().copied().filter(|s| is_whole(*s, gaps)).collect();
         if !is_dense(&places, &whole) {
             for sequence in &sequences {
                 rank(&mut places[of(*sequence)]);
@@ -49,14 +49,14 @@ impl Order {
 }
 
 /// First picture of a sequence, and the one behind its last. There are never so many pictures that they need more bits.
-type Sequence = (u32, u32);
+type PictureRange = (u32, u32);
 
-const fn of((from, to): Sequence) -> std::ops::Range<usize> {
+const fn of((from, to): PictureRange) -> std::ops::Range<usize> {
     from as usize..to as usize
 }
 
-fn sequences(begins: &[bool]) -> Vec<Sequence> {
-    let mut all: Vec<Sequence> = Vec::new();
+fn sequences(begins: &[bool]) -> Vec<PictureRange> {
+    let mut all: Vec<PictureRange> = Vec::new();
     for (index, begins) in (0..).zip(begins) {
         match all.last_mut() {
             Some(last) if !begins => last.1 = index + 1,
@@ -66,7 +66,7 @@ fn sequences(begins: &[bool]) -> Vec<Sequence> {
     all
 }
 
-fn is_whole(sequence: Sequence, gaps: &[usize]) -> bool {
+fn is_whole(sequence: PictureRange, gaps: &[usize]) -> bool {
     let pictures = of(sequence);
     let next = gaps.partition_point(|gap| *gap < pictures.start);
     gaps.get(next).is_none_or(|gap| *gap > pictures.end)
@@ -80,9 +80,9 @@ fn step_of(places: &[Option<i32>]) -> i32 {
 }
 
 /// Whether nearly all places of whole sequences are taken; the last sequence may be cut.
-fn is_dense(places: &[Option<i32>], whole: &[Sequence]) -> bool {
+fn is_dense(places: &[Option<i32>], whole: &[PictureRange]) -> bool {
     let closed = whole.split_last().map_or(whole, |(_, others)| if others.is_empty() { whole } else { others });
-    let is_filled = |sequence: &&Sequence| {
+    let is_filled = |sequence: &&PictureRange| {
         let last = places[of(**sequence)].iter().flatten().max().copied().unwrap_or(0);
         usize::try_from(last).unwrap_or(usize::MAX) < of(**sequence).len() + 4
     };
@@ -98,7 +98,7 @@ fn rank(places: &mut [Option<i32>]) {
 }
 
 /// The furthest that a picture is decoded behind its place, where nothing is missing before it.
-fn lag_of(places: &[Option<i32>], sequences: &[Sequence], gaps: &[usize]) -> i64 {
+fn lag_of(places: &[Option<i32>], sequences: &[PictureRange], gaps: &[usize]) -> i64 {
     const MOST: i64 = 16;
     let mut lag = 0;
     for pictures in sequences.iter().copied().map(of) {
@@ -131,14 +131,14 @@ mod tests {
 
     #[test]
     fn b_pictures_are_put_in_their_places() {
-        let order = Order::of(&frames(&[0, 8, 4, 2, 6, 10, 0, 4, 2]), 64, &[]);
+        let order = PictureOrder::of(&frames(&[0, 8, 4, 2, 6, 10, 0, 4, 2]), 64, &[]);
         let places: Vec<_> = order.places.iter().flatten().copied().collect();
         assert_eq!((places, order.lag, order.period), (vec![0, 4, 2, 1, 3, 5, 0, 2, 1], 2, 32));
     }
 
     #[test]
     fn counts_with_holes_of_their_own_are_ranked() {
-        let order = Order::of(&frames(&[0, 90, 60, 30, 200, 0, 70, 10, 90]), 0, &[]);
+        let order = PictureOrder::of(&frames(&[0, 90, 60, 30, 200, 0, 70, 10, 90]), 0, &[]);
         let places: Vec<_> = order.places.iter().flatten().copied().collect();
         assert_eq!(places, [0, 3, 2, 1, 4, 0, 2, 1, 3]);
     }

@@ -10,12 +10,12 @@ use crate::isobmff::{BoxHeader, Layout};
 
 /// Pieces of a file, read one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pieces {
+pub struct FilePieces {
     /// Each with the place that it has in the stretch, ascending. Never empty.
     pieces: Vec<(u64, Range<u64>)>,
 }
 
-impl Pieces {
+impl FilePieces {
     /// Where the media of a file without a movie header lies; `None` if it has none.
     ///
     /// It goes to the end of the file whatever sizes say: only what is a box for certain is left out.
@@ -105,20 +105,20 @@ fn is_cut_header(found: &BoxHeader) -> bool {
 
 /// A file of which only pieces are seen.
 #[derive(Debug)]
-pub struct Pieced<'a, R> {
+pub struct PieceReader<'a, R> {
     reader: R,
-    pieces: &'a Pieces,
+    pieces: &'a FilePieces,
     at: u64,
 }
 
-impl<'a, R: Read + Seek> Pieced<'a, R> {
+impl<'a, R: Read + Seek> PieceReader<'a, R> {
     /// Looks at a file through its pieces.
-    pub const fn new(reader: R, pieces: &'a Pieces) -> Self {
+    pub const fn new(reader: R, pieces: &'a FilePieces) -> Self {
         Self { reader, pieces, at: 0 }
     }
 }
 
-impl<R: Read + Seek> Read for Pieced<'_, R> {
+impl<R: Read + Seek> Read for PieceReader<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let together = usize::try_from(self.pieces.together_until(self.at) - self.at).unwrap_or(usize::MAX);
         let most = into.len().min(together);
@@ -129,7 +129,7 @@ impl<R: Read + Seek> Read for Pieced<'_, R> {
     }
 }
 
-impl<R: Read + Seek> Seek for Pieced<'_, R> {
+impl<R: Read + Seek> Seek for PieceReader<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match to {
             SeekFrom::Start(at) => self.at = at,
@@ -154,9 +154,9 @@ mod tests {
 
     fn media(file: &[u8]) -> String {
         let layout = top_level(&mut Cursor::new(file), file.len() as u64).unwrap();
-        let pieces = Pieces::of(&layout).unwrap();
+        let pieces = FilePieces::of(&layout).unwrap();
         let Range { start, end } = pieces.stretch();
-        let mut seen = Pieced::new(Cursor::new(file), &pieces);
+        let mut seen = PieceReader::new(Cursor::new(file), &pieces);
         seen.seek(SeekFrom::Start(start)).unwrap();
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
         seen.read_exact(&mut bytes).unwrap();

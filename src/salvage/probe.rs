@@ -4,13 +4,13 @@
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::aac::{self, Elements};
+use super::aac::{self, ChannelElements};
 use super::clock::flicks;
 use super::describe::SoundFacts;
 use super::element::{LOOK_BYTES, Sound, Video};
-use super::nal::{self, Parameters, Standard};
+use super::nal::{self, CodecParameters, Standard};
 use super::source::{MAX_WANTED_BYTES, Source};
-use super::walk::{AudioTrack, Hypothesis, Walked, walk, walk_briefly};
+use super::walk::{AudioTrack, Hypothesis, WalkResult, walk, walk_briefly};
 
 /// How much of the media is tried with likely combination.
 const TRIED_BYTES: u64 = 512 << 10;
@@ -27,7 +27,7 @@ const AAC_FRAME_SAMPLES: u64 = 1024;
 
 /// A combination, and what its sound says of itself.
 #[derive(Debug, Clone)]
-pub struct Probed {
+pub struct ProbedSound {
     /// What the media is believed to be.
     pub hypothesis: Hypothesis,
     /// For its audio track, if it has one.
@@ -37,7 +37,7 @@ pub struct Probed {
 }
 
 /// The combination that explains most of the beginning; `None` if none explains half of it.
-pub fn probe<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<Probed> {
+pub fn probe<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<ProbedSound> {
     if intra_standard(source.at(range.start, LOOK_BYTES)).is_some() {
         return None; // it is none of these
     }
@@ -55,15 +55,15 @@ fn tried<R: Read + Seek>(
     source: &mut Source<R>,
     range: &Range<u64>,
     bytes: u64,
-    combinations: Vec<Probed>,
-) -> Vec<(u64, Probed)> {
+    combinations: Vec<ProbedSound>,
+) -> Vec<(u64, ProbedSound)> {
     let tried = range.start..range.end.min(range.start + bytes);
-    let mut all: Vec<(u64, Probed)> = combinations
+    let mut all: Vec<(u64, ProbedSound)> = combinations
         .into_iter()
         .map(|probed| {
             let walked = walk_briefly(source, tried.clone(), &probed.hypothesis);
-            let has_parameters = walked.parameters.as_ref().is_some_and(Parameters::is_usable);
-            (explained(&walked, &probed.hypothesis), Probed { has_parameters, ..probed })
+            let has_parameters = walked.parameters.as_ref().is_some_and(CodecParameters::is_usable);
+            (explained(&walked, &probed.hypothesis), ProbedSound { has_parameters, ..probed })
         })
         .collect();
     all.sort_by_key(|(explained, _)| std::cmp::Reverse(*explained));
@@ -93,7 +93,7 @@ fn begins_with_av1<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -
     begins.any(|at| unit(at).is_some_and(|length| unit(at + length).is_some()))
 }
 
-fn combinations(has_av1: bool) -> Vec<Probed> {
+fn combinations(has_av1: bool) -> Vec<ProbedSound> {
     let av1 = has_av1.then_some(Some(Standard::Av1));
     let videos = [Some(Standard::Avc), Some(Standard::Hevc), None].into_iter().chain(av1);
     let with = |video| {
@@ -104,7 +104,7 @@ fn combinations(has_av1: bool) -> Vec<Probed> {
 }
 
 /// In a thousand; a track of which nothing is found must not be there.
-fn explained(walked: &Walked, hypothesis: &Hypothesis) -> u64 {
+fn explained(walked: &WalkResult, hypothesis: &Hypothesis) -> u64 {
     let is_idle = hypothesis.video.is_some() && walked.frames.is_empty() || walked.audio.iter().any(Vec::is_empty);
     let at_end = walked.gaps.last().filter(|gap| gap.range.end - gap.range.start < walked.total_bytes / 4);
     let excused = at_end.map_or(0, |gap| gap.range.end - gap.range.start);
@@ -112,7 +112,7 @@ fn explained(walked: &Walked, hypothesis: &Hypothesis) -> u64 {
     if is_idle { 0 } else { 1000 - (unexplained * 1000 / (walked.total_bytes - excused).max(1)).min(1000) }
 }
 
-fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>) -> Option<Probed> {
+fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>) -> Option<ProbedSound> {
     let length_bytes = |standard| if standard == Standard::Av1 { 0 } else { 4 };
     let video = standard.map(|standard| Video { standard, length_bytes: length_bytes(standard) });
     let audio = sound.map(|(sound, facts, samples)| {
@@ -120,7 +120,7 @@ fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>)
         // An encoder's first frame only prepares the ones that are heard.
         AudioTrack { sound, start: if samples == AAC_FRAME_SAMPLES { -duration } else { 0 }, duration }
     });
-    (video.is_some() || audio.is_some()).then(|| Probed {
+    (video.is_some() || audio.is_some()).then(|| ProbedSound {
         hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect(), pace: None },
         sound: sound.map(|(_, facts, _)| facts),
         has_parameters: false,
@@ -131,7 +131,7 @@ fn sounds() -> Vec<(Sound, SoundFacts, u64)> {
     let mut all = Vec::new();
     for rate_hz in AAC_RATES_HZ {
         for channels in [2, 1, 6] {
-            let config = aac::Config::new(rate_hz, Elements::of_channels(u32::from(channels)));
+            let config = aac::AacConfig::new(rate_hz, ChannelElements::of_channels(u32::from(channels)));
             let facts = SoundFacts { rate_hz, channels, object_type: 0x40 };
             all.extend(config.map(|config| (Sound::Aac(config), facts, AAC_FRAME_SAMPLES)));
         }

@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::aac::{self, Elements};
+use super::aac::{self, ChannelElements};
 use super::clock::{FLICKS, flicks};
 use super::element::{Sound, Video};
 use super::flac;
-use super::nal::{Parameters, Standard};
-use super::timeline::Expected;
+use super::nal::{CodecParameters, Standard};
+use super::timeline::ExpectedTiming;
 use super::walk::{AudioTrack, Hypothesis, VideoPace};
 use crate::isobmff::headers::stsd::SampleEntry;
 use crate::isobmff::{Movie, Track};
@@ -26,23 +26,23 @@ pub struct Reference {
     /// Where it came from.
     pub origin: Origin,
     /// Its tracks; none of a container whose tracks are not read here.
-    pub tracks: Vec<Known>,
+    pub tracks: Vec<ReferenceTrack>,
     /// What stands in front of the first packet, of a Matroska, WebM or FLV file.
     pub head: Option<Vec<u8>>,
 }
 
 /// A track of a sound recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct ReferenceTrack {
     /// The track, emptied.
     pub track: Track,
     /// How its writer keeps time.
-    pub pace: Pace,
+    pub pace: FrameTiming,
 }
 
 /// How a writer keeps time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Pace {
+pub struct FrameTiming {
     /// The usual duration of a sample in ticks.
     pub duration: u32,
     /// Whether nearly all samples have it.
@@ -59,7 +59,10 @@ impl Reference {
     /// What a movie tells.
     pub fn of(movie: &Movie, origin: Origin) -> Self {
         let is_media = |track: &&Track| matches!(track.kind(), TrackKind::Video | TrackKind::Audio);
-        let known = |track: &Track| Known { track: track.emptied(), pace: Pace::of(track, movie.header.timescale) };
+        let known = |track: &Track| ReferenceTrack {
+            track: track.emptied(),
+            pace: FrameTiming::of(track, movie.header.timescale),
+        };
         Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect(), head: None }
     }
 
@@ -76,7 +79,7 @@ impl Reference {
         let mut movie = Movie::new(1000);
         movie.tracks = self.tracks.iter().map(|known| known.track.clone()).collect();
         let moov = movie.to_moov(0).ok().filter(|_| !self.tracks.is_empty())?;
-        let paces: Vec<Pace> = self.tracks.iter().map(|known| known.pace).collect();
+        let paces: Vec<FrameTiming> = self.tracks.iter().map(|known| known.pace).collect();
         Some(json!({ "version": VERSION, "moov": hex::encode(&moov), "paces": paces }))
     }
 
@@ -86,9 +89,10 @@ impl Reference {
             return Some(Self::of_head(hex::decode(head.as_str()?).ok()?, origin));
         }
         let moov = hex::decode(value.get("moov")?.as_str()?).ok()?;
-        let paces: Vec<Pace> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
+        let paces: Vec<FrameTiming> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
         let movie = Movie::from_moov(moov).ok().filter(|movie| movie.tracks.len() == paces.len())?;
-        let tracks = movie.tracks.iter().zip(paces).map(|(track, pace)| Known { track: track.emptied(), pace });
+        let tracks =
+            movie.tracks.iter().zip(paces).map(|(track, pace)| ReferenceTrack { track: track.emptied(), pace });
         Some(Self { origin, tracks: tracks.collect(), head: None })
     }
 
@@ -99,22 +103,22 @@ impl Reference {
     }
 
     /// The picture track.
-    pub fn video(&self) -> Option<&Known> {
+    pub fn video(&self) -> Option<&ReferenceTrack> {
         self.tracks.iter().find(|known| known.video().is_some())
     }
 
     /// The audio tracks that can be walked.
-    pub fn audio(&self) -> impl Iterator<Item = &Known> {
+    pub fn audio(&self) -> impl Iterator<Item = &ReferenceTrack> {
         self.tracks.iter().filter(|known| known.sound().is_some())
     }
 
     /// Tracks that cannot be found again in the media: of other codecs, pictures beside the first, and sound without lengths
     /// beside other sound or between pictures that do not stand out from it.
-    pub fn opaque(&self) -> impl Iterator<Item = &Known> {
+    pub fn opaque(&self) -> impl Iterator<Item = &ReferenceTrack> {
         let first = self.tracks.iter().position(|known| known.video().is_some());
         let is_weak = |video: Video| matches!(video.standard, Standard::Visual | Standard::Av1);
-        let is_alone = self.audio().count() == 1 && !self.video().and_then(Known::video).is_some_and(is_weak);
-        let is_read = move |(index, known): (usize, &Known)| {
+        let is_alone = self.audio().count() == 1 && !self.video().and_then(ReferenceTrack::video).is_some_and(is_weak);
+        let is_read = move |(index, known): (usize, &ReferenceTrack)| {
             Some(index) == first || known.sound().is_some_and(|sound| is_alone || !sound.is_unframed())
         };
         self.tracks.iter().enumerate().filter(move |track| !is_read(*track)).map(|(_, known)| known)
@@ -143,19 +147,19 @@ impl Reference {
     pub fn hypothesis(&self) -> Hypothesis {
         let video = self.video();
         Hypothesis {
-            video: video.and_then(Known::video),
-            parameters: video.and_then(Known::parameters),
-            audio: self.audio().filter_map(Known::audio).collect(),
-            pace: video.and_then(Known::video_pace),
+            video: video.and_then(ReferenceTrack::video),
+            parameters: video.and_then(ReferenceTrack::parameters),
+            audio: self.audio().filter_map(ReferenceTrack::audio).collect(),
+            pace: video.and_then(ReferenceTrack::video_pace),
         }
     }
 
     /// The timing of the pictures.
-    pub fn expected(&self) -> Expected {
-        let Some(known) = self.video() else { return Expected::default() };
+    pub fn expected(&self) -> ExpectedTiming {
+        let Some(known) = self.video() else { return ExpectedTiming::default() };
         let timescale = u64::from(known.track.timescale());
         let ticks = |ticks: u32| flicks(u64::from(ticks), timescale);
-        Expected {
+        ExpectedTiming {
             durations: vec![ticks(known.pace.duration)],
             start: Some(known.pace.start),
             lag: Some(known.pace.lag),
@@ -166,7 +170,7 @@ impl Reference {
     }
 }
 
-impl Pace {
+impl FrameTiming {
     fn of(track: &Track, movie_timescale: u32) -> Self {
         let runs = track.tables.durations.as_slice();
         let mut sums: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
@@ -197,7 +201,7 @@ const fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-impl Known {
+impl ReferenceTrack {
     /// The codec's name, as FFmpeg says it.
     pub fn codec(&self) -> String {
         let codec = self.track.codec();
@@ -223,16 +227,18 @@ impl Known {
     }
 
     /// The parameter sets of its sample description.
-    pub fn parameters(&self) -> Option<Parameters> {
+    pub fn parameters(&self) -> Option<CodecParameters> {
         let raw = self.track.descriptions.raw();
         let standard = self.video()?.standard;
-        let mut parameters = Parameters::empty(standard);
+        let mut parameters = CodecParameters::empty(standard);
         let units = match &mut parameters {
-            Parameters::Visual(_) => vec![raw],
+            CodecParameters::Visual(_) => vec![raw],
             // The OBUs behind four bytes of what they say (AV1-ISOBMFF §2.3).
-            Parameters::Av1(_) => configuration(raw, *b"av1C").and_then(|body| body.get(4..)).into_iter().collect(),
-            Parameters::Avc(_) | Parameters::Hevc(_) => units(raw, standard).unwrap_or_default(),
-            Parameters::Intra(intra) => {
+            CodecParameters::Av1(_) => {
+                configuration(raw, *b"av1C").and_then(|body| body.get(4..)).into_iter().collect()
+            }
+            CodecParameters::Avc(_) | CodecParameters::Hevc(_) => units(raw, standard).unwrap_or_default(),
+            CodecParameters::Intra(intra) => {
                 intra.size = self.entry()?.dimensions;
                 Vec::new()
             }
@@ -259,12 +265,12 @@ impl Known {
         match self.track.codec().as_str() {
             "aac" => {
                 let configuration = entry.channels.map(|channels| if channels == 8 { 7 } else { channels });
-                Some(Sound::Aac(aac::Config::new(rate_hz, configuration.and_then(Elements::of_channels))?))
+                Some(Sound::Aac(aac::AacConfig::new(rate_hz, configuration.and_then(ChannelElements::of_channels))?))
             }
             "mp3" => Some(Sound::MpegAudio { rate_hz }),
             "ac3" | "eac3" => Some(Sound::Dolby { rate_hz }),
             "opus" => Some(Sound::Opus),
-            "flac" => flac::Config::of_description(self.track.descriptions.raw()).map(Sound::Flac),
+            "flac" => flac::FlacConfig::of_description(self.track.descriptions.raw()).map(Sound::Flac),
             _ => self.block_bytes().map(|block_bytes| Sound::Pcm { block_bytes }),
         }
     }

@@ -12,14 +12,14 @@ const AGREED_PERCENT: usize = 90;
 
 /// Key pictures at a constant distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rhythm {
+pub struct KeyframeRhythm {
     /// From one to the next, in pictures.
     pub every: i64,
 }
 
 /// What the rhythm says of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rest {
+pub struct KeyframeHint {
     /// The rhythm, pictures.
     pub every: i64,
     /// How many pictures the first lost one comes behind the last key picture.
@@ -28,7 +28,7 @@ pub struct Rest {
     pub lost: Option<i64>,
 }
 
-impl Rhythm {
+impl KeyframeRhythm {
     /// That of pictures, of which some are missing before those of the numbers in `gaps`, ascending.
     pub fn of(frames: &[Frame], gaps: &[usize]) -> Option<Self> {
         let keys: Vec<usize> = (0..frames.len()).filter(|index| frames[*index].is_sync()).collect();
@@ -53,18 +53,18 @@ impl Rhythm {
         index: usize,
         next_gap: Option<usize>,
         lost_since: impl Fn(usize) -> Option<i64>,
-    ) -> Option<Rest> {
+    ) -> Option<KeyframeHint> {
         let most = usize::try_from(self.every).ok()?;
         let key = (0..index).rev().take(most).find(|at| frames[*at].is_sync())?;
         let between = i64::try_from(index - key).ok()? + lost_since(key)?;
         let end = frames.len().min(next_gap.unwrap_or(usize::MAX)).min(index + most);
         let next = (index..end).find(|at| frames[*at].is_sync());
         let lost = next.and_then(|next| i64::try_from(next - index).ok()).map(|behind| -(between + behind));
-        Some(Rest { every: self.every, since: between, lost: lost.map(|lost| lost.rem_euclid(self.every)) })
+        Some(KeyframeHint { every: self.every, since: between, lost: lost.map(|lost| lost.rem_euclid(self.every)) })
     }
 }
 
-impl Rest {
+impl KeyframeHint {
     /// How many key pictures are among so many lost ones.
     pub const fn keys(&self, pictures: i64) -> i64 {
         (self.since + pictures - 1).div_euclid(self.every) - (self.since - 1).div_euclid(self.every)
@@ -90,7 +90,7 @@ mod tests {
     fn key_pictures_on_both_sides_tell_what_lies_between() {
         for lost in [23..27, 28..31, 23..45, 30..31, 29..30] {
             let frames = without(lost.clone());
-            let rhythm = Rhythm::of(&frames, &[lost.start]).unwrap();
+            let rhythm = KeyframeRhythm::of(&frames, &[lost.start]).unwrap();
             let rest = rhythm.rest(&frames, lost.start, None, |_| Some(0)).unwrap();
             assert!(rest.is_kept(i64::try_from(lost.len()).unwrap()), "{lost:?} {rest:?}");
             assert!(!rest.is_kept(i64::try_from(lost.len()).unwrap() + 1), "{lost:?} {rest:?}");
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_second_gap_before_the_next_key_picture_leaves_it_open() {
         let frames = without(23..27);
-        let rhythm = Rhythm::of(&frames, &[23]).unwrap();
+        let rhythm = KeyframeRhythm::of(&frames, &[23]).unwrap();
         assert_eq!(rhythm.rest(&frames, 23, Some(25), |_| Some(0)).unwrap().lost, None);
         assert_eq!(rhythm.rest(&frames, 23, Some(26), |_| Some(0)).unwrap().lost, None, "or directly in front of it");
         assert_eq!(rhythm.rest(&frames, 24, None, |_| Some(3)).unwrap().lost, Some(1));
@@ -112,7 +112,7 @@ mod tests {
     fn without_a_constant_distance_there_is_no_rhythm() {
         let mut frames = without(0..0);
         frames[14] = Frame::new(0..1, 0, true, None);
-        assert_eq!(Rhythm::of(&frames, &[]), None);
-        assert_eq!(Rhythm::of(&without(0..0)[..15], &[]), None);
+        assert_eq!(KeyframeRhythm::of(&frames, &[]), None);
+        assert_eq!(KeyframeRhythm::of(&without(0..0)[..15], &[]), None);
     }
 }

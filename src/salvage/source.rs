@@ -18,7 +18,7 @@ pub const MAX_WANTED_BYTES: usize = 64 << 10;
 const ALIGN: u64 = 4096;
 
 #[derive(Debug, Default)]
-struct Window {
+struct SourceWindow {
     start: u64,
     bytes: Vec<u8>,
     used: u64,
@@ -30,7 +30,7 @@ pub struct Source<R> {
     reader: R,
     end: u64,
     window_bytes: usize,
-    windows: [Window; WINDOWS],
+    windows: [SourceWindow; WINDOWS],
     clock: u64,
     error: Option<io::Error>,
     /// Places that nothing lies across, ascending.
@@ -82,7 +82,7 @@ impl<R: Read + Seek> Source<R> {
 
     fn window(&mut self, offset: u64, wanted: usize) -> usize {
         self.clock += 1;
-        let holds = |w: &Window| offset >= w.start && offset + wanted as u64 <= w.start + w.bytes.len() as u64;
+        let holds = |w: &SourceWindow| offset >= w.start && offset + wanted as u64 <= w.start + w.bytes.len() as u64;
         let index = self.windows.iter().position(|w| holds(w) && !w.bytes.is_empty());
         let index = index.unwrap_or_else(|| self.fill(offset));
         self.windows[index].used = self.clock;
@@ -91,7 +91,7 @@ impl<R: Read + Seek> Source<R> {
 
     #[cold]
     fn fill(&mut self, offset: u64) -> usize {
-        crate::stop::look();
+        crate::stop::check();
         let oldest = self.windows.iter().enumerate().min_by_key(|(_, w)| w.used).map_or(0, |(index, _)| index);
         let window = &mut self.windows[oldest];
         window.start = offset - offset % ALIGN;

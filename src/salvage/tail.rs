@@ -10,7 +10,7 @@ use super::fragments::refill::{is_found_in, refill, walk_stretch};
 use super::reference::{Origin, Reference};
 use super::report::{self, Confidence, Report};
 use super::source::Source;
-use super::{SalvageError, Salvaged, Verdict, trimmed};
+use super::{SalvageError, SalvageVerdict, Salvaged, trimmed};
 use crate::isobmff::{self, Layout, Movie};
 
 /// Whether all pictures and sound of a movie are of codecs whose packets can be told in the media.
@@ -45,5 +45,5 @@ pub fn salvage<R: Read + Seek>(mut reader: R, layout: &Layout) -> Result<Salvage
     let by = (Origin::Media, Confidence::Medium);
     let report = report::with_declared_times(&movie, by, walked.total_bytes, &gaps);
     let report = Report { zero_tail_bytes: open.end - tail.end, ..report };
-    Ok(Salvaged { movie, whole_bytes: tail.end, report, verdict: Verdict::Playable, found: Some(vec![tail]) })
+    Ok(Salvaged { movie, whole_bytes: tail.end, report, verdict: SalvageVerdict::Playable, found: Some(vec![tail]) })
 }

@@ -38,8 +38,8 @@ fn a_recording_without_header_gets_its_samples_again() {
     let truth = movie_of(SOUND);
     let reference = Reference::of(&truth, Origin::Given);
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
-    assert_eq!(salvaged.verdict, Verdict::Playable);
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[reference]).unwrap();
+    assert_eq!(salvaged.verdict, SalvageVerdict::Playable);
     assert_eq!(salvaged.report.unexplained_bytes, 0, "{:?}", salvaged.report);
     let only = |samples: Vec<(u32, i64, i64)>| samples.into_iter().map(|s| s.0).collect::<Vec<_>>();
     assert_eq!(only(sizes(&salvaged.movie, Audio)), only(sizes(&truth, Audio)));
@@ -63,7 +63,7 @@ fn pictures_that_were_to_be_shown_behind_the_cut_are_named() {
     for share in [5, 7, 9] {
         let broken = &body[..body.len() * share / 10];
         let references = std::slice::from_ref(&reference);
-        let salvaged = salvage(Cursor::new(broken), Others::none(), broken.len() as u64, references).unwrap();
+        let salvaged = salvage(Cursor::new(broken), ExtraReaders::none(), broken.len() as u64, references).unwrap();
         assert_eq!(salvaged.report.frame_rate, "variable");
         let shown = |movie: &Movie| {
             let track = movie.tracks.iter().find(|track| track.kind() == Video).unwrap();
@@ -103,7 +103,7 @@ fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
     let at = usize::try_from(lying.offset - shift).unwrap();
     let length = u32::try_from(target.offset - lying.offset - 4).unwrap();
     broken[at..at + 4].copy_from_slice(&length.to_be_bytes());
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[reference]).unwrap();
     let missing = |kind| sizes(&truth, kind).len() - sizes(&salvaged.movie, kind).len();
     assert!(missing(Video) <= 1 && missing(Audio) == 0, "{} {}", missing(Video), missing(Audio));
 }
@@ -199,7 +199,7 @@ fn silence_that_looks_like_the_length_of_a_huge_unit_is_sound() {
     between.extend(SILENCE.repeat((distance - between.len()) / 4));
     let media = [&pictures.concat()[..], &SILENCE, &between, &SILENCE.repeat(20), pictures[1]].concat();
     let mut hypothesis = Reference::of(&truth, Origin::Given).hypothesis();
-    let config = aac::Config::new(48_000, aac::Elements::of_channels(1)).unwrap();
+    let config = aac::AacConfig::new(48_000, aac::ChannelElements::of_channels(1)).unwrap();
     hypothesis.audio[0].sound = element::Sound::Aac(config);
     let mut source = Source::new(Cursor::new(&media), media.len() as u64);
     let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
@@ -215,7 +215,7 @@ fn media_of_which_nothing_is_known_counts_as_lost() {
     let mut noise = (0..).map(|n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0] | 4);
     broken[cut..].fill_with(|| noise.next().unwrap_or(0));
     let reference = Reference::of(&truth, Origin::Given);
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[reference]).unwrap();
     for (found, track) in salvaged.report.tracks.iter().zip(&truth.tracks) {
         let missing = i64::try_from(track.tables.count() - found.packets).unwrap();
         assert!(found.lost * 2 > missing && found.lost < missing * 2, "{found:?}, {missing} are missing");
@@ -233,10 +233,10 @@ fn what_a_recording_beside_it_has_that_cannot_be_read_is_not_taken_for_its_other
     let broken = crashed(SOUND);
     for origin in [Origin::Given, Origin::Stream, Origin::Sibling] {
         let references = [Reference::of(&movie, origin)];
-        let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &references).unwrap();
+        let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &references).unwrap();
         // That the media is of another codec after all is seen, but not how that is coded.
         let is_own = origin != Origin::Sibling;
-        assert_eq!(salvaged.verdict == Verdict::NotCovered, is_own, "{origin:?}: {:?}", salvaged.verdict);
+        assert_eq!(salvaged.verdict == SalvageVerdict::NotCovered, is_own, "{origin:?}: {:?}", salvaged.verdict);
         assert!(!is_own || salvaged.report.tracks[0].codec == "vp9");
         assert!(salvaged.movie.tracks.iter().all(|track| track.codec() != "aac") || !is_own);
     }
@@ -254,17 +254,17 @@ fn what_a_recording_beside_it_has_that_cannot_be_read_is_not_taken_for_its_other
     assert!(beside.audio().count() == 1 && !beside.can_be_refuted());
     let noise: Vec<u8> = (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let broken = [&b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat"[..], &noise].concat();
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[beside]).unwrap();
-    assert_eq!(salvaged.verdict, Verdict::Nothing);
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[beside]).unwrap();
+    assert_eq!(salvaged.verdict, SalvageVerdict::Nothing);
 }
 
 #[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[]).unwrap();
     let truth = movie_of(SOUND);
     let pictures = truth.tracks.iter().find(|t| t.codec() == "h264").unwrap().tables.count();
-    assert_eq!(salvaged.verdict, Verdict::NeedsParameters);
+    assert_eq!(salvaged.verdict, SalvageVerdict::NeedsParameters);
     assert_eq!(salvaged.report.tracks[0].packets, pictures);
 }
 
@@ -274,7 +274,7 @@ fn bytes_without_media_end_soon_with_nothing() {
         let mut bytes = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
         bytes.resize(200_000, filler);
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&bytes), ExtraReaders::none(), bytes.len() as u64, &[reference]).unwrap();
         assert!(salvaged.report.packets() < 1000, "{filler:#x}: {:?}", salvaged.report.tracks);
     }
 }
@@ -349,8 +349,8 @@ fn an_interrupted_faststart_pass_costs_what_was_in_memory() {
     let broken = interrupted(&written, by, pieces);
     assert_eq!(broken.len(), written.len());
     let reference = Reference::of(&truth, Origin::Given);
-    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
-    assert_eq!(salvaged.verdict, Verdict::Playable, "{:?}", salvaged.report);
+    let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[reference]).unwrap();
+    assert_eq!(salvaged.verdict, SalvageVerdict::Playable, "{:?}", salvaged.report);
     let gone = written.len() as u64 - (16 + by * (pieces + 1)) as u64;
     for kind in [crate::recording::TrackKind::Video, crate::recording::TrackKind::Audio] {
         let (before, after) = (sizes(&truth, kind), sizes(&salvaged.movie, kind));
@@ -382,7 +382,7 @@ proptest! {
             broken[28.max(place(share, len))..][..1][0] ^= value;
         }
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&broken), Others::none(), len as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), len as u64, &[reference]).unwrap();
         for sample in salvaged.movie.tracks.iter().flat_map(|t| t.samples()) {
             prop_assert!(sample.offset + u64::from(sample.size_bytes) <= len as u64 && sample.pts >= sample.dts);
         }
@@ -391,9 +391,9 @@ proptest! {
 }
 
 /// Counts the bytes that are read.
-struct Counted<'a>(Cursor<&'a [u8]>, &'a std::cell::Cell<usize>);
+struct CountingReader<'a>(Cursor<&'a [u8]>, &'a std::cell::Cell<usize>);
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.0.read(into)?;
         self.1.set(self.1.get() + read);
@@ -401,7 +401,7 @@ impl Read for Counted<'_> {
     }
 }
 
-impl Seek for Counted<'_> {
+impl Seek for CountingReader<'_> {
     fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
         self.0.seek(to)
     }
@@ -414,7 +414,7 @@ fn a_long_tail_of_zeros_is_read_a_few_times_at_most() {
         media.resize(data + zeros, 0);
         let read = std::cell::Cell::new(0);
         let len = media.len() as u64;
-        let mut reader = Counted(Cursor::new(&media), &read);
+        let mut reader = CountingReader(Cursor::new(&media), &read);
         assert_eq!(trimmed(&mut reader, &(24..len)).unwrap(), (data as u64).max(24));
         assert!(read.get() <= 3 * media.len() + (1 << 20), "{} of {}", read.get(), media.len());
     }

@@ -3,12 +3,12 @@
 //! Assumes that samples lie in file order. Times are in flicks on the clock of the recording, whose zero is where its
 //! presentation begins if it was written like the reference says.
 
-use super::clock::{self, Beat, Segment};
-use super::loss::{self, Facts, Lead, Lost};
-use super::order::Order;
+use super::clock::{self, AudioBeat, Segment};
+use super::loss::{self, AudioLead, GapFacts, GapLoss};
+use super::order::PictureOrder;
 use super::report::MOST_CUT_PACKETS;
-use super::rhythm::{Rest, Rhythm};
-use super::walk::{Gap, Hypothesis, Walked};
+use super::rhythm::{KeyframeHint, KeyframeRhythm};
+use super::walk::{Hypothesis, MediaGap, WalkResult};
 
 /// Pictures whose mean distance stands for that of the next ones, where it varies.
 const RECENT: usize = 33;
@@ -18,7 +18,7 @@ const MOST_GAPS_BETWEEN: usize = 64;
 
 /// What is known of the pictures' timing beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedTiming {
     /// Distances of pictures that are likely, best first.
     pub durations: Vec<i64>,
     /// When the first picture was decoded in the reference.
@@ -31,7 +31,7 @@ pub struct Expected {
 
 /// How the times of the pictures were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rate {
+pub enum FrameRate {
     /// There are no pictures.
     #[default]
     None,
@@ -45,7 +45,7 @@ pub enum Rate {
 
 /// The times of all samples.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Timeline {
+pub struct SampleTimes {
     /// Decoding times by picture.
     pub decoding: Vec<i64>,
     /// Presentation times by picture.
@@ -53,9 +53,9 @@ pub struct Timeline {
     /// Duration of the last picture.
     pub last_duration: i64,
     /// By gap, in file order: what it swallowed.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<GapLoss>,
     /// How the pictures were timed.
-    pub rate: Rate,
+    pub rate: FrameRate,
     /// Pictures at the end that are shown at a time that nothing tells.
     pub guessed: u64,
     /// Whether presentation follows the pictures' own order counts.
@@ -63,16 +63,16 @@ pub struct Timeline {
 }
 
 /// Times what a walk found.
-pub fn timeline(walked: &Walked, hypothesis: &Hypothesis, expected: &Expected) -> Timeline {
-    Maker::new(walked, hypothesis, expected).make()
+pub fn timeline(walked: &WalkResult, hypothesis: &Hypothesis, expected: &ExpectedTiming) -> SampleTimes {
+    TimelineBuilder::new(walked, hypothesis, expected).make()
 }
 
-struct Maker<'a> {
-    walked: &'a Walked,
-    expected: &'a Expected,
-    beat: Option<Beat>,
-    order: Order,
-    rhythm: Option<Rhythm>,
+struct TimelineBuilder<'a> {
+    walked: &'a WalkResult,
+    expected: &'a ExpectedTiming,
+    beat: Option<AudioBeat>,
+    order: PictureOrder,
+    rhythm: Option<KeyframeRhythm>,
     /// By segment: the picture that it begins with.
     starts: Vec<usize>,
     segments: Vec<Segment>,
@@ -81,15 +81,15 @@ struct Maker<'a> {
     lag: i64,
 }
 
-impl<'a> Maker<'a> {
-    fn new(walked: &'a Walked, hypothesis: &Hypothesis, expected: &'a Expected) -> Self {
+impl<'a> TimelineBuilder<'a> {
+    fn new(walked: &'a WalkResult, hypothesis: &Hypothesis, expected: &'a ExpectedTiming) -> Self {
         let gaps: Vec<usize> = walked.gaps.iter().map(|gap| gap.frames_before).collect();
-        let period = walked.parameters.as_ref().map_or(0, super::nal::Parameters::order_period);
-        let order = Order::of(&walked.frames, period, &gaps);
-        let rhythm = Rhythm::of(&walked.frames, &gaps);
+        let period = walked.parameters.as_ref().map_or(0, super::nal::CodecParameters::order_period);
+        let order = PictureOrder::of(&walked.frames, period, &gaps);
+        let rhythm = KeyframeRhythm::of(&walked.frames, &gaps);
         let has_sound = walked.audio.first().is_some_and(|track| track.len() > 1);
         let beat = hypothesis.audio.first().filter(|_| has_sound);
-        let beat = beat.map(|track| Beat { start: track.start, duration: track.duration });
+        let beat = beat.map(|track| AudioBeat { start: track.start, duration: track.duration });
         let (starts, segments) = segments(walked, &gaps);
         let is_chunked = clock::is_chunked(&segments);
         let declared = expected.durations.first().copied();
@@ -102,9 +102,9 @@ impl<'a> Maker<'a> {
         Self { walked, expected, beat, order, rhythm, starts, segments, duration, is_chunked, lag }
     }
 
-    fn make(self) -> Timeline {
+    fn make(self) -> SampleTimes {
         if self.walked.frames.is_empty() {
-            return Timeline { lost: self.audio_only(), ..Timeline::default() };
+            return SampleTimes { lost: self.audio_only(), ..SampleTimes::default() };
         }
         match self.duration {
             Some(duration) => self.constant(duration),
@@ -112,10 +112,10 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn audio_only(&self) -> Vec<Lost> {
+    fn audio_only(&self) -> Vec<GapLoss> {
         let sound = self.walked.audio.first();
         let typical = sound.map_or(0, |frames| mean(frames.iter().map(|f| f.size_bytes)));
-        let facts = |gap: &Gap| Facts {
+        let facts = |gap: &MediaGap| GapFacts {
             gap_bytes: bytes_of(gap),
             picture_bytes: 0,
             audio_bytes: typical,
@@ -140,7 +140,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Whether nothing follows a gap.
-    fn is_last(&self, gap: &Gap) -> bool {
+    fn is_last(&self, gap: &MediaGap) -> bool {
         let has_audio =
             self.walked.audio.iter().zip(&gap.audio_before).any(|(track, before)| track.len() > *before as usize);
         gap.frames_before >= self.walked.frames.len() && !has_audio
@@ -148,13 +148,13 @@ impl<'a> Maker<'a> {
 
     /// The end of a file cuts one packet. What is longer was media of which nothing is known, and held as many packets as as many
     /// bytes of the rest.
-    fn lost_at_end(&self, gap: &Gap) -> Lost {
+    fn lost_at_end(&self, gap: &MediaGap) -> GapLoss {
         let pictures = || self.walked.frames.iter().map(|frame| frame.size_bytes);
         let sounds = || self.walked.audio.iter().flatten().map(|frame| frame.size_bytes);
         let bytes = i128::from(bytes_of(gap));
         let largest = pictures().chain(sounds()).max().unwrap_or(0);
         if bytes <= i128::from(MOST_CUT_PACKETS) * i128::from(largest) {
-            return Lost::default();
+            return GapLoss::default();
         }
         let total: i128 = pictures().chain(sounds()).map(i128::from).sum();
         let share = |count: usize| {
@@ -164,7 +164,7 @@ impl<'a> Maker<'a> {
         let (pictures, audio) = (share(self.walked.frames.len()), share(self.walked.audio.first().map_or(0, Vec::len)));
         let by_sound = self.beat.map_or(1, |beat| audio.saturating_mul(beat.duration));
         let doubt = self.duration.map_or(by_sound, |duration| pictures.saturating_mul(duration));
-        Lost { pictures, audio, doubt: doubt.max(1) }
+        GapLoss { pictures, audio, doubt: doubt.max(1) }
     }
 
     fn start(&self, duration: i64) -> i64 {
@@ -179,10 +179,10 @@ impl<'a> Maker<'a> {
         proven.unwrap_or(wanted[0])
     }
 
-    fn constant(&self, duration: i64) -> Timeline {
+    fn constant(&self, duration: i64) -> SampleTimes {
         let frames = &self.walked.frames;
         let start = self.start(duration);
-        let mut run = Run { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
+        let mut run = TimelineAccount { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
         let (mut decoding, mut presentation) = (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
         let mut is_ordered = true;
         for (index, number) in (0..frames.len()).zip(0_i64..) {
@@ -198,12 +198,12 @@ impl<'a> Maker<'a> {
             presentation.push(start + (shown.unwrap_or(place) + self.lag).max(place) * duration);
         }
         self.pass_gaps(frames.len(), start, duration, &mut run);
-        let rate = if self.beat.is_some() && !self.is_chunked { Rate::Proven } else { Rate::Declared };
-        Timeline { decoding, presentation, last_duration: duration, lost: run.lost, rate, guessed: 0, is_ordered }
+        let rate = if self.beat.is_some() && !self.is_chunked { FrameRate::Proven } else { FrameRate::Declared };
+        SampleTimes { decoding, presentation, last_duration: duration, lost: run.lost, rate, guessed: 0, is_ordered }
     }
 
     /// Accounts for the gaps in front of a picture.
-    fn pass_gaps(&self, index: usize, start: i64, duration: i64, run: &mut Run) {
+    fn pass_gaps(&self, index: usize, start: i64, duration: i64, run: &mut TimelineAccount) {
         while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
             run.next_gap += 1;
             let lost =
@@ -216,7 +216,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Places the sequence behind a gap so that output lags as it does elsewhere, where its own counts say otherwise.
-    fn anchor(&self, index: usize, lost: Lost, run: &mut Run) {
+    fn anchor(&self, index: usize, lost: GapLoss, run: &mut TimelineAccount) {
         if self.order.begins.get(index).is_none_or(|begins| *begins) {
             return;
         }
@@ -257,14 +257,14 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn lost_in(&self, gap: &Gap, start: i64, duration: Option<i64>, run: &Run) -> Lost {
+    fn lost_in(&self, gap: &MediaGap, start: i64, duration: Option<i64>, run: &TimelineAccount) -> GapLoss {
         let index = gap.frames_before;
         let number = i64::try_from(index).unwrap_or(i64::MAX);
         let begins = self.order.begins.get(index).copied().unwrap_or(true);
         let by_order = if begins { None } else { self.by_order(index, run.lost_pictures, run.base) };
         let behind = self.starts.binary_search(&index).ok();
         let behind = behind.map_or_else(Segment::default, |at| self.segments[at].first(loss::BEHIND));
-        let beat = self.beat.map(|beat| Beat { start: beat.start + run.lost_audio * beat.duration, ..beat });
+        let beat = self.beat.map(|beat| AudioBeat { start: beat.start + run.lost_audio * beat.duration, ..beat });
         let frames = &self.walked.frames;
         let first = index.saturating_sub(60);
         let near = &frames[first..(index + 60).min(frames.len())];
@@ -280,7 +280,7 @@ impl<'a> Maker<'a> {
         let is_told_apart = !keys.is_empty() && !others.is_empty();
         let all = mean(near.iter().map(|f| f.size_bytes));
         let other_bytes = if is_told_apart { mean(others.iter().copied()) } else { 0 };
-        loss::estimate(&Facts {
+        loss::estimate(&GapFacts {
             gap_bytes: bytes_of(gap),
             picture_bytes: if rest.is_some() && is_told_apart { other_bytes } else { all },
             audio_bytes: mean(heard.iter().map(|f| f.size_bytes)),
@@ -300,7 +300,7 @@ impl<'a> Maker<'a> {
     }
 
     /// By how much the sound was ahead where runs of pictures began before a gap, if there was a rule in it.
-    fn lead(&self, index: usize, start: i64, duration: Option<i64>, run: &Run) -> Option<Lead> {
+    fn lead(&self, index: usize, start: i64, duration: Option<i64>, run: &TimelineAccount) -> Option<AudioLead> {
         const RUNS: usize = 12;
         const FEW: usize = 3;
         let (beat, duration) = self.beat.zip(duration).filter(|_| self.is_chunked)?;
@@ -320,11 +320,11 @@ impl<'a> Maker<'a> {
         let slope = (last.1 - first.1) / (last.0 - first.0);
         let rests = || leads.iter().map(|(number, lead)| lead - slope * number);
         let (from, to) = rests().min().zip(rests().max())?;
-        (to - from <= 2 * (duration + beat.duration)).then_some(Lead { from, to, slope })
+        (to - from <= 2 * (duration + beat.duration)).then_some(AudioLead { from, to, slope })
     }
 
     /// What the rhythm of key pictures says of the gap that comes next.
-    fn rest(&self, index: usize, run: &Run) -> Option<Rest> {
+    fn rest(&self, index: usize, run: &TimelineAccount) -> Option<KeyframeHint> {
         let gaps = &self.walked.gaps;
         let next_gap = gaps.get(run.next_gap).map(|gap| gap.frames_before);
         let lost_since = |picture: usize| {
@@ -335,8 +335,8 @@ impl<'a> Maker<'a> {
         self.rhythm?.rest(&self.walked.frames, index, next_gap, lost_since)
     }
 
-    fn variable(&self) -> Timeline {
-        let mut run = Run { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
+    fn variable(&self) -> SampleTimes {
+        let mut run = TimelineAccount { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
         let mut audio_before = Vec::with_capacity(self.walked.frames.len());
         for (index, frame) in self.walked.frames.iter().enumerate() {
             while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
@@ -347,16 +347,16 @@ impl<'a> Maker<'a> {
             }
             audio_before.push(u32::try_from(i64::from(frame.audio_before) + run.lost_audio).unwrap_or(u32::MAX));
         }
-        run.lost.resize(self.walked.gaps.len(), Lost::default());
+        run.lost.resize(self.walked.gaps.len(), GapLoss::default());
         let whole = Segment { audio_before };
-        let beat = self.beat.unwrap_or(Beat { start: 0, duration: clock::FLICKS });
+        let beat = self.beat.unwrap_or(AudioBeat { start: 0, duration: clock::FLICKS });
         let typical = self.expected.durations.first().copied().unwrap_or(clock::flicks(1, 25));
         let origin = self.expected.start.unwrap_or(-self.lag * typical);
         let decoding = clock::variable(&whole, &beat, origin, self.expected.grid);
         let (presentation, guessed) = self.shown(&decoding);
         let is_ordered = self.order.places.iter().all(Option::is_some);
-        let (lost, rate) = (run.lost, Rate::Variable);
-        Timeline { decoding, presentation, last_duration: typical, lost, rate, guessed, is_ordered }
+        let (lost, rate) = (run.lost, FrameRate::Variable);
+        SampleTimes { decoding, presentation, last_duration: typical, lost, rate, guessed, is_ordered }
     }
 
     /// An encoder decodes each picture when the picture so many places before it in output order is shown. With how many are
@@ -383,16 +383,16 @@ impl<'a> Maker<'a> {
 }
 
 /// Where the account stands.
-struct Run {
+struct TimelineAccount {
     lost_pictures: i64,
     lost_audio: i64,
     base: i64,
     next_gap: usize,
-    lost: Vec<Lost>,
+    lost: Vec<GapLoss>,
 }
 
 /// The stretches without a gap: the picture that each begins with, and its pictures.
-fn segments(walked: &Walked, gaps: &[usize]) -> (Vec<usize>, Vec<Segment>) {
+fn segments(walked: &WalkResult, gaps: &[usize]) -> (Vec<usize>, Vec<Segment>) {
     let mut starts: Vec<usize> =
         [0].into_iter().chain(gaps.iter().copied()).filter(|at| *at < walked.frames.len()).collect();
     starts.dedup();
@@ -401,7 +401,7 @@ fn segments(walked: &Walked, gaps: &[usize]) -> (Vec<usize>, Vec<Segment>) {
     (starts, segments)
 }
 
-fn bytes_of(gap: &Gap) -> i64 {
+fn bytes_of(gap: &MediaGap) -> i64 {
     i64::try_from(gap.range.end - gap.range.start + gap.hidden_bytes).unwrap_or(i64::MAX / 4)
 }
 

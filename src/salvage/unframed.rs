@@ -4,10 +4,10 @@
 //! Assumes that a run lies between two pictures and that the writer put samples in the order of their decoding times.
 
 use super::element::Sound;
-use super::nal::Parameters;
+use super::nal::CodecParameters;
 use super::source::Source;
-use super::timeline::Expected;
-use super::walk::{AudioFrame, AudioTrack, Walked};
+use super::timeline::ExpectedTiming;
+use super::walk::{AudioFrame, AudioTrack, WalkResult};
 use std::io::{Read, Seek};
 
 /// Smallest packet of PCM samples that a writer hands over.
@@ -36,9 +36,9 @@ const MOST_IN_RUN: i64 = 4096;
 /// Splits the runs of an unframed track into packets and says with which duration of them pictures are timed.
 pub fn split<R: Read + Seek>(
     source: &mut Source<R>,
-    walked: &mut Walked,
+    walked: &mut WalkResult,
     (index, track): (usize, &mut AudioTrack),
-    expected: &Expected,
+    expected: &ExpectedTiming,
 ) {
     let runs = std::mem::take(&mut walked.audio[index]);
     let mut packets = Packets::with_capacity(runs.len());
@@ -130,13 +130,13 @@ const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 
 fn opus<R: Read + Seek>(
     source: &mut Source<R>,
-    walked: &Walked,
+    walked: &WalkResult,
     runs: &[AudioFrame],
     track: &mut AudioTrack,
-    expected: &Expected,
+    expected: &ExpectedTiming,
     packets: &mut Packets,
 ) {
-    let mut counted = Counted::default();
+    let mut counted = ByteCounts::default();
     for run in runs {
         counted.count(source, run);
     }
@@ -172,7 +172,7 @@ fn bytes_of<'a, R: Read + Seek>(source: &'a mut Source<R>, run: &AudioFrame) -> 
 }
 
 /// What packets of a stream begin and end with: every run begins with the beginning of one and ends with the end of one.
-struct Habits {
+struct PacketHabits {
     /// By byte: whether packets begin with it (RFC 6716 §3.1).
     begins: [bool; 256],
     /// By byte: how unlikely the range coder begins with it, in nats.
@@ -183,20 +183,20 @@ struct Habits {
 
 /// With which bytes runs begin and end, counted.
 #[derive(Debug)]
-struct Counted {
+struct ByteCounts {
     runs: u32,
     first: [u32; 256],
     second: [u32; 256],
     last: [u32; 256],
 }
 
-impl Default for Counted {
+impl Default for ByteCounts {
     fn default() -> Self {
         Self { runs: 0, first: [0; 256], second: [0; 256], last: [0; 256] }
     }
 }
 
-impl Counted {
+impl ByteCounts {
     fn count<R: Read + Seek>(&mut self, source: &mut Source<R>, run: &AudioFrame) {
         let Some(behind) = run.size_bytes.checked_sub(1) else { return };
         self.take(source.at(run.offset, run.size_bytes.min(2) as usize).iter().take(run.size_bytes as usize));
@@ -214,9 +214,9 @@ impl Counted {
         }
     }
 
-    fn habits(&self) -> Habits {
+    fn habits(&self) -> PacketHabits {
         let unlikely = |count: u32| -((f64::from(count) + 0.25) / (f64::from(self.runs) + 64.0)).ln();
-        Habits {
+        PacketHabits {
             begins: self.first.map(|count| count > 0 && count.saturating_mul(RARE) >= self.runs),
             second: self.second.map(unlikely),
             last: self.last.map(unlikely),
@@ -234,7 +234,7 @@ impl Counted {
     }
 }
 
-impl Habits {
+impl PacketHabits {
     /// The cost of a cut in front of a place.
     fn cost(&self, run: &[u8], at: usize) -> f64 {
         let of = |table: &[f64; 256], at: usize| run.get(at).map_or(0.0, |byte| table[usize::from(*byte)]);
@@ -260,7 +260,7 @@ fn duration_of(first: u8) -> Option<i64> {
 
 /// How many packets each run holds: as many as are due up to the picture behind it; where the distance of pictures is
 /// not known or pictures are missing, as many as its size suggests.
-fn counts(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<u16> {
+fn counts(walked: &WalkResult, runs: &[AudioFrame], track: &AudioTrack, expected: &ExpectedTiming) -> Vec<u16> {
     let all_bytes = runs.iter().map(|run| i64::from(run.size_bytes)).sum::<i64>();
     let all_runs = i64::try_from(runs.len()).unwrap_or(1).max(1);
     let by_clock = by_clock(walked, runs, track, expected);
@@ -276,11 +276,11 @@ fn counts(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &E
     chosen.collect()
 }
 
-fn by_clock(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<u32> {
+fn by_clock(walked: &WalkResult, runs: &[AudioFrame], track: &AudioTrack, expected: &ExpectedTiming) -> Vec<u32> {
     let Some(distance) = expected.durations.first().copied().filter(|d| *d > 0 && expected.grid.is_none()) else {
         return Vec::new();
     };
-    let lag = expected.lag.or_else(|| walked.parameters.as_ref().and_then(Parameters::reorder).map(i64::from));
+    let lag = expected.lag.or_else(|| walked.parameters.as_ref().and_then(CodecParameters::reorder).map(i64::from));
     let start = expected.start.unwrap_or(-lag.unwrap_or(0) * distance);
     let mut taken = 0;
     let mut counts = Vec::with_capacity(runs.len());
@@ -309,7 +309,7 @@ fn typical_size(runs: &[AudioFrame], counts: &[u16], index: usize) -> f64 {
 
 /// Where the packets of a run of a length end: at places where one may begin, each as near as possible to the size of
 /// the one before it; `last` is that of the packet before the run. The bytes are of no interest if it is one packet.
-fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), habits: &Habits) -> Vec<usize> {
+fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), habits: &PacketHabits) -> Vec<usize> {
     let whole = vec![bytes];
     if count < 2 || run.len() < bytes || bytes < count * OPUS_BYTES.start() {
         return whole;
@@ -321,12 +321,12 @@ fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), hab
     if paths == 0 {
         return (1..=count).map(|packet| bytes * packet / count).collect();
     }
-    let mut steps: Vec<Step> = Vec::with_capacity(count * paths + 1);
-    steps.push(Step { cost: 0.0, last, end: 0, before: 0 });
+    let mut steps: Vec<PathStep> = Vec::with_capacity(count * paths + 1);
+    steps.push(PathStep { cost: 0.0, last, end: 0, before: 0 });
     let mut ahead = 0..1;
     for packet in 1..=count {
         let left = count - packet;
-        let mut next: Vec<Step> = Vec::new();
+        let mut next: Vec<PathStep> = Vec::new();
         for before in ahead.clone() {
             let step = steps[before];
             let from = places.partition_point(|place| *place < step.end + OPUS_BYTES.start());
@@ -347,7 +347,7 @@ fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), hab
 }
 
 /// The ends of the packets on the way to a step.
-fn way_to(steps: &[Step], last: usize, count: usize) -> Vec<usize> {
+fn way_to(steps: &[PathStep], last: usize, count: usize) -> Vec<usize> {
     let mut ends = vec![0; count];
     let mut at = last;
     for end in ends.iter_mut().rev() {
@@ -358,7 +358,7 @@ fn way_to(steps: &[Step], last: usize, count: usize) -> Vec<usize> {
 
 /// A packet on a way to cut a run.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct PathStep {
     cost: f64,
     last: f64,
     end: usize,
@@ -366,7 +366,7 @@ struct Step {
     before: usize,
 }
 
-impl Step {
+impl PathStep {
     fn to(&self, end: usize, before: usize, typical: f64, cut: f64) -> Self {
         let size = as_size(end - self.end);
         let unlikely = unlike(size, self.last) + unlike(size, typical) / 4.0;
@@ -394,7 +394,7 @@ mod tests {
         for at in [0, 30, 195, 410] {
             run[at] = 0xFC;
         }
-        let mut counted = Counted::default();
+        let mut counted = ByteCounts::default();
         let mut source = Source::new(std::io::Cursor::new(run.clone()), 610);
         counted.count(&mut source, &AudioFrame { offset: 0, size_bytes: 610 });
         let habits = counted.habits();
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_run_that_may_be_cut_anywhere_is_cut_soon() {
-        let habits = Habits { begins: [true; 256], second: [0.0; 256], last: [0.0; 256] };
+        let habits = PacketHabits { begins: [true; 256], second: [0.0; 256], last: [0.0; 256] };
         let run = vec![9_u8; 60_000];
         let ends = cuts(&run, 60_000, 4000, (15.0, 15.0), &habits);
         assert_eq!((ends.len(), ends[0], ends[3999]), (4000, 15, 60_000));

@@ -16,18 +16,18 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::element::{LOOK_BYTES, Sound, Video};
-use super::nal::{Parameters, Standard};
+use super::nal::{CodecParameters, Standard};
 use super::source::Source;
 use crate::memory;
-use ahead::{Ahead, Step};
-pub use ahead::{Begins, CHUNK_BYTES, Scouts, walk_with};
-use budget::Budget;
+pub use ahead::{BeginListener, CHUNK_BYTES, Scouts, walk_with};
+use ahead::{ElementStep, ScoutFeed};
+use budget::ReadBudget;
 #[cfg(test)]
-pub use budget::Budget as WalkBudget;
-pub use found::{AudioFrame, Frame, Gap, Walked};
+pub use budget::ReadBudget as WalkBudget;
+pub use found::{AudioFrame, Frame, MediaGap, WalkResult};
 use runs::FirstBytes;
 use units::OpenUnit;
-use visual::Habits;
+use visual::AudioHabits;
 
 /// How many elements must follow one another where the walk takes up again.
 const RESUME_CHAIN: u32 = 3;
@@ -65,7 +65,7 @@ pub struct Hypothesis {
     /// The pictures, if there are any.
     pub video: Option<Video>,
     /// Their parameter sets, as far as they are known.
-    pub parameters: Option<Parameters>,
+    pub parameters: Option<CodecParameters>,
     /// The audio tracks; those of one format share a lane.
     pub audio: Vec<AudioTrack>,
     /// When pictures are due, if they have a constant distance.
@@ -96,26 +96,26 @@ pub struct AudioTrack {
 const NOTHING: (u64, usize, u64) = (u64::MAX, 0, 0);
 
 /// Walks a range of a file.
-pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
+pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> WalkResult {
     Walker::new(source, range.clone(), hypothesis).run(range.start)
 }
 
 /// The same to find out whether a hypothesis may be right: it is given up soon where it is not.
-pub fn walk_briefly<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
+pub fn walk_briefly<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> WalkResult {
     let mut walker = Walker::new(source, range.clone(), hypothesis);
-    walker.budget = Budget::brief(range.start, range.end.saturating_sub(range.start));
+    walker.budget = ReadBudget::brief(range.start, range.end.saturating_sub(range.start));
     walker.run(range.start)
 }
 
 /// The element that most others follow at a place.
 #[derive(Debug, Clone, Copy)]
-struct Best {
+struct BestElement {
     depth: u32,
     lane: usize,
     end: u64,
 }
 
-impl Best {
+impl BestElement {
     /// Whether it is believed at once, if its size is nothing odd.
     const fn is_trusted(&self) -> bool {
         self.depth >= TRUST_CHAIN
@@ -128,10 +128,10 @@ struct Walker<'a, R> {
     video: Option<Video>,
     sounds: Vec<Sound>,
     tracks: &'a [AudioTrack],
-    parameters: Option<Parameters>,
+    parameters: Option<CodecParameters>,
     memory: Vec<(u64, usize, u64)>,
     open: Option<OpenUnit>,
-    found: Walked,
+    found: WalkResult,
     is_full: bool,
     /// The track whose packets have no length, if there is one.
     unframed: Option<usize>,
@@ -142,13 +142,13 @@ struct Walker<'a, R> {
     /// With which bytes runs of such packets begin.
     first_bytes: FirstBytes,
     /// What frames of sound look like, where pictures have no length.
-    habits: Habits,
+    habits: AudioHabits,
     pace: Option<VideoPace>,
-    budget: Budget,
+    budget: ReadBudget,
     /// Units that are longer are passed over.
     longest_unit_bytes: u64,
     /// What threads ahead of the walk tell, if there are any.
-    ahead: Option<Ahead<'a>>,
+    ahead: Option<ScoutFeed<'a>>,
     /// The beginning of the unit that is being taken.
     head: Vec<u8>,
 }
@@ -162,7 +162,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             }
         }
         let parameters = hypothesis.parameters.clone();
-        let empty = || hypothesis.video.map(|video| Parameters::empty(video.standard));
+        let empty = || hypothesis.video.map(|video| CodecParameters::empty(video.standard));
         Self {
             source,
             limit: range.end,
@@ -172,26 +172,26 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             parameters: parameters.or_else(empty),
             memory: vec![NOTHING; MEMORY],
             open: None,
-            found: Walked {
+            found: WalkResult {
                 audio: vec![Vec::new(); hypothesis.audio.len()],
                 total_bytes: range.end.saturating_sub(range.start),
-                ..Walked::default()
+                ..WalkResult::default()
             },
             is_full: false,
             unframed: hypothesis.audio.iter().position(|track| track.sound.is_unframed()),
             largest_unit_bytes: 0,
             largest_run_bytes: 0,
             first_bytes: FirstBytes::default(),
-            habits: Habits::default(),
+            habits: AudioHabits::default(),
             pace: hypothesis.pace,
-            budget: Budget::new(range.start, range.end.saturating_sub(range.start)),
+            budget: ReadBudget::new(range.start, range.end.saturating_sub(range.start)),
             longest_unit_bytes: u64::MAX,
             ahead: None,
             head: Vec::new(),
         }
     }
 
-    fn run(mut self, start: u64) -> Walked {
+    fn run(mut self, start: u64) -> WalkResult {
         let mut at = start;
         while at < self.limit && !self.is_full {
             self.budget.advance(at);
@@ -242,14 +242,14 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             }
         }
         let all = 0..self.lanes();
-        let Some(best @ Best { lane, end, .. }) = self.best(at, all.clone()) else { return self.run_or_gap(at) };
+        let Some(best @ BestElement { lane, end, .. }) = self.best(at, all.clone()) else { return self.run_or_gap(at) };
         let is_odd = lane == 0 && self.is_odd(end - at);
         if best.is_trusted() && !is_odd {
             return Ok((lane, end));
         }
         // A frame of silence may be the length of a huge unit, and lead to another one by chance.
-        let sound = if is_odd { self.best(at, 1..all.end).filter(Best::is_trusted) } else { None };
-        if let Some(Best { lane, end, .. }) = sound {
+        let sound = if is_odd { self.best(at, 1..all.end).filter(BestElement::is_trusted) } else { None };
+        if let Some(BestElement { lane, end, .. }) = sound {
             return Ok((lane, end));
         }
         // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
@@ -273,22 +273,22 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
     }
 
     /// The element of some lanes at a place that most others follow, the pictures first.
-    fn best(&mut self, at: u64, lanes: Range<usize>) -> Option<Best> {
+    fn best(&mut self, at: u64, lanes: Range<usize>) -> Option<BestElement> {
         let candidates = (0..self.lanes()).filter(|lane| self.parse(*lane, at).is_some()).count();
         let depth_looked = if candidates > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
-        let mut best: Option<Best> = None;
+        let mut best: Option<BestElement> = None;
         for lane in lanes {
             let Some(end) = self.parse(lane, at) else { continue };
             let depth = self.chain(end, depth_looked);
             if best.is_none_or(|other| depth > other.depth) {
-                best = Some(Best { depth, lane, end });
+                best = Some(BestElement { depth, lane, end });
             }
         }
         best
     }
 
     /// What a scout told of a place, if that is all there is to know.
-    fn foreseen(&mut self, at: u64) -> Option<Step> {
+    fn foreseen(&mut self, at: u64) -> Option<ElementStep> {
         let step = self.ahead.as_mut()?.step_at(at)?;
         if step.lane == 0 && self.is_odd(step.end - at) {
             return None;
@@ -297,7 +297,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         Some(step)
     }
 
-    fn accept_foreseen(&mut self, step: &Step) {
+    fn accept_foreseen(&mut self, step: &ElementStep) {
         let Some(role) = step.role else { return self.accept(step.lane, step.at..step.end) };
         self.accept_with(step.at..step.end, |walker, head| {
             head.extend_from_slice(walker.ahead.as_ref().map_or(&[][..], |ahead| ahead.head(step)));
@@ -463,7 +463,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
     fn note_gap(&mut self, range: Range<u64>) {
         match self.found.gaps.last_mut() {
             Some(last) if last.range.end == range.start => last.range.end = range.end,
-            _ => self.found.gaps.push(Gap {
+            _ => self.found.gaps.push(MediaGap {
                 range,
                 frames_before: self.found.frames.len(),
                 audio_before: self.found.audio.iter().map(|track| found::number(track.len())).collect(),

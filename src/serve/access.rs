@@ -92,7 +92,7 @@ const SHORTEST_TOKEN: usize = 16;
 
 /// What requests that come in on an address are held against.
 #[derive(Debug)]
-pub struct Access {
+pub struct AccessPolicy {
     address: SocketAddr,
     tokens: RwLock<Tokens>,
     sessions: Sessions,
@@ -103,7 +103,7 @@ pub struct Access {
 /// Paths that are answered without a token everywhere: they say nothing but that the program runs.
 const OPEN: [&str; 1] = ["/healthz"];
 
-impl Access {
+impl AccessPolicy {
     /// For an address that is listened on.
     pub const fn of(address: SocketAddr, tokens: Tokens, sessions: Sessions) -> Self {
         let reads_are_free = address.ip().is_loopback();
@@ -137,7 +137,7 @@ impl Access {
     }
 
     /// With which role a request may be answered, if it may; none where nothing is to be known of who asks.
-    fn check(&self, request: &Request) -> Result<Option<Role>, Refusal> {
+    fn check(&self, request: &Request) -> Result<Option<Role>, AccessDenied> {
         let path = request.uri().path();
         let is_reading = Role::needed_for(request.method()) == Role::Read;
         let is_open = OPEN.contains(&path)
@@ -147,7 +147,7 @@ impl Access {
             return Ok(None);
         }
         if has_token_in_query(request.uri().query().unwrap_or_default()) {
-            return Err(Refusal::InQuery);
+            return Err(AccessDenied::InQuery);
         }
         // A session is begun with any token or with a code, and ended by whoever has it.
         let is_session = path == sessions::PATH && !is_reading;
@@ -161,8 +161,8 @@ impl Access {
                 () => Err(self.missing(needed)),
             };
         };
-        let role = bearer(presented).and_then(|token| self.role_of(token)).ok_or(Refusal::Unknown)?;
-        if role >= needed { Ok(Some(role)) } else { Err(Refusal::ReadOnly) }
+        let role = bearer(presented).and_then(|token| self.role_of(token)).ok_or(AccessDenied::Unknown)?;
+        if role >= needed { Ok(Some(role)) } else { Err(AccessDenied::ReadOnly) }
     }
 
     fn role_of(&self, token: &str) -> Option<Role> {
@@ -174,8 +174,8 @@ impl Access {
         Asker { role, has_tokens: !self.tokens().is_empty() }
     }
 
-    fn missing(&self, needed: Role) -> Refusal {
-        if self.tokens().is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
+    fn missing(&self, needed: Role) -> AccessDenied {
+        if self.tokens().is_empty() { AccessDenied::NoneConfigured } else { AccessDenied::Missing(needed) }
     }
 }
 
@@ -201,7 +201,7 @@ fn has_token_in_query(query: &str) -> bool {
 
 /// Why a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum AccessDenied {
     NoneConfigured,
     Missing(Role),
     Unknown,
@@ -209,7 +209,7 @@ enum Refusal {
     InQuery,
 }
 
-impl Refusal {
+impl AccessDenied {
     fn response(self) -> Response {
         let with_header = "Send the header `Authorization: Bearer TOKEN`.";
         let (error, challenge) = match self {
@@ -247,7 +247,7 @@ impl Refusal {
 }
 
 /// Answers what may be answered.
-pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(access): State<Arc<AccessPolicy>>, mut request: Request, next: Next) -> Response {
     match access.check(&request) {
         Ok(role) => {
             request.extensions_mut().insert(access.asker(role));
@@ -261,11 +261,11 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Reques
 mod tests {
     use super::*;
 
-    fn access(address: &str) -> Access {
+    fn access(address: &str) -> AccessPolicy {
         let mut tokens = Tokens::default();
         tokens.add("reader", Role::Read);
         tokens.add("operator", Role::Operate);
-        Access::of(address.parse().unwrap(), tokens, Sessions::default()).with_page(true)
+        AccessPolicy::of(address.parse().unwrap(), tokens, Sessions::default()).with_page(true)
     }
 
     fn asked(method: &str, uri: &str, token: Option<&str>) -> Request {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn each_method_address_and_token_has_its_answer() {
-        use Refusal::{InQuery, Missing, ReadOnly, Unknown};
+        use AccessDenied::{InQuery, Missing, ReadOnly, Unknown};
         const LOCAL: &str = "127.0.0.1:8420";
         const PUBLIC: &str = "0.0.0.0:8420";
         let cases = [
@@ -316,8 +316,8 @@ mod tests {
         }
         let without_page = access(PUBLIC).with_page(false);
         assert_eq!(without_page.check(&asked("GET", "/", None)), Err(Missing(Role::Read)));
-        let none = Access::of(LOCAL.parse().unwrap(), Tokens::default(), Sessions::default());
-        assert_eq!(none.check(&asked("POST", "/api/v1/process", None)), Err(Refusal::NoneConfigured));
+        let none = AccessPolicy::of(LOCAL.parse().unwrap(), Tokens::default(), Sessions::default());
+        assert_eq!(none.check(&asked("POST", "/api/v1/process", None)), Err(AccessDenied::NoneConfigured));
     }
 
     #[test]
@@ -333,12 +333,12 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_header_and_no_token() {
-        for refusal in [Refusal::NoneConfigured, Refusal::Missing(Role::Read), Refusal::Unknown] {
+        for refusal in [AccessDenied::NoneConfigured, AccessDenied::Missing(Role::Read), AccessDenied::Unknown] {
             let response = refusal.response();
             assert_eq!(response.status(), 401);
             assert!(response.headers().contains_key(WWW_AUTHENTICATE));
         }
-        assert_eq!(Refusal::ReadOnly.response().status(), 403);
-        assert_eq!(Refusal::InQuery.response().status(), 400);
+        assert_eq!(AccessDenied::ReadOnly.response().status(), 403);
+        assert_eq!(AccessDenied::InQuery.response().status(), 400);
     }
 }

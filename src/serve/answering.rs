@@ -15,8 +15,8 @@ use futures::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::kept::Kept;
-use super::routes::{Answer, Route};
+use super::answer_cache::AnswerCache;
+use super::routes::{AnswerForm, Route};
 use super::wire::{JSON, LINES, PROBLEM, operation_of};
 use crate::fault::{Class, chain};
 use crate::operations::{Context, ErrorKind, Operation, OperationError};
@@ -34,13 +34,13 @@ pub(super) struct Service {
     /// One permit for each operation under way.
     pub operations: Arc<Semaphore>,
     /// Lists that were asked for before.
-    pub kept: Arc<Kept>,
+    pub kept: Arc<AnswerCache>,
 }
 
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
-    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| O::ANSWER == Answer::Kept);
-    let (config, changes) = (service.context.config(), service.context.house().catalog.shared().vod_changes());
+    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| O::ANSWER == AnswerForm::Kept);
+    let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
         return data(body);
     }
@@ -50,8 +50,8 @@ pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Re
     };
     let whole = match (running, O::ANSWER) {
         (Err(error), _) => Err(error),
-        (Ok(running), Answer::Lines) => return running.lines().await,
-        (Ok(running), Answer::Whole | Answer::Kept) => running.whole().await,
+        (Ok(running), AnswerForm::Lines) => return running.lines().await,
+        (Ok(running), AnswerForm::Whole | AnswerForm::Kept) => running.whole().await,
     };
     match whole {
         Ok(body) => {
@@ -69,20 +69,20 @@ fn data(body: Bytes) -> Response {
 }
 
 /// JSON that an operation says.
-enum Said {
+enum OperationOutput {
     Item(Vec<u8>),
     End(Result<Vec<u8>, OperationError>),
 }
 
 /// An operation under way; it is told to stop when this is dropped.
-struct Running {
-    said: mpsc::Receiver<Said>,
-    _until: Until,
+struct RunningOperation {
+    said: mpsc::Receiver<OperationOutput>,
+    _until: StopOnDrop,
 }
 
-struct Until(Stop);
+struct StopOnDrop(Stop);
 
-impl Drop for Until {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.request();
     }
@@ -94,23 +94,29 @@ impl Service {
         Self { context, operations: Arc::new(Semaphore::new(operations as usize)), kept: Arc::default() }
     }
 
-    async fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
+    async fn begin<O: Operation>(&self, operation: O) -> Result<RunningOperation, OperationError> {
         let permit = self.turn().await?;
         let context = self.context.for_request();
         let (say, said) = mpsc::channel(UNREAD);
-        let until = Until(context.stop().clone());
+        let until = StopOnDrop(context.stop().clone());
         let thread = std::thread::Builder::new().name("operation".into());
         let spawned = thread.spawn(move || perform(&operation, &context, &say, permit));
         spawned.map_err(|e| OperationError::transient(format!("cannot start a thread for it: {}", chain(&e))))?;
-        Ok(Running { said, _until: until })
+        Ok(RunningOperation { said, _until: until })
     }
 }
 
-fn perform<O: Operation>(operation: &O, context: &Context, say: &mpsc::Sender<Said>, permit: OwnedSemaphorePermit) {
-    let mut tell = |item: O::Item| say.blocking_send(Said::Item(json(&item)?)).map_err(|_| OperationError::cancelled());
+fn perform<O: Operation>(
+    operation: &O,
+    context: &Context,
+    say: &mpsc::Sender<OperationOutput>,
+    permit: OwnedSemaphorePermit,
+) {
+    let mut tell =
+        |item: O::Item| say.blocking_send(OperationOutput::Item(json(&item)?)).map_err(|_| OperationError::cancelled());
     let ended = operation.run(context, &mut tell).and_then(|data| json(&data));
     // Whoever does not listen any more misses nothing: what was done is in the catalogue.
-    let _ = say.blocking_send(Said::End(ended));
+    let _ = say.blocking_send(OperationOutput::End(ended));
     drop(permit);
 }
 
@@ -118,17 +124,17 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, OperationError> {
     serde_json::to_vec(value).map_err(|e| OperationError::internal(format!("cannot write the response: {}", chain(&e))))
 }
 
-impl Running {
+impl RunningOperation {
     /// What it says next; an operation that ends without a word has met a fault of the program.
-    async fn next(&mut self) -> Said {
-        self.said.recv().await.unwrap_or_else(|| Said::End(Err(fault())))
+    async fn next(&mut self) -> OperationOutput {
+        self.said.recv().await.unwrap_or_else(|| OperationOutput::End(Err(fault())))
     }
 
     async fn whole(mut self) -> Result<Bytes, OperationError> {
         loop {
             match self.next().await {
-                Said::Item(_) => {}
-                Said::End(ended) => return ended.map(Bytes::from),
+                OperationOutput::Item(_) => {}
+                OperationOutput::End(ended) => return ended.map(Bytes::from),
             }
         }
     }
@@ -136,7 +142,7 @@ impl Running {
     /// An error that comes before the first item is the whole answer.
     async fn lines(mut self) -> Response {
         let first = match self.next().await {
-            Said::End(Err(error)) => return problem(&error),
+            OperationOutput::End(Err(error)) => return problem(&error),
             said => said,
         };
         let lines = stream::unfold(Some((Some(first), self)), |rest| async move {
@@ -145,14 +151,14 @@ impl Running {
                 Some(said) => said,
                 None => running.next().await,
             };
-            let is_last = matches!(said, Said::End(_));
+            let is_last = matches!(said, OperationOutput::End(_));
             Some((Ok::<_, Infallible>(said.line()), (!is_last).then_some((None, running))))
         });
         ([(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response()
     }
 }
 
-impl Said {
+impl OperationOutput {
     fn line(self) -> Bytes {
         let (name, json) = match self {
             Self::Item(item) => ("item", item),
@@ -175,7 +181,7 @@ pub(super) fn fault() -> OperationError {
 
 /// An error as the body of an answer (RFC 9457).
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemBody<'a> {
     title: &'static str,
     status: u16,
     #[serde(flatten)]
@@ -201,7 +207,7 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::Failed, Class::Permanent) => (StatusCode::UNPROCESSABLE_ENTITY, "Failed"),
         (ErrorKind::Failed, _) => (StatusCode::SERVICE_UNAVAILABLE, "Currently not possible"),
     };
-    let body = json(&Problem { title, status: status.as_u16(), error }).unwrap_or_default();
+    let body = json(&ProblemBody { title, status: status.as_u16(), error }).unwrap_or_default();
     (status, [(CONTENT_TYPE, PROBLEM)], body).into_response()
 }
 
@@ -211,8 +217,8 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::operations::{InForce, Nothing, Tell};
-    use crate::pipeline::{Engine, Opening, Settings};
+    use crate::operations::{ItemSink, NoItem, SharedConfig};
+    use crate::pipeline::{Engine, OpeningOptions, PipelineSettings};
 
     /// Ends when it is told to.
     #[derive(Serialize, Deserialize, JsonSchema)]
@@ -222,7 +228,7 @@ mod tests {
         type Item = u32;
         type Data = u32;
 
-        fn run(&self, context: &Context, tell: Tell<'_, u32>) -> Result<u32, OperationError> {
+        fn run(&self, context: &Context, tell: ItemSink<'_, u32>) -> Result<u32, OperationError> {
             tell(7)?;
             while !context.stop().is_requested() {
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -236,18 +242,18 @@ mod tests {
     struct Panics;
 
     impl Operation for Panics {
-        type Item = Nothing;
+        type Item = NoItem;
         type Data = ();
 
-        fn run(&self, _context: &Context, _tell: Tell<'_, Nothing>) -> Result<(), OperationError> {
+        fn run(&self, _context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<(), OperationError> {
             panic!("a fault")
         }
     }
 
     fn service(dir: &tempfile::TempDir, operations: u32) -> Service {
-        let settings = Settings { state_dir: dir.path().join("state"), ..Settings::default() };
-        let engine = Engine::start(settings, Stop::default(), Opening::default()).unwrap();
-        let context = Context::new(Arc::new(engine), InForce::new(crate::config::Config::default()));
+        let settings = PipelineSettings { state_dir: dir.path().join("state"), ..PipelineSettings::default() };
+        let engine = Engine::start(settings, Stop::default(), OpeningOptions::default()).unwrap();
+        let context = Context::new(Arc::new(engine), SharedConfig::new(crate::config::Config::default()));
         Service::new(context, operations)
     }
 
@@ -256,7 +262,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(&dir, 1);
         let mut running = service.begin(UntilStopped).await.unwrap();
-        assert!(matches!(running.next().await, Said::Item(item) if item == b"7"));
+        assert!(matches!(running.next().await, OperationOutput::Item(item) if item == b"7"));
         let refused = service.begin(UntilStopped).await.err().unwrap();
         assert_eq!(problem(&refused).status(), StatusCode::SERVICE_UNAVAILABLE, "{refused}");
         drop(running);

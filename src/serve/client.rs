@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use super::routes::Route;
 use super::wire::{LINES, request_of};
 use crate::fault::chain;
-use crate::operations::{OperationError, Tell};
+use crate::operations::{ItemSink, OperationError};
 use crate::pipeline::Stop;
 use crate::runtime::Runtime;
 
@@ -47,7 +47,7 @@ impl Client {
     }
 
     /// Has the daemon do an operation.
-    pub fn perform<O: Route>(&self, operation: &O, tell: Tell<'_, O::Item>) -> Result<O::Data, OperationError> {
+    pub fn perform<O: Route>(&self, operation: &O, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
         self.runtime.block_on(async {
             tokio::select! {
                 answered = self.exchange(operation, tell) => answered,
@@ -56,7 +56,7 @@ impl Client {
         })
     }
 
-    async fn exchange<O: Route>(&self, operation: &O, tell: Tell<'_, O::Item>) -> Result<O::Data, OperationError> {
+    async fn exchange<O: Route>(&self, operation: &O, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
         let request = request_of(operation)?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| lost(&e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| unanswered(&e))?;
@@ -75,7 +75,7 @@ async fn whole<D: DeserializeOwned>(response: Response<Incoming>) -> Result<D, O
     if is_success { read(&text) } else { Err(read(&text)?) }
 }
 
-async fn lines<O: Route>(body: Incoming, tell: Tell<'_, O::Item>) -> Result<O::Data, OperationError> {
+async fn lines<O: Route>(body: Incoming, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
     let (mut body, mut unread) = (Body::new(body).into_data_stream(), Vec::new());
     while let Some(more) = body.next().await {
         unread.extend_from_slice(&more.map_err(|e| lost(&e))?);

@@ -24,9 +24,9 @@ use tokio::task::spawn_blocking;
 use super::answering::{Service, problem};
 use super::wire::arguments;
 use super::writing::WriteLimit;
-use crate::announce::Listener;
-use crate::catalog::{EventPage, Shared};
-use crate::operations::{OperationError, Wanted};
+use crate::announce::EventListener;
+use crate::catalog::{EventPage, SharedCatalog};
+use crate::operations::{EventSelection, OperationError};
 use crate::pipeline::Stop;
 
 /// Where they are.
@@ -75,7 +75,7 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
     };
     let read_to = match after {
         Some(after) => Ok(after),
-        None => service.ask_for(|context| Ok(context.house().catalog.shared().end_of_events()?.0)).await,
+        None => service.ask_for(|context| Ok(context.pipeline().catalog.shared().end_of_events()?.0)).await,
     };
     let read_to = match read_to {
         Ok(read_to) => read_to,
@@ -84,11 +84,11 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
     if let Some(limit) = request.extensions().get::<WriteLimit>() {
         limit.set(UNREAD_LIMIT);
     }
-    let house = service.context.house();
-    let reader = Reader {
-        shared: house.catalog.shared().clone(),
-        listener: house.announcer.appended().listen(),
-        wanted: Wanted::of(query.types.as_deref(), query.streams.as_deref()),
+    let ctx = service.context.pipeline();
+    let reader = EventReader {
+        shared: ctx.catalog.shared().clone(),
+        listener: ctx.announcer.appended().listen(),
+        wanted: EventSelection::of(query.types.as_deref(), query.streams.as_deref()),
         read_to,
         stop: service.context.stop().clone(),
         _permit: permit,
@@ -107,16 +107,16 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, OperationError> {
     number.map(Some).ok_or_else(|| OperationError::invalid("`Last-Event-ID` takes the `id` of an event"))
 }
 
-struct Reader {
-    shared: Shared,
-    listener: Listener,
-    wanted: Wanted,
+struct EventReader {
+    shared: SharedCatalog,
+    listener: EventListener,
+    wanted: EventSelection,
     read_to: u64,
     stop: Stop,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Reader {
+impl EventReader {
     /// The next events, or a sign of life; `None` when the daemon ends or the catalogue has failed.
     async fn next(&mut self) -> Option<Bytes> {
         let until = tokio::time::Instant::now() + HEARTBEAT;

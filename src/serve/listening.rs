@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::access::{Access, Tokens};
+use super::access::{AccessPolicy, Tokens};
 use super::answering::{MOST_OPERATIONS, Service};
 use super::error::ServeError;
 use super::routes::router;
@@ -56,7 +56,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Serves operations until it is dropped: on the socket, and on TCP if asked to.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     path: PathBuf,
     runtime: Runtime,
     service: Service,
@@ -69,7 +69,7 @@ pub struct Server {
 
 /// What was read from the files of tokens, certificate and key for the address that is listened on; a reload reads them again.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(Arc<OnceLock<(Arc<Access>, Certificate)>>);
+pub struct Secrets(Arc<OnceLock<(Arc<AccessPolicy>, Certificate)>>);
 
 impl Secrets {
     /// Reads the files again and puts them in force together: tokens for the next request, the certificate for the next connection. What
@@ -84,13 +84,13 @@ impl Secrets {
     }
 }
 
-impl Server {
+impl HttpServer {
     /// Binds the socket and begins to answer. A socket that an ended daemon left is replaced: the state directory's lock must
     /// be held.
     pub fn open(path: &Path, context: Context) -> io::Result<Self> {
         let socket = bind(path)?;
         socket.set_nonblocking(true)?;
-        let runtime = context.house().runtime.clone();
+        let runtime = context.pipeline().runtime.clone();
         let listener = {
             let _inside = runtime.handle().enter();
             tokio::net::UnixListener::from_std(socket)?
@@ -105,7 +105,7 @@ impl Server {
             on_tcp: Arc::new(Semaphore::new(MOST_ON_TCP as usize)),
             secrets: Secrets::default(),
         };
-        server.answer_on(Door::Socket(listener), router(server.service.clone()), &server.on_socket);
+        server.answer_on(ServerSocket::Socket(listener), router(server.service.clone()), &server.on_socket);
         Ok(server)
     }
 
@@ -113,17 +113,17 @@ impl Server {
     pub fn listen(&self, options: &ServeOptions) -> Result<Option<SocketAddr>, ServeError> {
         let Some(address) = options.listen else { return Ok(None) };
         let tokens = Tokens::of(options)?;
-        Access::of(address, Tokens::default(), Sessions::default()).allows(&tokens)?;
+        AccessPolicy::of(address, Tokens::default(), Sessions::default()).allows(&tokens)?;
         let certificate = Certificate::new(tls::of(options)?);
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let access = Arc::new(Access::of(address, tokens, Sessions::default()).with_page(options.page));
+        let access = Arc::new(AccessPolicy::of(address, tokens, Sessions::default()).with_page(options.page));
         let router = public::router(self.service.clone(), Arc::clone(&access), options);
         if options.page {
             self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));
         }
-        self.answer_on(Door::Tcp(listener, certificate.clone()), router, &self.on_tcp);
+        self.answer_on(ServerSocket::Tcp(listener, certificate.clone()), router, &self.on_tcp);
         let _ = self.secrets.0.set((access, certificate));
         Ok(Some(address))
     }
@@ -133,7 +133,7 @@ impl Server {
         self.secrets.clone()
     }
 
-    fn answer_on(&self, door: Door, router: Router, connections: &Arc<Semaphore>) {
+    fn answer_on(&self, door: ServerSocket, router: Router, connections: &Arc<Semaphore>) {
         let (connections, until) = (Arc::clone(connections), self.closing.subscribe());
         self.runtime.handle().spawn(accept(door, router, connections, until));
     }
@@ -145,7 +145,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     /// A stop was requested before: operations end at their next safe point. What takes longer is cut off, and so is a client
     /// that leaves its answer unread.
     fn drop(&mut self) {
@@ -185,42 +185,42 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Where connections come in.
-enum Door {
+enum ServerSocket {
     Socket(tokio::net::UnixListener),
     Tcp(TcpListener, Certificate),
 }
 
-enum Caller {
+enum AcceptedStream {
     Socket(UnixStream),
     Tcp(TcpStream, Option<TlsAcceptor>),
 }
 
-impl Door {
-    async fn next(&self) -> io::Result<Caller> {
+impl ServerSocket {
+    async fn next(&self) -> io::Result<AcceptedStream> {
         Ok(match self {
-            Self::Socket(listener) => Caller::Socket(listener.accept().await?.0),
-            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.acceptor()),
+            Self::Socket(listener) => AcceptedStream::Socket(listener.accept().await?.0),
+            Self::Tcp(listener, tls) => AcceptedStream::Tcp(listener.accept().await?.0, tls.acceptor()),
         })
     }
 }
 
 /// What a connection is answered with.
-pub(super) struct Answering {
+pub(super) struct ConnectionService {
     pub(super) router: Router,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
+async fn accept(door: ServerSocket, router: Router, connections: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
     while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
         let accepted = tokio::select! {
             accepted = door.next() => accepted,
             _ = closing.changed() => return,
         };
-        let answering = Answering { router: router.clone(), closing: closing.clone(), permit };
+        let answering = ConnectionService { router: router.clone(), closing: closing.clone(), permit };
         match accepted {
-            Ok(Caller::Socket(stream)) => drop(tokio::spawn(answering.converse(stream))),
-            Ok(Caller::Tcp(stream, tls)) => drop(tokio::spawn(answering.welcome(stream, tls))),
+            Ok(AcceptedStream::Socket(stream)) => drop(tokio::spawn(answering.converse(stream))),
+            Ok(AcceptedStream::Tcp(stream, tls)) => drop(tokio::spawn(answering.welcome(stream, tls))),
             Err(error) => {
                 warn!(error = chain(&error), "cannot accept a connection");
                 tokio::time::sleep(AGAIN).await;
@@ -229,7 +229,7 @@ async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut clo
     }
 }
 
-impl Answering {
+impl ConnectionService {
     async fn welcome(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
         let _ = sockopt::set_tcp_user_timeout(&stream, UNREAD_LIMIT_MS);

@@ -2,7 +2,7 @@
 //! 0600), and the client that commands use beside a daemon.
 //!
 //! ```text
-//! Client ─▶ request ─▶ Server ─▶ router ─▶ a thread of its own: Operation::run ─▶ one JSON value
+//! Client ─▶ request ─▶ HttpServer ─▶ router ─▶ a thread of its own: Operation::run ─▶ one JSON value
 //!                                                                              ╰▶ lines: {"item":…} … {"data":…} or {"error":…}
 //! ```
 //!
@@ -11,13 +11,13 @@
 //! less`) slows down its own operation only. This room decides nothing: what can be asked for is an operation.
 
 mod access;
+mod answer_cache;
 mod answering;
 mod antmedia;
 mod asking;
 mod client;
 mod error;
 mod events;
-mod kept;
 mod listening;
 mod media;
 mod metrics;
@@ -37,5 +37,5 @@ mod writing;
 pub use access::Role;
 pub use client::Client;
 pub use error::ServeError;
-pub use listening::{Secrets, Server};
-pub use routes::{Answer, Method, ROUTES, Route};
+pub use listening::{HttpServer, Secrets};
+pub use routes::{AnswerForm, Method, ROUTES, Route};

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::access::{Access, guard};
+use super::access::{AccessPolicy, guard};
 use super::answering::{Service, problem};
 use super::metrics::{self, Metrics};
 use super::{page, routes, sessions};
@@ -24,7 +24,7 @@ use crate::operations::ShowStatus;
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Answers requests that come in on TCP.
-pub(super) fn router(service: Service, access: Arc<Access>, options: &ServeOptions) -> Router {
+pub(super) fn router(service: Service, access: Arc<AccessPolicy>, options: &ServeOptions) -> Router {
     let (has_page, origins) = (options.page, options.origins.as_slice());
     let metrics = Metrics::begin(&service.context);
     let sessions = sessions::routes(access.sessions().clone(), options.tls_cert.is_some());

@@ -12,8 +12,8 @@ use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording, ShowSettings,
-    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
+    PlanRetention, Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording,
+    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -33,7 +33,7 @@ pub enum Method {
 
 /// How an operation is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AnswerForm {
     /// Its data, when it has ended.
     Whole,
     /// The same, kept for the same request until a VoD or the configuration changes: its arguments are all in the path and the query.
@@ -49,7 +49,7 @@ pub trait Route: Operation {
     /// Where. `{name}` is an argument.
     const PATH: &'static str;
     /// How it is answered.
-    const ANSWER: Answer;
+    const ANSWER: AnswerForm;
 }
 
 macro_rules! routes {
@@ -57,7 +57,7 @@ macro_rules! routes {
         $(impl Route for $operation {
             const METHOD: Method = Method::$method;
             const PATH: &'static str = concat!("/api/v1", $path);
-            const ANSWER: Answer = Answer::$answer;
+            const ANSWER: AnswerForm = AnswerForm::$answer;
         })*
 
         /// Method and path of every operation.

@@ -1,10 +1,10 @@
 //! The parsers of the elements of media, one target each: what stands at a place is told the same way however much
 //! stands behind it, never reaches outside, and leaves numbers that can be reckoned with.
 
-use aftercast::salvage::aac::{self, Elements};
+use aftercast::salvage::aac::{self, ChannelElements};
 use aftercast::salvage::element::Video;
 use aftercast::salvage::nal::intra::{self, Marker};
-use aftercast::salvage::nal::{Parameters, Role, Standard, visual};
+use aftercast::salvage::nal::{CodecParameters, Standard, UnitRole, visual};
 use aftercast::salvage::{flac, framed};
 
 /// Rates of which each stands for one class of tables, and one that AAC does not have.
@@ -26,7 +26,7 @@ pub fn av1(bytes: &[u8]) {
 }
 
 fn units(bytes: &[u8], standard: Standard) {
-    let mut sets = Parameters::empty(standard);
+    let mut sets = CodecParameters::empty(standard);
     let lengths: &[usize] = if standard == Standard::Av1 { &[0] } else { &[4, 2, 1] };
     for length_bytes in lengths.iter().copied() {
         let video = Video { standard, length_bytes };
@@ -47,10 +47,10 @@ fn units(bytes: &[u8], standard: Standard) {
     }
 }
 
-fn read(sets: &mut Parameters, body: &[u8], role: Role) {
+fn read(sets: &mut CodecParameters, body: &[u8], role: UnitRole) {
     match role {
-        Role::Opens | Role::Closes => drop(sets.take(body)),
-        Role::Slice { .. } => {
+        UnitRole::Opens | UnitRole::Closes => drop(sets.take(body)),
+        UnitRole::Slice { .. } => {
             let (may_be, follows) = (sets.may_be(body), sets.may_follow(body));
             let picture = sets.picture(body);
             assert_eq!(follows, may_be && picture.is_some_and(|p| p.is_next), "to look ahead takes nothing");
@@ -67,8 +67,8 @@ fn read(sets: &mut Parameters, body: &[u8], role: Role) {
 /// whatever stands behind it, and none is whole without its last byte.
 pub fn aac(bytes: &[u8]) {
     let [rate, channels, rest @ ..] = bytes else { return };
-    let elements = Elements::of_channels(u32::from(*channels % 9));
-    let Some(config) = aac::Config::new(AAC_RATES_HZ[usize::from(*rate) % AAC_RATES_HZ.len()], elements) else {
+    let elements = ChannelElements::of_channels(u32::from(*channels % 9));
+    let Some(config) = aac::AacConfig::new(AAC_RATES_HZ[usize::from(*rate) % AAC_RATES_HZ.len()], elements) else {
         return;
     };
     let mut at = 0;
@@ -88,7 +88,7 @@ pub fn aac(bytes: &[u8]) {
 pub fn flac(bytes: &[u8]) {
     let [channels, sample_bits, rest @ ..] = bytes else { return };
     let (channels, sample_bits) = (u32::from(channels % 8) + 1, u32::from(sample_bits % 32) + 1);
-    let config = flac::Config { rate_hz: 48_000, channels, sample_bits };
+    let config = flac::FlacConfig { rate_hz: 48_000, channels, sample_bits };
     let mut at = 0;
     while let Some(rest) = rest.get(at..).filter(|rest| !rest.is_empty()) {
         let Ok(length) = flac::frame_bytes(rest, &config) else {
@@ -115,7 +115,7 @@ pub fn intra(bytes: &[u8]) {
         assert!(intra::next_marker(rest).is_none_or(|next| rest[next] == 0xFF && rest[next + 1] != 0));
         assert!(intra::prores_bytes(rest).is_none_or(|length| length > 28 && &rest[4..8] == b"icpf"));
         for standard in [Standard::Jpeg, Standard::ProRes] {
-            let _ = Parameters::empty(standard).picture(rest);
+            let _ = CodecParameters::empty(standard).picture(rest);
         }
     }
 }
@@ -132,7 +132,7 @@ pub fn framed(bytes: &[u8]) {
 
 /// Pictures of MPEG-4 Part 2 behind their start codes.
 pub fn visual(bytes: &[u8]) {
-    let mut sets = visual::Parameters::default();
+    let mut sets = visual::VisualParameters::default();
     let mut at = 0;
     while let Some(code) = visual::next_code(bytes, at) {
         assert!(code >= at && bytes[code..].starts_with(&[0, 0, 1]), "a code at {code}");

@@ -8,12 +8,14 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use aftercast::durable::{InPlace, Operation, fingerprint};
-use aftercast::finish::{ByBytes, Recovered, Tables, put_back_by_bytes, recover, tables_over_flv};
-use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
+use aftercast::durable::{InPlaceEditor, InPlaceOp, fingerprint};
+use aftercast::finish::{ByteRecovery, SpliceRecovery, Tables, put_back_by_bytes, recover, tables_over_flv};
+use aftercast::isobmff::{
+    FileShape, FrontPlan, Layout, Movie, first_difference, fragment, relocated, top_level, validate,
+};
 use aftercast::recording::{Container, Fingerprint, Retirement, SpliceIntent};
 use aftercast::salvage::{
-    MOST_HEAD_BYTES, Origin, Others, Reference, Salvaged, are_clusters_hit, head_of, mend, repair_clusters,
+    ExtraReaders, MOST_HEAD_BYTES, Origin, Reference, Salvaged, are_clusters_hit, head_of, mend, repair_clusters,
     salvage as salvage_media,
 };
 
@@ -48,7 +50,7 @@ pub fn movie(bytes: &[u8]) {
     let _ = relocated(header.raw(), &|offset| offset.saturating_add(1 << 32));
     let _ = header.to_moov(1 << 40);
     judge(&header, &layout);
-    if layout.shape() != Shape::Fragmented {
+    if layout.shape() != FileShape::Fragmented {
         let _ = FrontPlan::compact(&layout, &header, b"", 1);
         if let Ok(plan) = FrontPlan::whole(&layout, &header, b"", BLOCK) {
             assert_comes_through(&header, &layout, &plan);
@@ -123,21 +125,21 @@ pub fn in_place(bytes: &[u8]) {
     let knows = cut[3] & 1 == 0;
     let is_untouched = if knows {
         match recover(&intent) {
-            Ok(Recovered::AsBefore) => return assert_is(&path, recording, &intent.before),
-            Ok(Recovered::Finished) => {
+            Ok(SpliceRecovery::AsBefore) => return assert_is(&path, recording, &intent.before),
+            Ok(SpliceRecovery::Finished) => {
                 return assert_eq!(fs::read(&path).ok().as_deref().map(<[u8]>::len), Some(left.len()));
             }
-            Ok(Recovered::Gone) => unreachable!("nobody removed it"),
-            Ok(Recovered::Unclear(_)) | Err(_) => true,
+            Ok(SpliceRecovery::Gone) => unreachable!("nobody removed it"),
+            Ok(SpliceRecovery::Unclear(_)) | Err(_) => true,
         }
     } else {
         // What is taken out is a gap of whole blocks, and never more than one.
         match put_back_by_bytes(&path) {
-            Ok(ByBytes::PutBack) => {
+            Ok(ByteRecovery::PutBack) => {
                 let now = fs::read(&path).expect("it was written a moment ago");
                 return assert!(is_with_one_gap_less(&left, &now), "taken out is one run of whole blocks");
             }
-            Ok(ByBytes::NotHalfDone | ByBytes::Unclear) | Err(_) => true,
+            Ok(ByteRecovery::NotHalfDone | ByteRecovery::Unclear) | Err(_) => true,
         }
     };
     assert!(!is_untouched || fs::read(&path).is_ok_and(|now| now == left), "what is not explained is not touched");
@@ -157,8 +159,8 @@ fn is_with_one_gap_less(left: &[u8], now: &[u8]) -> bool {
 }
 
 fn intent_of(path: &Path, recording: &[u8], cut: &[u8]) -> Option<SpliceIntent> {
-    let open = InPlace::open(path).ok()?;
-    open.perform(Operation::Sync).ok()?;
+    let open = InPlaceEditor::open(path).ok()?;
+    open.perform(InPlaceOp::Sync).ok()?;
     let before = fingerprint(path).ok()?;
     let inserted_bytes = BLOCK * (1 + u64::from(cut[1] % 8));
     let retirement = match cut[3] >> 1 & 3 {
@@ -184,19 +186,19 @@ fn header_of(inserted_bytes: u64, cut: &[u8]) -> Vec<u8> {
 
 /// Inserts at some block and writes some of the header; `false` where the file system does not insert.
 fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
-    let Ok(open) = InPlace::open(path) else { return false };
+    let Ok(open) = InPlaceEditor::open(path) else { return false };
     let blocks = intent.before.size_bytes / BLOCK;
     let at = BLOCK * (u64::from(cut[0]) % (blocks + 1));
-    if open.perform(Operation::Insert { at, bytes: intent.inserted_bytes }).is_err() {
+    if open.perform(InPlaceOp::Insert { at, bytes: intent.inserted_bytes }).is_err() {
         return false;
     }
     let header = header_of(intent.inserted_bytes, cut);
     let written = match cut[2] & 3 {
         _ if at > 0 => Ok(()),
         0 => Ok(()),
-        1 => open.perform(Operation::Write { at: 512, bytes: &header[512..] }),
-        2 => open.perform(Operation::Write { at: 0, bytes: &header[..512] }),
-        _ => open.perform(Operation::Write { at: 0, bytes: &header }),
+        1 => open.perform(InPlaceOp::Write { at: 512, bytes: &header[512..] }),
+        2 => open.perform(InPlaceOp::Write { at: 0, bytes: &header[..512] }),
+        _ => open.perform(InPlaceOp::Write { at: 0, bytes: &header }),
     };
     written.is_ok()
 }
@@ -205,7 +207,7 @@ fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
 pub fn salvage(bytes: &[u8]) {
     let reference = reference_of(bytes);
     for references in [reference.as_slice(), &[]] {
-        if let Ok(found) = salvage_media(Cursor::new(bytes), Others::none(), bytes.len() as u64, references) {
+        if let Ok(found) = salvage_media(Cursor::new(bytes), ExtraReaders::none(), bytes.len() as u64, references) {
             assert_is_sound(&found, bytes.len() as u64);
         }
     }
@@ -216,7 +218,8 @@ pub fn salvage(bytes: &[u8]) {
 pub fn walk(bytes: &[u8]) {
     let Some((other, media)) = parted(bytes) else { return };
     let reference = reference_of(other);
-    if let Ok(found) = salvage_media(Cursor::new(media), Others::none(), media.len() as u64, reference.as_slice()) {
+    if let Ok(found) = salvage_media(Cursor::new(media), ExtraReaders::none(), media.len() as u64, reference.as_slice())
+    {
         assert_is_sound(&found, media.len() as u64);
     }
 }

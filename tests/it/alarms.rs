@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::recordings::{ffmpeg, made, packets};
 
 /// The only recording of a house, finished.
 #[track_caller]
-fn finished(house: &House) -> Value {
-    let run = house.process().expect_code(0);
-    let mut vods = house.vods();
+fn finished(sandbox: &Sandbox) -> Value {
+    let run = sandbox.process().expect_code(0);
+    let mut vods = sandbox.vods();
     assert_eq!(vods.len(), 1, "{}", run.out);
     vods.pop().unwrap()
 }
@@ -24,8 +24,8 @@ fn gaps(vod: &Value) -> Vec<(u64, i64)> {
 }
 
 /// A recording whose pictures are those that an expression of ffmpeg's `select` takes; the sound is that of another.
-fn recorded(house: &House, name: &str, select: &str, sound: &str, format: &str) -> PathBuf {
-    let path = house.root().join(name);
+fn recorded(sandbox: &Sandbox, name: &str, select: &str, sound: &str, format: &str) -> PathBuf {
+    let path = sandbox.root().join(name);
     let select = format!("select='{select}'");
     let mut args = vec!["-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=40", "-f", "lavfi", "-i", "sine=r=48000:d=40"];
     args.extend(["-vf", &select, "-vsync", "vfr", "-enc_time_base", "1/25", "-c:v", "libx264", "-preset", "ultrafast"]);
@@ -51,9 +51,9 @@ const FORMATS: [(&str, &str); 4] = [
 fn pictures_that_stay_as_they_are_while_sound_goes_on_are_no_gaps() {
     for (name, format) in FORMATS {
         for (select, sound) in [(SLIDES, ""), (SLIDES, "-an"), (SCREEN, "")] {
-            let house = House::new();
-            recorded(&house, name, select, sound, format);
-            let vod = finished(&house);
+            let sandbox = Sandbox::new();
+            recorded(&sandbox, name, select, sound, format);
+            let vod = finished(&sandbox);
             assert_eq!(gaps(&vod), [], "{name} {select} {sound}: {vod}");
         }
     }
@@ -62,9 +62,9 @@ fn pictures_that_stay_as_they_are_while_sound_goes_on_are_no_gaps() {
 #[test]
 fn a_pause_is_said_once_with_its_length() {
     for (name, format) in FORMATS {
-        let house = House::new();
-        recorded(&house, name, "lt(n,300)+gt(n,450)", "-af aselect='lt(t,12)+gt(t,18)'", format);
-        let vod = finished(&house);
+        let sandbox = Sandbox::new();
+        recorded(&sandbox, name, "lt(n,300)+gt(n,450)", "-af aselect='lt(t,12)+gt(t,18)'", format);
+        let vod = finished(&sandbox);
         let found = gaps(&vod);
         assert_eq!(found.iter().map(|gap| gap.0).collect::<Vec<_>>(), [1, 2], "{name}: {vod}");
         assert!(found.iter().all(|gap| (5900..6200).contains(&gap.1)), "{name}: {vod}");
@@ -99,18 +99,18 @@ fn times_without_their_extended_byte_go_on() {
     };
     let whole = made("flv", 4);
     for (by_ms, is_said) in [((1 << 24) - 2000, true), ((1 << 24) + 5000, false), (1 << 23, false)] {
-        let expected = House::new();
+        let expected = Sandbox::new();
         expected.put(&whole, "room1.flv");
         finished(&expected);
-        let house = House::new();
-        fs::write(house.root().join("room1.flv"), later(&whole, by_ms, 0x00FF_FFFF)).unwrap();
-        let vod = finished(&house);
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.root().join("room1.flv"), later(&whole, by_ms, 0x00FF_FFFF)).unwrap();
+        let vod = finished(&sandbox);
         assert_eq!(gaps(&vod), [], "{by_ms}: {vod}");
         let kinds: Vec<_> =
             vod["defects"].as_array().unwrap().iter().map(|defect| defect["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, if is_said { vec!["malformed"] } else { vec![] }, "{by_ms}: {vod}");
         assert!((vod["duration"].as_i64().unwrap() - 4000).abs() < 100, "{vod}");
-        let mut ours = times(&house.root().join("room1.mp4"));
+        let mut ours = times(&sandbox.root().join("room1.mp4"));
         let mut theirs = times(&expected.root().join("room1.mp4"));
         ours.sort();
         theirs.sort();
@@ -128,9 +128,9 @@ fn a_header_that_is_mended_is_no_defect_of_what_is_finished() {
     for at in at {
         bytes[at + 20..at + 24].copy_from_slice(&4000_u32.to_be_bytes());
     }
-    let house = House::new();
-    fs::write(house.root().join("room1.mp4"), bytes).unwrap();
-    let vod = finished(&house);
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.root().join("room1.mp4"), bytes).unwrap();
+    let vod = finished(&sandbox);
     assert_eq!((vod["outcome"].as_str(), &vod["defects"]), (Some("spliced"), &serde_json::json!([])), "{vod}");
 }
 
@@ -141,20 +141,20 @@ fn a_recording_that_begins_late_is_not_cut() {
         ("room1.mkv", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac"),
         ("room1.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis"),
     ] {
-        let house = House::new();
-        let source = house.root().join(name);
+        let sandbox = Sandbox::new();
+        let source = sandbox.root().join(name);
         let mut args =
             vec!["-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=4", "-f", "lavfi", "-i", "sine=r=48000:d=4"];
         args.extend(codecs.split(' '));
         args.extend(["-output_ts_offset", "9000", source.to_str().unwrap()]);
         ffmpeg(&args);
-        let vod = finished(&house);
+        let vod = finished(&sandbox);
         assert_eq!(vod["defects"], serde_json::json!([]), "{name}: {vod}");
         assert!((3950..4100).contains(&vod["duration"].as_i64().unwrap()), "{name}: {vod}");
         // One that is cut is still said to be: half of its bytes are gone.
-        let house = House::new();
-        let cut = house.put(&crate::support::recordings::cut(&made("mkv", 8), 0.5), name);
-        let vod = finished(&house);
+        let sandbox = Sandbox::new();
+        let cut = sandbox.put(&crate::support::recordings::cut(&made("mkv", 8), 0.5), name);
+        let vod = finished(&sandbox);
         assert!(vod["defects"].to_string().contains("truncated") && cut.exists(), "{name}: {vod}");
     }
 }

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, until};
-use crate::support::receiver::{Does, Got, Receiver};
+use crate::support::receiver::{Reaction, ReceivedRequest, Receiver};
 use crate::support::recordings::made;
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// A house whose configuration has endpoints.
-fn house(more: &str) -> House {
-    House::with_config(|dir| standard_config(dir, more).replace("[watch]\n", "[watch]\nrescan = \"1s\"\n"))
+fn sandbox(more: &str) -> Sandbox {
+    Sandbox::with_config(|dir| standard_config(dir, more).replace("[watch]\n", "[watch]\nrescan = \"1s\"\n"))
 }
 
 fn webhook(name: &str, url: &str, more: &str) -> String {
@@ -35,10 +35,10 @@ fn script(dir: &Path, text: &str) -> PathBuf {
 }
 
 /// The log of a house, of these types.
-fn logged(house: &House, types: &[&str]) -> BTreeMap<u64, Value> {
+fn logged(sandbox: &Sandbox, types: &[&str]) -> BTreeMap<u64, Value> {
     let mut args = vec!["--json", "events", "list", "--limit", "100000"];
     args.extend(types.iter().flat_map(|name| ["--type", name]));
-    let events = house.run(&args).expect_code(0).json_lines();
+    let events = sandbox.run(&args).expect_code(0).json_lines();
     events.into_iter().map(|event| (event["sequence"].as_u64().unwrap(), event)).collect()
 }
 
@@ -55,9 +55,9 @@ const SENT: [&str; 8] = [
 
 /// Waits until everything that was to be sent was taken; returns it.
 #[track_caller]
-fn until_all_taken(house: &House, receiver: &Receiver, at_least: usize) -> BTreeMap<u64, Value> {
+fn until_all_taken(sandbox: &Sandbox, receiver: &Receiver, at_least: usize) -> BTreeMap<u64, Value> {
     until("every event was taken", || {
-        let events = logged(house, &SENT);
+        let events = logged(sandbox, &SENT);
         let is_whole = events.len() >= at_least && events.keys().all(|n| receiver.taken().contains(n));
         is_whole.then_some(events)
     })
@@ -84,26 +84,26 @@ fn assert_in_order(receiver: &Receiver, events: &BTreeMap<u64, Value>) {
 fn a_receiver_that_fails_hangs_and_restarts_gets_every_event_in_order_and_signed() {
     let count = AtomicUsize::new(0);
     let unruly = move |_: &_| match count.fetch_add(1, Ordering::SeqCst) % 7 {
-        0 => Does::Answers(500),
-        2 => Does::Hangs,
-        4 => Does::Closes,
-        5 => Does::Answers(302),
-        _ => Does::Answers(204),
+        0 => Reaction::Answers(500),
+        2 => Reaction::Hangs,
+        4 => Reaction::Closes,
+        5 => Reaction::Answers(302),
+        _ => Reaction::Answers(204),
     };
     let mut receiver = Receiver::start(unruly);
-    let house = house(&webhook("site", &receiver.url(), "timeout = \"300ms\"\nsecret_file = \"env:HOOK_SECRET\""));
-    let daemon = Daemon::start_with(&house, |command| {
+    let sandbox = sandbox(&webhook("site", &receiver.url(), "timeout = \"300ms\"\nsecret_file = \"env:HOOK_SECRET\""));
+    let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("HOOK_SECRET", "whsec_aHVudGVyMg==");
     });
     for n in 0..4 {
-        house.put(&made("flv", 2), &format!("room{n}.flv"));
+        sandbox.put(&made("flv", 2), &format!("room{n}.flv"));
     }
-    until_all_taken(&house, &receiver, 8);
-    receiver.restart(Duration::from_millis(1_500), |_| Does::Answers(200));
+    until_all_taken(&sandbox, &receiver, 8);
+    receiver.restart(Duration::from_millis(1_500), |_| Reaction::Answers(200));
     for n in 4..6 {
-        house.put(&made("mp4", 2), &format!("room{n}.mp4"));
+        sandbox.put(&made("mp4", 2), &format!("room{n}.mp4"));
     }
-    let events = until_all_taken(&house, &receiver, 12);
+    let events = until_all_taken(&sandbox, &receiver, 12);
     receiver.ids();
     assert_in_order(&receiver, &events);
     for got in receiver.got() {
@@ -139,31 +139,31 @@ fn kills_at_any_moment_lose_no_event() {
     let count = AtomicUsize::new(0);
     let slow = move |_: &_| {
         std::thread::sleep(Duration::from_millis(20));
-        if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(5) { Does::Closes } else { Does::Answers(200) }
+        if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(5) { Reaction::Closes } else { Reaction::Answers(200) }
     };
     let receiver = Receiver::start(slow);
-    let house = house(&webhook("site", &receiver.url(), ""));
+    let sandbox = sandbox(&webhook("site", &receiver.url(), ""));
     // `scripts/kill-webhooks` does it more often.
     let rounds = std::env::var("AFTERCAST_TEST_KILLS").map_or(12, |rounds| rounds.parse().unwrap());
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     for round in 0..rounds {
-        let daemon = Daemon::start(&house);
+        let daemon = Daemon::start(&sandbox);
         for n in 0..2 {
-            house.put(&made("flv", 2), &format!("room{round}-{n}.flv"));
+            sandbox.put(&made("flv", 2), &format!("room{round}-{n}.flv"));
         }
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_millis(seed >> 54));
         // SIGKILL.
         drop(daemon);
     }
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     until("every recording is at its end", || {
-        let count = |name| logged(&house, &[name]).len();
+        let count = |name| logged(&sandbox, &[name]).len();
         // One that two kills in a row met is quarantined, which is told as well.
         let is_ended = count("recording.finished") + count("recording.quarantined") == 2 * rounds;
         (is_ended && count("recording.finished") == count("vod.available")).then_some(())
     });
-    let events = until_all_taken(&house, &receiver, 2 * rounds);
+    let events = until_all_taken(&sandbox, &receiver, 2 * rounds);
     receiver.ids();
     assert_in_order(&receiver, &events);
     let (sent, once) = (receiver.got().iter().filter(|got| got.was_taken).count(), events.len());
@@ -173,13 +173,13 @@ fn kills_at_any_moment_lose_no_event() {
 
 #[test]
 fn an_endpoint_that_hangs_delays_no_other_and_others_get_events_at_once() {
-    let (hangs, quick) = (Receiver::start(|_| Does::Hangs), Receiver::start(|_| Does::Answers(200)));
+    let (hangs, quick) = (Receiver::start(|_| Reaction::Hangs), Receiver::start(|_| Reaction::Answers(200)));
     let more = webhook("hangs", &hangs.url(), "timeout = \"60s\"") + &webhook("quick", &quick.url(), "");
-    let house = house(&more);
-    let daemon = Daemon::start(&house);
+    let sandbox = sandbox(&more);
+    let daemon = Daemon::start(&sandbox);
     let mut delays = Vec::new();
     for n in 0..10 {
-        house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+        sandbox.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
         let before = quick.got().len();
         until("both events are there", || (quick.got().len() >= before.max(2 * n) + 2).then_some(()));
         delays.extend(quick.got().iter().skip(2 * n).map(|got| got.at_ms - got.json()["atMs"].as_i64().unwrap()));
@@ -199,10 +199,10 @@ fn an_endpoint_that_hangs_delays_no_other_and_others_get_events_at_once() {
 fn a_file_is_freed_after_vod_ready_and_the_command_and_not_before() {
     let count = AtomicUsize::new(0);
     let receiver = Receiver::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        0 | 1 => Does::Answers(503),
-        _ => Does::Answers(200),
+        0 | 1 => Reaction::Answers(503),
+        _ => Reaction::Answers(200),
     });
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let hook = script(dir, "test -e \"$AFTERCAST_PATH\" || exit 1\necho \"$AFTERCAST_EVENT $1\" >> hooked.log");
         let hook = hook.display();
         fs::write(
@@ -216,11 +216,11 @@ fn a_file_is_freed_after_vod_ready_and_the_command_and_not_before() {
             + "[retain]\ndelete_local = \"delivered\"\n";
         standard_config(dir, &more).replace("[watch]\n", "[watch]\nrescan = \"1s\"\n")
     });
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     let name = "we<b>ird $(touch pwned)";
-    house.put(&made("flv", 2), &format!("{name}.flv"));
-    let finished = house.root().join(format!("{name}.mp4"));
-    until("the file is freed", || (!logged(&house, &["local.freed"]).is_empty()).then_some(()));
+    sandbox.put(&made("flv", 2), &format!("{name}.flv"));
+    let finished = sandbox.root().join(format!("{name}.mp4"));
+    until("the file is freed", || (!logged(&sandbox, &["local.freed"]).is_empty()).then_some(()));
     assert!(!finished.exists());
     let got = receiver.got();
     assert!(got.len() >= 3 && got[2].was_taken, "{got:?}");
@@ -229,41 +229,41 @@ fn a_file_is_freed_after_vod_ready_and_the_command_and_not_before() {
     let keys: Vec<_> = ready.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["id", "action", "vodName", "vodId", "app", "duration", "timestamp"]);
     assert_eq!((&ready["id"], &ready["vodName"], &ready["action"]), (&name.into(), &name.into(), &"vodReady".into()));
-    assert_eq!(ready["vodId"], house.vods()[0]["vodId"]);
-    let hooked = || fs::read_to_string(house.path().join("hooked.log")).unwrap_or_default();
+    assert_eq!(ready["vodId"], sandbox.vods()[0]["vodId"]);
+    let hooked = || fs::read_to_string(sandbox.path().join("hooked.log")).unwrap_or_default();
     // When the file is gone, the command fails by its own test.
     assert_eq!(hooked(), format!("recording.finished {name}\nvod.available {name}\n"));
-    assert!(!house.path().join("pwned").exists());
+    assert!(!sandbox.path().join("pwned").exists());
     daemon.stop();
 }
 
 #[test]
 fn a_file_waits_for_an_endpoint_no_longer_than_hold() {
-    let receiver = Receiver::start(|_| Does::Answers(500));
+    let receiver = Receiver::start(|_| Reaction::Answers(500));
     let endpoint = webhook("panel", &receiver.url(), "format = \"antmedia\"");
-    let house = house(&format!("[announce]\nhold = \"4s\"\n{endpoint}[retain]\ndelete_local = \"delivered\"\n"));
-    let daemon = Daemon::start(&house);
+    let sandbox = sandbox(&format!("[announce]\nhold = \"4s\"\n{endpoint}[retain]\ndelete_local = \"delivered\"\n"));
+    let daemon = Daemon::start(&sandbox);
     let begun = Instant::now();
-    house.put(&made("mp4", 2), "room1.mp4");
+    sandbox.put(&made("mp4", 2), "room1.mp4");
     until("it waits", || {
-        let plan = house.run(&["retain", "--dry-run"]).expect_code(0);
+        let plan = sandbox.run(&["retain", "--dry-run"]).expect_code(0);
         (plan.out + &plan.err).contains("webhook/panel").then_some(())
     });
     daemon.until_said("freed before this endpoint was told of it");
     assert!(begun.elapsed() >= Duration::from_secs(4));
-    until("it is freed", || (!logged(&house, &["local.freed"]).is_empty()).then_some(()));
+    until("it is freed", || (!logged(&sandbox, &["local.freed"]).is_empty()).then_some(()));
     daemon.stop();
 }
 
 #[test]
 fn process_serves_endpoints_and_frees_what_they_have_seen() {
-    let receiver = Receiver::start(|_| Does::Answers(200));
+    let receiver = Receiver::start(|_| Reaction::Answers(200));
     let endpoint = webhook("panel", &receiver.url(), "format = \"antmedia\"") + &webhook("site", &receiver.url(), "");
-    let house = house(&format!("{endpoint}[retain]\ndelete_local = \"delivered\"\n"));
-    house.put(&made("flv", 2), "room1.flv");
-    house.process().expect_code(0);
-    assert!(house.vods()[0]["freedAt"].is_number(), "{}", house.vods()[0]);
-    let types: Vec<_> = receiver.got().iter().map(Got::json).collect();
+    let sandbox = sandbox(&format!("{endpoint}[retain]\ndelete_local = \"delivered\"\n"));
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.process().expect_code(0);
+    assert!(sandbox.vods()[0]["freedAt"].is_number(), "{}", sandbox.vods()[0]);
+    let types: Vec<_> = receiver.got().iter().map(ReceivedRequest::json).collect();
     assert_eq!(types.iter().filter(|json| json["action"] == "vodReady").count(), 1);
     let of_type = |name: &str| types.iter().filter(|json| json["type"] == name).count();
     assert_eq!(["recording.finished", "vod.available", "local.freed"].map(of_type), [1, 1, 1]);
@@ -271,24 +271,24 @@ fn process_serves_endpoints_and_frees_what_they_have_seen() {
 
 #[test]
 fn a_reload_changes_endpoints_and_replay_sends_events_again_with_the_same_ids() {
-    let (first, second) = (Receiver::start(|_| Does::Answers(500)), Receiver::start(|_| Does::Answers(200)));
-    let house = house("");
-    let daemon = Daemon::start(&house);
-    house.put(&made("flv", 2), "before.flv");
-    until("the first is delivered", || (logged(&house, &["vod.available"]).len() == 1).then_some(()));
-    let plain = fs::read_to_string(house.path().join("config.toml")).unwrap();
+    let (first, second) = (Receiver::start(|_| Reaction::Answers(500)), Receiver::start(|_| Reaction::Answers(200)));
+    let sandbox = sandbox("");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.put(&made("flv", 2), "before.flv");
+    until("the first is delivered", || (logged(&sandbox, &["vod.available"]).len() == 1).then_some(()));
+    let plain = fs::read_to_string(sandbox.path().join("config.toml")).unwrap();
     let reload = |endpoint: &str| {
-        fs::write(house.path().join("config.toml"), format!("{plain}{endpoint}")).unwrap();
+        fs::write(sandbox.path().join("config.toml"), format!("{plain}{endpoint}")).unwrap();
         let said = daemon.log().matches("configuration reloaded").count();
         daemon.signal("HUP");
         until("the reload", || (daemon.log().matches("configuration reloaded").count() > said).then_some(()));
     };
     reload(&webhook("site", &first.url(), ""));
-    house.put(&made("flv", 2), "after.flv");
+    sandbox.put(&made("flv", 2), "after.flv");
     until("it is tried in vain", || (first.got().len() >= 2).then_some(()));
     reload(&webhook("site", &second.url(), ""));
     let all = until("both are delivered", || {
-        let all = logged(&house, &SENT);
+        let all = logged(&sandbox, &SENT);
         (all.values().filter(|event| event["type"] == "vod.available").count() == 2).then_some(all)
     });
     let later: BTreeSet<_> = all.keys().copied().filter(|n| *n > *all.keys().nth(1).unwrap()).collect();
@@ -297,12 +297,12 @@ fn a_reload_changes_endpoints_and_replay_sends_events_again_with_the_same_ids() 
     assert_eq!(second.ids()[&first.got()[0].json()["sequence"].as_u64().unwrap()], first.got()[0].id());
 
     let oldest = all.keys().next().unwrap().to_string();
-    let said = house.run(&["--json", "events", "replay", "site", "--from", &oldest]).expect_code(0);
+    let said = sandbox.run(&["--json", "events", "replay", "site", "--from", &oldest]).expect_code(0);
     assert_eq!(said.json_lines()[0]["endpoint"], "webhook/site", "{}", said.out);
     until("everything was sent again", || all.keys().all(|n| second.taken().contains(n)).then_some(()));
     until("some twice", || (second.got().len() >= later.len() + all.len()).then_some(()));
     second.ids();
-    let unknown = house.run(&["events", "replay", "nobody", "--from", "1"]);
+    let unknown = sandbox.run(&["events", "replay", "nobody", "--from", "1"]);
     assert!(unknown.code() != 0 && unknown.err.contains("no endpoint is called"), "{}", unknown.err);
     reload("");
     until("its place is forgotten", || daemon.log().contains("no longer configured").then_some(()));
@@ -311,16 +311,17 @@ fn a_reload_changes_endpoints_and_replay_sends_events_again_with_the_same_ids() 
 
 #[test]
 fn tail_prints_events_as_they_come_until_it_is_interrupted() {
-    let house = house("");
-    let daemon = Daemon::start(&house);
-    let file = house.path().join("tail");
-    let mut command = house.command(&["--json", "events", "tail", "--type", "recording.*", "--type", "vod.available"]);
+    let sandbox = sandbox("");
+    let daemon = Daemon::start(&sandbox);
+    let file = sandbox.path().join("tail");
+    let mut command =
+        sandbox.command(&["--json", "events", "tail", "--type", "recording.*", "--type", "vod.available"]);
     let mut tail = command.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
     // Without an event nothing tells that it listens: recordings come until one is seen.
     let mut n = 0;
     let seen = || fs::read_to_string(&file).unwrap_or_default();
     until("an event is printed", || {
-        house.put(&made("flv", 2), &format!("room{n}.flv"));
+        sandbox.put(&made("flv", 2), &format!("room{n}.flv"));
         n += 1;
         std::thread::sleep(Duration::from_millis(200));
         seen().contains("vod.available").then_some(())
@@ -344,21 +345,21 @@ fn the_receiver_of_the_documentation_takes_signed_events_and_no_others() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let mut more = webhook("good", &format!("http://127.0.0.1:{port}/"), "secret_file = \"env:HOOK_SECRET\"");
     let _ = write!(more, "{}", webhook("bad", &format!("http://127.0.0.1:{port}/"), "secret_file = \"env:OTHER\""));
-    let house = house(&more);
-    let said = house.path().join("python");
+    let sandbox = sandbox(&more);
+    let said = sandbox.path().join("python");
     let mut python = Command::new("python3")
         .args(["-c", program])
         .env("HOOK_SECRET", secret)
         .env("PORT", port.to_string())
         .stdout(fs::File::create(&said).unwrap())
-        .stderr(fs::File::create(house.path().join("python.err")).unwrap())
+        .stderr(fs::File::create(sandbox.path().join("python.err")).unwrap())
         .spawn()
         .unwrap();
-    let daemon = Daemon::start_with(&house, |command| {
+    let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("HOOK_SECRET", secret).env("OTHER", "wrong");
     });
-    house.put(&made("flv", 2), "room1.flv");
-    let path = house.root().join("room1.mp4");
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let path = sandbox.root().join("room1.mp4");
     let expected = format!("recording.finished {0}\nvod.available {0}\n", path.display());
     until("both events are printed", || (fs::read_to_string(&said).unwrap() == expected).then_some(()));
     daemon.until_said("answered with HTTP status 401");

@@ -13,7 +13,7 @@ const ORDER: [&str; 31] = [
     "stop",
     "runtime",
     "threads",
-    "turns",
+    "cpu_permits",
     "progress",
     "memory",
     "secret",
@@ -291,7 +291,7 @@ fn every_file_says_what_it_is_for_and_keeps_to_one_idea() {
 /// Where files are opened or changed by their path outside of `durable`, and what they are. Below a root the owner of the
 /// recordings can put a link in the place of any name, which `durable` does not follow: nothing of a root may be listed here.
 const OPENS_BY_PATH: &[(&str, &str)] = &[
-    ("catalog/behind.rs", "state directory"),
+    ("catalog/stale_mark.rs", "state directory"),
     ("catalog/compact.rs", "state directory"),
     ("catalog/counter.rs", "state directory"),
     ("catalog/ended.rs", "state directory"),

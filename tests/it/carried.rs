@@ -7,15 +7,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::recordings::{cut, decode_errors, ffmpeg, packets};
 
 const PICTURES: &str = "testsrc2=s=160x120:r=25:d=";
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p";
 
 /// A recording of pictures and sound, by ffmpeg's options behind its two inputs.
-fn recorded(house: &House, name: &str, seconds: u32, options: &str) -> PathBuf {
-    let path = house.root().join(name);
+fn recorded(sandbox: &Sandbox, name: &str, seconds: u32, options: &str) -> PathBuf {
+    let path = sandbox.root().join(name);
     let (pictures, sound) = (format!("{PICTURES}{seconds}"), format!("sine=r=48000:d={seconds}"));
     let mut args = vec!["-f", "lavfi", "-i", &pictures, "-f", "lavfi", "-i", &sound];
     args.extend(options.split(' '));
@@ -26,9 +26,9 @@ fn recorded(house: &House, name: &str, seconds: u32, options: &str) -> PathBuf {
 
 /// The only finished recording, after a run that ends well.
 #[track_caller]
-fn finished(house: &House) -> Value {
-    let run = house.process().expect_code(0);
-    let mut vods = house.vods();
+fn finished(sandbox: &Sandbox) -> Value {
+    let run = sandbox.process().expect_code(0);
+    let mut vods = sandbox.vods();
     assert_eq!(vods.len(), 1, "{}", run.out);
     vods.pop().unwrap()
 }
@@ -62,11 +62,11 @@ fn a_fragmented_file_without_a_fragment_is_finished_as_any_other() {
     for options in
         ["-c:a aac -movflags frag_keyframe", "-c:a libopus -movflags frag_keyframe", "-an -movflags frag_every_frame"]
     {
-        let house = House::new();
+        let sandbox = Sandbox::new();
         let codecs = H264.replace("-g 25", "-g 250");
-        let source = recorded(&house, "room1.mp4", 2, &format!("{codecs} {options}"));
+        let source = recorded(&sandbox, "room1.mp4", 2, &format!("{codecs} {options}"));
         let expected = packets(&source);
-        let vod = finished(&house);
+        let vod = finished(&sandbox);
         assert_eq!((outcome(&vod), kinds(&vod)), (("mp4", "spliced"), vec![]), "{options}");
         assert_eq!(packets(&file_of(&vod)), expected, "{options}");
         assert_eq!(decode_errors(&file_of(&vod)), "", "{options}");
@@ -87,11 +87,11 @@ fn begins_in_a_frame(ts: &Path) {
 #[test]
 fn sound_that_begins_in_the_middle_of_a_frame_loses_only_that() {
     for (codec, name) in [("ac3", "ac3"), ("eac3", "eac3"), ("aac", "aac")] {
-        let house = House::new();
-        let source = recorded(&house, "room1.ts", 4, &format!("{H264} -c:a {codec} -f mpegts"));
+        let sandbox = Sandbox::new();
+        let source = recorded(&sandbox, "room1.ts", 4, &format!("{H264} -c:a {codec} -f mpegts"));
         let whole = count(&source, "audio");
         begins_in_a_frame(&source);
-        let vod = finished(&house);
+        let vod = finished(&sandbox);
         assert_eq!(outcome(&vod), ("mp4", "remuxed"), "{codec}: {vod}");
         let found = tracks(&vod);
         assert_eq!(found[0], ("h264".to_owned(), 100), "{codec}");
@@ -138,8 +138,8 @@ fn parts(frame: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// VP9 with hidden pictures, as an encoder gives it.
-fn with_hidden_pictures(house: &House) -> Vec<(u64, Vec<u8>)> {
-    let (ivf, log) = (house.path().join("v.ivf"), house.path().join("log"));
+fn with_hidden_pictures(sandbox: &Sandbox) -> Vec<(u64, Vec<u8>)> {
+    let (ivf, log) = (sandbox.path().join("v.ivf"), sandbox.path().join("log"));
     let log = log.to_str().unwrap();
     let source = format!("{PICTURES}4,noise=alls=20:allf=t");
     let codec = "-c:v libvpx-vp9 -b:v 200k -auto-alt-ref 1 -lag-in-frames 25 -cpu-used 5 -g 50";
@@ -177,27 +177,27 @@ fn is_key(frame: &[u8]) -> bool {
 
 #[test]
 fn hidden_pictures_that_are_packets_of_their_own_come_with_the_shown_ones() {
-    let house = House::new();
-    let frames = with_hidden_pictures(&house);
+    let sandbox = Sandbox::new();
+    let frames = with_hidden_pictures(&sandbox);
     let apart: Vec<(u64, Vec<u8>)> =
         frames.iter().flat_map(|(time, frame)| parts(frame).into_iter().map(|part| (*time, part))).collect();
     assert!(apart.len() > frames.len(), "the encoder hides pictures");
     let blocks: Vec<_> = apart.iter().map(|(time, part)| (time * 40, is_key(part), &part[..])).collect();
-    fs::write(house.root().join("room1.mkv"), matroska("V_VP9", &blocks)).unwrap();
-    let vod = finished(&house);
+    fs::write(sandbox.root().join("room1.mkv"), matroska("V_VP9", &blocks)).unwrap();
+    let vod = finished(&sandbox);
     assert_eq!((outcome(&vod), kinds(&vod)), (("mp4", "remuxed"), vec![]), "{vod}");
     assert_eq!(tracks(&vod), [("vp9".to_owned(), frames.len() as u64)]);
     assert_eq!(decode_errors(&file_of(&vod)), "");
     let hash = |packet: &String| packet.rsplit("data_hash=").next().unwrap().to_owned();
     let ours: Vec<_> = packets(&file_of(&vod)).iter().map(hash).collect();
-    let theirs: Vec<_> = packets(&house.path().join("v.ivf")).iter().map(hash).collect();
+    let theirs: Vec<_> = packets(&sandbox.path().join("v.ivf")).iter().map(hash).collect();
     assert_eq!(ours, theirs, "as the encoder put them together");
 }
 
 #[test]
 fn a_hidden_picture_at_the_end_is_named_and_its_file_stays() {
-    let house = House::new();
-    let frames = with_hidden_pictures(&house);
+    let sandbox = Sandbox::new();
+    let frames = with_hidden_pictures(&sandbox);
     let hidden = frames.iter().rposition(|(_, frame)| parts(frame).len() > 1).unwrap();
     let mut apart: Vec<(u64, Vec<u8>)> = frames[..hidden].to_vec();
     apart.push((frames[hidden].0, parts(&frames[hidden].1).swap_remove(0)));
@@ -214,17 +214,17 @@ fn a_hidden_picture_at_the_end_is_named_and_its_file_stays() {
     for (time, frame) in &apart {
         tag(time * 40, &[if is_key(frame) { b"\x91vp09" } else { b"\xA1vp09" }, &frame[..]].concat());
     }
-    let source = house.root().join("room1.flv");
+    let source = sandbox.root().join("room1.flv");
     fs::write(&source, &flv).unwrap();
-    let vod = finished(&house);
+    let vod = finished(&sandbox);
     assert_eq!(outcome(&vod), ("mp4", "remuxed"), "{vod}");
     assert_eq!(tracks(&vod), [("vp9".to_owned(), hidden as u64)], "{vod}");
     assert_eq!((kinds(&vod), fs::read(&source).unwrap() == flv), (vec!["truncated"], true), "{vod}");
 }
 
 /// A transport stream of half a minute of pictures, then pictures with sound by a new table of programmes.
-fn with_new_programme(house: &House, has_sound_before: bool) -> PathBuf {
-    let (first, second) = (house.path().join("1.ts"), house.path().join("2.ts"));
+fn with_new_programme(sandbox: &Sandbox, has_sound_before: bool) -> PathBuf {
+    let (first, second) = (sandbox.path().join("1.ts"), sandbox.path().join("2.ts"));
     let half = |path: &Path, more: &str| {
         let mut args =
             vec!["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=30", "-f", "lavfi", "-i", "sine=r=48000:d=30"];
@@ -238,7 +238,7 @@ fn with_new_programme(house: &House, has_sound_before: bool) -> PathBuf {
         &second,
         "-c:a aac -streamid 1:260 -tables_version 5 -mpegts_flags initial_discontinuity -output_ts_offset 30",
     );
-    let source = house.root().join("room1.ts");
+    let source = sandbox.root().join("room1.ts");
     fs::write(&source, [fs::read(&first).unwrap(), fs::read(&second).unwrap()].concat()).unwrap();
     assert!(fs::metadata(&first).unwrap().len() > 200_000, "beyond what is looked at for a beginning");
     source
@@ -247,11 +247,11 @@ fn with_new_programme(house: &House, has_sound_before: bool) -> PathBuf {
 #[test]
 fn a_track_that_a_later_table_of_programmes_adds_is_found() {
     for has_sound_before in [false, true] {
-        let house = House::new();
-        let source = with_new_programme(&house, has_sound_before);
-        let sounds = count(&house.path().join("2.ts"), "audio") as u64;
-        let before = if has_sound_before { count(&house.path().join("1.ts"), "audio") as u64 } else { 0 };
-        let vod = finished(&house);
+        let sandbox = Sandbox::new();
+        let source = with_new_programme(&sandbox, has_sound_before);
+        let sounds = count(&sandbox.path().join("2.ts"), "audio") as u64;
+        let before = if has_sound_before { count(&sandbox.path().join("1.ts"), "audio") as u64 } else { 0 };
+        let vod = finished(&sandbox);
         assert_eq!(outcome(&vod), ("mp4", "remuxed"), "{vod}");
         let found = tracks(&vod);
         assert_eq!(found[0], ("h264".to_owned(), 1500), "{vod}");
@@ -284,12 +284,12 @@ fn a_track_that_cannot_be_read_does_not_keep_the_others_from_being_finished() {
         ("room1.mkv", "-f matroska", |bytes| renamed(bytes, b"V_MPEG4/ISO/AVC"), "aac"),
     ];
     for (name, format, damage, kept) in cases {
-        let house = House::new();
-        let source = recorded(&house, name, 4, &format!("{H264} -c:a aac {format}"));
+        let sandbox = Sandbox::new();
+        let source = recorded(&sandbox, name, 4, &format!("{H264} -c:a aac {format}"));
         let mut bytes = fs::read(&source).unwrap();
         damage(&mut bytes);
         fs::write(&source, &bytes).unwrap();
-        let vod = finished(&house);
+        let vod = finished(&sandbox);
         assert_eq!(tracks(&vod).iter().map(|track| track.0.as_str()).collect::<Vec<_>>(), [kept], "{name}: {vod}");
         assert!(kinds(&vod).contains(&"track_left_out"), "{name}: {vod}");
         assert_eq!(fs::read(&source).unwrap(), bytes, "{name}: the original stays");
@@ -319,8 +319,8 @@ fn write_flv(path: &Path, tags: &[(u8, [u8; 4], Vec<u8>)]) {
 }
 
 /// FLV with a copy of one kind of track as the second one in packets of enhanced RTMP v2.
-fn with_second_track(house: &House, kind: u8, head: impl Fn(&[u8]) -> Vec<u8>) -> PathBuf {
-    let source = recorded(house, "room1.flv", 4, &format!("{H264} -bf 0 -c:a aac"));
+fn with_second_track(sandbox: &Sandbox, kind: u8, head: impl Fn(&[u8]) -> Vec<u8>) -> PathBuf {
+    let source = recorded(sandbox, "room1.flv", 4, &format!("{H264} -bf 0 -c:a aac"));
     let mut tags = Vec::new();
     for tag in flv_tags(&source) {
         let second = (tag.0 == kind).then(|| (kind, tag.1, head(&tag.2)));
@@ -339,10 +339,10 @@ fn a_second_track_of_enhanced_rtmp_comes_along() {
         [&[kind, body[1]], &b"avc1\x01"[..], composition, &body[5..]].concat()
     };
     for (kind, expected) in [(8, ["h264", "aac", "aac"]), (9, ["h264", "h264", "aac"])] {
-        let house = House::new();
+        let sandbox = Sandbox::new();
         let source =
-            if kind == 8 { with_second_track(&house, 8, sound) } else { with_second_track(&house, 9, picture) };
-        let vod = finished(&house);
+            if kind == 8 { with_second_track(&sandbox, 8, sound) } else { with_second_track(&sandbox, 9, picture) };
+        let vod = finished(&sandbox);
         let mut found = tracks(&vod);
         found.sort_by(|a, b| b.0.cmp(&a.0));
         assert_eq!(found.iter().map(|track| track.0.as_str()).collect::<Vec<_>>(), expected, "{vod}");
@@ -355,13 +355,13 @@ fn a_second_track_of_enhanced_rtmp_comes_along() {
 
 #[test]
 fn several_tracks_in_one_tag_are_named_and_the_original_stays() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let many = |body: &[u8]| {
         let length = u32::try_from(body.len() - 2).unwrap().to_be_bytes();
         [&[0x95, 0x10 | body[1]], &b"mp4a\x01"[..], &length[1..], &body[2..]].concat()
     };
-    let source = with_second_track(&house, 8, many);
-    let vod = finished(&house);
+    let source = with_second_track(&sandbox, 8, many);
+    let vod = finished(&sandbox);
     assert_eq!(tracks(&vod).iter().map(|track| track.0.as_str()).collect::<Vec<_>>(), ["h264", "aac"], "{vod}");
     assert!(kinds(&vod).contains(&"track_left_out") && source.exists(), "{vod}");
 }
@@ -374,12 +374,12 @@ fn what_no_other_container_carries_is_kept_in_its_own() {
         ("room1.flv", "-c:v flv1 -c:a nellymoser -ar 11025", ["flv1", "nellymoser"]),
     ] {
         for share in [1.0, 0.6] {
-            let house = House::new();
-            let source = recorded(&house, name, 4, options);
+            let sandbox = Sandbox::new();
+            let source = recorded(&sandbox, name, 4, options);
             if share < 1.0 {
                 fs::rename(cut(&source, share), &source).unwrap();
             }
-            let vod = finished(&house);
+            let vod = finished(&sandbox);
             let own = if name.ends_with("ts") { "mpegts" } else { "flv" };
             assert_eq!(vod["container"], own, "{name} {share}: {vod}");
             let mut found: Vec<_> = tracks(&vod).into_iter().map(|track| track.0).collect();
@@ -397,14 +397,14 @@ fn what_no_other_container_carries_is_kept_in_its_own() {
 fn what_calls_itself_webm_and_is_not_becomes_what_it_is() {
     for (options, container) in [("-bf 0 -c:a libopus", "mp4"), ("-bf 0 -c:a pcm_s16le", "matroska")] {
         for live in ["-live 1", "-live 0"] {
-            let house = House::new();
-            let source = recorded(&house, "room1.mkv", 4, &format!("{H264} {options} {live} -f matroska"));
+            let sandbox = Sandbox::new();
+            let source = recorded(&sandbox, "room1.mkv", 4, &format!("{H264} {options} {live} -f matroska"));
             let mut bytes = fs::read(&source).unwrap();
             let at = bytes.windows(11).position(|w| w == b"\x42\x82\x88matroska").unwrap();
             bytes[at..at + 11].copy_from_slice(b"\x42\x82\x84webm\xEC\x82\0\0");
             fs::remove_file(&source).unwrap();
-            fs::write(house.root().join("room1.webm"), bytes).unwrap();
-            let vod = finished(&house);
+            fs::write(sandbox.root().join("room1.webm"), bytes).unwrap();
+            let vod = finished(&sandbox);
             assert_eq!(outcome(&vod), (container, "remuxed"), "{options} {live}: {vod}");
             assert_eq!(tracks(&vod)[0], ("h264".to_owned(), 100), "{vod}");
             assert!(kinds(&vod).is_empty(), "{vod}");
@@ -443,12 +443,12 @@ fn every_codec_of_a_container_ends_well() {
             continue;
         }
         for share in [1.0, 0.7] {
-            let house = House::new();
-            let source = recorded(&house, &format!("room1.{extension}"), 2, options);
+            let sandbox = Sandbox::new();
+            let source = recorded(&sandbox, &format!("room1.{extension}"), 2, options);
             if share < 1.0 {
                 fs::rename(cut(&source, share), &source).unwrap();
             }
-            let said = house.process();
+            let said = sandbox.process();
             assert_eq!(said.code(), 0, "{options} {share}: {}{}", said.out, said.err);
             assert!(!said.out.contains("report it"), "{options}: {}", said.out);
         }

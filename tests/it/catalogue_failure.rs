@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::padded;
 
@@ -21,19 +21,19 @@ fn with_write_errors(command: &Command) -> Command {
 
 #[test]
 fn a_daemon_whose_catalogue_fails_ends_with_exit_code_5_and_the_next_goes_on() {
-    let house = House::new();
-    let mut daemon = Daemon::start_command(&house, with_write_errors(&house.command(&["watch"])), |_| {});
+    let sandbox = Sandbox::new();
+    let mut daemon = Daemon::start_command(&sandbox, with_write_errors(&sandbox.command(&["watch"])), |_| {});
     let limit = format!("--fsize={LARGEST_FILE_BYTES}");
     assert!(Command::new("prlimit").args(["--pid", &daemon.id().to_string(), &limit]).status().unwrap().success());
     for n in 0..RECORDINGS {
-        fs::write(house.root().join(format!("{n}.mp4")), padded(&n.to_string(), 0)).unwrap();
+        fs::write(sandbox.root().join(format!("{n}.mp4")), padded(&n.to_string(), 0)).unwrap();
     }
     assert_eq!(daemon.ended().code(), Some(5), "{}", daemon.log());
     let log = daemon.log();
     assert!(log.contains("catalogue failed") && log.contains("All recordings are safe"), "{log}");
-    assert!(!fs::exists(house.path().join("state/aftercast.sock")).unwrap());
+    assert!(!fs::exists(sandbox.path().join("state/aftercast.sock")).unwrap());
     drop(daemon);
-    let next = Daemon::start(&house);
-    until("every recording is catalogued", || (house.vods().len() == RECORDINGS).then_some(()));
+    let next = Daemon::start(&sandbox);
+    until("every recording is catalogued", || (sandbox.vods().len() == RECORDINGS).then_some(()));
     next.stop();
 }

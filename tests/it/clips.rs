@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::browser::seek_in_chromium;
 use crate::support::daemon::Daemon;
 use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packets_with, without_moov};
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// 2026-03-04T14:30:15Z, as the names below say it.
 pub const START_MS: i64 = 1_772_634_615_000;
@@ -19,24 +19,24 @@ pub const NAME: &str = "2026-03-04_14-30-15-000000";
 
 /// A house next to MediaMTX, its daemon, and a place for what it answers.
 pub struct Playing {
-    pub house: House,
+    pub sandbox: Sandbox,
     daemon: Daemon,
 }
 
-pub struct Answer {
+pub struct PlaybackReply {
     pub status: u16,
     head: String,
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for PlaybackReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
         write!(f, "{}\n{} bytes: {}", self.head, self.body.len(), body.escape_debug())
     }
 }
 
-impl Answer {
+impl PlaybackReply {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -48,19 +48,19 @@ impl Answer {
 }
 
 impl Playing {
-    pub fn new(house: House) -> Self {
-        let daemon = Daemon::start(&house);
-        Self { house, daemon }
+    pub fn new(sandbox: Sandbox) -> Self {
+        let daemon = Daemon::start(&sandbox);
+        Self { sandbox, daemon }
     }
 
     /// Ends the daemon in order.
-    pub fn end(self) -> House {
+    pub fn end(self) -> Sandbox {
         self.daemon.stop();
-        self.house
+        self.sandbox
     }
 
-    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut stream = UnixStream::connect(self.house.path().join("state/aftercast.sock")).unwrap();
+    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> PlaybackReply {
+        let mut stream = UnixStream::connect(self.sandbox.path().join("state/aftercast.sock")).unwrap();
         let mut request = format!("{method} {target} HTTP/1.1\r\nhost: playback.test\r\nconnection: close\r\n");
         for (name, value) in headers {
             request += &[*name, ": ", *value, "\r\n"].concat();
@@ -71,10 +71,10 @@ impl Playing {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, body: bytes[end + 4..].to_vec() }
+        PlaybackReply { status, head, body: bytes[end + 4..].to_vec() }
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub fn get(&self, target: &str) -> PlaybackReply {
         self.ask("GET", target, &[])
     }
 
@@ -84,7 +84,7 @@ impl Playing {
         assert_eq!(answer.status, 200, "{stream} {span:?}: {}", String::from_utf8_lossy(&answer.body));
         let said: usize = answer.header("content-length").unwrap().parse().unwrap();
         assert_eq!(said, answer.body.len());
-        let path = self.house.path().join(format!("{stream}-{}-{}.{format}.mp4", span.0, span.1));
+        let path = self.sandbox.path().join(format!("{stream}-{}-{}.{format}.mp4", span.0, span.1));
         fs::write(&path, answer.body).unwrap();
         path
     }
@@ -106,14 +106,14 @@ pub fn target(stream: &str, (from, to): (f64, f64), format: &str) -> String {
     format!("/api/v1/streams/{stream}/clip?start={}&end={}&format={format}", at_ms(from), at_ms(to))
 }
 
-fn next_to_mediamtx(watch: &str) -> House {
+fn next_to_mediamtx(watch: &str) -> Sandbox {
     let watch = format!("[watch]\nserver = \"mediamtx\"\n{watch}\n");
-    House::with_config(|dir| standard_config(dir, "").replace("[watch]\n", &watch))
+    Sandbox::with_config(|dir| standard_config(dir, "").replace("[watch]\n", &watch))
 }
 
 /// The local file of a stream's latest VoD.
-fn file_of(house: &House, stream: &str) -> PathBuf {
-    let vods = house.vods();
+fn file_of(sandbox: &Sandbox, stream: &str) -> PathBuf {
+    let vods = sandbox.vods();
     let vod = vods.iter().rfind(|vod| vod["streamId"] == stream && vod["startTime"] == START_MS);
     PathBuf::from(vod.unwrap_or_else(|| panic!("{stream}: {vods:?}"))["filePath"].as_str().unwrap())
 }
@@ -191,13 +191,13 @@ const SPANS: [(f64, f64); 5] = [(0.0, 2.0), (3.41, 7.25), (5.0, 6.0), (6.99, 7.0
 
 /// Compares clips of a recording with what ffmpeg copies, and what is decoded of them with the span of the source.
 fn compare(playing: &Playing, stream: &str) {
-    let source = file_of(&playing.house, stream);
+    let source = file_of(&playing.sandbox, stream);
     // FLV has whole milliseconds: where ffmpeg begins in it is by as much beside where the samples are.
     let shift = if stream == "flv" { 48 } else { 0 };
     let packets = packets_of(&source, "video", &[]);
     let time = |packet: &Value, name: &str| packet[name].as_str().unwrap().parse::<f64>().unwrap();
     for span in SPANS {
-        let copy = playing.house.path().join("copy.mp4");
+        let copy = playing.sandbox.path().join("copy.mp4");
         // ffmpeg rounds both to microseconds, so that a packet at the very end would be copied or not by chance; none is that close before it.
         // It looks for a keyframe by when that is decoded; what is shown from the beginning of the span on needs the last one shown before it.
         let is_key = |p: &&Value| p["flags"].as_str().unwrap().starts_with('K') && time(p, "pts_time") <= span.0;
@@ -228,20 +228,20 @@ fn compare(playing: &Playing, stream: &str) {
 
 #[test]
 fn clips_hold_the_packets_that_ffmpeg_copies_and_show_the_span() {
-    let house = next_to_mediamtx("fragmented = \"progressive\"");
+    let sandbox = next_to_mediamtx("fragmented = \"progressive\"");
     for (stream, recipe) in [("flv", "flv"), ("pieces", "mp4-fragmented"), ("last", "mp4"), ("hevc", "mp4-h265")] {
         let from = made(recipe, 12);
         let extension = from.extension().unwrap().to_str().unwrap().to_owned();
-        house.put(&from, &format!("{stream}/{NAME}.{extension}"));
+        sandbox.put(&from, &format!("{stream}/{NAME}.{extension}"));
     }
-    house.put(&made("mp4", 2), "crashed/2026-03-03_14-30-15-000000.mp4");
-    house.process().expect_code(0);
-    let outcome = |stream: &str| house.vods().iter().find(|v| v["streamId"] == stream).unwrap()["outcome"].clone();
+    sandbox.put(&made("mp4", 2), "crashed/2026-03-03_14-30-15-000000.mp4");
+    sandbox.process().expect_code(0);
+    let outcome = |stream: &str| sandbox.vods().iter().find(|v| v["streamId"] == stream).unwrap()["outcome"].clone();
     assert_eq!([outcome("flv"), outcome("pieces"), outcome("last")], ["spliced"; 3]);
-    let crashed = house.put(&without_moov(&made("mp4", 12)), &format!("crashed/{NAME}.mp4"));
-    house.run(&["recover", crashed.to_str().unwrap()]).expect_code(0);
-    assert!(house.vods().iter().any(|vod| vod["streamId"] == "crashed" && vod["salvaged"] == true));
-    let playing = Playing::new(house);
+    let crashed = sandbox.put(&without_moov(&made("mp4", 12)), &format!("crashed/{NAME}.mp4"));
+    sandbox.run(&["recover", crashed.to_str().unwrap()]).expect_code(0);
+    assert!(sandbox.vods().iter().any(|vod| vod["streamId"] == "crashed" && vod["salvaged"] == true));
+    let playing = Playing::new(sandbox);
     for stream in ["flv", "pieces", "last", "hevc", "crashed"] {
         compare(&playing, stream);
     }
@@ -249,10 +249,10 @@ fn clips_hold_the_packets_that_ffmpeg_copies_and_show_the_span() {
 
 #[test]
 fn a_clip_is_a_file_with_ranges_conditions_and_a_name() {
-    let house = next_to_mediamtx("");
-    house.put(&made("mp4", 12), &format!("cam/{NAME}.mp4"));
-    house.process().expect_code(0);
-    let playing = Playing::new(house);
+    let sandbox = next_to_mediamtx("");
+    sandbox.put(&made("mp4", 12), &format!("cam/{NAME}.mp4"));
+    sandbox.process().expect_code(0);
+    let playing = Playing::new(sandbox);
     for format in ["mp4", "fmp4"] {
         let target = target("cam", (3.4, 7.25), format);
         let whole = playing.get(&target);
@@ -289,11 +289,11 @@ fn a_clip_is_a_file_with_ranges_conditions_and_a_name() {
 /// Two recordings of four seconds, the second ten seconds behind the first one's start, and what is between them.
 #[test]
 fn a_gap_stays_a_gap_and_what_follows_is_in_time() {
-    let house = next_to_mediamtx("");
-    let first = house.put(&made("mp4-fragmented", 4), &format!("gap/{NAME}.mp4"));
-    let second = house.put(&made("mp4-fragmented", 5), "gap/2026-03-04_14-30-25-000000.mp4");
-    house.process().expect_code(0);
-    let playing = Playing::new(house);
+    let sandbox = next_to_mediamtx("");
+    let first = sandbox.put(&made("mp4-fragmented", 4), &format!("gap/{NAME}.mp4"));
+    let second = sandbox.put(&made("mp4-fragmented", 5), "gap/2026-03-04_14-30-25-000000.mp4");
+    sandbox.process().expect_code(0);
+    let playing = Playing::new(sandbox);
     for format in ["mp4", "fmp4"] {
         let clip = playing.clip("gap", (2.0, 12.0), format);
         let begin = ["-show_entries", "format=start_time", "-of", "csv=p=0"];
@@ -338,16 +338,16 @@ fn a_gap_stays_a_gap_and_what_follows_is_in_time() {
 
 #[test]
 fn mediamtx_clients_find_what_they_call() {
-    let house = next_to_mediamtx("");
-    house.put(&made("mp4-fragmented", 4), &format!("site/cam 1/{NAME}.mp4"));
-    house.put(&made("mp4-fragmented", 5), "site/cam 1/2026-03-04_14-30-19-010000.mp4");
-    house.put(&made("mp4-fragmented", 2), "site/cam 1/2026-03-04_15-00-00-000000.mp4");
-    house.process().expect_code(0);
+    let sandbox = next_to_mediamtx("");
+    sandbox.put(&made("mp4-fragmented", 4), &format!("site/cam 1/{NAME}.mp4"));
+    sandbox.put(&made("mp4-fragmented", 5), "site/cam 1/2026-03-04_14-30-19-010000.mp4");
+    sandbox.put(&made("mp4-fragmented", 2), "site/cam 1/2026-03-04_15-00-00-000000.mp4");
+    sandbox.process().expect_code(0);
     // Sound or reordered pictures make recordings a little longer than their names say: the span ends with the last recording.
-    let mut vods = house.vods();
+    let mut vods = sandbox.vods();
     vods.sort_by_key(|vod| vod["startTime"].as_i64());
     let lengths: Vec<_> = vods.iter().map(|vod| vod["duration"].as_i64().unwrap()).collect();
-    let playing = Playing::new(house);
+    let playing = Playing::new(sandbox);
     let list = playing.get("/list?path=site%2Fcam%201").json();
     let entries = list.as_array().unwrap();
     assert_eq!(entries.len(), 2, "{list}");
@@ -361,7 +361,7 @@ fn mediamtx_clients_find_what_they_call() {
     let url = entries[0]["url"].as_str().unwrap().strip_prefix("http://playback.test").unwrap();
     let whole = playing.get(url);
     assert_eq!((whole.status, &whole.body[4..8]), (200, &b"ftyp"[..]));
-    let path = playing.house.path().join("whole.mp4");
+    let path = playing.sandbox.path().join("whole.mp4");
     fs::write(&path, &whole.body).unwrap();
     // Pictures that are decoded before the end and shown behind it are in the fragments.
     let behind = duration_s(&path) - whole_s.parse::<f64>().unwrap();
@@ -385,27 +385,27 @@ fn mediamtx_clients_find_what_they_call() {
     }
 }
 
-fn remove_with_its_copy(house: &House, path: &Path) {
+fn remove_with_its_copy(sandbox: &Sandbox, path: &Path) {
     fs::remove_file(path).unwrap();
-    fs::remove_file(house.store().join(path.strip_prefix(house.root()).unwrap())).unwrap();
+    fs::remove_file(sandbox.store().join(path.strip_prefix(sandbox.root()).unwrap())).unwrap();
 }
 
 #[test]
 fn sound_alone_and_what_cannot_be_clipped() {
-    let house = next_to_mediamtx("");
-    let audio = house.path().join("audio.mp4");
+    let sandbox = next_to_mediamtx("");
+    let audio = sandbox.path().join("audio.mp4");
     ffmpeg(&["-i", made("mp4", 12).to_str().unwrap(), "-vn", "-c", "copy", audio.to_str().unwrap()]);
-    house.put(&audio, &format!("radio/{NAME}.mp4"));
-    house.put(&made("webm", 2), &format!("web/{NAME}.webm"));
-    house.put(&made("mp4", 4), &format!("change/{NAME}.mp4"));
-    house.put(&made("mp4-h265", 4), "change/2026-03-04_14-30-19-000000.mp4");
-    house.put(&made("mp4", 2), &format!("away/{NAME}.mp4"));
-    house.process().expect_code(0);
-    let source = file_of(&house, "radio");
-    remove_with_its_copy(&house, &file_of(&house, "away"));
-    let playing = Playing::new(house);
+    sandbox.put(&audio, &format!("radio/{NAME}.mp4"));
+    sandbox.put(&made("webm", 2), &format!("web/{NAME}.webm"));
+    sandbox.put(&made("mp4", 4), &format!("change/{NAME}.mp4"));
+    sandbox.put(&made("mp4-h265", 4), "change/2026-03-04_14-30-19-000000.mp4");
+    sandbox.put(&made("mp4", 2), &format!("away/{NAME}.mp4"));
+    sandbox.process().expect_code(0);
+    let source = file_of(&sandbox, "radio");
+    remove_with_its_copy(&sandbox, &file_of(&sandbox, "away"));
+    let playing = Playing::new(sandbox);
     for span in [(0.0, 2.0), (3.41, 7.25), (10.2, 30.0)] {
-        let copy = playing.house.path().join("copy.mp4");
+        let copy = playing.sandbox.path().join("copy.mp4");
         copied(&source, span, &copy);
         let clip = playing.clip("radio", span, "mp4");
         let mut truth = payloads(&copy, "audio");
@@ -447,7 +447,7 @@ fn sound_alone_and_what_cannot_be_clipped() {
     for (span, name) in spans.iter().zip(["h264", "hevc"]) {
         let clip = playing.get(&format!("/api/v1/streams/change/clip?start={}&end={}", span["startMs"], span["endMs"]));
         assert_eq!(clip.status, 200, "{span}: {}", String::from_utf8_lossy(&clip.body));
-        let path = playing.house.path().join("span.mp4");
+        let path = playing.sandbox.path().join("span.mp4");
         fs::write(&path, &clip.body).unwrap();
         assert_eq!((decode_errors(&path), probed(&path, &codec)), (String::new(), name.to_owned()), "{span}");
     }
@@ -457,16 +457,16 @@ fn sound_alone_and_what_cannot_be_clipped() {
 
 #[test]
 fn a_picture_size_that_changes_between_recordings_is_another_description() {
-    let house = next_to_mediamtx("");
-    let other = house.path().join("other.mp4");
+    let sandbox = next_to_mediamtx("");
+    let other = sandbox.path().join("other.mp4");
     let pictures_of = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=15:d=4", "-f", "lavfi", "-i", "sine=r=48000:d=4"];
     let codecs =
         ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "15", "-pix_fmt", "yuv420p", "-c:a", "aac"];
     ffmpeg(&[&pictures_of[..], &codecs, &[other.to_str().unwrap()]].concat());
-    house.put(&made("mp4", 4), &format!("size/{NAME}.mp4"));
-    house.put(&other, "size/2026-03-04_14-30-19-100000.mp4");
-    house.process().expect_code(0);
-    let playing = Playing::new(house);
+    sandbox.put(&made("mp4", 4), &format!("size/{NAME}.mp4"));
+    sandbox.put(&other, "size/2026-03-04_14-30-19-100000.mp4");
+    sandbox.process().expect_code(0);
+    let playing = Playing::new(sandbox);
     let clip = playing.clip("size", (2.0, 6.0), "mp4");
     assert_eq!(decode_errors(&clip), "");
     let widths = widths(&clip);
@@ -504,15 +504,15 @@ fn probed(path: &Path, options: &[&str]) -> String {
 
 #[test]
 fn chromium_plays_a_clip_and_goes_to_a_time_in_it() {
-    let house = next_to_mediamtx("");
-    house.put(&made("mp4-fragmented", 12), &format!("cam/{NAME}.mp4"));
-    house.put(&made("mp4-fragmented", 5), "cam/2026-03-04_14-30-30-000000.mp4");
-    house.process().expect_code(0);
-    let playing = Playing::new(house);
+    let sandbox = next_to_mediamtx("");
+    sandbox.put(&made("mp4-fragmented", 12), &format!("cam/{NAME}.mp4"));
+    sandbox.put(&made("mp4-fragmented", 5), "cam/2026-03-04_14-30-30-000000.mp4");
+    sandbox.process().expect_code(0);
+    let playing = Playing::new(sandbox);
     for format in ["mp4", "fmp4"] {
         for (span, to) in [((3.41, 9.25), 4.0), ((8.41, 19.0), 8.0)] {
             let clip = playing.clip("cam", span, format);
-            if let Some(at) = seek_in_chromium(&clip, playing.house.path(), to) {
+            if let Some(at) = seek_in_chromium(&clip, playing.sandbox.path(), to) {
                 assert!(at > to && at < span.1 - span.0 + 0.2, "{format} {span:?}: {at}");
             }
         }

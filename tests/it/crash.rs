@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::browser::width_in_chromium;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{decode_errors, duration_s};
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// What the encoder is fed and told; noisy enough to fill the writer's buffer of 256 KiB several times a second.
 const ENCODER: [&str; 22] = [
@@ -48,39 +48,39 @@ fn writer(to: &Path, seconds: &str, is_live: bool) -> Child {
     command.args(ENCODER).arg(to).stdout(Stdio::null()).spawn().unwrap()
 }
 
-fn salvaged(house: &House) -> Option<Value> {
-    house.vods().into_iter().find(|vod| vod["salvaged"] == true)
+fn salvaged(sandbox: &Sandbox) -> Option<Value> {
+    sandbox.vods().into_iter().find(|vod| vod["salvaged"] == true)
 }
 
 #[test]
 fn a_writer_that_is_killed_leaves_a_recording_that_plays() {
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         standard_config(dir, "").replace("[watch]\n", "[watch]\norphan_after = \"1s\"\nrescan = \"1s\"\n")
     });
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     for directory in ["monday", "tuesday"] {
-        fs::create_dir_all(house.root().join(directory)).unwrap();
+        fs::create_dir_all(sandbox.root().join(directory)).unwrap();
     }
-    let before = house.root().join("monday/room9.mp4");
+    let before = sandbox.root().join("monday/room9.mp4");
     assert!(writer(&before, "2", false).wait().unwrap().success());
-    until("the earlier recording", || Some(house.vods()).filter(|vods| vods.len() == 1));
+    until("the earlier recording", || Some(sandbox.vods()).filter(|vods| vods.len() == 1));
 
-    let crashed = house.root().join("tuesday/room9.mp4.tmp");
+    let crashed = sandbox.root().join("tuesday/room9.mp4.tmp");
     let mut live = writer(&crashed, "600", true);
     until("some seconds of media", || fs::metadata(&crashed).ok().filter(|m| m.len() > 2 << 20));
     live.kill().unwrap();
     live.wait().unwrap();
 
-    let vod = until("the salvaged VoD", || salvaged(&house));
+    let vod = until("the salvaged VoD", || salvaged(&sandbox));
     assert_eq!(
         (vod["outcome"].as_str(), vod["salvage"]["source"].as_str()),
         (Some("salvaged"), Some("stream")),
         "{vod}"
     );
     assert_eq!(vod["salvage"]["decodeErrors"], 0, "{vod}");
-    let path = house.root().join("tuesday/room9.mp4");
+    let path = sandbox.root().join("tuesday/room9.mp4");
     assert_eq!(decode_errors(&path), "");
     assert!(duration_s(&path) > 1.0 && crashed.exists(), "{vod}");
-    assert!(width_in_chromium(&path, house.path()).is_none_or(|width| width == 640));
+    assert!(width_in_chromium(&path, sandbox.path()).is_none_or(|width| width == 640));
     daemon.stop();
 }

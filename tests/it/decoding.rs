@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::recordings::{decode_errors, ffmpeg, made};
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// Offset and size of the packets of a stream that are no keyframes, in the file.
 fn later_packets(path: &Path, stream: &str) -> Vec<(usize, usize)> {
@@ -43,8 +43,8 @@ fn with_noise(path: &Path, pictures: usize) -> std::path::PathBuf {
 }
 
 /// The decoding errors of each track that the record of the only recording names.
-fn named(house: &House) -> Vec<(u64, u64)> {
-    let vods = house.vods();
+fn named(sandbox: &Sandbox) -> Vec<(u64, u64)> {
+    let vods = sandbox.vods();
     assert_eq!(vods.len(), 1, "{vods:?}");
     let defects = vods[0]["defects"].as_array().unwrap();
     let of_decoder = |defect: &&Value| defect["kind"] == "undecodable";
@@ -52,8 +52,8 @@ fn named(house: &House) -> Vec<(u64, u64)> {
     defects.iter().filter(of_decoder).map(numbers).collect()
 }
 
-fn that_decodes() -> House {
-    House::with_config(|dir| standard_config(dir, "[finish]\nvalidate = \"decode\"\n"))
+fn that_decodes() -> Sandbox {
+    Sandbox::with_config(|dir| standard_config(dir, "[finish]\nvalidate = \"decode\"\n"))
 }
 
 #[test]
@@ -62,16 +62,16 @@ fn pictures_whose_damage_a_decoder_conceals_are_counted() {
     for recipe in ["mp4", "mp4-faststart", "mp4-fragmented", "mp4-mpeg4", "flv", "mkv"] {
         let noisy = with_noise(&made(recipe, 4), 8);
         assert!(!decode_errors(&noisy).is_empty(), "{recipe}: a decoder complains");
-        let house = that_decodes();
-        house.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
-        house.process().expect_code(0);
-        let named = named(&house);
+        let sandbox = that_decodes();
+        sandbox.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
+        sandbox.process().expect_code(0);
+        let named = named(&sandbox);
         assert!(matches!(named[..], [(1, errors)] if errors > 0), "{recipe}: {named:?}");
         // Nobody asked a decoder here.
-        let house = House::new();
-        house.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
-        house.process().expect_code(0);
-        assert_eq!(self::named(&house), [], "{recipe}");
+        let sandbox = Sandbox::new();
+        sandbox.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
+        sandbox.process().expect_code(0);
+        assert_eq!(self::named(&sandbox), [], "{recipe}");
     }
 }
 
@@ -98,10 +98,10 @@ fn a_sound_recording_has_no_decoding_errors() {
         "webm-vp9",
     ] {
         let whole = made(recipe, 4);
-        let house = that_decodes();
-        house.put(&whole, &format!("room.{}", whole.extension().unwrap().to_str().unwrap()));
-        house.process().expect_code(0);
-        assert_eq!(named(&house), [], "{recipe}");
+        let sandbox = that_decodes();
+        sandbox.put(&whole, &format!("room.{}", whole.extension().unwrap().to_str().unwrap()));
+        sandbox.process().expect_code(0);
+        assert_eq!(named(&sandbox), [], "{recipe}");
     }
 }
 
@@ -110,15 +110,15 @@ fn pictures_in_front_of_the_first_of_a_recording_that_joins_a_stream_are_no_erro
     // From its second key picture on, which has pictures behind it that refer to those before it, in three slices each.
     let slices = "log-level=none:keyint=15:min-keyint=15:bframes=3:open-gop=1:slices=3";
     for (name, format) in [("mp4", "mp4"), ("ts", "mpegts"), ("mkv", "matroska")] {
-        let house = that_decodes();
-        let (whole, joined) = (house.path().join("whole.mp4"), house.path().join(format!("joined.{name}")));
+        let sandbox = that_decodes();
+        let (whole, joined) = (sandbox.path().join("whole.mp4"), sandbox.path().join(format!("joined.{name}")));
         let pictures = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=4", "-c:v", "libx265", "-preset", "ultrafast"];
         let tail = ["-x265-params", slices, "-pix_fmt", "yuv420p", whole.to_str().unwrap()];
         ffmpeg(&[&pictures[..], &tail].concat());
         let seek = ["-ss", "1.0", "-i", whole.to_str().unwrap(), "-c", "copy", "-f", format, joined.to_str().unwrap()];
         ffmpeg(&seek);
-        house.put(&joined, &format!("room.{name}"));
-        house.process().expect_code(0);
-        assert_eq!(named(&house), [], "{name}");
+        sandbox.put(&joined, &format!("room.{name}"));
+        sandbox.process().expect_code(0);
+        assert_eq!(named(&sandbox), [], "{name}");
     }
 }

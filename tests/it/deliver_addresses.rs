@@ -10,7 +10,7 @@ use crate::support::clients::begin_upload;
 use crate::support::http::{Request, forward, read_request, reply, serve};
 use crate::support::recordings::padded;
 use crate::support::stores::{S3_DOMAIN, s3};
-use crate::support::{House, Run, config_with_targets};
+use crate::support::{RunOutput, Sandbox, config_with_targets};
 
 /// A proxy that passes everything on to one server, whatever host is asked for, and keeps the requests as they came.
 fn proxy(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Request>>>) {
@@ -41,17 +41,17 @@ fn the_bucket_stands_in_the_host_name_or_in_the_path_of_every_request() {
         let (address, seen) = proxy(server.address());
         let endpoint = format!("{S3_DOMAIN}:8333");
         let target = TargetOptions { endpoint: Some(format!("http://{endpoint}")), path_style, ..direct.clone() };
-        let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+        let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
         let run = |args: &[&str], code| -> String {
-            let mut command = house.command(args);
+            let mut command = sandbox.command(args);
             command.env("HTTP_PROXY", format!("http://{address}")).env("http_proxy", format!("http://{address}"));
             command.env_remove("NO_PROXY").env_remove("no_proxy");
-            Run::from(command.output().unwrap()).expect_code(code).out
+            RunOutput::from(command.output().unwrap()).expect_code(code).out
         };
         for (name, at_least) in [("small.mp4", 0), ("large.mp4", 20 << 20)] {
-            fs::write(house.root().join(name), padded(name, at_least)).unwrap();
+            fs::write(sandbox.root().join(name), padded(name, at_least)).unwrap();
         }
-        run(&["process", house.root().to_str().unwrap()], 0);
+        run(&["process", sandbox.root().to_str().unwrap()], 0);
         let mut stored: Vec<_> = server.listing(bucket).into_iter().map(|(key, _)| key).collect();
         stored.sort();
         assert_eq!(stored, ["pre/large.mp4", "pre/small.mp4"]);

@@ -16,14 +16,14 @@ use crate::support::daemon::{Daemon, until};
 use crate::support::http::{forward, read_request, reply, serve};
 use crate::support::recordings::padded;
 use crate::support::stores::{azure, gcs, s3};
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 fn config(dir: &Path, target: &TargetOptions, retain: &str) -> String {
     config_with_targets(dir, &[target], &format!("[retain]\n{retain}"))
 }
 
-fn retaining(house: &House, target: &TargetOptions, retain: &str) {
-    fs::write(house.path().join("config.toml"), config(house.path(), target, retain)).unwrap();
+fn retaining(sandbox: &Sandbox, target: &TargetOptions, retain: &str) {
+    fs::write(sandbox.path().join("config.toml"), config(sandbox.path(), target, retain)).unwrap();
 }
 
 const FREED: &str = "delete_local = \"delivered\"";
@@ -53,23 +53,23 @@ fn a_copy_that_changed_keeps_the_file(mut bucket: impl FnMut(&str) -> TargetOpti
     for how in [Change::Gone, Change::Replaced] {
         let name = format!("asking-{how:?}").to_lowercase();
         let target = bucket(&name);
-        let house = House::with_config(|dir| config(dir, &target, KEPT));
-        let (local, bytes) = (house.root().join("take.mp4"), padded(&name, 0));
+        let sandbox = Sandbox::with_config(|dir| config(dir, &target, KEPT));
+        let (local, bytes) = (sandbox.root().join("take.mp4"), padded(&name, 0));
         fs::write(&local, &bytes).unwrap();
-        house.process().expect_code(0);
-        let proven = house.vods()[0]["remote"][0].clone();
+        sandbox.process().expect_code(0);
+        let proven = sandbox.vods()[0]["remote"][0].clone();
         change(&target, proven["key"].as_str().unwrap(), bytes.len(), how);
 
-        retaining(&house, &target, FREED);
-        house.run(&["retain"]).expect_code(0);
+        retaining(&sandbox, &target, FREED);
+        sandbox.run(&["retain"]).expect_code(0);
         assert!(local.exists(), "{how:?}");
-        assert!(house.vods()[0]["remote"][0]["differs"].is_string(), "{how:?}");
-        house.run(&["retain"]).expect_code(0);
+        assert!(sandbox.vods()[0]["remote"][0]["differs"].is_string(), "{how:?}");
+        sandbox.run(&["retain"]).expect_code(0);
         assert!(local.exists(), "{how:?}: once more");
 
-        house.process().expect_code(0);
+        sandbox.process().expect_code(0);
         assert!(!local.exists(), "{how:?}: it is sent again, and freed by that proof");
-        let key = house.vods()[0]["remote"][0]["key"].clone();
+        let key = sandbox.vods()[0]["remote"][0]["key"].clone();
         assert_eq!(see(&target, key.as_str().unwrap()).bytes, bytes, "{how:?}");
     }
 }
@@ -103,21 +103,21 @@ fn a_copy_in_a_directory_that_is_gone_or_replaced_keeps_the_file_and_is_sent_aga
 fn a_copy_that_changed_keeps_the_file_on_disk(store: impl Fn(&str) -> TargetOptions) {
     for how in [Change::Gone, Change::Replaced] {
         let target = store(&format!("{how:?}"));
-        let house = House::with_config(|dir| config(dir, &target, KEPT));
-        let (local, bytes) = (house.root().join("take.mp4"), padded("take", 0));
+        let sandbox = Sandbox::with_config(|dir| config(dir, &target, KEPT));
+        let (local, bytes) = (sandbox.root().join("take.mp4"), padded("take", 0));
         fs::write(&local, &bytes).unwrap();
-        house.process().expect_code(0);
+        sandbox.process().expect_code(0);
         let copy = Path::new(target.url.strip_prefix("file://").unwrap()).join("take.mp4");
         fs::remove_file(&copy).unwrap();
         if how == Change::Replaced {
             write_noise(copy.parent().unwrap(), "take.mp4", bytes.len(), 7);
         }
-        retaining(&house, &target, FREED);
-        house.run(&["retain"]).expect_code(0);
-        assert!(local.exists() && house.vods()[0]["remote"][0]["differs"].is_string(), "{how:?}");
-        house.process().expect_code(0);
+        retaining(&sandbox, &target, FREED);
+        sandbox.run(&["retain"]).expect_code(0);
+        assert!(local.exists() && sandbox.vods()[0]["remote"][0]["differs"].is_string(), "{how:?}");
+        sandbox.process().expect_code(0);
         assert!(!local.exists(), "{how:?}");
-        let key = house.vods()[0]["remote"][0]["key"].as_str().unwrap().to_owned();
+        let key = sandbox.vods()[0]["remote"][0]["key"].as_str().unwrap().to_owned();
         assert_eq!(fs::read(copy.with_file_name(key)).unwrap(), bytes, "{how:?}");
     }
 }
@@ -126,14 +126,14 @@ fn a_copy_that_changed_keeps_the_file_on_disk(store: impl Fn(&str) -> TargetOpti
 fn a_copy_that_was_only_touched_is_read_and_frees_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let target = TargetOptions::new("cloud", &format!("file://{}", dir.path().display()));
-    let house = House::with_config(|dir| config(dir, &target, KEPT));
-    let local = house.root().join("take.mp4");
+    let sandbox = Sandbox::with_config(|dir| config(dir, &target, KEPT));
+    let local = sandbox.root().join("take.mp4");
     fs::write(&local, padded("take", 0)).unwrap();
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     let copy = fs::File::options().write(true).open(dir.path().join("take.mp4")).unwrap();
     copy.set_modified(std::time::SystemTime::now()).unwrap();
-    retaining(&house, &target, FREED);
-    house.run(&["retain"]).expect_code(0);
+    retaining(&sandbox, &target, FREED);
+    sandbox.run(&["retain"]).expect_code(0);
     assert!(!local.exists());
 }
 
@@ -167,22 +167,22 @@ fn a_store_that_does_not_answer_keeps_every_file_and_is_asked_once_in_a_run() {
     let (server, hush) = (s3(), Hush::default());
     let honest = server.bucket("asking-silence");
     let target = TargetOptions { endpoint: Some(hush.before(server.address(), "/pre/")), ..honest };
-    let house = House::with_config(|dir| config(dir, &target, KEPT));
+    let sandbox = Sandbox::with_config(|dir| config(dir, &target, KEPT));
     for n in 0..FILES {
         let name = format!("take{n}.mp4");
-        fs::write(house.root().join(&name), padded(&name, 0)).unwrap();
+        fs::write(sandbox.root().join(&name), padded(&name, 0)).unwrap();
     }
-    house.process().expect_code(0);
-    retaining(&house, &target, FREED);
+    sandbox.process().expect_code(0);
+    retaining(&sandbox, &target, FREED);
     hush.is_on.store(true, Ordering::SeqCst);
-    let said = house.run(&["retain"]).expect_code(0);
+    let said = sandbox.run(&["retain"]).expect_code(0);
     assert_eq!(hush.heard.load(Ordering::SeqCst), 1, "{}", said.err);
     assert_eq!(said.err.matches("does not confirm").count(), 1, "{}", said.err);
     let left =
-        || fs::read_dir(house.root()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some()).count();
+        || fs::read_dir(sandbox.root()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some()).count();
     assert_eq!(left(), FILES);
     hush.is_on.store(false, Ordering::SeqCst);
-    house.run(&["retain"]).expect_code(0);
+    sandbox.run(&["retain"]).expect_code(0);
     assert_eq!(left(), 0);
 }
 
@@ -191,19 +191,19 @@ fn while_a_store_is_asked_recordings_are_finished_and_the_daemon_stops() {
     let (server, hush) = (s3(), Hush::default());
     let honest = server.bucket("asking-beside");
     let target = TargetOptions { endpoint: Some(hush.before(server.address(), "/old.mp4")), ..honest };
-    let house = House::with_config(|dir| config(dir, &target, KEPT));
-    fs::write(house.root().join("old.mp4"), padded("old", 0)).unwrap();
-    house.process().expect_code(0);
+    let sandbox = Sandbox::with_config(|dir| config(dir, &target, KEPT));
+    fs::write(sandbox.root().join("old.mp4"), padded("old", 0)).unwrap();
+    sandbox.process().expect_code(0);
     let watching =
-        config(house.path(), &target, FREED).replace("quiet = \"1s\"\n", "quiet = \"1s\"\nrescan = \"1s\"\n");
-    fs::write(house.path().join("config.toml"), watching).unwrap();
+        config(sandbox.path(), &target, FREED).replace("quiet = \"1s\"\n", "quiet = \"1s\"\nrescan = \"1s\"\n");
+    fs::write(sandbox.path().join("config.toml"), watching).unwrap();
     hush.is_on.store(true, Ordering::SeqCst);
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     until("the store is asked", || (hush.heard.load(Ordering::SeqCst) > 0).then_some(()));
-    fs::write(house.path().join("new.mp4"), padded("new", 0)).unwrap();
-    fs::rename(house.path().join("new.mp4"), house.root().join("new.mp4")).unwrap();
-    until("the new one is catalogued", || (house.vods().len() == 2).then_some(()));
-    assert!(house.root().join("old.mp4").exists());
+    fs::write(sandbox.path().join("new.mp4"), padded("new", 0)).unwrap();
+    fs::rename(sandbox.path().join("new.mp4"), sandbox.root().join("new.mp4")).unwrap();
+    until("the new one is catalogued", || (sandbox.vods().len() == 2).then_some(()));
+    assert!(sandbox.root().join("old.mp4").exists());
     daemon.stop();
-    assert!(house.root().join("old.mp4").exists());
+    assert!(sandbox.root().join("old.mp4").exists());
 }

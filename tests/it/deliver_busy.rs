@@ -5,21 +5,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aftercast::deliver::{DeliverError, Ledger, NoLedger, TargetOptions, Targets};
+use aftercast::deliver::{DeliverError, Ledger, NullLedger, TargetOptions, Targets};
 use aftercast::recording::RemoteObject;
 use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
-use crate::support::http::{Answer, read_request, reply, serve};
+use crate::support::http::{Response, read_request, reply, serve};
 use crate::support::identity::{self, CLIENT, TENANT};
 use crate::support::recordings::made;
 use crate::support::stores::secret;
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 const RECORDINGS: usize = 40;
 
 /// A store that answers every request alike; how many it got.
-fn always(answer: Answer) -> (SocketAddr, Arc<AtomicU64>) {
+fn always(answer: Response) -> (SocketAddr, Arc<AtomicU64>) {
     let asked = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&asked);
     let address = serve(move |client| {
@@ -46,22 +46,25 @@ fn a_busy_store_is_left_alone_as_a_whole_and_said_once() {
     // more for each pause that ends before a slow machine has finished all recordings.
     const ASKED_AT_MOST: u64 = (4 + 3 + 5) * 3;
     let keys = tempfile::tempdir().unwrap();
-    for answer in
-        [Answer::error(503, "SlowDown"), Answer::new(503), Answer::error(500, "InternalError"), Answer::new(429)]
-    {
+    for answer in [
+        Response::error(503, "SlowDown"),
+        Response::new(503),
+        Response::error(500, "InternalError"),
+        Response::new(429),
+    ] {
         let (address, asked) = always(answer.clone());
         let target = s3_at(address, keys.path());
-        let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+        let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
         for n in 0..RECORDINGS {
-            house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+            sandbox.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
         }
-        let run = house.process();
+        let run = sandbox.process();
         let said = |words: &str| run.err.lines().filter(|line| line.contains(words)).count();
         assert_eq!(said("target answers with errors; deliveries stay queued"), 1, "{}", run.err);
         assert!(said("not delivered") <= 1, "{}", run.err);
         let asked = asked.load(Ordering::SeqCst);
         assert!(asked <= ASKED_AT_MOST, "{asked} requests for {RECORDINGS} recordings: {answer:?}");
-        let waiting = house.run(&["queue", "list"]).expect_code(0).out;
+        let waiting = sandbox.run(&["queue", "list"]).expect_code(0).out;
         assert_eq!(waiting.matches("pending").count(), RECORDINGS, "{waiting}");
     }
 }
@@ -69,13 +72,13 @@ fn a_busy_store_is_left_alone_as_a_whole_and_said_once() {
 #[test]
 fn a_store_that_says_when_to_come_again_is_asked_once_by_each_upload_that_was_on_the_way() {
     let keys = tempfile::tempdir().unwrap();
-    let (address, asked) = always(Answer::error(503, "SlowDown").with("retry-after", "3600"));
+    let (address, asked) = always(Response::error(503, "SlowDown").with("retry-after", "3600"));
     let target = s3_at(address, keys.path());
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
     for n in 0..RECORDINGS {
-        house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+        sandbox.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
     }
-    house.process();
+    sandbox.process();
     let asked = asked.load(Ordering::SeqCst);
     assert!((1..=4).contains(&asked), "{asked}");
 
@@ -105,7 +108,7 @@ impl Flood {
     fn of(
         head: &'static str,
         begin: &'static str,
-        calm: impl Fn(&str) -> Option<Answer> + Send + Sync + Clone + 'static,
+        calm: impl Fn(&str) -> Option<Response> + Send + Sync + Clone + 'static,
     ) -> Self {
         let (sent, asked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (noted, counts) = (Arc::clone(&sent), Arc::clone(&asked));
@@ -165,7 +168,7 @@ fn ask_everything(targets: &Targets, root: &std::path::Path) {
     let large = asset(root, "large", &["large.mp4"]);
     let _ = upload(targets, &small);
     let _ = upload(targets, &large);
-    let _ = targets.open_uploads("cloud", &NoLedger);
+    let _ = targets.open_uploads("cloud", &NullLedger);
     let _ = targets.delete("cloud", "pre/small.mp4");
     let _ = targets.probe("cloud");
     let object = RemoteObject {
@@ -212,7 +215,7 @@ fn of_a_success_without_an_end_no_more_than_a_limit_is_read() {
     for head in ["200 X", held] {
         let begins = ["<ListBucketResult><Contents><Key>", "<CompleteMultipartUploadResult><ETag>", ""];
         for begin in begins {
-            let flood = Flood::of(head, begin, |line| line.starts_with("HEAD ").then(|| Answer::new(404)));
+            let flood = Flood::of(head, begin, |line| line.starts_with("HEAD ").then(|| Response::new(404)));
             for target in of_each_family(flood.address, dir.path()) {
                 let url = target.url.clone();
                 ask_everything(&targets(target), dir.path());
@@ -230,9 +233,9 @@ fn the_end_of_an_upload_that_is_answered_without_an_end_is_read_up_to_a_limit() 
         let begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
         match () {
             () if line.starts_with("POST ") && line.contains("uploadId=") => None,
-            () if line.starts_with("HEAD ") => Some(Answer::new(404)),
-            () if line.starts_with("POST ") => Some(Answer::new(200).saying(begun)),
-            () => Some(Answer::new(200).with("etag", "\"e\"")),
+            () if line.starts_with("HEAD ") => Some(Response::new(404)),
+            () if line.starts_with("POST ") => Some(Response::new(200).saying(begun)),
+            () => Some(Response::new(200).with("etag", "\"e\"")),
         }
     });
     let target = s3_at(flood.address, dir.path());
@@ -243,14 +246,14 @@ fn the_end_of_an_upload_that_is_answered_without_an_end_is_read_up_to_a_limit() 
 
 /// Runs `doctor` with an environment that points to a service for credentials.
 fn with_environment(target: &TargetOptions, more: &[(&str, String)]) {
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let mut target = target.clone();
         target.credential_files.clear();
         config_with_targets(dir, &[&target], "").replace("credential_files = {  }\n", "")
     });
-    let mut command = house.command(&["doctor"]);
-    command.env("HOME", house.path()).envs(more.iter().map(|(name, value)| (*name, value.as_str())));
-    let run: crate::support::Run = command.output().unwrap().into();
+    let mut command = sandbox.command(&["doctor"]);
+    command.env("HOME", sandbox.path()).envs(more.iter().map(|(name, value)| (*name, value.as_str())));
+    let run: crate::support::RunOutput = command.output().unwrap().into();
     assert_ne!(run.code(), 0, "{}", run.out);
 }
 
@@ -281,9 +284,9 @@ fn services_that_give_credentials_are_read_up_to_a_limit_as_well() {
 fn a_list_of_unfinished_uploads_without_an_end_is_given_up() {
     let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>\
         <NextUploadIdMarker>u</NextUploadIdMarker></ListMultipartUploadsResult>";
-    let (address, asked) = always(Answer::new(200).saying(page));
+    let (address, asked) = always(Response::new(200).saying(page));
     let dir = tempfile::tempdir().unwrap();
-    let ledger: &dyn Ledger = &NoLedger;
+    let ledger: &dyn Ledger = &NullLedger;
     let error = targets(s3_at(address, dir.path())).open_uploads("cloud", ledger).unwrap_err();
     assert!(aftercast::fault::chain(&error).contains("does not end"), "{error:?}");
     assert!(asked.load(Ordering::SeqCst) <= 1_000);

@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aftercast::deliver::{ChecksumMode, DeliverError, NoLedger, TargetOptions};
+use aftercast::deliver::{ChecksumMode, DeliverError, NullLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
 use aftercast::recording::RemoteObject;
 use aftercast::stop::Stop;
 
-use crate::support::assets::{MIB, Rows, asset, targets, upload, write_noise};
+use crate::support::assets::{MIB, MemoryLedger, asset, targets, upload, write_noise};
 use crate::support::clients::see;
 use crate::support::google::google;
 use crate::support::memory;
@@ -184,7 +184,7 @@ fn what_comes_meanwhile_is_never_overwritten(options: TargetOptions) {
             || std::thread::scope(|s| s.spawn(|| upload(&elsewhere, &theirs).unwrap().remove(0)).join().unwrap());
         has_come.get_or_init(send);
     };
-    let rows = Rows::default();
+    let rows = MemoryLedger::default();
     let object = targets.upload("cloud", &ours, "2026-03-04", &Stop::default(), &comes, &rows).unwrap().remove(0);
     let other = has_come.into_inner().expect("progress is told before the end");
     assert!(object.key.ends_with("x_1.mp4") && other.key.ends_with("x.mp4"), "{object:?} {other:?}");
@@ -198,7 +198,7 @@ fn what_comes_meanwhile_is_never_overwritten(options: TargetOptions) {
 fn two_that_want_one_key_have_one_each(options: &TargetOptions, manner: &Manner) {
     let targets = targets(options.clone());
     let dir = tempfile::tempdir().unwrap();
-    let rows = Rows::default();
+    let rows = MemoryLedger::default();
     let assets: Vec<_> = [1, 2]
         .map(|seed| {
             let root = dir.path().join(seed.to_string());
@@ -226,7 +226,7 @@ fn two_that_want_one_key_have_one_each(options: &TargetOptions, manner: &Manner)
         is_proven(manner, options, object, 1, bytes);
         assert_eq!(targets.verify(object, true, &Stop::default()).unwrap(), None, "{object:?}");
     }
-    assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
+    assert_eq!(targets.open_uploads("cloud", &NullLedger).unwrap_or_default(), []);
 }
 
 fn an_object_says_what_it_is(mut options: TargetOptions) {
@@ -292,7 +292,11 @@ fn where_conditions_are_ignored_nothing_is_overwritten_all_the_same() {
 }
 
 /// Uploads until a number of progress reports were heard; the bytes that were acknowledged.
-fn stopped_after(targets: &aftercast::deliver::Targets, asset: &aftercast::recording::Asset, rows: &Rows) -> usize {
+fn stopped_after(
+    targets: &aftercast::deliver::Targets,
+    asset: &aftercast::recording::Asset,
+    rows: &MemoryLedger,
+) -> usize {
     let (cancel, acknowledged) = (Stop::default(), AtomicUsize::new(0));
     let stop = |bytes: u64| {
         acknowledged.fetch_add(usize::try_from(bytes).unwrap(), Ordering::Relaxed);
@@ -308,7 +312,7 @@ fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
     let targets = targets(options.clone());
     let dir = tempfile::tempdir().unwrap();
     let bytes = write_noise(dir.path(), "x.mp4", 100 * MIB, 1);
-    let (asset, rows) = (asset(dir.path(), "id", &["x.mp4"]), Rows::default());
+    let (asset, rows) = (asset(dir.path(), "id", &["x.mp4"]), MemoryLedger::default());
     let first = stopped_after(&targets, &asset, &rows);
     let reports = std::sync::Mutex::new(Vec::new());
     let note = |bytes: u64| reports.lock().unwrap().push(usize::try_from(bytes).unwrap());
@@ -316,7 +320,7 @@ fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
     assert!(first > 0);
     assert_eq!(reports.into_inner().unwrap().iter().sum::<usize>(), 100 * MIB, "what was there counts, once");
     is_proven(manner, &options, &object, 1, &bytes);
-    assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
+    assert_eq!(targets.open_uploads("cloud", &NullLedger).unwrap_or_default(), []);
     targets.forget("id", &[object], &rows).unwrap();
     assert!(rows.is_empty());
 }
@@ -326,14 +330,14 @@ fn what_changed_meanwhile_is_thrown_away(mut options: TargetOptions) {
     let targets = targets(options);
     let dir = tempfile::tempdir().unwrap();
     write_noise(dir.path(), "x.mp4", 100 * MIB, 1);
-    let (before, rows) = (asset(dir.path(), "id", &["x.mp4"]), Rows::default());
+    let (before, rows) = (asset(dir.path(), "id", &["x.mp4"]), MemoryLedger::default());
     stopped_after(&targets, &before, &rows);
     OpenOptions::new().append(true).open(dir.path().join("x.mp4")).unwrap().write_all(b"more").unwrap();
     let changed = targets.upload("cloud", &before, "2026-03-04", &Stop::default(), &|_| {}, &rows).unwrap_err();
     assert!(matches!(changed, DeliverError::SourceChanged { .. }), "{changed:?}");
     assert_eq!(targets.abort_stale(&rows, &|_, _| true).unwrap(), 1);
     assert!(rows.is_empty());
-    assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
+    assert_eq!(targets.open_uploads("cloud", &NullLedger).unwrap_or_default(), []);
     let after = asset(dir.path(), "id", &["x.mp4"]);
     let object = targets.upload("cloud", &after, "2026-03-04", &Stop::default(), &|_| {}, &rows).unwrap().remove(0);
     assert_eq!(object.size_bytes, 100 * MIB as u64 + 4);

@@ -8,7 +8,7 @@ use crate::support::assets::{MIB, asset, targets, upload, write_noise};
 use crate::support::crowd::Crowd;
 use crate::support::recordings::padded;
 use crate::support::stores::{S3, s3};
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 fn through(crowd: &Crowd, options: TargetOptions) -> TargetOptions {
     TargetOptions { endpoint: Some(format!("http://{}", crowd.address)), ..options }
@@ -56,15 +56,15 @@ fn at_once(server: &S3, names: &[&str], concurrency: usize, expected: usize) -> 
         ..through(&crowd, server.bucket(&format!("uploads-{concurrency}-{name}")))
     };
     let targets: Vec<_> = names.iter().map(target).collect();
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let targets: Vec<_> = targets.iter().collect();
         config_with_targets(dir, &targets, &format!("[deliver]\nconcurrency = {concurrency}"))
     });
     for n in 0..=expected {
         let name = format!("room{n}.mp4");
-        fs::write(house.root().join(&name), padded(&name, 0)).unwrap();
+        fs::write(sandbox.root().join(&name), padded(&name, 0)).unwrap();
     }
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     crowd
 }
 

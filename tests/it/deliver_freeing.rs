@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aftercast::deliver::{NoLedger, TargetOptions};
+use aftercast::deliver::{NullLedger, TargetOptions};
 
 use crate::support::assets::{MIB, targets};
 use crate::support::clients::see;
@@ -18,7 +18,7 @@ use crate::support::http::Request;
 use crate::support::recordings::padded;
 use crate::support::stores::s3;
 use crate::support::unruly::{Mischief, Unruly};
-use crate::support::{House, config_with_targets, tree};
+use crate::support::{Sandbox, config_with_targets, tree};
 
 const RECORDINGS: usize = 45;
 /// Goes up in parts.
@@ -37,24 +37,24 @@ fn of_45_that_end_at_once_each_arrives_once_and_is_freed_only_when_it_is_there()
     let server = s3();
     let honest = server.bucket("storm-freeing");
     let proxy = Unruly::failing(server.address(), 30, 11);
-    let house = House::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
+    let sandbox = Sandbox::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
     let written: BTreeMap<_, _> = (0..RECORDINGS)
         .map(|n| format!("room{n}.mp4"))
         .enumerate()
         .map(|(n, name)| (name.clone(), padded(&name, if n % 9 == 0 { LARGE } else { 0 })))
         .collect();
     for (name, bytes) in &written {
-        fs::write(house.path().join(name), bytes).unwrap();
+        fs::write(sandbox.path().join(name), bytes).unwrap();
     }
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     for name in written.keys() {
-        fs::rename(house.path().join(name), house.root().join(name)).unwrap();
+        fs::rename(sandbox.path().join(name), sandbox.root().join(name)).unwrap();
     }
-    let is_there = |name: &str| house.root().join(name).exists();
+    let is_there = |name: &str| sandbox.root().join(name).exists();
     let mut left: Vec<_> = written.keys().map(String::as_str).collect();
     while !left.is_empty() {
         // One that is unlucky a few times in a row waits ever longer: an operator who asks does not.
-        let retry = || drop(house.run(&["queue", "retry"]));
+        let retry = || drop(sandbox.run(&["queue", "retry"]));
         let is_one_freed = || left.iter().any(|name| !is_there(name)).then_some(());
         until_with("another one is freed", Duration::from_secs(5), retry, is_one_freed);
         for gone in left.extract_if(.., |name| !is_there(name)) {
@@ -66,13 +66,13 @@ fn of_45_that_end_at_once_each_arrives_once_and_is_freed_only_when_it_is_there()
     let mut expected: Vec<_> = written.keys().map(|name| format!("pre/{name}")).collect();
     expected.sort();
     assert_eq!(keys, expected, "something was stored twice");
-    let vods = house.vods();
+    let vods = sandbox.vods();
     assert_eq!(vods.len(), RECORDINGS);
     for vod in &vods {
         let remote = vod["remote"].as_array().unwrap();
         assert!(remote.len() == 1 && remote[0]["checksumCompared"] == true && vod["freedAt"].is_i64(), "{vod}");
     }
-    assert_eq!(targets(honest).open_uploads("cloud", &NoLedger).unwrap(), []);
+    assert_eq!(targets(honest).open_uploads("cloud", &NullLedger).unwrap(), []);
     let kinds: BTreeSet<_> = proxy.done().into_iter().map(|(mischief, _)| mischief).collect();
     assert_eq!(kinds, Mischief::ALL.into_iter().collect(), "not everything was provoked");
     daemon.stop();
@@ -89,21 +89,21 @@ fn no_lie_of_a_store_frees_a_recording_and_the_truth_does() {
             let proxy = Unruly::on(server.address(), move |request: &Request| {
                 request.path().ends_with(&is_about_it).then_some(lie)
             });
-            let house = House::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
-            let local = house.root().join(&name);
+            let sandbox = Sandbox::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
+            let local = sandbox.root().join(&name);
             let bytes = padded(&name, size);
             fs::write(&local, &bytes).unwrap();
-            house.process().expect_code(5);
-            house.run(&["retain"]);
+            sandbox.process().expect_code(5);
+            sandbox.run(&["retain"]);
             assert!(fs::read(&local).unwrap() == bytes, "{name}");
             assert!(proxy.done().iter().any(|(done, _)| *done == lie), "{name}");
-            assert_eq!(house.vods()[0]["remote"].as_array().map_or(0, Vec::len), 0, "{name}");
+            assert_eq!(sandbox.vods()[0]["remote"].as_array().map_or(0, Vec::len), 0, "{name}");
 
-            fs::write(house.path().join("config.toml"), freeing(house.path(), &honest)).unwrap();
+            fs::write(sandbox.path().join("config.toml"), freeing(sandbox.path(), &honest)).unwrap();
             // The upload that the lie was told of is found out to be gone first.
-            house.run(&["process", "--wait", house.root().to_str().unwrap()]).expect_code(0);
+            sandbox.run(&["process", "--wait", sandbox.root().to_str().unwrap()]).expect_code(0);
             assert!(!local.exists(), "{name}");
-            let remote = house.vods()[0]["remote"][0].clone();
+            let remote = sandbox.vods()[0]["remote"][0].clone();
             let key = remote["key"].as_str().unwrap();
             assert!(see(&honest, key).bytes == bytes, "{name}");
         }
@@ -160,22 +160,22 @@ fn a_source_that_changes_while_it_is_sent_never_counts_as_delivered() {
                 }
                 None
             });
-            let house = House::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
-            let local = house.root().join(&name);
+            let sandbox = Sandbox::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
+            let local = sandbox.root().join(&name);
             path.set(local.clone()).unwrap();
             fs::write(&local, padded(&name, size)).unwrap();
-            house.process().expect_code(5);
+            sandbox.process().expect_code(5);
             assert!(is_changed.load(Ordering::SeqCst), "{name}");
-            let left = tree(&house.root());
+            let left = tree(&sandbox.root());
             assert_eq!(left.keys().collect::<Vec<_>>(), [&name], "{name}");
-            house.run(&["retain"]);
-            assert_eq!(tree(&house.root()), left, "{name}");
-            let vod = house.vods().remove(0);
+            sandbox.run(&["retain"]);
+            assert_eq!(tree(&sandbox.root()), left, "{name}");
+            let vod = sandbox.vods().remove(0);
             assert!(vod["remote"].as_array().is_none_or(Vec::is_empty) && vod.get("freedAt").is_none(), "{vod}");
             let torn: Vec<_> =
                 server.listing("changes-freeing").into_iter().filter(|(key, _)| key.contains(how)).collect();
             assert_eq!(torn, [], "a torn object is taken back");
         }
     }
-    assert_eq!(targets(honest).open_uploads("cloud", &NoLedger).unwrap(), []);
+    assert_eq!(targets(honest).open_uploads("cloud", &NullLedger).unwrap(), []);
 }

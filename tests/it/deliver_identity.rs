@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::daemon::{Daemon, until};
 use crate::support::google::google;
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Request, Response};
 use crate::support::identity::{ASSERTION, BEARER, CLIENT, TENANT, authority, form, guarded};
 use crate::support::recordings::padded;
 use crate::support::stores::{azure, from_base64, moto};
 use crate::support::unruly::refusing;
-use crate::support::{House, Run, config_with_targets, tree};
+use crate::support::{RunOutput, Sandbox, config_with_targets, tree};
 
 const NAMES: [&str; 2] = ["small.mp4", "large.mp4"];
 
 /// Puts one recording there that goes up in one request, and one that goes up in parts.
-fn record(house: &House) {
+fn record(sandbox: &Sandbox) {
     for (name, at_least) in NAMES.into_iter().zip([0, 20 << 20]) {
-        fs::write(house.root().join(name), padded(name, at_least)).unwrap();
+        fs::write(sandbox.root().join(name), padded(name, at_least)).unwrap();
     }
 }
 
 /// What the commands that speak of a target say.
-fn said(run: impl Fn(&[&str]) -> Run) -> String {
+fn said(run: impl Fn(&[&str]) -> RunOutput) -> String {
     let commands: [&[&str]; 7] = [
         &["-vv", "doctor"],
         &["queue", "list"],
@@ -63,21 +63,21 @@ fn the_identity_of_a_workload_is_exchanged_for_a_bearer_token_and_one_that_is_re
     let server = azure();
     let (authority, exchanges) = authority();
     let (target, requests) = guarded(&server, "workload");
-    let house =
-        House::with_config(|dir| config_with_targets(dir, &[&target], "[retain]\ndelete_local = \"delivered\""));
-    let token_file = house.path().join("token");
+    let sandbox =
+        Sandbox::with_config(|dir| config_with_targets(dir, &[&target], "[retain]\ndelete_local = \"delivered\""));
+    let token_file = sandbox.path().join("token");
     let set = |command: &mut Command, client: &str| {
         command.env("AZURE_FEDERATED_TOKEN_FILE", &token_file).env("AZURE_CLIENT_ID", client);
         // With the slash at its end that a cluster gives it.
         command.env("AZURE_TENANT_ID", TENANT).env("AZURE_AUTHORITY_HOST", format!("http://{authority}/"));
     };
-    let run_as = |client: &str, args: &[&str]| -> Run {
-        let mut command = house.command(args);
+    let run_as = |client: &str, args: &[&str]| -> RunOutput {
+        let mut command = sandbox.command(args);
         set(&mut command, client);
         command.output().unwrap().into()
     };
-    record(&house);
-    let root = house.root();
+    record(&sandbox);
+    let root = sandbox.root();
     let missing = run_as(CLIENT, &["process", root.to_str().unwrap()]).expect_code(5);
     assert!(missing.err.contains("no credentials could be obtained"), "{}", missing.err);
     fs::write(&token_file, ASSERTION).unwrap();
@@ -87,13 +87,13 @@ fn the_identity_of_a_workload_is_exchanged_for_a_bearer_token_and_one_that_is_re
     assert!(unknown.err.contains("AADSTS700016"), "{}", unknown.err);
 
     fs::write(&token_file, "a-token-that-nobody-knows").unwrap();
-    let daemon = Daemon::start_with(&house, |command| {
+    let daemon = Daemon::start_with(&sandbox, |command| {
         set(command, CLIENT);
         command.env("AFTERCAST_LOG", "trace");
     });
     daemon.until_said("target cannot be used; deliveries stay queued");
     let queue = until("both wait for it", || {
-        let queue = house.run(&["queue", "list"]).expect_code(0).out;
+        let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
         (queue.matches("the identity is not accepted").count() == NAMES.len()).then_some(queue)
     });
     assert!(queue.contains("invalid_client: AADSTS700213: No matching federated identity record found"), "{queue}");
@@ -128,7 +128,7 @@ fn noting(bucket: &str) -> (aftercast::deliver::TargetOptions, Arc<Mutex<Vec<Str
     let address = refusing(google.address, move |request: &Request| {
         let bearer = request.header("authorization").and_then(|a| a.strip_prefix("Bearer "));
         let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) else {
-            return Some(Answer::error(401, "AuthenticationRequired"));
+            return Some(Response::error(401, "AuthenticationRequired"));
         };
         keeps.lock().unwrap().push(bearer.to_owned());
         None
@@ -139,9 +139,9 @@ fn noting(bucket: &str) -> (aftercast::deliver::TargetOptions, Arc<Mutex<Vec<Str
 }
 
 /// Runs with one file of credentials and nothing else that Google knows.
-fn run_with(house: &House, credentials: &Path, more: &[(&str, &str)], args: &[&str]) -> Run {
-    let mut command = house.command(args);
-    command.env("GOOGLE_APPLICATION_CREDENTIALS", credentials).env("HOME", house.path()).envs(more.iter().copied());
+fn run_with(sandbox: &Sandbox, credentials: &Path, more: &[(&str, &str)], args: &[&str]) -> RunOutput {
+    let mut command = sandbox.command(args);
+    command.env("GOOGLE_APPLICATION_CREDENTIALS", credentials).env("HOME", sandbox.path()).envs(more.iter().copied());
     command.output().unwrap().into()
 }
 
@@ -154,8 +154,8 @@ fn openssl(args: &[&str]) -> String {
 #[test]
 fn a_service_account_signs_its_own_token() {
     let (target, bearers) = noting("service");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    let file = |name: &str| house.path().join(name);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let file = |name: &str| sandbox.path().join(name);
     let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
     let (private, public) = (text(&file("private.pem")), text(&file("public.pem")));
     openssl(&["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &private]);
@@ -167,9 +167,9 @@ fn a_service_account_signs_its_own_token() {
     });
     let credentials = file("account.json");
     fs::write(&credentials, account.to_string()).unwrap();
-    let run = |args: &[&str]| run_with(&house, &credentials, &[], args);
-    record(&house);
-    let process = run(&["-vv", "process", house.root().to_str().unwrap()]).expect_code(0);
+    let run = |args: &[&str]| run_with(&sandbox, &credentials, &[], args);
+    record(&sandbox);
+    let process = run(&["-vv", "process", sandbox.root().to_str().unwrap()]).expect_code(0);
     let proven = run(&["-vv", "vod", "verify", "--download"]).expect_code(0);
     assert_eq!(proven.out.matches("as proven").count(), NAMES.len(), "{}", proven.out);
     run(&["queue", "gc"]).expect_code(0);
@@ -201,7 +201,7 @@ fn the_login_of_a_person_is_exchanged_for_a_token_and_one_that_was_revoked_is_no
     let moto = moto();
     let (proxy, secrets) = moto.accounts();
     let (target, bearers) = noting("person");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
     let login = |refresh_token: &str| {
         serde_json::json!({
             "type": "authorized_user", "client_id": "studio.apps.googleusercontent.com", "client_secret": secrets[0],
@@ -209,13 +209,13 @@ fn the_login_of_a_person_is_exchanged_for_a_token_and_one_that_was_revoked_is_no
         })
         .to_string()
     };
-    let credentials = house.path().join("login.json");
+    let credentials = sandbox.path().join("login.json");
     let authority = moto.authority();
     let more =
         [("HTTPS_PROXY", proxy.as_str()), ("https_proxy", &proxy), ("SSL_CERT_FILE", authority.to_str().unwrap())];
-    let run = |args: &[&str]| run_with(&house, &credentials, &more, args);
-    record(&house);
-    let root = house.root();
+    let run = |args: &[&str]| run_with(&sandbox, &credentials, &more, args);
+    record(&sandbox);
+    let root = sandbox.root();
     let process = ["-vv", "process", root.to_str().unwrap()];
     fs::write(&credentials, login("1//revoked")).unwrap();
     let revoked = run(&process).expect_code(5);
@@ -238,18 +238,19 @@ fn the_login_of_a_person_is_exchanged_for_a_token_and_one_that_was_revoked_is_no
 #[test]
 fn without_googles_credentials_it_is_said_how_to_give_them_and_a_broken_file_is_named_and_not_shown() {
     let (target, bearers) = noting("nobody");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    record(&house);
-    let root = house.root();
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    record(&sandbox);
+    let root = sandbox.root();
     let process = ["-vv", "process", root.to_str().unwrap()];
-    let nobody = |args: &[&str]| -> Run { house.command(args).env("HOME", house.path()).output().unwrap().into() };
+    let nobody =
+        |args: &[&str]| -> RunOutput { sandbox.command(args).env("HOME", sandbox.path()).output().unwrap().into() };
     let none = nobody(&process).expect_code(5);
     assert!(none.err.contains("target `cloud`: no credentials are configured"), "{}", none.err);
     assert!(none.err.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{}", none.err);
     assert!(nobody(&["doctor"]).out.contains("no credentials are configured"));
 
-    let path = house.path().join("account.json");
-    let gone = run_with(&house, &path, &[], &process).expect_code(5);
+    let path = sandbox.path().join("account.json");
+    let gone = run_with(&sandbox, &path, &[], &process).expect_code(5);
     assert!(gone.err.contains("account.json"), "{}", gone.err);
     for content in [
         "\"hush\"",
@@ -262,7 +263,7 @@ fn without_googles_credentials_it_is_said_how_to_give_them_and_a_broken_file_is_
     ] {
         fs::write(&path, content).unwrap();
         for args in [&process[..], &["doctor"], &["config", "check"]] {
-            let run = run_with(&house, &path, &[], args);
+            let run = run_with(&sandbox, &path, &[], args);
             let said = run.err.clone() + &run.out;
             assert_ne!(run.code(), 0, "{content}: {said}");
             assert!(said.contains("account.json"), "{content}: {said}");

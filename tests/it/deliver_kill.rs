@@ -103,7 +103,7 @@ fn kill_and_continue(
     let held = targets.head("cloud", "pre/x.mp4").unwrap().unwrap();
     assert_eq!(held.size_bytes, seen.size_bytes);
     // Somebody else would see an upload that is open, our own ledger hidden.
-    let open = targets.open_uploads("cloud", &aftercast::deliver::NoLedger);
+    let open = targets.open_uploads("cloud", &aftercast::deliver::NullLedger);
     assert_eq!(open.unwrap_or_default(), [], "an upload is left open");
     let object = targets
         .upload(

@@ -10,7 +10,7 @@ use aftercast::deliver::{Cause, TargetOptions};
 use aftercast::fault::{Class, Fault};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
-use crate::support::http::{Answer, read_request, reply, serve};
+use crate::support::http::{Response, read_request, reply, serve};
 
 /// A store that takes a body in sips of 128 KiB with a pause before each; without a pause it takes nothing at all.
 fn store(pause: Option<Duration>) -> TargetOptions {
@@ -21,22 +21,22 @@ fn store(pause: Option<Duration>) -> TargetOptions {
         let held = stored.lock().unwrap().get(&path).copied();
         match (request.method.as_str(), pause) {
             ("HEAD", _) if held.is_some() => {
-                let said = Answer::new(200).with("content-length", &held.unwrap()).with("etag", "\"x\"");
+                let said = Response::new(200).with("content-length", &held.unwrap()).with("etag", "\"x\"");
                 reply(&client, &said.with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT").bytes(true));
             }
             ("PUT", Some(pause)) => {
                 let length: usize = request.header("content-length").unwrap().parse().unwrap();
                 let sipped = sipped(&client, length, pause);
                 stored.lock().unwrap().insert(path, sipped);
-                reply(&client, &Answer::new(200).with("etag", "\"x\"").bytes(false));
+                reply(&client, &Response::new(200).with("etag", "\"x\"").bytes(false));
             }
             ("DELETE", _) => {
                 stored.lock().unwrap().remove(&path);
-                reply(&client, &Answer::new(204).bytes(false));
+                reply(&client, &Response::new(204).bytes(false));
             }
             // The connection stays open, and nothing is read or said.
             ("PUT", None) => std::thread::sleep(Duration::from_secs(60)),
-            (method, _) => reply(&client, &Answer::error(404, "NoSuchKey").bytes(method == "HEAD")),
+            (method, _) => reply(&client, &Response::error(404, "NoSuchKey").bytes(method == "HEAD")),
         }
     });
     let mut options = TargetOptions::new("cloud", "s3://bucket/pre");

@@ -1,6 +1,6 @@
 //! The queue of deliveries as the program works it off: who sends, when, and what of it may free a file.
 
-use aftercast::deliver::{NoLedger, TargetOptions};
+use aftercast::deliver::{NullLedger, TargetOptions};
 
 use crate::support::assets::targets;
 use crate::support::clients::begin_upload;
@@ -8,7 +8,7 @@ use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{made, padded};
 use crate::support::stores::{free_port, s3};
 use crate::support::tap::Tap;
-use crate::support::{House, config_with_targets, tree};
+use crate::support::{Sandbox, config_with_targets, tree};
 
 #[test]
 fn commands_that_only_look_send_nothing_although_deliveries_are_due() {
@@ -16,14 +16,14 @@ fn commands_that_only_look_send_nothing_although_deliveries_are_due() {
     let port = free_port();
     let mut target = server.bucket("looking");
     target.endpoint = Some(format!("http://127.0.0.1:{port}"));
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
-    house.process().expect_code(5);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    sandbox.process().expect_code(5);
 
     let tap = Tap::at(port, server.address());
-    let root = house.root();
+    let root = sandbox.root();
     let root = root.to_str().unwrap();
-    house.run(&["queue", "retry"]).expect_code(0);
+    sandbox.run(&["queue", "retry"]).expect_code(0);
     for looks in [
         &["queue", "list"] as &[&str],
         &["vod", "list"],
@@ -33,12 +33,12 @@ fn commands_that_only_look_send_nothing_although_deliveries_are_due() {
         &["watch", "--dry-run"],
         &["catalog", "check"],
     ] {
-        house.run(looks).expect_code(0);
+        sandbox.run(looks).expect_code(0);
         assert_eq!(tap.take(), Vec::<String>::new(), "{looks:?}");
     }
-    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
     assert!(queue.contains("pending") && queue.contains("now"), "{queue}");
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert!(tap.take().iter().any(|line| line.starts_with("PUT ")));
 }
 
@@ -47,21 +47,21 @@ fn a_delivery_is_tried_again_by_its_id_or_by_the_path_of_its_file() {
     let server = s3();
     let mut target = server.bucket("by-path");
     target.endpoint = Some(format!("http://127.0.0.1:{}", free_port()));
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
     for name in ["room1.mp4", "room2.mp4"] {
-        house.put(&made("mp4-faststart", 2), name);
+        sandbox.put(&made("mp4-faststart", 2), name);
     }
-    house.process().expect_code(5);
+    sandbox.process().expect_code(5);
     let retried = |named: &str| {
-        let run = house.run(&["--json", "queue", "retry", named]).expect_code(0);
+        let run = sandbox.run(&["--json", "queue", "retry", named]).expect_code(0);
         run.json_lines()[0]["retried"].as_u64().unwrap()
     };
-    let queue = house.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
+    let queue = sandbox.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
     let id = queue[0]["delivery"]["id"].as_str().unwrap();
     assert_eq!(retried(id), 1);
     assert_eq!(retried("root/room1.mp4"), 1, "from where it is typed");
-    assert_eq!(retried(house.root().join("room2.mp4").to_str().unwrap()), 1);
-    let unknown = house.run(&["queue", "retry", "root/room3.mp4"]).expect_code(2).err;
+    assert_eq!(retried(sandbox.root().join("room2.mp4").to_str().unwrap()), 1);
+    let unknown = sandbox.run(&["queue", "retry", "root/room3.mp4"]).expect_code(2).err;
     assert!(unknown.contains("room3.mp4") && unknown.contains("queue list"), "{unknown}");
 }
 
@@ -72,15 +72,15 @@ fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything()
     let port = free_port();
     let mut cloud = server.bucket("silent");
     cloud.endpoint = Some(format!("http://127.0.0.1:{port}"));
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let disk = TargetOptions::new("disk", &format!("file://{}/store", dir.display()));
         config_with_targets(dir, &[&cloud, &disk], "")
     });
     for n in 0..RECORDINGS {
-        house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+        sandbox.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
     }
-    let daemon = Daemon::start(&house);
-    until("the other target has all", || (tree(&house.store()).len() == RECORDINGS).then_some(()));
+    let daemon = Daemon::start(&sandbox);
+    until("the other target has all", || (tree(&sandbox.store()).len() == RECORDINGS).then_some(()));
     daemon.until_said("target does not answer");
     let said_of_single_ones = daemon.log().matches("not delivered").count();
     assert!(said_of_single_ones < RECORDINGS, "{}", daemon.log());
@@ -107,10 +107,10 @@ fn when_nothing_is_left_to_send_the_memory_of_the_uploads_is_given_back() {
     const KEPT_AT_MOST: u64 = 16 << 20;
     let server = s3();
     let target = server.bucket("memory-given-back");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    let daemon = Daemon::start(&house);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let daemon = Daemon::start(&sandbox);
     let before = own_memory(daemon.id());
-    std::fs::write(house.root().join("room1.mp4"), padded("room1.mp4", 48 << 20)).unwrap();
+    std::fs::write(sandbox.root().join("room1.mp4"), padded("room1.mp4", 48 << 20)).unwrap();
     daemon.until_said("INFO delivered ");
     until("the memory is given back", || (own_memory(daemon.id()) < before + KEPT_AT_MOST).then_some(()));
     daemon.stop();
@@ -120,24 +120,24 @@ fn when_nothing_is_left_to_send_the_memory_of_the_uploads_is_given_back() {
 fn gc_lists_the_uploads_of_others_below_our_prefix_and_aborts_them_only_when_told_to() {
     let server = s3();
     let target = server.bucket("uploads-of-others");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    let none = house.run(&["queue", "gc"]).expect_code(0);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let none = sandbox.run(&["queue", "gc"]).expect_code(0);
     assert!(none.out.contains("No abandoned uploads"), "{}", none.out);
     let (theirs, elsewhere) = (begin_upload(&target, "pre/a b.mp4"), begin_upload(&target, "prefix/other.mp4"));
     let open = || {
         let all = TargetOptions { url: "s3://uploads-of-others".into(), ..target.clone() };
-        let open = targets(all).open_uploads("cloud", &NoLedger).unwrap();
+        let open = targets(all).open_uploads("cloud", &NullLedger).unwrap();
         open.into_iter().map(|upload| upload.upload_id).collect::<std::collections::BTreeSet<_>>()
     };
     let both = open();
     assert_eq!(both, [theirs.clone(), elsewhere.clone()].into());
 
-    let listed = house.run(&["queue", "gc"]).expect_code(0);
+    let listed = sandbox.run(&["queue", "gc"]).expect_code(0);
     assert!(listed.out.contains("open  cloud  pre/a b.mp4") && !listed.out.contains("other"), "{}", listed.out);
     assert!(listed.err.contains("use --yes to abort"), "{}", listed.err);
     assert_eq!(open(), both, "it was only listed");
 
-    let json = house.run(&["--json", "queue", "gc", "--yes"]).expect_code(0).json_lines();
+    let json = sandbox.run(&["--json", "queue", "gc", "--yes"]).expect_code(0).json_lines();
     assert_eq!((json.len(), &json[0]["uploadId"], &json[0]["aborted"]), (1, &theirs.into(), &true.into()));
     assert_eq!(open(), [elsewhere].into(), "what lies elsewhere is nobody's business here");
 }

@@ -6,11 +6,11 @@ use aftercast::deliver::{Cause, TargetOptions};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Request, Response};
 use crate::support::recordings::made;
 use crate::support::stores::{azure, s3};
 use crate::support::unruly::refusing;
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 /// Uploads to a target through a line that keeps all requests; `at` makes the endpoint of its port.
 fn requests(options: &TargetOptions, len: usize, at: impl Fn(u16) -> String) -> Vec<Request> {
@@ -78,13 +78,13 @@ fn the_stores_own_number_of_a_refused_request_stands_in_the_log() {
     let options = server.bucket("numbered");
     let address = refusing(server.address(), |request: &Request| {
         let is_it = request.method == "PUT" && request.path().ends_with("/room1.mp4");
-        is_it.then(|| Answer::error(403, "AccessDenied").with("x-amz-request-id", "4442587FB7D0A2F9"))
+        is_it.then(|| Response::error(403, "AccessDenied").with("x-amz-request-id", "4442587FB7D0A2F9"))
     });
     let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..options };
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
-    let root = house.root();
-    let said = house.run(&["-vv", "process", root.to_str().unwrap()]).expect_code(5);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    let root = sandbox.root();
+    let said = sandbox.run(&["-vv", "process", root.to_str().unwrap()]).expect_code(5);
     assert!(said.err.contains("4442587FB7D0A2F9"), "{}", said.err);
 }
 

@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use aftercast::deliver::{Cause, DeliverError, Encryption, NoLedger, TargetOptions};
+use aftercast::deliver::{Cause, DeliverError, Encryption, NullLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
 use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Request, Response};
 use crate::support::stores::{ACCESS_KEY, READER_KEY, READER_SECRET, SECRET_KEY, free_port, s3};
 use crate::support::tap::{Fault as LineFault, Tap};
 use crate::support::unruly::refusing;
@@ -88,7 +88,7 @@ fn a_source_that_changes_during_the_upload_leaves_no_object_and_no_open_upload()
     let asset = asset(dir.path(), "id", &["x.mp4"]);
     let path = dir.path().join("x.mp4");
     let append = |_| OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-    let error = targets.upload("cloud", &asset, "2026-03-04", &Stop::default(), &append, &NoLedger).unwrap_err();
+    let error = targets.upload("cloud", &asset, "2026-03-04", &Stop::default(), &append, &NullLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     let aborts = tap.take().into_iter().filter(|r| r.starts_with("DELETE ") && r.contains("uploadId=")).count();
@@ -105,7 +105,7 @@ fn an_upload_that_is_told_to_stop_is_aborted() {
     let cancel = Stop::default();
     let stop = |_| cancel.request();
     let asset = asset(dir.path(), "id", &["x.mp4"]);
-    let error = targets.upload("cloud", &asset, "2026-03-04", &cancel, &stop, &NoLedger).unwrap_err();
+    let error = targets.upload("cloud", &asset, "2026-03-04", &cancel, &stop, &NullLedger).unwrap_err();
     assert_eq!(error.class(), Class::Cancelled);
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     assert!(tap.take().iter().any(|r| r.starts_with("DELETE ") && r.contains("uploadId=")));
@@ -223,7 +223,7 @@ fn what_a_target_asks_for_stands_in_the_request_that_makes_the_object() {
         // Not every server takes all of this: the request is kept, and refused.
         let address = refusing(server.address(), move |request: &Request| {
             let makes = request.path().ends_with("/x.mp4") && request.method != "HEAD";
-            makes.then(|| keeps.lock().unwrap().push(request.clone())).map(|()| Answer::error(403, "AccessDenied"))
+            makes.then(|| keeps.lock().unwrap().push(request.clone())).map(|()| Response::error(403, "AccessDenied"))
         });
         let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..options.clone() };
         upload(&targets(target), &asset(dir.path(), "id", &["x.mp4"])).unwrap_err();

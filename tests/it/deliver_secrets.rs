@@ -8,22 +8,22 @@ use aftercast::deliver::TargetOptions;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
 use crate::support::stores::{SECRET_KEY, moto, s3};
-use crate::support::{House, Run, config_with_targets};
+use crate::support::{RunOutput, Sandbox, config_with_targets};
 
 #[test]
 fn a_web_identity_is_exchanged_for_the_keys_of_a_session() {
     let moto = moto();
     let (service, token, secrets) = moto.token_service();
     let target = TargetOptions { credential_files: BTreeMap::new(), ..moto.without("nothing") };
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    let (root, token_file) = (house.root(), house.path().join("token"));
-    let run = |args: &[&str]| -> Run {
-        let mut command = house.command(args);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let (root, token_file) = (sandbox.root(), sandbox.path().join("token"));
+    let run = |args: &[&str]| -> RunOutput {
+        let mut command = sandbox.command(args);
         command.env("AWS_WEB_IDENTITY_TOKEN_FILE", &token_file).env("AWS_ENDPOINT_URL_STS", &service);
         command.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/recorder").env("SSL_CERT_FILE", moto.authority());
         command.output().unwrap().into()
     };
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
     let process = ["-vv", "process", root.to_str().unwrap()];
     let verified_with = |token: &str, code| {
         fs::write(&token_file, token).unwrap();
@@ -62,19 +62,20 @@ fn last_secret_from_environment(config: &str) -> String {
 fn what_asks_nothing_of_a_store_works_without_credentials_and_everything_else_says_what_is_missing() {
     let server = s3();
     let target = server.bucket("lookers");
-    let house =
-        House::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "[retain]")));
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
-    let root = house.root();
+    let sandbox =
+        Sandbox::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "[retain]")));
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    let root = sandbox.root();
     let process = ["process", root.to_str().unwrap()];
-    let with_secret =
-        |args: &[&str]| -> Run { house.command(args).env("STUDIO_SECRET", "Wrong+Secret").output().unwrap().into() };
+    let with_secret = |args: &[&str]| -> RunOutput {
+        sandbox.command(args).env("STUDIO_SECRET", "Wrong+Secret").output().unwrap().into()
+    };
     with_secret(&process).expect_code(5);
 
-    let vod = house.vods()[0]["vodId"].as_str().unwrap().to_owned();
-    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    let vod = sandbox.vods()[0]["vodId"].as_str().unwrap().to_owned();
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
     assert!(queue.contains("@cloud") && queue.contains("the secret is wrong"), "{queue}");
-    let plan = house.run(&["retain", "--dry-run"]).expect_code(0).out;
+    let plan = sandbox.run(&["retain", "--dry-run"]).expect_code(0).out;
     assert!(plan.contains("keep"), "{plan}");
     for looks in [
         &["vod", "show", &vod] as &[&str],
@@ -84,7 +85,7 @@ fn what_asks_nothing_of_a_store_works_without_credentials_and_everything_else_sa
         &["catalog", "rebuild", "--no-stores"],
         &["config", "print"],
     ] {
-        house.run(looks).expect_code(0);
+        sandbox.run(looks).expect_code(0);
     }
     for asks in [
         &process[..],
@@ -99,7 +100,7 @@ fn what_asks_nothing_of_a_store_works_without_credentials_and_everything_else_sa
         &["doctor"],
         &["config", "check"],
     ] {
-        let refused = house.run(asks);
+        let refused = sandbox.run(asks);
         let said = format!("{}{}", refused.out, refused.err);
         assert_ne!(refused.code(), 0, "{asks:?}: {said}");
         assert!(said.contains("STUDIO_SECRET, which is not set"), "{asks:?}: {said}");
@@ -110,17 +111,17 @@ fn what_asks_nothing_of_a_store_works_without_credentials_and_everything_else_sa
 fn what_asks_a_store_is_left_to_the_daemon_that_has_the_credentials() {
     let server = s3();
     let target = server.bucket("asked-by-the-daemon");
-    let house = House::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "")));
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
-    let daemon = Daemon::start_with(&house, |command| {
+    let sandbox = Sandbox::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "")));
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("STUDIO_SECRET", SECRET_KEY);
     });
     daemon.until_said("INFO delivered ");
-    let verified = house.run(&["vod", "verify"]).expect_code(0).out;
+    let verified = sandbox.run(&["vod", "verify"]).expect_code(0).out;
     assert!(verified.contains("as proven"), "{verified}");
-    house.run(&["queue", "gc"]).expect_code(0);
+    sandbox.run(&["queue", "gc"]).expect_code(0);
     daemon.stop();
-    house.run(&["vod", "verify"]).expect_code(5);
+    sandbox.run(&["vod", "verify"]).expect_code(5);
 }
 
 #[test]
@@ -130,15 +131,16 @@ fn no_secret_is_shown_by_a_command_the_log_the_record_or_the_list_of_processes()
     server.bucket("secrets");
     let wrong = server.target("secrets", "test-key", SECRET);
     let by_environment = TargetOptions { name: "second".into(), ..wrong.clone() };
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         last_secret_from_environment(&config_with_targets(dir, &[&wrong, &by_environment], ""))
     });
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
     let mut said = Vec::new();
-    let daemon = Daemon::start_with(&house, |command| {
+    let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("STUDIO_SECRET", SECRET).env("AFTERCAST_LOG", "trace");
     });
-    let run = |args: &[&str]| -> Run { house.command(args).env("STUDIO_SECRET", SECRET).output().unwrap().into() };
+    let run =
+        |args: &[&str]| -> RunOutput { sandbox.command(args).env("STUDIO_SECRET", SECRET).output().unwrap().into() };
     for target in ["cloud", "second"] {
         until("both were refused", || {
             let log = daemon.log();
@@ -162,7 +164,7 @@ fn no_secret_is_shown_by_a_command_the_log_the_record_or_the_list_of_processes()
     assert!(said.iter().any(|text| text.contains("the secret is wrong")), "{said:?}");
     said.push(daemon.log());
     daemon.stop();
-    said.push(house.run(&["--json", "vod", "export"]).out);
+    said.push(sandbox.run(&["--json", "vod", "export"]).out);
     // Its parts, too: a cut or an escape must not hide that it is there.
     for shown in [SECRET, "Wrong+Secret", "Wrong%2BSecret", "That-Nobody", "May~See"] {
         let found: Vec<_> = said.iter().filter(|text| text.contains(shown)).collect();

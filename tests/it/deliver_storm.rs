@@ -8,7 +8,7 @@ use aftercast::fault::{Class, Fault};
 use aftercast::recording::RemoteObject;
 use aftercast::stop::Stop;
 
-use crate::support::assets::{MIB, Rows, asset, targets, write_noise};
+use crate::support::assets::{MIB, MemoryLedger, asset, targets, write_noise};
 use crate::support::stores::{keys_in, s3};
 use crate::support::unruly::{Mischief, Unruly};
 
@@ -32,7 +32,7 @@ fn of_45_recordings_at_a_store_that_fails_a_third_of_all_requests_each_arrives_o
         let len = if n % 9 == 0 { 17 * MIB + n } else { 40_000 + n };
         write_noise(dir.path(), name, len, n as u64);
     }
-    let (next, rows) = (AtomicUsize::new(0), Rows::default());
+    let (next, rows) = (AtomicUsize::new(0), MemoryLedger::default());
     let deliver = |name: &String| -> RemoteObject {
         let asset = asset(dir.path(), name, &[name]);
         for _ in 0..TRIES_MAX {

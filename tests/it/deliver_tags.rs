@@ -9,12 +9,12 @@ use aftercast::deliver::{TargetOptions, Targets};
 use aftercast::recording::{Asset, RemoteObject};
 use aftercast::stop::Stop;
 
-use crate::support::assets::{MIB, Rows, asset, targets, upload, write_noise};
+use crate::support::assets::{MIB, MemoryLedger, asset, targets, upload, write_noise};
 use crate::support::clients::see;
 use crate::support::http::{Request, forward, read_request, reply, serve};
 use crate::support::recordings::padded;
 use crate::support::stores::{S3, keys_in, s3};
-use crate::support::{House, config_with_targets, tree};
+use crate::support::{Sandbox, config_with_targets, tree};
 
 /// How a gateway in front of a store answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn gateway(server: &S3, target: &TargetOptions, tags: Tags) -> TargetOptions {
     TargetOptions { endpoint: Some(format!("http://{gateway}")), ..target.clone() }
 }
 
-fn upload_noting(targets: &Targets, asset: &Asset, rows: &Rows) -> Vec<RemoteObject> {
+fn upload_noting(targets: &Targets, asset: &Asset, rows: &MemoryLedger) -> Vec<RemoteObject> {
     targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, rows).unwrap()
 }
 
@@ -98,7 +98,7 @@ fn five_files_with_random_tags_are_five_objects_however_often_they_are_delivered
     for (bucket, tags) in [("tags-kept", Tags::OfEachObject), ("tags-changing", Tags::OfEachAnswer)] {
         let honest = server.bucket(bucket);
         let target = gateway(&server, &honest, tags);
-        let (root, rows) = (tempfile::tempdir().unwrap(), Rows::default());
+        let (root, rows) = (tempfile::tempdir().unwrap(), MemoryLedger::default());
         let file = |n: usize| {
             let name = format!("take{n}.mp4");
             write_noise(root.path(), &name, if n == 4 { 17 * MIB } else { 1000 + n }, n as u64);
@@ -107,7 +107,7 @@ fn five_files_with_random_tags_are_five_objects_however_often_they_are_delivered
         let assets: Vec<_> = (0..5).map(file).collect();
         let expected: Vec<_> = (0..5).map(|n| format!("pre/take{n}.mp4")).collect();
         // The second process knows what the first one found, the third knows nothing.
-        for ledger in [&rows, &rows, &Rows::default()] {
+        for ledger in [&rows, &rows, &MemoryLedger::default()] {
             let targets = targets(target.clone());
             for asset in &assets {
                 let object = upload_noting(&targets, asset, ledger).remove(0);
@@ -123,7 +123,7 @@ fn where_tags_prove_nothing_other_content_is_told_by_our_own_checksum_or_by_its_
     let server = s3();
     let honest = server.bucket("tags-other");
     let target = gateway(&server, &honest, Tags::OfEachObject);
-    let (root, rows, targets) = (tempfile::tempdir().unwrap(), Rows::default(), targets(target));
+    let (root, rows, targets) = (tempfile::tempdir().unwrap(), MemoryLedger::default(), targets(target));
     for (name, has_ours) in [("first.mp4", false), ("second.mp4", true)] {
         write_noise(root.path(), name, 5000, 1);
         upload_noting(&targets, &asset(root.path(), "same-id", &[name]), &rows);
@@ -146,37 +146,37 @@ fn a_store_whose_every_word_is_wrong_gets_two_numbered_copies_of_one_recording_a
     let honest = server.bucket("tags-lies");
     let target = gateway(&server, &honest, Tags::AllLies);
     let configure = |dir: &Path, target| config_with_targets(dir, &[target], "[retain]\ndelete_local = \"delivered\"");
-    let house = House::with_config(|dir| configure(dir, &target));
-    let put = |name: &str| std::fs::write(house.root().join(name), padded(name, 0)).unwrap();
+    let sandbox = Sandbox::with_config(|dir| configure(dir, &target));
+    let put = |name: &str| std::fs::write(sandbox.root().join(name), padded(name, 0)).unwrap();
     put("take.mp4");
-    assert!(house.process().code() != 0);
+    assert!(sandbox.process().code() != 0);
     let mut waits = 0;
     for n in 0..40 {
         if waits == 1 {
             // The next recording is the most urgent one from now on.
             put(&format!("later{n}.mp4"));
         }
-        house.run(&["queue", "retry"]);
-        house.process();
-        let queue = house.run(&["queue", "list"]);
+        sandbox.run(&["queue", "retry"]);
+        sandbox.process();
+        let queue = sandbox.run(&["queue", "list"]);
         waits += usize::from(queue.out.contains("checksums cannot be trusted"));
         if waits == 4 {
             break;
         }
     }
-    assert_eq!(waits, 4, "{}", house.run(&["queue", "list"]).out);
+    assert_eq!(waits, 4, "{}", sandbox.run(&["queue", "list"]).out);
     assert_eq!(keys(&server, "tags-lies").len(), MOST, "{:?}", keys(&server, "tags-lies"));
-    let files = tree(&house.root()).len();
+    let files = tree(&sandbox.root()).len();
     assert!(files > 1);
 
     // The store was mended, and its operator has cleared away what it had taken.
     for key in keys(&server, "tags-lies") {
         targets(honest.clone()).delete("cloud", &key).unwrap();
     }
-    std::fs::write(house.path().join("config.toml"), configure(house.path(), &honest)).unwrap();
-    house.run(&["queue", "retry"]).expect_code(0);
-    house.process().expect_code(0);
-    assert_eq!((keys(&server, "tags-lies").len(), tree(&house.root()).len()), (files, 0));
+    std::fs::write(sandbox.path().join("config.toml"), configure(sandbox.path(), &honest)).unwrap();
+    sandbox.run(&["queue", "retry"]).expect_code(0);
+    sandbox.process().expect_code(0);
+    assert_eq!((keys(&server, "tags-lies").len(), tree(&sandbox.root()).len()), (files, 0));
 }
 
 #[test]
@@ -188,19 +188,19 @@ fn changing_tags_make_no_copies_although_files_would_be_freed_and_size_is_enough
     let configure = |dir: &Path, more: &str| {
         config_with_targets(dir, &[&target], &format!("[retain]\ndelete_local = \"delivered\"\n{more}"))
     };
-    let house = House::with_config(|dir| configure(dir, ""));
+    let sandbox = Sandbox::with_config(|dir| configure(dir, ""));
     for n in 0..FILES {
         let name = format!("take{n}.mp4");
-        std::fs::write(house.root().join(&name), padded(&name, n)).unwrap();
+        std::fs::write(sandbox.root().join(&name), padded(&name, n)).unwrap();
     }
     for _ in 0..3 {
-        house.process().expect_code(0);
-        house.run(&["retain"]).expect_code(0);
+        sandbox.process().expect_code(0);
+        sandbox.run(&["retain"]).expect_code(0);
     }
-    assert_eq!((tree(&house.root()).len(), keys(&server, "tags-freeing").len()), (FILES, FILES));
-    std::fs::write(house.path().join("config.toml"), configure(house.path(), "accept_size_only = true")).unwrap();
-    house.run(&["retain"]).expect_code(0);
-    assert_eq!((tree(&house.root()).len(), keys(&server, "tags-freeing").len()), (0, FILES));
+    assert_eq!((tree(&sandbox.root()).len(), keys(&server, "tags-freeing").len()), (FILES, FILES));
+    std::fs::write(sandbox.path().join("config.toml"), configure(sandbox.path(), "accept_size_only = true")).unwrap();
+    sandbox.run(&["retain"]).expect_code(0);
+    assert_eq!((tree(&sandbox.root()).len(), keys(&server, "tags-freeing").len()), (0, FILES));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use aftercast::deliver::TargetOptions;
 
 use crate::support::daemon::Daemon;
-use crate::support::http::{Answer, read_request, reply, serve};
+use crate::support::http::{Response, read_request, reply, serve};
 use crate::support::recordings::made;
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 /// Repaints the terminal, begins a line of its own, writes from right to left, and ends what it began.
 const EVIL: &str = "room\u{1b}[2J\u{1b}]0;owned\u{7}\nINFO forged \u{202e}4pm\u{2066}\u{200b}\u{9b}31m";
@@ -22,11 +22,11 @@ fn assert_harmless(what: &str, text: &str) {
 
 #[test]
 fn the_name_of_a_recording_cannot_paint_the_terminal_or_forge_a_line() {
-    let house = House::new();
-    house.put(&made("mp4", 2), &format!("{EVIL}.mp4"));
-    house.put(&made("ts", 2), &format!("deep{EVIL}/{EVIL}.ts"));
-    fs::write(house.root().join(format!("broken{EVIL}.mp4")), b"\0\0\0\x18ftypmp42 and nothing more").unwrap();
-    let root = house.root();
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("mp4", 2), &format!("{EVIL}.mp4"));
+    sandbox.put(&made("ts", 2), &format!("deep{EVIL}/{EVIL}.ts"));
+    fs::write(sandbox.root().join(format!("broken{EVIL}.mp4")), b"\0\0\0\x18ftypmp42 and nothing more").unwrap();
+    let root = sandbox.root();
     let root = root.to_str().unwrap();
     let typed: [&[&str]; 13] = [
         &["process", "--dry-run", root],
@@ -44,21 +44,21 @@ fn the_name_of_a_recording_cannot_paint_the_terminal_or_forge_a_line() {
         &["process", EVIL],
     ];
     for args in typed {
-        let run = house.run(args);
+        let run = sandbox.run(args);
         assert!(!run.out.is_empty() || !run.err.is_empty(), "{args:?}");
         assert_harmless(&format!("{args:?}"), &run.out);
         assert_harmless(&format!("{args:?}, errors"), &run.err);
     }
-    for vod in house.vods() {
-        let shown = house.run(&["vod", "show", vod["vodId"].as_str().unwrap()]).expect_code(0);
+    for vod in sandbox.vods() {
+        let shown = sandbox.run(&["vod", "show", vod["vodId"].as_str().unwrap()]).expect_code(0);
         assert_harmless("vod show", &shown.out);
     }
-    assert_eq!(house.vods().len(), 2);
-    let unknown = house.run(&[&format!("--{EVIL}")]).expect_code(2);
+    assert_eq!(sandbox.vods().len(), 2);
+    let unknown = sandbox.run(&[&format!("--{EVIL}")]).expect_code(2);
     assert_harmless("an argument", &unknown.err);
-    for entry in fs::read_dir(house.root()).unwrap() {
+    for entry in fs::read_dir(sandbox.root()).unwrap() {
         let path = entry.unwrap().path();
-        let inspected = house.run(&["inspect", path.to_str().unwrap()]);
+        let inspected = sandbox.run(&["inspect", path.to_str().unwrap()]);
         assert_harmless("inspect", &inspected.out);
         assert_harmless("inspect, errors", &inspected.err);
     }
@@ -69,7 +69,7 @@ fn rude() -> TargetOptions {
     let answer = || {
         let words =
             format!("<Error><Code>Odd{EVIL}</Code><Message>{EVIL}</Message><RequestId>{EVIL}</RequestId></Error>");
-        Answer::new(418).with("content-type", "application/xml").saying(words)
+        Response::new(418).with("content-type", "application/xml").saying(words)
     };
     let address = serve(move |client| {
         let Some(request) = read_request(&client, |_, length| length) else { return };
@@ -88,14 +88,14 @@ fn rude() -> TargetOptions {
 
 #[test]
 fn what_a_store_says_cannot_paint_the_log_or_forge_a_line() {
-    let house = House::with_config(|dir| config_with_targets(dir, &[&rude()], ""));
-    house.put(&made("mp4-faststart", 2), &format!("{EVIL}.mp4"));
-    let daemon = Daemon::start_with(&house, |command| {
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&rude()], ""));
+    sandbox.put(&made("mp4-faststart", 2), &format!("{EVIL}.mp4"));
+    let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("AFTERCAST_LOG", "aftercast=trace,error");
     });
     daemon.until_said("forged");
     for args in [&["queue", "list"][..], &["--json", "queue", "list"], &["doctor"]] {
-        let run = house.run(args);
+        let run = sandbox.run(args);
         assert_harmless(&format!("{args:?}"), &run.out);
         assert_harmless(&format!("{args:?}, errors"), &run.err);
     }

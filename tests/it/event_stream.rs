@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
 
@@ -23,8 +23,8 @@ struct Stream(BufReader<UnixStream>);
 
 impl Stream {
     /// Asks, and reads the head of the answer.
-    fn open(house: &House, query: &str, head: &str) -> (Self, String) {
-        let mut stream = UnixStream::connect(house.path().join("state/aftercast.sock")).unwrap();
+    fn open(sandbox: &Sandbox, query: &str, head: &str) -> (Self, String) {
+        let mut stream = UnixStream::connect(sandbox.path().join("state/aftercast.sock")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         write!(stream, "GET /api/v1/events{query} HTTP/1.1\r\nhost: x\r\n{head}\r\n").unwrap();
         let mut reader = BufReader::new(stream);
@@ -35,8 +35,8 @@ impl Stream {
         (Self(reader), said)
     }
 
-    fn follow(house: &House, query: &str, head: &str) -> Self {
-        let (stream, said) = Self::open(house, query, head);
+    fn follow(sandbox: &Sandbox, query: &str, head: &str) -> Self {
+        let (stream, said) = Self::open(sandbox, query, head);
         assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("content-type: text/event-stream"), "{said}");
         stream
     }
@@ -75,20 +75,20 @@ impl Stream {
 
 #[test]
 fn events_are_followed_from_any_place_chosen_by_type_and_resumed_by_id() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
-    let mut new = Stream::follow(&house, "", "");
-    house.put(&made("flv", 2), "room1.flv");
-    let mut all = Stream::follow(&house, "?after=0", "");
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
+    let mut new = Stream::follow(&sandbox, "", "");
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let mut all = Stream::follow(&sandbox, "?after=0", "");
     let mut seen = vec![all.event()];
     while seen.last().unwrap().1["type"] != "vod.available" {
         seen.push(all.event());
     }
     assert!(seen.iter().map(|(id, _)| *id).eq(1..=seen.len() as u64), "{seen:?}");
     assert_eq!(new.event().1["type"], "recording.seen");
-    let mut resumed = Stream::follow(&house, "?after=0", "last-event-id: 2\r\n");
+    let mut resumed = Stream::follow(&sandbox, "?after=0", "last-event-id: 2\r\n");
     assert_eq!(resumed.event(), seen[2], "the header goes before the query");
-    let mut chosen = Stream::follow(&house, "?after=0&types=vod.*,recording.finished&streams=room*", "");
+    let mut chosen = Stream::follow(&sandbox, "?after=0&types=vod.*,recording.finished&streams=room*", "");
     let names = [chosen.event(), chosen.event(), chosen.event()].map(|(_, data)| data["type"].clone());
     assert_eq!(names, ["recording.finished", "vod.catalogued", "vod.available"]);
     let begun = Instant::now();
@@ -96,7 +96,7 @@ fn events_are_followed_from_any_place_chosen_by_type_and_resumed_by_id() {
     assert!(alive.has_comment && alive.data.is_none() && alive.id >= Some(seen.len() as u64), "{alive:?}");
     assert!((10..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     for (query, head) in [("?after=x", ""), ("?colour=red", ""), ("", "last-event-id: x\r\n")] {
-        let (_, said) = Stream::open(&house, query, head);
+        let (_, said) = Stream::open(&sandbox, query, head);
         assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     }
     // A reader that waits does not keep the daemon, and is told the end.
@@ -106,24 +106,24 @@ fn events_are_followed_from_any_place_chosen_by_type_and_resumed_by_id() {
 
 #[test]
 fn readers_that_never_read_cost_nothing_but_their_connections() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
-    let stalled: Vec<_> = (0..64).map(|_| Stream::follow(&house, "?after=0", "")).collect();
-    let (_, said) = Stream::open(&house, "", "");
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
+    let stalled: Vec<_> = (0..64).map(|_| Stream::follow(&sandbox, "?after=0", "")).collect();
+    let (_, said) = Stream::open(&sandbox, "", "");
     assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
     let before = resident_bytes(&daemon);
     for n in 0..30 {
-        house.put(&made("flv", 2), &format!("room{n}.flv"));
+        sandbox.put(&made("flv", 2), &format!("room{n}.flv"));
     }
     until("all are delivered", || {
-        let page = house.run(&["--json", "events", "list", "--type", "vod.available", "--limit", "1000"]);
+        let page = sandbox.run(&["--json", "events", "list", "--type", "vod.available", "--limit", "1000"]);
         (page.out.lines().count() == 30).then_some(())
     });
     let grown = resident_bytes(&daemon).saturating_sub(before);
     println!("64 readers that never read, {} events: {} KiB more", 30 * 7, grown >> 10);
     assert!(grown < 128 << 20, "{grown} bytes");
     drop(stalled);
-    until("there is room for others", || Stream::open(&house, "", "").1.starts_with("HTTP/1.1 200 ").then_some(()));
+    until("there is room for others", || Stream::open(&sandbox, "", "").1.starts_with("HTTP/1.1 200 ").then_some(()));
     daemon.stop();
 }
 

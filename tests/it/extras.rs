@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::recordings::ffmpeg;
-use crate::support::{House, tree};
+use crate::support::{Sandbox, tree};
 
 const SOURCES: [&str; 8] =
     ["-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=4", "-f", "lavfi", "-i", "sine=r=48000:d=4"];
@@ -24,10 +24,10 @@ fn ffprobe(path: &Path, arguments: &str) -> String {
     String::from_utf8(run.unwrap().stdout).unwrap()
 }
 
-fn finished(house: &House, name: &str, made: &Path) -> (Value, PathBuf) {
-    house.put(made, name);
-    house.process().expect_code(0);
-    let vod = house.vods().pop().unwrap();
+fn finished(sandbox: &Sandbox, name: &str, made: &Path) -> (Value, PathBuf) {
+    sandbox.put(made, name);
+    sandbox.process().expect_code(0);
+    let vod = sandbox.vods().pop().unwrap();
     let path = PathBuf::from(vod["filePath"].as_str().unwrap());
     (vod, path)
 }
@@ -68,9 +68,9 @@ fn chapters_come_along() {
         let map = ["-i", list.to_str().unwrap(), "-map", "0", "-map", "1", "-map_metadata", "2", "-map_chapters", "2"];
         ffmpeg(&[&SOURCES[..], &map, &split(codecs), &split(live), &[made.to_str().unwrap()]].concat());
         assert_eq!(chapters(&made).len(), 3, "{name}");
-        let house = House::new();
-        let (vod, path) = finished(&house, name, &made);
-        assert_eq!(path, house.root().join(output), "{name}: {vod}");
+        let sandbox = Sandbox::new();
+        let (vod, path) = finished(&sandbox, name, &made);
+        assert_eq!(path, sandbox.root().join(output), "{name}: {vod}");
         let (found, expected) = (chapters(&path), chapters(&made));
         assert_eq!(found.len(), 3, "{name}: {vod}");
         for (found, expected) in found.iter().zip(&expected) {
@@ -90,8 +90,8 @@ fn a_first_chapter_that_begins_late_begins_when_it_should() {
     let made = directory.path().join("a.mkv");
     let map = ["-i", list.to_str().unwrap(), "-map", "0", "-map", "1", "-map_chapters", "2"];
     ffmpeg(&[&SOURCES[..], &map, &split(H264), &[made.to_str().unwrap()]].concat());
-    let house = House::new();
-    let (_, path) = finished(&house, "a.mkv", &made);
+    let sandbox = Sandbox::new();
+    let (_, path) = finished(&sandbox, "a.mkv", &made);
     let starts: Vec<_> = chapters(&path).into_iter().filter(|c| c.2 == "Vote").map(|c| c.0).collect();
     assert!(starts.len() == 1 && (1900..=2000).contains(&starts[0]), "{starts:?}");
 }
@@ -115,15 +115,15 @@ fn a_cover_stays_a_cover() {
             let mime = format!("mimetype={mime}");
             let live = if name == "c.mkv" { "-live 1" } else { "-y" };
             ffmpeg(&[&SOURCES[..], &split(codecs), &split(live), &attach, &[&mime, made.to_str().unwrap()]].concat());
-            let house = House::new();
-            let (vod, path) = finished(&house, name, &made);
-            assert_eq!(path, house.root().join(output), "{vod}");
+            let sandbox = Sandbox::new();
+            let (vod, path) = finished(&sandbox, name, &made);
+            assert_eq!(path, sandbox.root().join(output), "{vod}");
             assert_eq!(defects(&vod), Vec::<String>::new(), "{name}: {vod}");
             let kinds = "-show_entries stream=codec_type:stream_disposition=attached_pic";
             let mut found: Vec<String> = ffprobe(&path, kinds).lines().map(str::to_owned).collect();
             found.sort();
             assert_eq!(found, ["audio,0", "video,0", "video,1"], "{name}");
-            assert_eq!(tree(&house.root()).into_keys().collect::<Vec<_>>(), [output], "{name}: one file");
+            assert_eq!(tree(&sandbox.root()).into_keys().collect::<Vec<_>>(), [output], "{name}: one file");
             let bytes = directory.path().join("extracted");
             let extract = "-map 0:v -map -0:V -c copy -f image2 -update 1";
             ffmpeg(&[&["-i", path.to_str().unwrap()][..], &split(extract), &[bytes.to_str().unwrap()]].concat());
@@ -141,13 +141,13 @@ fn an_attached_file_comes_along_or_is_named_and_the_original_stays() {
         let made = directory.path().join(name);
         let attach = ["-attach", font.to_str().unwrap(), "-metadata:s:t", "mimetype=font/ttf"];
         ffmpeg(&[&SOURCES[..], &split(codecs), &["-live", "1"], &attach, &[made.to_str().unwrap()]].concat());
-        let house = House::new();
-        let (vod, path) = finished(&house, name, &made);
-        assert_eq!(path, house.root().join(output), "{vod}");
+        let sandbox = Sandbox::new();
+        let (vod, path) = finished(&sandbox, name, &made);
+        assert_eq!(path, sandbox.root().join(output), "{vod}");
         let names = ffprobe(&path, "-show_entries stream_tags=filename");
         assert_eq!(names.contains("captions.ttf"), is_carried, "{names}");
         assert_eq!(defects(&vod).contains(&"content_left_out".to_owned()), !is_carried, "{vod}");
-        assert_eq!(house.root().join(name).exists(), !is_carried || name == output, "{name}");
+        assert_eq!(sandbox.root().join(name).exists(), !is_carried || name == output, "{name}");
         assert!(is_carried || vod["defects"].to_string().contains("captions.ttf"), "{vod}");
     }
 }
@@ -158,8 +158,8 @@ fn the_name_of_a_programme_comes_along_and_several_programmes_keep_the_original(
     let made = directory.path().join("one.ts");
     let named = "-metadata service_name=Parliament -metadata service_provider=ORF";
     ffmpeg(&[&SOURCES[..], &split(H264), &split(named), &[made.to_str().unwrap()]].concat());
-    let house = House::new();
-    let (vod, path) = finished(&house, "one.ts", &made);
+    let sandbox = Sandbox::new();
+    let (vod, path) = finished(&sandbox, "one.ts", &made);
     assert_eq!(defects(&vod), Vec::<String>::new());
     let said = ffprobe(&path, "-show_entries format_tags=title,network");
     assert!(said.contains("Parliament") && said.contains("ORF"), "{said}");
@@ -167,9 +167,9 @@ fn the_name_of_a_programme_comes_along_and_several_programmes_keep_the_original(
     let made = directory.path().join("two.ts");
     let programmes = "-map 0 -map 1 -map 0 -map 1 -program title=one:st=0:st=1 -program title=two:st=2:st=3";
     ffmpeg(&[&SOURCES[..], &split(programmes), &split(H264), &[made.to_str().unwrap()]].concat());
-    let house = House::new();
-    let (vod, path) = finished(&house, "two.ts", &made);
+    let sandbox = Sandbox::new();
+    let (vod, path) = finished(&sandbox, "two.ts", &made);
     assert_eq!(ffprobe(&path, "-show_entries stream=codec_type").lines().count(), 4, "every track is there");
     assert_eq!(defects(&vod), ["content_left_out"]);
-    assert!(house.root().join("two.ts").exists());
+    assert!(sandbox.root().join("two.ts").exists());
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 const READER: &str = "a token for reading only";
 const OPERATOR: &str = "a token for everything here";
 
 /// A house whose daemon listens on a port that nobody has, with both tokens.
-fn house_at(address: &str) -> House {
-    House::with_config(|dir| {
+fn house_at(address: &str) -> Sandbox {
+    Sandbox::with_config(|dir| {
         fs::write(dir.join("read.token"), format!("{READER}\n")).unwrap();
         fs::write(dir.join("operate.token"), format!("{OPERATOR}\nanother line\n")).unwrap();
         let (read, operate) = (dir.join("read.token"), dir.join("operate.token"));
@@ -131,18 +131,18 @@ fn each_route_asks_for_the_role_that_its_method_needs() {
 
 #[test]
 fn a_code_gives_one_session_whose_cookie_reads_media_until_it_ends() {
-    let house = house_at("0.0.0.0:0");
-    house.put(&made("mp4-faststart", 1), "room1.mp4");
-    house.process().expect_code(0);
-    let id = house.vods()[0]["vodId"].as_str().unwrap().to_owned();
-    let daemon = Daemon::start(&house);
+    let sandbox = house_at("0.0.0.0:0");
+    sandbox.put(&made("mp4-faststart", 1), "room1.mp4");
+    sandbox.process().expect_code(0);
+    let id = sandbox.vods()[0]["vodId"].as_str().unwrap().to_owned();
+    let daemon = Daemon::start(&sandbox);
     let base = format!("http://{}", address_of(&daemon));
     let json = |said: &str| serde_json::from_str::<Value>(said).unwrap();
     let operator = format!("Authorization: Bearer {OPERATOR}");
     let (status, made) = curl(&["-X", "POST", &format!("{base}/api/v1/login"), "-H", &operator, "--data", "{}"]);
     assert_eq!(status, 200, "{made}");
     let code = json(&made)["code"].as_str().unwrap().to_owned();
-    let jar = house.path().join("cookies");
+    let jar = sandbox.path().join("cookies");
     let jar = jar.to_str().unwrap();
     let body = format!("{{\"code\":\"{code}\"}}");
     let session = format!("{base}/api/v1/session");
@@ -166,20 +166,20 @@ fn a_code_gives_one_session_whose_cookie_reads_media_until_it_ends() {
 
 #[test]
 fn without_the_page_its_address_is_nothing() {
-    let house =
-        House::with_config(|dir| standard_config(dir, "") + "\n[serve]\nlisten = \"127.0.0.1:0\"\npage = false\n");
-    let daemon = Daemon::start(&house);
+    let sandbox =
+        Sandbox::with_config(|dir| standard_config(dir, "") + "\n[serve]\nlisten = \"127.0.0.1:0\"\npage = false\n");
+    let daemon = Daemon::start(&sandbox);
     let base = format!("http://{}", address_of(&daemon));
     assert_eq!(curl(&[&format!("{base}/")]).0, 404);
     assert_eq!(curl(&[&format!("{base}/_page/0/app.js")]).0, 404);
-    assert!(house.run(&["open", "--print"]).err.contains("does not serve the page"));
+    assert!(sandbox.run(&["open", "--print"]).err.contains("does not serve the page"));
     daemon.stop();
 }
 
 #[test]
 fn pages_of_listed_origins_may_read_and_no_others() {
-    let house = house_at("127.0.0.1:0");
-    let daemon = Daemon::start(&house);
+    let sandbox = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&sandbox);
     let url = format!("http://{}/api/v1/vods", address_of(&daemon));
     let allowed = |origin: &str| {
         let said = Command::new("curl").args(["-s", "-i", &url, "-H", &format!("Origin: {origin}")]).output().unwrap();
@@ -202,8 +202,8 @@ fn pages_of_listed_origins_may_read_and_no_others() {
 }
 
 fn refused(serve: impl FnOnce(&Path) -> String, words: &str) {
-    let house = House::with_config(|dir| standard_config(dir, "") + &format!("\n[serve]\n{}", serve(dir)));
-    let said = house.run(&["watch"]);
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, "") + &format!("\n[serve]\n{}", serve(dir)));
+    let said = sandbox.run(&["watch"]);
     let said = said.expect_code(5);
     assert!(said.err.contains(words), "{}", said.err);
 }
@@ -252,13 +252,13 @@ fn https_is_served_with_a_certificate_and_its_own_key_only() {
         "TLS cannot be used",
     );
     refused(|dir| tls(dir, "none.crt", "none.key"), "TLS cannot be used");
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         certificate(dir, "one");
         standard_config(dir, "") + &format!("\n[serve]\n{}", tls(dir, "one.crt", "one.key"))
     });
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     let url = format!("https://{}/api/v1/status", address_of(&daemon));
-    let cert = house.path().join("one.crt");
+    let cert = sandbox.path().join("one.crt");
     let (status, body) = curl(&["--cacert", cert.to_str().unwrap(), &url]);
     assert_eq!(status, 200, "{body}");
     let status: Value = serde_json::from_str(&body).unwrap();
@@ -290,11 +290,11 @@ fn of_the_repository(file: &str) -> String {
 
 #[test]
 fn metrics_count_what_happens_and_the_dashboard_and_the_alerts_name_no_others() {
-    let house = house_at("127.0.0.1:0");
-    let daemon = Daemon::start(&house);
+    let sandbox = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&sandbox);
     let base = format!("http://{}", address_of(&daemon));
-    fs::copy(made("flv", 2), house.path().join("root/room1.flv")).unwrap();
-    fs::write(house.path().join("root/room2.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
+    fs::copy(made("flv", 2), sandbox.path().join("root/room1.flv")).unwrap();
+    fs::write(sandbox.path().join("root/room2.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
     let text = until("both recordings have come to their end and the one is delivered", || {
         let (status, text) = curl(&[&format!("{base}/metrics")]);
         assert_eq!(status, 200, "{text}");
@@ -336,10 +336,10 @@ fn metrics_count_what_happens_and_the_dashboard_and_the_alerts_name_no_others() 
 
 #[test]
 fn a_shared_link_plays_its_vod_without_a_token_until_it_expires() {
-    let house = house_at("0.0.0.0:0");
-    let daemon = Daemon::start(&house);
+    let sandbox = house_at("0.0.0.0:0");
+    let daemon = Daemon::start(&sandbox);
     let base = format!("http://{}", address_of(&daemon));
-    fs::copy(made("mp4-faststart", 2), house.path().join("root/room1.mp4")).unwrap();
+    fs::copy(made("mp4-faststart", 2), sandbox.path().join("root/room1.mp4")).unwrap();
     let operator = format!("Authorization: Bearer {OPERATOR}");
     let ask = |args: &[&str]| {
         let (status, body) = curl(&[args, &["-H", &operator, "-H", "Content-Type: application/json"]].concat());
@@ -356,7 +356,7 @@ fn a_shared_link_plays_its_vod_without_a_token_until_it_expires() {
         format!("{base}/{}", link["path"].as_str().unwrap())
     };
     let link = share(3_600);
-    let (expected, got) = (fs::read(house.path().join("root/room1.mp4")).unwrap(), house.path().join("got"));
+    let (expected, got) = (fs::read(sandbox.path().join("root/room1.mp4")).unwrap(), sandbox.path().join("got"));
     let (status, _) = curl(&["-o", got.to_str().unwrap(), &link]);
     assert_eq!((status, fs::read(&got).unwrap() == expected), (200, true));
     let (status, range) = curl(&["-o", "/dev/null", "-r", "0-99", &link]);
@@ -382,8 +382,8 @@ fn a_shared_link_plays_its_vod_without_a_token_until_it_expires() {
 
 #[test]
 fn requests_that_stall_or_ask_for_too_much_keep_no_recording_waiting() {
-    let house = house_at("127.0.0.1:0");
-    let daemon = Daemon::start(&house);
+    let sandbox = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&sandbox);
     let address = address_of(&daemon);
     let stalled: Vec<_> = (0..300)
         .map(|n| {
@@ -399,7 +399,7 @@ fn requests_that_stall_or_ask_for_too_much_keep_no_recording_waiting() {
             stream
         })
         .collect();
-    fs::copy(made("mp4-faststart", 2), house.path().join("root/room1.mp4")).unwrap();
+    fs::copy(made("mp4-faststart", 2), sandbox.path().join("root/room1.mp4")).unwrap();
     let id = until("the recording is a VoD all the same", || {
         let (_, body) = curl(&[&format!("http://{address}/api/v1/vods")]);
         let page: Value = serde_json::from_str(&body).ok()?;

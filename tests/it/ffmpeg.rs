@@ -7,58 +7,58 @@ use std::process::Command;
 
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
-use crate::support::{House, Run, tree};
+use crate::support::{RunOutput, Sandbox, tree};
 
 /// What the loader says it loaded (`LD_DEBUG=files`, ld.so(8)) while a command ran.
-fn loading(house: &House, args: &[&str]) -> Run {
-    let output = house.command(args).env("LD_DEBUG", "files").output().unwrap();
-    Run::from(output)
+fn loading(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
+    let output = sandbox.command(args).env("LD_DEBUG", "files").output().unwrap();
+    RunOutput::from(output)
 }
 
 #[test]
 fn commands_that_need_no_ffmpeg_load_none() {
-    let house = House::new();
-    let recording = house.put(&made("mp4", 2), "room1.mp4");
+    let sandbox = Sandbox::new();
+    let recording = sandbox.put(&made("mp4", 2), "room1.mp4");
     let recording = recording.to_str().unwrap();
     for args in [&["--version"] as &[&str], &["inspect", recording], &["process", recording], &["vod", "list"]] {
-        let run = loading(&house, args).expect_code(0);
+        let run = loading(&sandbox, args).expect_code(0);
         assert!(run.err.contains("libc.so.6"), "the loader speaks: {}", run.err);
         assert!(!run.err.contains("libavcodec.so") && !run.err.contains("libavutil.so"), "{args:?} {}", run.err);
     }
-    assert_eq!(house.vods()[0]["outcome"], "spliced");
-    let tags = house.put(&made("flv", 2), "room3.flv");
-    let run = loading(&house, &["process", tags.to_str().unwrap()]).expect_code(0);
+    assert_eq!(sandbox.vods()[0]["outcome"], "spliced");
+    let tags = sandbox.put(&made("flv", 2), "room3.flv");
+    let run = loading(&sandbox, &["process", tags.to_str().unwrap()]).expect_code(0);
     assert!(!run.err.contains("libavcodec.so"), "{}", run.err);
-    assert!(house.vods().iter().all(|vod| vod["outcome"] == "spliced"), "{:?}", house.vods());
-    house.put(&made("ts", 2), "room2.ts");
-    let run = loading(&house, &["process", house.root().to_str().unwrap()]).expect_code(0);
+    assert!(sandbox.vods().iter().all(|vod| vod["outcome"] == "spliced"), "{:?}", sandbox.vods());
+    sandbox.put(&made("ts", 2), "room2.ts");
+    let run = loading(&sandbox, &["process", sandbox.root().to_str().unwrap()]).expect_code(0);
     assert!(run.err.contains("libavcodec.so"), "{}", run.err);
-    assert!(house.vods().iter().any(|vod| vod["outcome"] == "remuxed"));
+    assert!(sandbox.vods().iter().any(|vod| vod["outcome"] == "remuxed"));
 }
 
 #[test]
 fn a_library_that_is_not_there_is_an_error_of_what_needs_it_and_of_nothing_else() {
-    let house = House::new();
-    let broken = house.path().join("lib");
+    let sandbox = Sandbox::new();
+    let broken = sandbox.path().join("lib");
     fs::create_dir(&broken).unwrap();
     for (major, name) in [57, 58, 59, 60, 61, 62].iter().flat_map(|m| [(m, "avformat"), (m, "avcodec")]) {
         fs::write(broken.join(format!("lib{name}.so.{major}")), "not a library").unwrap();
     }
-    let run = |args: &[&str]| Run::from(house.command(args).env("LD_LIBRARY_PATH", &broken).output().unwrap());
-    house.put(&made("ts", 2), "room1.ts");
-    house.put(&made("mp4-faststart", 2), "room2.mp4");
-    let before = tree(&house.root());
+    let run = |args: &[&str]| RunOutput::from(sandbox.command(args).env("LD_LIBRARY_PATH", &broken).output().unwrap());
+    sandbox.put(&made("ts", 2), "room1.ts");
+    sandbox.put(&made("mp4-faststart", 2), "room2.mp4");
+    let before = tree(&sandbox.root());
 
-    let said = run(&["process", house.root().to_str().unwrap()]).expect_code(5);
+    let said = run(&["process", sandbox.root().to_str().unwrap()]).expect_code(5);
     let named = said.out.contains("libavformat.so") || said.out.contains("libavcodec.so");
     assert!(named && said.out.contains("No recording was touched"), "{said:?}");
-    assert_eq!(tree(&house.root()), before);
-    assert_eq!(house.vods().len(), 1, "the other needs none");
+    assert_eq!(tree(&sandbox.root()), before);
+    assert_eq!(sandbox.vods().len(), 1, "the other needs none");
     let said = run(&["doctor"]);
     assert!(said.out.contains("FFmpeg cannot be loaded"), "{said:?}");
 
-    house.process().expect_code(0);
-    assert_eq!(house.vods().len(), 2, "nothing was held against it");
+    sandbox.process().expect_code(0);
+    assert_eq!(sandbox.vods().len(), 2, "nothing was held against it");
 }
 
 /// The program in a directory of its own, as an archive is unpacked: `PREFIX/bin/aftercast` and `PREFIX/lib/aftercast`.
@@ -74,8 +74,8 @@ fn unpacked(prefix: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// Name, major and minor version of each library that the program was built for, as `doctor` shows them.
-fn versions(house: &House) -> Vec<(String, u32, u32)> {
-    let checks = house.run(&["--json", "doctor"]).json_lines();
+fn versions(sandbox: &Sandbox) -> Vec<(String, u32, u32)> {
+    let checks = sandbox.run(&["--json", "doctor"]).json_lines();
     let check = checks.iter().find(|check| check["subject"] == "FFmpeg").unwrap();
     let library = |text: &str| {
         let (name, version) = text.trim().split_once(' ').unwrap();
@@ -95,17 +95,17 @@ fn system_library(soname: &str) -> PathBuf {
 
 #[test]
 fn libraries_beside_the_program_are_loaded_unless_others_can_change_them() {
-    let house = House::new();
-    let (program, lib) = unpacked(&house.path().join("prefix"));
-    for (name, major, _) in versions(&house) {
+    let sandbox = Sandbox::new();
+    let (program, lib) = unpacked(&sandbox.path().join("prefix"));
+    for (name, major, _) in versions(&sandbox) {
         let soname = format!("{name}.so.{major}");
         fs::copy(system_library(&soname), lib.join(&soname)).unwrap();
         fs::set_permissions(lib.join(&soname), fs::Permissions::from_mode(0o644)).unwrap();
     }
     let doctor = || {
         let mut command = Command::new(&program);
-        command.arg("--config").arg(house.path().join("config.toml")).arg("doctor").env("LD_DEBUG", "files");
-        Run::from(command.output().unwrap())
+        command.arg("--config").arg(sandbox.path().join("config.toml")).arg("doctor").env("LD_DEBUG", "files");
+        RunOutput::from(command.output().unwrap())
     };
     let run = doctor();
     let loaded = lib.join("libavformat.so").display().to_string();
@@ -119,15 +119,16 @@ fn libraries_beside_the_program_are_loaded_unless_others_can_change_them() {
 
 #[test]
 fn a_library_of_another_version_is_refused_and_both_versions_are_named() {
-    let house = House::new();
-    let (_, major, minor) = versions(&house).into_iter().find(|(name, ..)| name == "libavutil").unwrap();
-    let fake = house.path().join("fake");
+    let sandbox = Sandbox::new();
+    let (_, major, minor) = versions(&sandbox).into_iter().find(|(name, ..)| name == "libavutil").unwrap();
+    let fake = sandbox.path().join("fake");
     fs::create_dir(&fake).unwrap();
     let (source, soname) = (fake.join("fake.c"), format!("libavutil.so.{major}"));
     fs::write(&source, format!("unsigned avutil_version(void) {{ return {} << 16; }}\n", major + 1)).unwrap();
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(fake.join(&soname)).arg(&source).status();
     assert!(built.unwrap().success());
-    let run = Run::from(house.command(&["doctor"]).env("LD_LIBRARY_PATH", &fake).output().unwrap()).expect_code(5);
+    let run =
+        RunOutput::from(sandbox.command(&["doctor"]).env("LD_LIBRARY_PATH", &fake).output().unwrap()).expect_code(5);
     let built_for = format!("this program was built for libavutil {major}.{minor}");
     let found = format!("{soname} is version {}.0", major + 1);
     assert!(run.out.contains(&built_for) && run.out.contains(&found), "{}", run.out);
@@ -135,19 +136,19 @@ fn a_library_of_another_version_is_refused_and_both_versions_are_named() {
 
 #[test]
 fn a_daemon_says_at_its_start_that_ffmpeg_cannot_be_used_and_works_without_it() {
-    let house = House::new();
-    let (program, lib) = unpacked(&house.path().join("prefix"));
-    for (name, major, _) in versions(&house) {
+    let sandbox = Sandbox::new();
+    let (program, lib) = unpacked(&sandbox.path().join("prefix"));
+    for (name, major, _) in versions(&sandbox) {
         fs::write(lib.join(format!("{name}.so.{major}")), "not a library").unwrap();
     }
     fs::set_permissions(&lib, fs::Permissions::from_mode(0o777)).unwrap();
-    house.put(&made("mp4", 2), "room1.mp4");
+    sandbox.put(&made("mp4", 2), "room1.mp4");
     let mut command = Command::new(&program);
-    command.arg("--config").arg(house.path().join("config.toml")).arg("watch");
-    let daemon = Daemon::start_command(&house, command, |_| {});
+    command.arg("--config").arg(sandbox.path().join("config.toml")).arg("watch");
+    let daemon = Daemon::start_command(&sandbox, command, |_| {});
     let log = daemon.log();
     assert!(log.contains("FFmpeg is not usable; recordings that need it wait"), "{log}");
     assert!(log.contains("other users can change it"), "{log}");
-    until("what needs no FFmpeg is finished", || (house.vods().len() == 1).then_some(()));
+    until("what needs no FFmpeg is finished", || (sandbox.vods().len() == 1).then_some(()));
     daemon.stop();
 }

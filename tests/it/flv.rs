@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::recordings::{ffmpeg, made, packets};
 
 /// Begin and end of each tag, the length behind it included.
@@ -25,8 +25,8 @@ fn tag(kind: u8, time_ms: u32, body: &[u8]) -> Vec<u8> {
     [&head, body, &(length + 11).to_be_bytes()[..]].concat()
 }
 
-fn put(house: &House, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = house.put(&made("flv", 2), name);
+fn put(sandbox: &Sandbox, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = sandbox.put(&made("flv", 2), name);
     fs::write(&path, bytes).unwrap();
     path
 }
@@ -42,19 +42,19 @@ fn an_flv_that_is_damaged_or_holds_other_data_keeps_its_original() {
     zeros[middle - 2000..middle + 2000].fill(0);
     let data = [&whole[..middle], &tag(18, 1000, b"\x02\0\x04onFI\x08\0\0\0\0\0\0\x09"), &whole[middle..]].concat();
     for (what, bytes) in [("a length", length), ("zeros", zeros), ("data", data)] {
-        let house = House::new();
-        let source = put(&house, "room1.flv", &bytes);
-        house.process().expect_code(0);
-        let vod = house.vods().pop().unwrap();
+        let sandbox = Sandbox::new();
+        let source = put(&sandbox, "room1.flv", &bytes);
+        sandbox.process().expect_code(0);
+        let vod = sandbox.vods().pop().unwrap();
         assert_eq!(fs::read(&source).unwrap(), bytes, "{what}");
         assert_eq!(vod["originalPath"], source.to_str().unwrap(), "{what}");
         assert!(!vod["defects"].as_array().unwrap().is_empty(), "{what}");
         assert_eq!(vod["outcome"], "remuxed", "{what}");
     }
-    let house = House::new();
-    let source = put(&house, "room1.flv", &whole);
-    house.process().expect_code(0);
-    assert!(!source.exists() && house.vods()[0]["outcome"] == "spliced");
+    let sandbox = Sandbox::new();
+    let source = put(&sandbox, "room1.flv", &whole);
+    sandbox.process().expect_code(0);
+    assert!(!source.exists() && sandbox.vods()[0]["outcome"] == "spliced");
 }
 
 /// A live stream's recorder writes metadata again whenever the publisher does; libavformat makes a track of that.
@@ -74,10 +74,10 @@ fn metadata_that_comes_again_is_no_track() {
     assert_eq!((other[0], other[12]), (9, 0), "the configuration of the pictures");
     let changed = [&whole[..middle], &again, &other, &whole[middle..]].concat();
     for (bytes, outcome) in [(twice, "spliced"), (changed, "remuxed")] {
-        let house = House::new();
-        let source = put(&house, "room1.flv", &bytes);
-        house.process().expect_code(0);
-        let vod = house.vods().pop().unwrap();
+        let sandbox = Sandbox::new();
+        let source = put(&sandbox, "room1.flv", &bytes);
+        sandbox.process().expect_code(0);
+        let vod = sandbox.vods().pop().unwrap();
         assert_eq!(vod["outcome"], outcome, "{vod}");
         assert!(!vod["defects"].to_string().contains("track_left_out"), "{vod}");
         assert_eq!(vod["tracks"].as_array().unwrap().len(), 2, "{vod}");
@@ -93,12 +93,12 @@ fn the_time_of_the_recording_comes_along_however_it_is_finished() {
     let created = format!("creation_time={when}");
     ffmpeg(&["-i", made("flv", 2).to_str().unwrap(), "-c", "copy", "-metadata", &created, flv.to_str().unwrap()]);
     for (validate, outcome) in [("structure", "spliced"), ("decode", "remuxed")] {
-        let house = House::with_config(|dir| {
+        let sandbox = Sandbox::with_config(|dir| {
             crate::support::standard_config(dir, &format!("[finish]\nvalidate = \"{validate}\""))
         });
-        house.put(&flv, "room1.flv");
-        house.process().expect_code(0);
-        let vod = house.vods().pop().unwrap();
+        sandbox.put(&flv, "room1.flv");
+        sandbox.process().expect_code(0);
+        let vod = sandbox.vods().pop().unwrap();
         assert_eq!((&vod["outcome"], &vod["startTime"]), (&outcome.into(), &1_709_562_615_000_i64.into()), "{vod}");
         let mut probe = Command::new("ffprobe");
         probe.args(["-v", "error", "-show_entries", "format_tags=creation_time", "-of", "csv=p=0"]);
@@ -128,12 +128,12 @@ fn a_track_that_turns_up_late_decides_the_container_too() {
             tag
         })
         .collect();
-    let house = House::new();
-    put(&house, "room1.flv", &[&old[..13], &sound, &pictures].concat());
-    house.process().expect_code(0);
-    let vod = house.vods().pop().unwrap();
+    let sandbox = Sandbox::new();
+    put(&sandbox, "room1.flv", &[&old[..13], &sound, &pictures].concat());
+    sandbox.process().expect_code(0);
+    let vod = sandbox.vods().pop().unwrap();
     assert_eq!((vod["container"].as_str(), vod["outcome"].as_str()), (Some("matroska"), Some("remuxed")), "{vod}");
-    assert!(packets(&house.root().join("room1.mkv")).iter().any(|packet| packet.contains("video")));
+    assert!(packets(&sandbox.root().join("room1.mkv")).iter().any(|packet| packet.contains("video")));
 }
 
 /// What ffprobe reads of what a file says of itself, without what every MP4 says.
@@ -150,14 +150,14 @@ fn said(path: &Path) -> Vec<String> {
 
 /// What the finished file says, and what FFmpeg's copy does.
 fn said_by_both(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
-    let house = House::new();
-    let source = put(&house, "room1.flv", bytes);
+    let sandbox = Sandbox::new();
+    let source = put(&sandbox, "room1.flv", bytes);
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy.mp4");
     ffmpeg(&["-i", source.to_str().unwrap(), "-c", "copy", "-fflags", "+bitexact", copy.to_str().unwrap()]);
-    house.process().expect_code(0);
-    assert_eq!(house.vods()[0]["outcome"], "spliced");
-    (said(&house.root().join("room1.mp4")), said(&copy))
+    sandbox.process().expect_code(0);
+    assert_eq!(sandbox.vods()[0]["outcome"], "spliced");
+    (said(&sandbox.root().join("room1.mp4")), said(&copy))
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::recordings::{made, packets};
-use crate::support::{House, standard_config, tree};
+use crate::support::{Sandbox, standard_config, tree};
 
-fn house(watch: &str) -> House {
-    House::with_config(|dir| standard_config(dir, "").replace("[watch]\n", &format!("[watch]\n{watch}\n")))
+fn sandbox(watch: &str) -> Sandbox {
+    Sandbox::with_config(|dir| standard_config(dir, "").replace("[watch]\n", &format!("[watch]\n{watch}\n")))
 }
 
 /// As MediaMTX names its segments.
@@ -23,22 +23,22 @@ fn has_fragments(path: &Path) -> bool {
 #[test]
 fn a_segment_of_mediamtx_stays_as_it_is_and_is_catalogued_and_delivered() {
     for (watch, doctor) in [("server = \"mediamtx\"", "kept"), ("fragmented = \"keep\"", "kept: set by")] {
-        let house = house(watch);
-        let segment = house.put(&made("mp4-fragmented", 2), SEGMENT);
-        let before = tree(&house.root());
-        house.process().expect_code(0);
-        assert_eq!(tree(&house.root()), before, "{watch}: not a byte, not its time, not its inode");
-        let vods = house.vods();
+        let sandbox = sandbox(watch);
+        let segment = sandbox.put(&made("mp4-fragmented", 2), SEGMENT);
+        let before = tree(&sandbox.root());
+        sandbox.process().expect_code(0);
+        assert_eq!(tree(&sandbox.root()), before, "{watch}: not a byte, not its time, not its inode");
+        let vods = sandbox.vods();
         assert_eq!((vods.len(), &vods[0]["outcome"]), (1, &"kept".into()), "{vods:?}");
         assert_eq!(vods[0]["defects"], serde_json::json!([]));
         assert!((vods[0]["duration"].as_i64().unwrap() - 2000).abs() < 200);
-        assert_eq!(fs::read(house.store().join(SEGMENT)).unwrap(), fs::read(&segment).unwrap());
-        let again = house.process().expect_code(0);
+        assert_eq!(fs::read(sandbox.store().join(SEGMENT)).unwrap(), fs::read(&segment).unwrap());
+        let again = sandbox.process().expect_code(0);
         assert!(again.out.contains("already finished"), "{}", again.out);
-        let said = house.run(&["doctor"]).out;
+        let said = sandbox.run(&["doctor"]).out;
         let line = said.lines().find(|line| line.contains("fragmented MP4")).unwrap();
         assert!(line.contains(doctor), "{line}");
-        let inspected = house.run(&["inspect", segment.to_str().unwrap()]).expect_code(0);
+        let inspected = sandbox.run(&["inspect", segment.to_str().unwrap()]).expect_code(0);
         assert!(inspected.out.contains("keep"), "{}", inspected.out);
     }
 }
@@ -46,20 +46,20 @@ fn a_segment_of_mediamtx_stays_as_it_is_and_is_catalogued_and_delivered() {
 #[test]
 fn fragments_become_progressive_where_that_is_asked_for_or_no_server_reads_them() {
     for watch in ["server = \"mediamtx\"\nfragmented = \"progressive\"", "server = \"srs\""] {
-        let house = house(watch);
-        let segment = house.put(&made("mp4-fragmented", 2), SEGMENT);
+        let sandbox = sandbox(watch);
+        let segment = sandbox.put(&made("mp4-fragmented", 2), SEGMENT);
         assert!(has_fragments(&segment));
-        house.process().expect_code(0);
-        assert_eq!(house.vods()[0]["outcome"], "spliced", "{watch}");
+        sandbox.process().expect_code(0);
+        assert_eq!(sandbox.vods()[0]["outcome"], "spliced", "{watch}");
         assert!(!has_fragments(&segment), "{watch}");
-        let said = house.run(&["doctor"]).out;
+        let said = sandbox.run(&["doctor"]).out;
         assert!(said.lines().any(|l| l.contains("fragmented MP4") && l.contains("made progressive")), "{said}");
     }
 }
 
 #[test]
 fn each_root_has_its_own_setting() {
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let config = standard_config(dir, "");
         let (kept, made) = (dir.join("root/kept"), dir.join("root/made"));
         let roots = format!(
@@ -74,10 +74,11 @@ fn each_root_has_its_own_setting() {
     });
     for root in ["kept", "made"] {
         // Of one name they were one VoD, whose record is that of the last.
-        house.put(&made("mp4-fragmented", 2), &format!("{root}/{root}.mp4"));
+        sandbox.put(&made("mp4-fragmented", 2), &format!("{root}/{root}.mp4"));
     }
-    house.process().expect_code(0);
-    let outcomes: Vec<_> = house.vods().iter().map(|v| (v["filePath"].to_string(), v["outcome"].to_string())).collect();
+    sandbox.process().expect_code(0);
+    let outcomes: Vec<_> =
+        sandbox.vods().iter().map(|v| (v["filePath"].to_string(), v["outcome"].to_string())).collect();
     assert_eq!(outcomes.len(), 2, "{outcomes:?}");
     for (path, outcome) in outcomes {
         assert_eq!(outcome, if path.contains("/kept/") { "\"kept\"" } else { "\"spliced\"" }, "{path}");
@@ -87,38 +88,38 @@ fn each_root_has_its_own_setting() {
 #[test]
 fn kept_fragments_are_uploaded_as_progressive_mp4_where_that_is_asked_for() {
     for retain in ["", "[retain]\ndelete_local = \"delivered\"\n"] {
-        let house = House::with_config(|dir| {
+        let sandbox = Sandbox::with_config(|dir| {
             let watch = "[watch]\nserver = \"mediamtx\"\nfragmented = \"keep\"\ndeliver_progressive = true\n";
             standard_config(dir, retain).replace("[watch]\n", watch)
         });
         let original = made("mp4-fragmented", 2);
-        let segment = house.put(&original, SEGMENT);
-        let before = tree(&house.root());
-        house.process().expect_code(0);
-        let uploaded = house.store().join(SEGMENT);
+        let segment = sandbox.put(&original, SEGMENT);
+        let before = tree(&sandbox.root());
+        sandbox.process().expect_code(0);
+        let uploaded = sandbox.store().join(SEGMENT);
         assert!(!has_fragments(&uploaded));
         assert_eq!(packets(&uploaded), packets(&original));
-        let vods = house.vods();
+        let vods = sandbox.vods();
         assert_eq!((vods.len(), &vods[0]["remote"][0]["isProgressiveCopy"]), (1, &true.into()), "{vods:?}");
-        house.run(&["vod", "verify", "--download"]).expect_code(0);
+        sandbox.run(&["vod", "verify", "--download"]).expect_code(0);
         if retain.is_empty() {
-            assert_eq!(tree(&house.root()), before, "the segment is as it was, and no copy of it is left");
-            let sent = tree(&house.store());
-            house.process().expect_code(0);
-            assert_eq!(tree(&house.store()), sent);
+            assert_eq!(tree(&sandbox.root()), before, "the segment is as it was, and no copy of it is left");
+            let sent = tree(&sandbox.store());
+            sandbox.process().expect_code(0);
+            assert_eq!(tree(&sandbox.store()), sent);
         } else {
             assert!(!segment.exists(), "proven, it is freed");
-            assert_eq!(tree(&house.root()).len(), 0);
+            assert_eq!(tree(&sandbox.root()).len(), 0);
         }
     }
 }
 
 #[test]
 fn a_segment_without_fragments_is_uploaded_as_it_is() {
-    let house = house("server = \"mediamtx\"\ndeliver_progressive = true");
+    let sandbox = sandbox("server = \"mediamtx\"\ndeliver_progressive = true");
     let original = made("mp4-faststart", 2);
-    house.put(&original, SEGMENT);
-    house.process().expect_code(0);
-    assert_eq!(fs::read(house.store().join(SEGMENT)).unwrap(), fs::read(original).unwrap());
-    assert!(house.vods()[0]["remote"][0].get("isProgressiveCopy").is_none());
+    sandbox.put(&original, SEGMENT);
+    sandbox.process().expect_code(0);
+    assert_eq!(fs::read(sandbox.store().join(SEGMENT)).unwrap(), fs::read(original).unwrap());
+    assert!(sandbox.vods()[0]["remote"][0].get("isProgressiveCopy").is_none());
 }

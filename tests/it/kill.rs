@@ -9,12 +9,12 @@ use std::process::Command;
 
 use crate::support::image::Image;
 use crate::support::recordings::{cut, made, without_moov};
-use crate::support::{House, standard_config, tree};
+use crate::support::{Sandbox, standard_config, tree};
 
 /// How often each transition must have been the last thing that happened.
 const TIMES_EACH: usize = 3;
 
-fn fill(house: &House) {
+fn fill(sandbox: &Sandbox) {
     let recipes: [(&str, &str); 10] = [
         ("mp4-faststart", "mp4.tmp_extension"),
         ("mp4-faststart", "mp4"),
@@ -29,37 +29,37 @@ fn fill(house: &House) {
     ];
     for (n, (recipe, extension)) in recipes.iter().enumerate() {
         for copy in 0..3 {
-            house.put(&made(recipe, 2), &format!("room{n}/take{copy}-{n}.{extension}"));
+            sandbox.put(&made(recipe, 2), &format!("room{n}/take{copy}-{n}.{extension}"));
         }
     }
     for copy in 0..2 {
-        house.put(&cut(&made("ts", 2), 0.7), &format!("cut/ts{copy}.ts"));
-        house.put(&cut(&made("flv", 2), 0.7), &format!("cut/flv{copy}.flv.tmp"));
-        house.put(&cut(&made("webm-vp9", 2), 0.7), &format!("cut/webm{copy}.webm.tmp"));
+        sandbox.put(&cut(&made("ts", 2), 0.7), &format!("cut/ts{copy}.ts"));
+        sandbox.put(&cut(&made("flv", 2), 0.7), &format!("cut/flv{copy}.flv.tmp"));
+        sandbox.put(&cut(&made("webm-vp9", 2), 0.7), &format!("cut/webm{copy}.webm.tmp"));
         // Nothing else here is coded like it, so nothing can teach what it needs.
-        house.put(&without_moov(&made("mp4-h265", 2)), &format!("lost/crashed{copy}.mp4.tmp"));
+        sandbox.put(&without_moov(&made("mp4-h265", 2)), &format!("lost/crashed{copy}.mp4.tmp"));
     }
-    fs::write(house.root().join("lost/empty.mp4"), "").unwrap();
-    fs::write(house.root().join("lost/noise.mp4"), [0x5A; 4096]).unwrap();
+    fs::write(sandbox.root().join("lost/empty.mp4"), "").unwrap();
+    fs::write(sandbox.root().join("lost/noise.mp4"), [0x5A; 4096]).unwrap();
 }
 
 const RECORDINGS: usize = 40;
 const QUARANTINED: [&str; 4] = ["lost/crashed0.mp4.tmp", "lost/crashed1.mp4.tmp", "lost/empty.mp4", "lost/noise.mp4"];
 
-fn filled_house() -> House {
+fn filled_house() -> Sandbox {
     let more = "[finish]\njobs = 1\n[retain]\ndelete_local = \"delivered\"";
-    let house = House::with_config(|dir| standard_config(dir, more));
-    fill(&house);
-    assert_eq!(tree(&house.root()).len(), RECORDINGS);
-    house
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, more));
+    fill(&sandbox);
+    assert_eq!(tree(&sandbox.root()).len(), RECORDINGS);
+    sandbox
 }
 
 /// Runs `recover` (temporary names count as orphaned) with the seam's log; killed after an operation, if one is named.
-fn run(house: &House, kill_after: Option<&str>) -> (bool, Vec<String>) {
-    let log = house.path().join("steps.log");
+fn run(sandbox: &Sandbox, kill_after: Option<&str>) -> (bool, Vec<String>) {
+    let log = sandbox.path().join("steps.log");
     let _ = fs::remove_file(&log);
-    let root = house.root();
-    let mut command = house.command(&["recover", root.to_str().unwrap()]);
+    let root = sandbox.root();
+    let mut command = sandbox.command(&["recover", root.to_str().unwrap()]);
     command.env("AFTERCAST_STEP_LOG", &log);
     if let Some(operation) = kill_after {
         command.env("AFTERCAST_KILL_AFTER", operation);
@@ -76,9 +76,9 @@ fn run(house: &House, kill_after: Option<&str>) -> (bool, Vec<String>) {
 }
 
 /// What a finished house holds: id → (vod name, digest of the object in the store).
-fn holdings(house: &House) -> BTreeMap<String, (String, String)> {
-    let store = tree(&house.store());
-    let vods = house.vods();
+fn holdings(sandbox: &Sandbox) -> BTreeMap<String, (String, String)> {
+    let store = tree(&sandbox.store());
+    let vods = sandbox.vods();
     let holdings: BTreeMap<_, _> = vods
         .iter()
         .map(|vod| {
@@ -92,12 +92,12 @@ fn holdings(house: &House) -> BTreeMap<String, (String, String)> {
     holdings
 }
 
-fn assert_nothing_lost(house: &House, expected: &BTreeMap<String, (String, String)>, when: &str) {
-    assert_eq!(&holdings(house), expected, "{when}");
-    for vod in house.vods() {
+fn assert_nothing_lost(sandbox: &Sandbox, expected: &BTreeMap<String, (String, String)>, when: &str) {
+    assert_eq!(&holdings(sandbox), expected, "{when}");
+    for vod in sandbox.vods() {
         assert!(vod["freedAt"].is_number(), "{when}: delivered and not noted as freed: {vod}");
     }
-    let left = tree(&house.root());
+    let left = tree(&sandbox.root());
     for name in QUARANTINED {
         assert!(left.contains_key(name), "{when}: {name} is gone");
     }
@@ -175,33 +175,33 @@ impl Drop for Mounted {
 /// What is changed where it stands, each way of retiring the old header once: cut off, overwritten, left inside.
 const SPLICES: [&str; 3] = ["last", "behind", "fragmented"];
 
-fn house_of_splices(parent: &Path, splices: &[&str]) -> House {
-    let house =
-        House::with_config_in(parent, |dir| standard_config(dir, "[finish]\njobs = 1\nsplice = \"insert_range\""));
+fn house_of_splices(parent: &Path, splices: &[&str]) -> Sandbox {
+    let sandbox =
+        Sandbox::with_config_in(parent, |dir| standard_config(dir, "[finish]\njobs = 1\nsplice = \"insert_range\""));
     for splice in splices {
         let recipe = if *splice == "fragmented" { "mp4-fragmented" } else { "mp4" };
-        let path = house.put(&made(recipe, 2), &format!("{splice}/{splice}.mp4.tmp"));
+        let path = sandbox.put(&made(recipe, 2), &format!("{splice}/{splice}.mp4.tmp"));
         if *splice == "behind" {
             let bytes = [&fs::read(&path).unwrap()[..], b"\0\0\0\x0Cskiprest"].concat();
             fs::write(&path, bytes).unwrap();
         }
     }
-    house
+    sandbox
 }
 
 /// The digest of each recording by its name, and how many VoDs there are.
-fn finished(house: &House) -> (BTreeMap<String, String>, usize) {
-    let files = tree(&house.root()).into_iter().map(|(name, (.., digest))| (name, digest)).collect();
-    (files, house.vods().len())
+fn finished(sandbox: &Sandbox) -> (BTreeMap<String, String>, usize) {
+    let files = tree(&sandbox.root()).into_iter().map(|(name, (.., digest))| (name, digest)).collect();
+    (files, sandbox.vods().len())
 }
 
 /// The process dies after each single operation of a run over the splices; returns the operations.
 fn killed_after_each(mounted: &Mounted, splices: &[&str]) -> BTreeSet<String> {
-    let recovered = |house: &House, kill_after: Option<&str>| {
-        let log = house.path().join("steps.log");
+    let recovered = |sandbox: &Sandbox, kill_after: Option<&str>| {
+        let log = sandbox.path().join("steps.log");
         let _ = fs::remove_file(&log);
-        let root = house.root();
-        let mut command = house.command(&["recover", root.to_str().unwrap()]);
+        let root = sandbox.root();
+        let mut command = sandbox.command(&["recover", root.to_str().unwrap()]);
         command.env("AFTERCAST_STEP_LOG", &log).envs(kill_after.map(|n| ("AFTERCAST_KILL_AFTER", n)));
         let output = command.output().unwrap();
         let steps = fs::read_to_string(&log).unwrap_or_default();
@@ -215,19 +215,19 @@ fn killed_after_each(mounted: &Mounted, splices: &[&str]) -> BTreeSet<String> {
     assert_eq!((expected.0.len(), expected.1), (splices.len(), splices.len()));
     drop(calm);
     for n in 1..=steps.len() {
-        let house = house_of_splices(&mounted.path(), splices);
-        let (killed, _) = recovered(&house, Some(&n.to_string()));
+        let sandbox = house_of_splices(&mounted.path(), splices);
+        let (killed, _) = recovered(&sandbox, Some(&n.to_string()));
         if killed.status.success() {
             // Recordings that end together share a flush: this run had fewer operations than the calm one.
             assert!(2 * n > steps.len(), "ended before operation {n}, {}", steps[n - 1]);
-            assert_eq!(finished(&house), expected, "not killed");
+            assert_eq!(finished(&sandbox), expected, "not killed");
             continue;
         }
         assert_eq!(killed.status.signal(), Some(9), "after {n}, {}", steps[n - 1]);
-        let (again, _) = recovered(&house, None);
+        let (again, _) = recovered(&sandbox, None);
         let when = format!("killed after {n}, {}", steps[n - 1]);
         assert!(again.status.success(), "{when}: {}", String::from_utf8_lossy(&again.stderr));
-        assert_eq!(finished(&house), expected, "{when}");
+        assert_eq!(finished(&sandbox), expected, "{when}");
     }
     steps.into_iter().collect()
 }
@@ -265,9 +265,9 @@ fn a_kill_after_each_operation_is_mended_where_nothing_can_be_inserted() {
     assert!(steps.contains("partial written") && !steps.contains("range inserted"), "{steps:?}");
 }
 
-fn remove_partials(house: &House) {
-    for name in tree(&house.root()).keys().filter(|name| name.contains(".aftercast-")) {
-        fs::remove_file(house.root().join(name)).unwrap();
+fn remove_partials(sandbox: &Sandbox) {
+    for name in tree(&sandbox.root()).keys().filter(|name| name.contains(".aftercast-")) {
+        fs::remove_file(sandbox.root().join(name)).unwrap();
     }
 }
 
@@ -284,29 +284,29 @@ fn a_kill_after_each_operation_of_a_start_that_carries_on_is_mended_by_the_one_a
         ("ts", "room1.ts", "journal publishing:1", true),
     ] {
         let filled = || {
-            let house = House::with_config(|dir| standard_config(dir, "[finish]\njobs = 1"));
-            house.put(&made(recipe, 2), name);
-            house
+            let sandbox = Sandbox::with_config(|dir| standard_config(dir, "[finish]\njobs = 1"));
+            sandbox.put(&made(recipe, 2), name);
+            sandbox
         };
         let calm = filled();
         assert!(!carried_on(&calm, None).0);
         let expected = finished(&calm);
         assert_eq!((expected.0.len(), expected.1), (1, 1));
         let cut = || {
-            let house = filled();
-            assert!(carried_on(&house, Some(first)).0, "{first}");
+            let sandbox = filled();
+            assert!(carried_on(&sandbox, Some(first)).0, "{first}");
             if loses_partial {
-                remove_partials(&house);
+                remove_partials(&sandbox);
             }
-            house
+            sandbox
         };
         let (_, steps) = carried_on(&cut(), None);
         for n in 1..=steps.len() {
-            let house = cut();
-            carried_on(&house, Some(&n.to_string()));
-            assert!(!carried_on(&house, None).0);
+            let sandbox = cut();
+            carried_on(&sandbox, Some(&n.to_string()));
+            assert!(!carried_on(&sandbox, None).0);
             let when = format!("killed after {first} (lost: {loses_partial}), then after {n}, {}", steps[n - 1]);
-            assert_eq!(finished(&house), expected, "{when}");
+            assert_eq!(finished(&sandbox), expected, "{when}");
         }
         seen.extend(steps);
     }
@@ -316,11 +316,11 @@ fn a_kill_after_each_operation_of_a_start_that_carries_on_is_mended_by_the_one_a
 }
 
 /// Recovers everything with the seam's log; returns whether it was killed, and what it did.
-fn carried_on(house: &House, kill_after: Option<&str>) -> (bool, Vec<String>) {
-    let log = house.path().join("steps.log");
+fn carried_on(sandbox: &Sandbox, kill_after: Option<&str>) -> (bool, Vec<String>) {
+    let log = sandbox.path().join("steps.log");
     let _ = fs::remove_file(&log);
-    let root = house.root();
-    let mut command = house.command(&["recover", root.to_str().unwrap()]);
+    let root = sandbox.root();
+    let mut command = sandbox.command(&["recover", root.to_str().unwrap()]);
     command.env("AFTERCAST_STEP_LOG", &log).envs(kill_after.map(|n| ("AFTERCAST_KILL_AFTER", n)));
     let output = command.output().unwrap();
     let was_killed = output.status.signal() == Some(9);
@@ -331,9 +331,9 @@ fn carried_on(house: &House, kill_after: Option<&str>) -> (bool, Vec<String>) {
 
 /// Returns whether the process died there, or ended before it came so far.
 fn killed_and_started_again(operation: &str, expected: &BTreeMap<String, (String, String)>) -> bool {
-    let house = filled_house();
-    let (was_killed, _) = run(&house, Some(operation));
-    assert!(!run(&house, None).0);
-    assert_nothing_lost(&house, expected, &format!("killed after {operation}"));
+    let sandbox = filled_house();
+    let (was_killed, _) = run(&sandbox, Some(operation));
+    assert!(!run(&sandbox, None).0);
+    assert_nothing_lost(&sandbox, expected, &format!("killed after {operation}"));
     was_killed
 }

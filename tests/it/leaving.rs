@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use crate::support::daemon::until_with;
 use crate::support::recordings::{made, padded};
-use crate::support::{House, standard_config, tree};
+use crate::support::{Sandbox, standard_config, tree};
 
 const KEPT: &str = "[retain]\ndelete_local = \"delivered\"\nprotect = [\"*\"]";
 const FREED: &str = "[retain]\ndelete_local = \"delivered\"";
 
-fn retaining(house: &House, retain: &str) {
-    fs::write(house.path().join("config.toml"), standard_config(house.path(), retain)).unwrap();
+fn retaining(sandbox: &Sandbox, retain: &str) {
+    fs::write(sandbox.path().join("config.toml"), standard_config(sandbox.path(), retain)).unwrap();
 }
 
-fn names(house: &House) -> Vec<String> {
-    tree(&house.root()).into_keys().filter(|name| name != ".aftercast-root").collect()
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    tree(&sandbox.root()).into_keys().filter(|name| name != ".aftercast-root").collect()
 }
 
 /// Runs a command that is killed right after a file was moved aside.
-fn killed_when_aside(house: &House, args: &[&str]) {
-    let run = house.command(args).env("AFTERCAST_KILL_AFTER", "moved aside:1").output().unwrap();
+fn killed_when_aside(sandbox: &Sandbox, args: &[&str]) {
+    let run = sandbox.command(args).env("AFTERCAST_KILL_AFTER", "moved aside:1").output().unwrap();
     assert!(run.status.code().is_none(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
@@ -38,104 +38,104 @@ fn rewrite(path: &Path) {
 
 #[test]
 fn a_source_whose_removal_was_killed_is_removed_by_the_next_start() {
-    let house = House::new();
-    house.put(&made("ts", 2), "room1.ts");
-    killed_when_aside(&house, &["process", house.root().to_str().unwrap()]);
-    assert_eq!(names(&house), [".aftercast-room1.ts.aside", "room1.mp4"]);
-    house.process().expect_code(0);
-    assert_eq!((names(&house), house.vods().len()), (vec!["room1.mp4".to_owned()], 1));
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("ts", 2), "room1.ts");
+    killed_when_aside(&sandbox, &["process", sandbox.root().to_str().unwrap()]);
+    assert_eq!(names(&sandbox), [".aftercast-room1.ts.aside", "room1.mp4"]);
+    sandbox.process().expect_code(0);
+    assert_eq!((names(&sandbox), sandbox.vods().len()), (vec!["room1.mp4".to_owned()], 1));
 }
 
 #[test]
 fn a_source_that_was_written_while_it_was_aside_has_its_name_again() {
-    let house = House::new();
-    house.put(&made("ts", 2), "room1.ts");
-    killed_when_aside(&house, &["process", house.root().to_str().unwrap()]);
-    let aside = house.root().join(".aftercast-room1.ts.aside");
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("ts", 2), "room1.ts");
+    killed_when_aside(&sandbox, &["process", sandbox.root().to_str().unwrap()]);
+    let aside = sandbox.root().join(".aftercast-room1.ts.aside");
     File::options().append(true).open(&aside).unwrap().write_all(&fs::read(made("ts", 2)).unwrap()).unwrap();
     let bytes = fs::read(&aside).unwrap();
     // A recording of its own by now, which may be finished at once.
-    let said = house.run(&["process", "--dry-run", house.root().to_str().unwrap()]);
+    let said = sandbox.run(&["process", "--dry-run", sandbox.root().to_str().unwrap()]);
     assert!(said.out.contains("room1") || aside.exists(), "{}", said.out);
-    house.run(&["queue", "list"]);
-    house.process();
-    let is_kept = fs::read(house.root().join("room1.ts")).is_ok_and(|now| now == bytes);
-    assert!(is_kept || house.vods().len() == 2, "{:?}", names(&house));
+    sandbox.run(&["queue", "list"]);
+    sandbox.process();
+    let is_kept = fs::read(sandbox.root().join("room1.ts")).is_ok_and(|now| now == bytes);
+    assert!(is_kept || sandbox.vods().len() == 2, "{:?}", names(&sandbox));
 }
 
 #[test]
 fn freeing_that_was_killed_begins_again_and_loses_nothing() {
-    let house = House::with_config(|dir| standard_config(dir, KEPT));
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, KEPT));
     let bytes = padded("take", 0);
-    fs::write(house.root().join("take.mp4"), &bytes).unwrap();
-    house.process().expect_code(0);
-    retaining(&house, FREED);
-    killed_when_aside(&house, &["retain"]);
-    assert_eq!(names(&house), [".aftercast-take.mp4.aside"]);
-    house.run(&["retain"]).expect_code(0);
-    assert!(house.vods()[0].get("freedAt").is_none(), "what is aside is not freed");
-    house.process().expect_code(0);
-    let free = || drop(house.process());
-    until_with("it is freed", Duration::from_millis(100), free, || names(&house).is_empty().then_some(()));
-    assert!(house.vods()[0]["freedAt"].is_i64());
-    assert_eq!(tree(&house.store()).into_keys().collect::<Vec<_>>(), ["take.mp4"], "it is stored once");
-    assert_eq!(fs::read(house.store().join("take.mp4")).unwrap(), bytes);
+    fs::write(sandbox.root().join("take.mp4"), &bytes).unwrap();
+    sandbox.process().expect_code(0);
+    retaining(&sandbox, FREED);
+    killed_when_aside(&sandbox, &["retain"]);
+    assert_eq!(names(&sandbox), [".aftercast-take.mp4.aside"]);
+    sandbox.run(&["retain"]).expect_code(0);
+    assert!(sandbox.vods()[0].get("freedAt").is_none(), "what is aside is not freed");
+    sandbox.process().expect_code(0);
+    let free = || drop(sandbox.process());
+    until_with("it is freed", Duration::from_millis(100), free, || names(&sandbox).is_empty().then_some(()));
+    assert!(sandbox.vods()[0]["freedAt"].is_i64());
+    assert_eq!(tree(&sandbox.store()).into_keys().collect::<Vec<_>>(), ["take.mp4"], "it is stored once");
+    assert_eq!(fs::read(sandbox.store().join("take.mp4")).unwrap(), bytes);
 }
 
 #[test]
 fn a_rewrite_whose_length_and_time_were_put_back_is_not_freed_before_it_is_stored_itself() {
-    let house = House::with_config(|dir| standard_config(dir, KEPT));
-    let local = house.root().join("take.mp4");
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, KEPT));
+    let local = sandbox.root().join("take.mp4");
     fs::write(&local, padded("take", 0)).unwrap();
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     let proven = fs::read(&local).unwrap();
     rewrite(&local);
     let rewritten = fs::read(&local).unwrap();
-    retaining(&house, FREED);
-    house.run(&["retain"]).expect_code(0);
+    retaining(&sandbox, FREED);
+    sandbox.run(&["retain"]).expect_code(0);
     assert_eq!(fs::read(&local).unwrap(), rewritten);
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert!(!local.exists(), "it is proven now");
-    assert_eq!(fs::read(house.store().join("take.mp4")).unwrap(), proven);
-    assert_eq!(fs::read(house.store().join("take_1.mp4")).unwrap(), rewritten);
+    assert_eq!(fs::read(sandbox.store().join("take.mp4")).unwrap(), proven);
+    assert_eq!(fs::read(sandbox.store().join("take_1.mp4")).unwrap(), rewritten);
 }
 
 #[test]
 fn what_was_only_touched_is_compared_again_and_freed_and_a_poster_that_was_rewritten_stays() {
     let more = format!("[deliver]\nupload_extensions = 63\n{KEPT}");
-    let house = House::with_config(|dir| standard_config(dir, &more));
-    let (local, poster) = (house.root().join("take.mp4"), house.root().join("take.png"));
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, &more));
+    let (local, poster) = (sandbox.root().join("take.mp4"), sandbox.root().join("take.png"));
     fs::write(&local, padded("take", 0)).unwrap();
     fs::write(&poster, "a poster").unwrap();
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     fs::set_permissions(&local, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     rewrite(&poster);
-    retaining(&house, &format!("[deliver]\nupload_extensions = 63\n{FREED}"));
-    house.run(&["retain"]).expect_code(0);
+    retaining(&sandbox, &format!("[deliver]\nupload_extensions = 63\n{FREED}"));
+    sandbox.run(&["retain"]).expect_code(0);
     assert!(local.exists(), "it was touched");
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert!(!local.exists());
     assert_eq!(fs::read(&poster).unwrap(), b"a poelse");
-    assert_eq!(tree(&house.store()).into_keys().collect::<Vec<_>>(), ["take.mp4", "take.png"]);
+    assert_eq!(tree(&sandbox.store()).into_keys().collect::<Vec<_>>(), ["take.mp4", "take.png"]);
 }
 
 #[test]
 fn a_recording_that_is_being_written_is_neither_freed_nor_deleted() {
-    let house = House::with_config(|dir| standard_config(dir, KEPT));
-    let local = house.root().join("take.mp4");
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, KEPT));
+    let local = sandbox.root().join("take.mp4");
     fs::write(&local, padded("take", 0)).unwrap();
-    house.process().expect_code(0);
-    let id = house.vods()[0]["vodId"].as_str().unwrap().to_owned();
+    sandbox.process().expect_code(0);
+    let id = sandbox.vods()[0]["vodId"].as_str().unwrap().to_owned();
     let writer = File::options().append(true).open(&local).unwrap();
-    retaining(&house, FREED);
-    house.run(&["retain"]).expect_code(0);
-    assert!(local.exists() && house.vods()[0].get("freedAt").is_none());
-    let said = house.run(&["vod", "delete", "--yes", "--keep-objects", &id]).expect_code(4);
+    retaining(&sandbox, FREED);
+    sandbox.run(&["retain"]).expect_code(0);
+    assert!(local.exists() && sandbox.vods()[0].get("freedAt").is_none());
+    let said = sandbox.run(&["vod", "delete", "--yes", "--keep-objects", &id]).expect_code(4);
     assert!(said.err.contains("open for writing"), "{}", said.err);
     assert!(local.exists());
     drop(writer);
-    house.run(&["retain"]).expect_code(0);
-    assert_eq!(names(&house), [""; 0], "nobody has written to it");
+    sandbox.run(&["retain"]).expect_code(0);
+    assert_eq!(names(&sandbox), [""; 0], "nobody has written to it");
 }
 
 /// A file system without leases, unmounted when dropped; needs root.
@@ -160,50 +160,50 @@ impl Drop for WithoutLeases {
 
 #[test]
 fn without_leases_a_delivered_file_waits_aside_and_a_restart_forgets_it_not() {
-    let house = House::with_config(|dir| standard_config(dir, KEPT));
-    let Some(_mount) = WithoutLeases::mount(&house.root()) else { return };
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, KEPT));
+    let Some(_mount) = WithoutLeases::mount(&sandbox.root()) else { return };
     for name in ["quiet.mp4", "written.mp4"] {
-        fs::write(house.root().join(name), padded(name, 0)).unwrap();
+        fs::write(sandbox.root().join(name), padded(name, 0)).unwrap();
     }
-    house.process();
-    let settled = || drop(house.process());
+    sandbox.process();
+    let settled = || drop(sandbox.process());
     until_with("both are delivered", Duration::from_millis(200), settled, || {
-        let vods = house.vods();
+        let vods = sandbox.vods();
         let is_delivered = |vod: &serde_json::Value| vod["remote"].as_array().is_some_and(|r| !r.is_empty());
         (vods.len() == 2 && vods.iter().all(is_delivered)).then_some(())
     });
     // Long enough for the file to be aside when the next command begins.
-    let config = standard_config(house.path(), FREED).replace("quiet = \"1s\"", "quiet = \"3s\"");
-    fs::write(house.path().join("config.toml"), config).unwrap();
-    let aside = |name: &str| -> PathBuf { house.root().join(format!(".aftercast-{name}.aside")) };
-    house.run(&["retain"]).expect_code(0);
-    assert!(aside("quiet.mp4").exists() && aside("written.mp4").exists(), "{:?}", names(&house));
-    assert!(house.vods().iter().all(|vod| vod.get("freedAt").is_none()));
+    let config = standard_config(sandbox.path(), FREED).replace("quiet = \"1s\"", "quiet = \"3s\"");
+    fs::write(sandbox.path().join("config.toml"), config).unwrap();
+    let aside = |name: &str| -> PathBuf { sandbox.root().join(format!(".aftercast-{name}.aside")) };
+    sandbox.run(&["retain"]).expect_code(0);
+    assert!(aside("quiet.mp4").exists() && aside("written.mp4").exists(), "{:?}", names(&sandbox));
+    assert!(sandbox.vods().iter().all(|vod| vod.get("freedAt").is_none()));
     File::options().append(true).open(aside("written.mp4")).unwrap().write_all(b"more").unwrap();
-    let look = || drop(house.run(&["retain"]));
+    let look = || drop(sandbox.run(&["retain"]));
     until_with("the quiet one is freed", Duration::from_millis(200), look, || {
         (!aside("quiet.mp4").exists() && !aside("written.mp4").exists()).then_some(())
     });
-    assert_eq!(names(&house), ["written.mp4"], "what was written meanwhile has its name again");
-    assert!(fs::read(house.root().join("written.mp4")).unwrap().ends_with(b"more"));
+    assert_eq!(names(&sandbox), ["written.mp4"], "what was written meanwhile has its name again");
+    assert!(fs::read(sandbox.root().join("written.mp4")).unwrap().ends_with(b"more"));
     let freed = |vod: &serde_json::Value| vod["freedAt"].is_i64() == (vod["vodName"] == "quiet.mp4");
-    assert!(house.vods().iter().all(freed));
+    assert!(sandbox.vods().iter().all(freed));
 }
 
 #[test]
 fn a_source_that_was_rewritten_while_its_removal_was_refused_stays() {
-    let house = House::new();
-    let source = house.put(&made("ts", 2), "room1.ts");
+    let sandbox = Sandbox::new();
+    let source = sandbox.put(&made("ts", 2), "room1.ts");
     let chattr = |how: &str| Command::new("chattr").arg(how).arg(&source).status().is_ok_and(|s| s.success());
     if !chattr("+i") {
         let _ = writeln!(std::io::stdout(), "skipped: no file can be made immutable here");
         return;
     }
-    house.process().expect_code(5);
+    sandbox.process().expect_code(5);
     assert!(chattr("-i"));
     rewrite(&source);
     let rewritten = fs::read(&source).unwrap();
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert_eq!(fs::read(&source).unwrap(), rewritten);
-    assert_eq!(names(&house), ["room1.mp4", "room1.ts"]);
+    assert_eq!(names(&sandbox), ["room1.mp4", "room1.ts"]);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::daemon::{Daemon, until};
 use crate::support::limited::Limited;
 use crate::support::recordings::made;
-use crate::support::{House, Run, standard_config, tree};
+use crate::support::{RunOutput, Sandbox, standard_config, tree};
 
 /// Far below what each of these files came to, and enough for FFmpeg and some recordings at once.
 const ENOUGH_BYTES: u64 = 512 << 20;
@@ -61,14 +61,14 @@ fn hole(path: &Path, before: &[u8], fourcc: [u8; 4], bytes: u64) {
 }
 
 /// Hostile recordings of each kind that was found.
-fn put_hostile(house: &House) -> usize {
-    fs::write(house.root().join("compressed.mov"), compressed(1_900_000_000)).unwrap();
+fn put_hostile(sandbox: &Sandbox) -> usize {
+    fs::write(sandbox.root().join("compressed.mov"), compressed(1_900_000_000)).unwrap();
     let ftyp = boxed(*b"ftyp", b"isom\0\0\0\0isom");
     let with_media = [&ftyp[..], &boxed(*b"mdat", &[7; 1000])].concat();
-    hole(&house.root().join("header.mp4"), &ftyp, *b"moov", TERABYTE);
-    hole(&house.root().join("header-last.mp4"), &with_media, *b"moov", TERABYTE);
-    hole(&house.root().join("fragment.mp4"), &ftyp, *b"moof", TERABYTE);
-    hole(&house.root().join("media.mp4"), &ftyp, *b"mdat", 4 * TERABYTE);
+    hole(&sandbox.root().join("header.mp4"), &ftyp, *b"moov", TERABYTE);
+    hole(&sandbox.root().join("header-last.mp4"), &with_media, *b"moov", TERABYTE);
+    hole(&sandbox.root().join("fragment.mp4"), &ftyp, *b"moof", TERABYTE);
+    hole(&sandbox.root().join("media.mp4"), &ftyp, *b"mdat", 4 * TERABYTE);
     5
 }
 
@@ -79,41 +79,41 @@ fn multiplying() -> String {
     format!("<MPD type='static'>{}{}</MPD>", representations.concat(), templates.concat())
 }
 
-fn process(house: &House, limit: &Limited) -> Run {
-    limit.wrap(&house.command(&["process", house.root().to_str().unwrap()])).output().unwrap().into()
+fn process(sandbox: &Sandbox, limit: &Limited) -> RunOutput {
+    limit.wrap(&sandbox.command(&["process", sandbox.root().to_str().unwrap()])).output().unwrap().into()
 }
 
 #[test]
 fn recordings_that_state_more_than_a_limit_are_quarantined_and_cost_no_memory() {
-    let house = House::new();
-    let hostile = put_hostile(&house);
-    let before = fs::read_dir(house.root()).unwrap().count();
+    let sandbox = Sandbox::new();
+    let hostile = put_hostile(&sandbox);
+    let before = fs::read_dir(sandbox.root()).unwrap().count();
     let limit = Limited::to(ENOUGH_BYTES);
-    let run = process(&house, &limit).expect_code(4);
+    let run = process(&sandbox, &limit).expect_code(4);
     assert_eq!(run.out.lines().filter(|line| line.starts_with("quarantined")).count(), hostile, "{}", run.out);
     assert!(run.out.contains("compressed movie header"), "{}", run.out);
     assert!(run.out.contains("bytes of the file for each byte that is allocated on disk"), "{}", run.out);
     assert_eq!(run.out.matches("size of a header in bytes is ").count(), 3, "{}", run.out);
     assert_eq!(limit.kills().unwrap_or(0), 0);
-    assert!(fs::read_dir(house.root()).unwrap().count() >= before, "nothing is removed");
-    assert!(house.vods().is_empty());
+    assert!(fs::read_dir(sandbox.root()).unwrap().count() >= before, "nothing is removed");
+    assert!(sandbox.vods().is_empty());
 }
 
 #[test]
 fn a_thousand_manifests_that_multiply_and_hostile_recordings_keep_nobody_waiting() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let manifest = multiplying();
-    let directory = house.root().join("vod");
+    let directory = sandbox.root().join("vod");
     fs::create_dir(&directory).unwrap();
     (0..1000).for_each(|n| fs::write(directory.join(format!("{n}.mpd")), &manifest).unwrap());
-    put_hostile(&house);
-    house.put(&made("ts", 2), "vod/segment.ts");
-    house.put(&made("flv", 2), "vod/room1.flv");
+    put_hostile(&sandbox);
+    sandbox.put(&made("ts", 2), "vod/segment.ts");
+    sandbox.put(&made("flv", 2), "vod/room1.flv");
     let limit = Limited::to(ENOUGH_BYTES);
-    let daemon = Daemon::start_limited(&house, &limit);
-    until("the recording beside them", || house.vods().iter().any(|vod| vod["streamId"] == "room1").then_some(()));
-    house.put(&made("flv", 2), "vod/room2.flv");
-    until("one that ends now", || house.vods().iter().any(|vod| vod["streamId"] == "room2").then_some(()));
+    let daemon = Daemon::start_limited(&sandbox, &limit);
+    until("the recording beside them", || sandbox.vods().iter().any(|vod| vod["streamId"] == "room1").then_some(()));
+    sandbox.put(&made("flv", 2), "vod/room2.flv");
+    until("one that ends now", || sandbox.vods().iter().any(|vod| vod["streamId"] == "room2").then_some(()));
     let log = daemon.log();
     let said: Vec<_> = log.lines().filter(|line| line.contains(".mpd")).collect();
     assert_eq!(said.len(), 1, "said once: {said:?}");
@@ -125,11 +125,11 @@ fn a_thousand_manifests_that_multiply_and_hostile_recordings_keep_nobody_waiting
 
 #[test]
 fn process_says_that_a_manifest_is_refused() {
-    let house = House::with_config(|dir| standard_config(dir, ""));
-    fs::write(house.root().join("a.mpd"), multiplying()).unwrap();
-    house.put(&made("ts", 2), "a1.ts");
-    let before = tree(&house.root());
-    let run = house.process().expect_code(4);
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, ""));
+    fs::write(sandbox.root().join("a.mpd"), multiplying()).unwrap();
+    sandbox.put(&made("ts", 2), "a1.ts");
+    let before = tree(&sandbox.root());
+    let run = sandbox.process().expect_code(4);
     assert!(run.out.contains("a.mpd") && run.out.contains("the .ts files in its directory"), "{}", run.out);
-    assert_eq!(tree(&house.root()), before);
+    assert_eq!(tree(&sandbox.root()), before);
 }

@@ -15,7 +15,7 @@ use crate::support::daemon::PATIENCE;
 use crate::support::limited::Limited;
 use crate::support::recordings::{ffmpeg, made, without_moov};
 use crate::support::stores::s3;
-use crate::support::{House, config_with_targets, standard_config};
+use crate::support::{Sandbox, config_with_targets, standard_config};
 
 const LIMIT_BYTES: u64 = 256 << 20;
 
@@ -24,10 +24,10 @@ fn asked_for(name: &str, usual: u64) -> u64 {
 }
 
 /// Recordings of about so many bytes, one of each kind, made by repeating a short one.
-fn large_ones(house: &House, bytes: u64) -> Vec<PathBuf> {
+fn large_ones(sandbox: &Sandbox, bytes: u64) -> Vec<PathBuf> {
     let clip = made("mp4", 2);
     let make = |name: &str, more: &[&str]| {
-        let path = house.path().join(name);
+        let path = sandbox.path().join(name);
         let limit = bytes.to_string();
         let mut args = vec!["-stream_loop", "-1", "-i", clip.to_str().unwrap(), "-c", "copy", "-fs", &limit];
         args.extend(more);
@@ -42,11 +42,11 @@ fn large_ones(house: &House, bytes: u64) -> Vec<PathBuf> {
 }
 
 /// Fills the root: so many large ones, and small ones whose bytes were changed by chance.
-fn fill(house: &House, count: u64, bytes: u64) -> BTreeSet<PathBuf> {
-    let large = large_ones(house, bytes);
+fn fill(sandbox: &Sandbox, count: u64, bytes: u64) -> BTreeSet<PathBuf> {
+    let large = large_ones(sandbox, bytes);
     let mut put = BTreeSet::new();
     for (n, from) in (0..count).zip(large.iter().cycle()) {
-        put.insert(house.put(from, &format!("large{n}.{}", from.extension().unwrap().to_str().unwrap())));
+        put.insert(sandbox.put(from, &format!("large{n}.{}", from.extension().unwrap().to_str().unwrap())));
     }
     for path in &large {
         fs::remove_file(path).unwrap();
@@ -57,7 +57,7 @@ fn fill(house: &House, count: u64, bytes: u64) -> BTreeSet<PathBuf> {
         let bytes = fs::read(&seed).unwrap();
         for n in 0..count / 4 {
             let path =
-                house.root().join(format!("{recipe}-changed{n}.{}", seed.extension().unwrap().to_str().unwrap()));
+                sandbox.root().join(format!("{recipe}-changed{n}.{}", seed.extension().unwrap().to_str().unwrap()));
             fs::write(&path, changed(&bytes, &mut numbers)).unwrap();
             put.insert(path);
         }
@@ -66,37 +66,37 @@ fn fill(house: &House, count: u64, bytes: u64) -> BTreeSet<PathBuf> {
 }
 
 /// What a command of a daemon that may be starting just now says; nothing while it has no socket.
-fn lines(house: &House, args: &[&str]) -> Option<Vec<serde_json::Value>> {
-    let run = house.run(args);
+fn lines(sandbox: &Sandbox, args: &[&str]) -> Option<Vec<serde_json::Value>> {
+    let run = sandbox.run(args);
     (run.code() == 0).then(|| run.json_lines())
 }
 
 /// Sources that have come to an end: a record, or a place in the list of what is left.
-fn ended(house: &House) -> BTreeSet<PathBuf> {
+fn ended(sandbox: &Sandbox) -> BTreeSet<PathBuf> {
     let path = |value: &serde_json::Value| value.as_str().map(PathBuf::from);
-    let vods = lines(house, &["--json", "vod", "list", "--limit", "100000"]).unwrap_or_default();
+    let vods = lines(sandbox, &["--json", "vod", "list", "--limit", "100000"]).unwrap_or_default();
     let finished = vods.into_iter().filter_map(|vod| path(&vod["sourcePath"]));
-    let listed = lines(house, &["--json", "queue", "list"]).unwrap_or_default();
+    let listed = lines(sandbox, &["--json", "queue", "list"]).unwrap_or_default();
     let stopped = listed.iter().filter(|line| line["state"] == "quarantined" || line["state"] == "failed");
     finished.chain(stopped.filter_map(|line| path(&line["path"]))).collect()
 }
 
 /// A service manager: starts the daemon again whenever it ends.
 struct Service<'a> {
-    house: &'a House,
+    sandbox: &'a Sandbox,
     limit: &'a Limited,
     child: Child,
     starts: u32,
 }
 
 impl<'a> Service<'a> {
-    fn start(house: &'a House, limit: &'a Limited) -> Self {
-        Self { house, limit, child: Self::spawn(house, limit), starts: 1 }
+    fn start(sandbox: &'a Sandbox, limit: &'a Limited) -> Self {
+        Self { sandbox, limit, child: Self::spawn(sandbox, limit), starts: 1 }
     }
 
-    fn spawn(house: &House, limit: &Limited) -> Child {
-        let log = fs::File::options().create(true).append(true).open(house.path().join("daemon.log")).unwrap();
-        let mut command = limit.wrap(&house.command(&["watch"]));
+    fn spawn(sandbox: &Sandbox, limit: &Limited) -> Child {
+        let log = fs::File::options().create(true).append(true).open(sandbox.path().join("daemon.log")).unwrap();
+        let mut command = limit.wrap(&sandbox.command(&["watch"]));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
@@ -109,14 +109,14 @@ impl<'a> Service<'a> {
             if self.child.try_wait().unwrap().is_some() {
                 self.starts += 1;
                 assert!(self.starts <= most, "started {} times: {}", self.starts, self.log());
-                self.child = Self::spawn(self.house, self.limit);
+                self.child = Self::spawn(self.sandbox, self.limit);
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.house.path().join("daemon.log")).unwrap_or_default()
+        fs::read_to_string(self.sandbox.path().join("daemon.log")).unwrap_or_default()
     }
 }
 
@@ -136,20 +136,21 @@ fn is_whole(path: &Path) -> bool {
 fn under_a_memory_limit_everything_is_finished_or_quarantined_and_nothing_is_begun_again_and_again() {
     let server = s3();
     let target = server.bucket("limited");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], "[retain]\ndelete_local = \"never\""));
+    let sandbox =
+        Sandbox::with_config(|dir| config_with_targets(dir, &[&target], "[retain]\ndelete_local = \"never\""));
     let count = asked_for("TEST_RECORDINGS", 24);
-    let put = fill(&house, count, asked_for("TEST_RECORDING_BYTES", 16_000_000));
+    let put = fill(&sandbox, count, asked_for("TEST_RECORDING_BYTES", 16_000_000));
     let limit = Limited::to(LIMIT_BYTES);
-    let mut service = Service::start(&house, &limit);
+    let mut service = Service::start(&sandbox, &limit);
     let patience = PATIENCE * (4 + u32::try_from(count).unwrap());
-    service.until("everything ends", 3, patience, || ended(&house).is_superset(&put));
-    let vods = house.vods();
+    service.until("everything ends", 3, patience, || ended(&sandbox).is_superset(&put));
+    let vods = sandbox.vods();
     let is_large = |vod: &&serde_json::Value| vod["sourcePath"].as_str().unwrap().contains("/large");
     let large: Vec<_> = vods.iter().filter(is_large).collect();
     assert_eq!(large.len() as u64, count, "what is sound is finished, not quarantined: {}", service.log());
     assert!(large.iter().all(|vod| is_whole(Path::new(vod["filePath"].as_str().unwrap()))));
     let is_delivered =
-        || lines(&house, &["--json", "queue", "list"]).is_some_and(|all| all.iter().all(|l| l["delivery"].is_null()));
+        || lines(&sandbox, &["--json", "queue", "list"]).is_some_and(|all| all.iter().all(|l| l["delivery"].is_null()));
     service.until("everything is delivered", 3, patience, is_delivered);
     assert_eq!((service.starts, limit.kills().unwrap_or(0)), (1, 0), "{}", service.log());
     let (all, peak) = (put.len(), limit.peak_bytes());
@@ -171,15 +172,15 @@ fn is_killed_twice_in(bytes: u64) -> bool {
         let _ = writeln!(std::io::stderr(), "skipped: only a control group kills, and none can be made here");
         return true;
     }
-    let house = House::with_config(|dir| standard_config(dir, ""));
-    let hungry = house.put(&made("ts", 2), "b.ts");
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, ""));
+    let hungry = sandbox.put(&made("ts", 2), "b.ts");
     let before = fs::read(&hungry).unwrap();
-    let mut service = Service::start(&house, &limit);
-    service.until("it ends", 4, PATIENCE * 4, || ended(&house).contains(&hungry));
-    if house.vods().len() == 1 {
+    let mut service = Service::start(&sandbox, &limit);
+    service.until("it ends", 4, PATIENCE * 4, || ended(&sandbox).contains(&hungry));
+    if sandbox.vods().len() == 1 {
         return false;
     }
-    let listed = house.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
+    let listed = sandbox.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
     let entry = listed.iter().find(|line| line["path"] == hungry.to_str().unwrap()).unwrap();
     assert_eq!(entry["step"]["step"], "quarantined", "{entry}");
     assert_eq!(entry["step"]["defects"][0]["kind"], "kills_the_process", "{entry}");

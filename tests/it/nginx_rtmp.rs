@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
 use crate::support::stores::{free_port, s3};
-use crate::support::{House, config_with_targets, tree};
+use crate::support::{Sandbox, config_with_targets, tree};
 
 const PUBLISHED_S: u32 = 4;
 
@@ -99,7 +99,7 @@ impl Drop for Publisher {
 #[test]
 fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
     let http_port = free_port();
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let dir = dir.display();
         format!(
             "state_dir = \"{dir}/state\"\n[watch]\nsettle = \"0s\"\nquiet = \"1s\"\n\
@@ -107,18 +107,18 @@ fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
              control = \"http://127.0.0.1:{http_port}/control?rec=manual\"\ncontrol_credentials_file = \"{dir}/control\"\n"
         )
     });
-    fs::write(house.path().join("control"), "operator:hunter2\n").unwrap();
-    fs::write(house.path().join("htpasswd"), "operator:{PLAIN}hunter2\n").unwrap();
-    let (dir, root) = (house.path().display(), house.root());
+    fs::write(sandbox.path().join("control"), "operator:hunter2\n").unwrap();
+    fs::write(sandbox.path().join("htpasswd"), "operator:{PLAIN}hunter2\n").unwrap();
+    let (dir, root) = (sandbox.path().display(), sandbox.root());
     let recorder =
         format!("recorder manual {{ record all manual; record_unique on; record_path {}; }}", root.display());
     let http = format!(
         "http {{ access_log off; server {{ listen 127.0.0.1:{http_port}; location /control {{\n\
          auth_basic control; auth_basic_user_file {dir}/htpasswd; rtmp_control all; }} }} }}"
     );
-    let nginx = nginx_with(house.path(), &recorder, &http);
-    let daemon = Daemon::start(&house);
-    let stream = |args: &[&str]| house.run(&[&["--json", "stream", "recording"], args].concat());
+    let nginx = nginx_with(sandbox.path(), &recorder, &http);
+    let daemon = Daemon::start(&sandbox);
+    let stream = |args: &[&str]| sandbox.run(&[&["--json", "stream", "recording"], args].concat());
     let state = || stream(&["room1"]).expect_code(0).json_lines()[0].clone();
 
     let refused = stream(&["room1", "on"]).expect_code(5);
@@ -140,13 +140,13 @@ fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
 
     let ended = stream(&["room1", "off"]).expect_code(0).json_lines()[0].clone();
     assert_eq!((&ended["wasSo"], &ended["path"]), (&false.into(), &file["path"]), "{ended}");
-    let vod = until("the recording is a VoD although its publisher goes on", || house.vods().pop());
+    let vod = until("the recording is a VoD although its publisher goes on", || sandbox.vods().pop());
     assert_eq!((&vod["streamId"], &vod["server"]), (&"room1".into(), &"nginx-rtmp".into()), "{vod}");
     assert_ne!(state()["state"], "recording");
     let again = stream(&["room1", "off"]).expect_code(0).json_lines()[0].clone();
     assert_eq!(again["wasSo"], true, "{again}");
     drop(publisher);
-    fs::write(house.path().join("control"), "operator:wrong\n").unwrap();
+    fs::write(sandbox.path().join("control"), "operator:wrong\n").unwrap();
     let refused = stream(&["room1", "on"]).expect_code(5);
     assert!(
         refused.err.contains("HTTP status 401") && refused.err.contains("control_credentials_file"),
@@ -157,8 +157,8 @@ fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
     daemon.stop();
 }
 
-fn only_vod(house: &House) -> Option<Value> {
-    let vod = house.vods().pop()?;
+fn only_vod(sandbox: &Sandbox) -> Option<Value> {
+    let vod = sandbox.vods().pop()?;
     vod["freedAt"].is_i64().then_some(vod)
 }
 
@@ -166,16 +166,16 @@ fn only_vod(house: &House) -> Option<Value> {
 fn what_nginx_rtmp_records_is_finished_catalogued_delivered_and_freed() {
     let server = s3();
     let target = server.bucket("nginx-rtmp");
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let more = "[retain]\ndelete_local = \"delivered\"\n";
         let config = config_with_targets(dir, &[&target], more);
         config.replace("settle = \"0s\"\n", "server = \"nginx-rtmp\"\n")
     });
-    let nginx = nginx(house.path(), &house.root());
-    let daemon = Daemon::start(&house);
+    let nginx = nginx(sandbox.path(), &sandbox.root());
+    let daemon = Daemon::start(&sandbox);
     publish(&nginx, "room1");
 
-    let vod = until("it is catalogued, delivered and freed", || only_vod(&house));
+    let vod = until("it is catalogued, delivered and freed", || only_vod(&sandbox));
     assert_eq!((&vod["streamId"], &vod["server"]), (&"room1".into(), &"nginx-rtmp".into()), "{vod}");
     let name = vod["vodName"].as_str().unwrap();
     assert!(name.strip_suffix(".mp4").is_some_and(|stem| stem.starts_with("room1-")), "{name}");
@@ -186,11 +186,11 @@ fn what_nginx_rtmp_records_is_finished_catalogued_delivered_and_freed() {
     assert_eq!(vod["startSource"], "name", "{vod}");
     assert!(["close_seen", "lease"].contains(&vod["evidence"]["kind"].as_str().unwrap()), "{vod}");
 
-    assert!(tree(&house.root()).is_empty(), "nothing is left on the disk: {:?}", tree(&house.root()).keys());
+    assert!(tree(&sandbox.root()).is_empty(), "nothing is left on the disk: {:?}", tree(&sandbox.root()).keys());
     let remote = &vod["remote"][0];
     assert_eq!(remote["key"], format!("pre/{name}"), "{remote}");
     assert_eq!((&remote["sizeBytes"], &remote["checksumCompared"]), (&vod["fileSize"], &true.into()), "{remote}");
-    house.run(&["vod", "verify"]).expect_code(0);
+    sandbox.run(&["vod", "verify"]).expect_code(0);
     assert_eq!(server.listing("nginx-rtmp"), [(format!("pre/{name}"), vod["fileSize"].as_u64().unwrap())]);
     daemon.stop();
 }

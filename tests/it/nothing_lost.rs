@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::boxes::{self, at_path, fragments, media_first, number, retimed, set_number};
 use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packets};
-use crate::support::{House, tree};
+use crate::support::{Sandbox, tree};
 
 /// A fragmented recording of 8 s in fragments of 1 s, whose `trun`s count from their `moof`.
 fn fragmented(dir: &Path, flags: &str) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn fragmented(dir: &Path, flags: &str) -> Vec<u8> {
 
 /// What became of the only recording: its record, and the finished file.
 struct Done {
-    house: House,
+    sandbox: Sandbox,
     vod: Value,
     file: PathBuf,
 }
@@ -29,15 +29,15 @@ struct Done {
 impl Done {
     /// Processes a file of these bytes.
     fn of(bytes: &[u8]) -> Self {
-        let house = House::new();
-        fs::create_dir_all(house.root()).unwrap();
-        fs::write(house.root().join("room.mp4"), bytes).unwrap();
-        house.process().expect_code(0);
-        let vods = house.vods();
+        let sandbox = Sandbox::new();
+        fs::create_dir_all(sandbox.root()).unwrap();
+        fs::write(sandbox.root().join("room.mp4"), bytes).unwrap();
+        sandbox.process().expect_code(0);
+        let vods = sandbox.vods();
         assert_eq!(vods.len(), 1, "{vods:?}");
         let vod = vods[0].clone();
         let file = PathBuf::from(vod["filePath"].as_str().unwrap());
-        Self { house, vod, file }
+        Self { sandbox, vod, file }
     }
 
     fn defects(&self) -> &[Value] {
@@ -50,7 +50,7 @@ impl Done {
 
     /// Whether the file that was given is still there, to the last byte.
     fn keeps(&self, bytes: &[u8]) -> bool {
-        tree(&self.house.root()).keys().any(|name| fs::read(self.house.root().join(name)).unwrap() == bytes)
+        tree(&self.sandbox.root()).keys().any(|name| fs::read(self.sandbox.root().join(name)).unwrap() == bytes)
     }
 
     /// Sizes and payloads of one kind of packet, in order.
@@ -344,7 +344,7 @@ fn text_behind_a_recording_is_no_torn_box() {
             done.defects()
         );
         assert_eq!(done.vod["outcome"], if what == "header first" { "kept" } else { "spliced" }, "{what}");
-        assert_eq!(tree(&done.house.root()).len(), 1, "{what}: no second file");
+        assert_eq!(tree(&done.sandbox.root()).len(), 1, "{what}: no second file");
     }
 }
 
@@ -397,11 +397,11 @@ fn durations_that_the_samples_refute_are_right_in_the_new_header() {
 fn a_recording_behind_a_short_one_keeps_its_times_in_other_containers() {
     let parts = [2, 3].map(|seconds| made("ts", seconds));
     let bytes = parts.each_ref().map(|part| fs::read(part).unwrap()).concat();
-    let house = House::new();
-    fs::create_dir_all(house.root()).unwrap();
-    fs::write(house.root().join("room.ts"), &bytes).unwrap();
-    house.process().expect_code(0);
-    let vod = house.vods().remove(0);
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.root()).unwrap();
+    fs::write(sandbox.root().join("room.ts"), &bytes).unwrap();
+    sandbox.process().expect_code(0);
+    let vod = sandbox.vods().remove(0);
     let file = PathBuf::from(vod["filePath"].as_str().unwrap());
     assert!((duration_s(&file) - 5.0).abs() < 0.2, "{vod}");
     for (kind, usual) in [("video", 67), ("audio", 21)] {

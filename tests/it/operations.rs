@@ -16,42 +16,42 @@ use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording, ShowSettings, ShowStatus,
-    ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
+    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process,
+    RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording, ShowSettings,
+    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
 };
-use aftercast::pipeline::{Engine, Opening, Stop};
+use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
 use aftercast::serve::{Client, Method, ROUTES, Route};
 use serde_json::{Value, json};
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
 
 /// Two houses that hold the same: one has a daemon, the other is worked in by this process.
 struct Both {
-    served: House,
-    own: House,
+    served: Sandbox,
+    own: Sandbox,
     client: Client,
     context: Context,
     driven: BTreeSet<(Method, &'static str)>,
 }
 
 impl Both {
-    fn new(served: House, own: House) -> Self {
+    fn new(served: Sandbox, own: Sandbox) -> Self {
         let client = Client::connect(&socket_of(&served), &Stop::default()).unwrap();
         let config = config::load(&Sources::of_process(Some(&own.path().join("config.toml")), &[])).unwrap();
         let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
-        let engine = Engine::start(settings_of(&config), Stop::default(), Opening::default()).unwrap();
-        engine.house().own(roots.iter().map(PathBuf::as_path)).unwrap();
-        let context = Context::new(Arc::new(engine), InForce::new(config));
+        let engine = Engine::start(settings_of(&config), Stop::default(), OpeningOptions::default()).unwrap();
+        engine.pipeline().own(roots.iter().map(PathBuf::as_path)).unwrap();
+        let context = Context::new(Arc::new(engine), SharedConfig::new(config));
         Self { served, own, client, context, driven: BTreeSet::new() }
     }
 
     /// Does an operation in both houses, compares what was told and answered, and returns it.
     #[track_caller]
-    fn same<O: Route>(&mut self, operation: impl Fn(&House) -> O) -> Value {
+    fn same<O: Route>(&mut self, operation: impl Fn(&Sandbox) -> O) -> Value {
         self.driven.insert((O::METHOD, O::PATH));
         let (mut there, mut here) = (Vec::new(), Vec::new());
         let answered = self.client.perform(&operation(&self.served), &mut |item| {
@@ -62,11 +62,11 @@ impl Both {
             here.push(json!(item));
             Ok(())
         });
-        let said = |mut items: Vec<Value>, end: Result<O::Data, _>, house: &House| {
+        let said = |mut items: Vec<Value>, end: Result<O::Data, _>, sandbox: &Sandbox| {
             items.sort_by_key(Value::to_string);
             let end = end.map_or_else(|error| json!({ "error": error }), |data| json!({ "data": data }));
             let mut said = json!({ "items": items, "end": end });
-            make_comparable(&mut said, &house.path().display().to_string());
+            make_comparable(&mut said, &sandbox.path().display().to_string());
             said
         };
         let (there, here) = (said(there, answered, &self.served), said(here, done, &self.own));
@@ -76,7 +76,7 @@ impl Both {
 }
 
 /// What is different in two houses that are alike: where they are, when things happened, which inodes they got.
-fn make_comparable(value: &mut Value, house: &str) {
+fn make_comparable(value: &mut Value, sandbox: &str) {
     const OF_THE_PLACE: &[&str] = &[
         // A daemon has done its first scan, this process does none.
         "isReady",
@@ -103,8 +103,8 @@ fn make_comparable(value: &mut Value, house: &str) {
         "mtime_ns",
     ];
     match value {
-        Value::String(text) => *text = text.replace(house, "HOUSE"),
-        Value::Array(all) => all.iter_mut().for_each(|value| make_comparable(value, house)),
+        Value::String(text) => *text = text.replace(sandbox, "HOUSE"),
+        Value::Array(all) => all.iter_mut().for_each(|value| make_comparable(value, sandbox)),
         Value::Object(fields) => {
             // How much is free changes by the moment.
             if fields.get("detail").and_then(Value::as_str).is_some_and(|detail| detail.ends_with(" free")) {
@@ -114,39 +114,39 @@ fn make_comparable(value: &mut Value, house: &str) {
                 if OF_THE_PLACE.contains(&name.as_str()) {
                     *value = Value::Null;
                 }
-                make_comparable(value, house);
+                make_comparable(value, sandbox);
             }
         }
         _ => {}
     }
 }
 
-fn socket_of(house: &House) -> PathBuf {
-    house.path().join("state/aftercast.sock")
+fn socket_of(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path().join("state/aftercast.sock")
 }
 
-fn beside(house: &House) -> PathBuf {
-    house.path().join("beside")
+fn beside(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path().join("beside")
 }
 
 /// A house with recordings beside its root, one of them damaged beyond repair.
-fn house_with_recordings() -> House {
-    let house = House::new();
-    fs::create_dir(beside(&house)).unwrap();
-    fs::copy(made("mp4-faststart", 2), beside(&house).join("room1.mp4")).unwrap();
-    fs::copy(made("flv", 2), beside(&house).join("room2.flv")).unwrap();
-    fs::write(beside(&house).join("room3.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
-    fs::write(beside(&house).join("room4.mpg"), b"not handled").unwrap();
-    fs::write(beside(&house).join(OsStr::from_bytes(b"\xff.mpg")), b"not handled").unwrap();
+fn house_with_recordings() -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs::create_dir(beside(&sandbox)).unwrap();
+    fs::copy(made("mp4-faststart", 2), beside(&sandbox).join("room1.mp4")).unwrap();
+    fs::copy(made("flv", 2), beside(&sandbox).join("room2.flv")).unwrap();
+    fs::write(beside(&sandbox).join("room3.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
+    fs::write(beside(&sandbox).join("room4.mpg"), b"not handled").unwrap();
+    fs::write(beside(&sandbox).join(OsStr::from_bytes(b"\xff.mpg")), b"not handled").unwrap();
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_634_615);
-    for entry in fs::read_dir(beside(&house)).unwrap() {
+    for entry in fs::read_dir(beside(&sandbox)).unwrap() {
         File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(long_ago).unwrap();
     }
-    house
+    sandbox
 }
 
-fn process(house: &House) -> Process {
-    Process { paths: vec![beside(house)], ..Process::of_roots(Mode::Process) }
+fn process(sandbox: &Sandbox) -> Process {
+    Process { paths: vec![beside(sandbox)], ..Process::of_roots(Mode::Process) }
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     let (served, own) = (house_with_recordings(), house_with_recordings());
     let daemon = Daemon::start(&served);
     let mut both = Both::new(served, own);
-    let planned = both.same(|house| Plan(process(house)));
+    let planned = both.same(|sandbox| Plan(process(sandbox)));
     assert!(planned["end"]["data"]["items"].as_array().is_some_and(|items| items.len() == 5), "{planned}");
     // One first, so that both houses catalogue the VoDs in the same order.
-    both.same(|house| Process { paths: vec![beside(house).join("room1.mp4")], ..process(house) });
+    both.same(|sandbox| Process { paths: vec![beside(sandbox).join("room1.mp4")], ..process(sandbox) });
     let processed = both.same(process);
     assert_eq!(processed["items"].as_array().map(Vec::len), Some(3), "{processed}");
     assert!(processed["end"]["data"]["undelivered"].as_array().is_some_and(Vec::is_empty), "{processed}");
@@ -185,9 +185,9 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     both.same(|_| ShowTimeline { id: "nothing".into(), from: Some("yesterday".into()), ..ShowTimeline::default() });
     switches(&mut both);
     both.same(|_| Doctor {});
-    both.same(|house| UndoSplice { path: beside(house).join("room1.mp4") });
+    both.same(|sandbox| UndoSplice { path: beside(sandbox).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });
-    let rebuilt = both.same(|house| RebuildCatalog { paths: vec![beside(house)], no_stores: false });
+    let rebuilt = both.same(|sandbox| RebuildCatalog { paths: vec![beside(sandbox)], no_stores: false });
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});
     both.same(|_| DeleteVod { id: id.clone(), dry_run: true, ..DeleteVod::default() });
@@ -252,7 +252,7 @@ fn finds(both: &mut Both) {
     let second = both.same(|_| at(1));
     assert_eq!(second["end"]["data"]["total"], 2, "{second}");
     both.same(|_| ListVods { from_ms: Some(0), ..at(0) });
-    let unknown = both.same(|house| Rescan { root: Some(beside(house)) });
+    let unknown = both.same(|sandbox| Rescan { root: Some(beside(sandbox)) });
     assert_eq!(unknown["end"]["error"]["kind"], "notFound", "{unknown}");
     assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
 }
@@ -261,9 +261,9 @@ fn works_off_the_queue(both: &mut Both) {
     let queue = both.same(|_| ListQueue { all: true });
     assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
     both.same(|_| RetryDeliveries::default());
-    both.same(|house| RetryDeliveries {
+    both.same(|sandbox| RetryDeliveries {
         ids: vec!["room1.mp4".into()],
-        directory: Some(beside(house)),
+        directory: Some(beside(sandbox)),
         ..RetryDeliveries::default()
     });
     both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
@@ -300,8 +300,8 @@ fn answer(socket: &Path, request: &[u8]) -> String {
 
 #[test]
 fn a_bad_request_is_answered_with_what_is_wrong() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
     let post = |path: &str, body: &str| {
         format!(
             "POST /api/v1{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -323,7 +323,7 @@ fn a_bad_request_is_answered_with_what_is_wrong() {
         (post("/verify", &format!("{{\"ids\":[\"{}\"]}}", "x".repeat(2 << 20))), 400),
     ];
     for (request, status) in cases {
-        let said = answer(&socket_of(&house), request.as_bytes());
+        let said = answer(&socket_of(&sandbox), request.as_bytes());
         let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{request:.200}: {said}"));
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.200}: {said}");
         assert!(head.contains("content-type: application/problem+json"), "{said}");
@@ -331,17 +331,17 @@ fn a_bad_request_is_answered_with_what_is_wrong() {
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
         assert_eq!(problem["status"], status);
     }
-    assert_eq!(answer(&socket_of(&house), b"{\"protocol\":1}\n").split(' ').nth(1), Some("400"));
-    house.run(&["vod", "list"]).expect_code(0);
+    assert_eq!(answer(&socket_of(&sandbox), b"{\"protocol\":1}\n").split(' ').nth(1), Some("400"));
+    sandbox.run(&["vod", "list"]).expect_code(0);
     daemon.stop();
 }
 
 #[test]
 fn clients_that_stall_hold_neither_the_daemon_nor_its_end() {
-    let house = house_with_recordings();
-    house.run(&["process", beside(&house).to_str().unwrap()]).expect_code(4);
-    let daemon = Daemon::start(&house);
-    let connect = || UnixStream::connect(socket_of(&house)).unwrap();
+    let sandbox = house_with_recordings();
+    sandbox.run(&["process", beside(&sandbox).to_str().unwrap()]).expect_code(4);
+    let daemon = Daemon::start(&sandbox);
+    let connect = || UnixStream::connect(socket_of(&sandbox)).unwrap();
     let stalled: Vec<_> = (0..20)
         .map(|n| {
             let mut stream = connect();
@@ -356,22 +356,22 @@ fn clients_that_stall_hold_neither_the_daemon_nor_its_end() {
             stream
         })
         .collect();
-    house.run(&["vod", "list"]).expect_code(0);
+    sandbox.run(&["vod", "list"]).expect_code(0);
     daemon.stop();
     drop(stalled);
 }
 
 #[test]
 fn a_command_sees_the_settings_in_force_after_a_reload() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
-    let client = Client::connect(&socket_of(&house), &Stop::default()).unwrap();
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
+    let client = Client::connect(&socket_of(&sandbox), &Stop::default()).unwrap();
     let quiet = || {
         let settings = client.perform(&ShowSettings {}, &mut |nothing| match nothing {}).unwrap();
         settings.values.into_iter().find(|setting| setting.key == "watch.quiet").unwrap().value
     };
     assert_eq!(quiet(), "\"1s\"");
-    let file = house.path().join("config.toml");
+    let file = sandbox.path().join("config.toml");
     let changed = fs::read_to_string(&file).unwrap().replace("quiet = \"1s\"", "quiet = \"3s\"");
     fs::write(&file, changed).unwrap();
     daemon.signal("HUP");
@@ -381,21 +381,21 @@ fn a_command_sees_the_settings_in_force_after_a_reload() {
 
 #[test]
 fn a_rescan_tells_what_it_found_and_takes_it() {
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         // Nothing but a scan that is asked for finds anything.
         crate::support::standard_config(dir, "").replace("[watch]\n", "[watch]\nrescan = \"1h\"\npoll = true\n")
     });
-    let scan = |args: &[&str]| house.run(&[&["--json", "rescan"], args].concat());
+    let scan = |args: &[&str]| sandbox.run(&[&["--json", "rescan"], args].concat());
     assert!(scan(&[]).expect_code(2).err.contains("no daemon is watching"));
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     let empty = scan(&[]).expect_code(0).json_lines().remove(0);
     assert_eq!(empty["roots"].as_array().map(Vec::len), Some(1), "{empty}");
     assert_eq!((&empty["roots"][0]["recordings"], &empty["roots"][0]["isAvailable"]), (&json!(0), &json!(true)));
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
-    house.put(&made("flv", 2), "room2.flv");
-    fs::write(house.root().join("room3.mp4.tmp_extension"), b"still written").unwrap();
-    fs::write(house.root().join("room4.mpg"), b"not handled").unwrap();
-    let root = house.root();
+    sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    sandbox.put(&made("flv", 2), "room2.flv");
+    fs::write(sandbox.root().join("room3.mp4.tmp_extension"), b"still written").unwrap();
+    fs::write(sandbox.root().join("room4.mpg"), b"not handled").unwrap();
+    let root = sandbox.root();
     let found = scan(&[root.to_str().unwrap()]).expect_code(0).json_lines().remove(0);
     let found = &found["roots"][0];
     assert!(
@@ -403,12 +403,12 @@ fn a_rescan_tells_what_it_found_and_takes_it() {
         "{found}"
     );
     assert_eq!(found["unhandled"], 1, "{found}");
-    until("both are VoDs", || (house.vods().len() == 2).then_some(()));
+    until("both are VoDs", || (sandbox.vods().len() == 2).then_some(()));
     let again = scan(&[]).expect_code(0).json_lines().remove(0);
     assert_eq!(again["roots"][0]["unhandled"], 1, "{again}");
-    let elsewhere = house.run(&["rescan", "/no/root"]).expect_code(2);
+    let elsewhere = sandbox.run(&["rescan", "/no/root"]).expect_code(2);
     assert!(elsewhere.err.contains("is not a configured root"), "{}", elsewhere.err);
-    let table = house.run(&["rescan"]).expect_code(0);
+    let table = sandbox.run(&["rescan"]).expect_code(0);
     assert!(table.out.contains("ROOT") && table.out.contains(root.to_str().unwrap()), "{}", table.out);
     daemon.stop();
 }

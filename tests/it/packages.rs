@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::Daemon;
 use crate::support::recordings::made;
 
@@ -112,11 +112,11 @@ fn the_debian_package_holds_what_an_operator_expects() {
 
 #[test]
 fn a_purge_removes_all_that_a_daemon_keeps_and_nothing_else() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
-    house.put(&made("mp4", 2), "room1.mp4");
-    crate::support::daemon::until("a VoD", || (house.vods().len() == 1).then_some(()));
-    let state = house.path().join("state");
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
+    sandbox.put(&made("mp4", 2), "room1.mp4");
+    crate::support::daemon::until("a VoD", || (sandbox.vods().len() == 1).then_some(()));
+    let state = sandbox.path().join("state");
     fs::create_dir(state.join("notes")).unwrap();
     fs::create_dir(state.join("recordings-of-mine")).unwrap();
 

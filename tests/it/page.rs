@@ -12,7 +12,7 @@ use crate::support::archive;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{ffmpeg, made, without_moov};
 use crate::support::stores::free_port;
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 const READER: &str = "a token for reading only";
 const OPERATOR: &str = "a token for everything here";
@@ -39,8 +39,8 @@ fn tools() -> Option<Value> {
 }
 
 /// A house whose page is served, with a second store that may be away.
-fn house(address: &str) -> House {
-    House::with_config(|dir| {
+fn sandbox(address: &str) -> Sandbox {
+    Sandbox::with_config(|dir| {
         fs::write(dir.join("read.token"), READER).unwrap();
         fs::write(dir.join("operate.token"), OPERATOR).unwrap();
         let at = dir.display();
@@ -79,13 +79,13 @@ fn drive(script: &str, mut job: Value, more: Value) {
 #[test]
 fn the_page_shows_what_becomes_of_recordings() {
     let Some(tools) = tools() else { return };
-    let house = house("127.0.0.1:0");
-    let away = house.path().join("away/store");
-    let daemon = Daemon::start(&house);
+    let sandbox = sandbox("127.0.0.1:0");
+    let away = sandbox.path().join("away/store");
+    let daemon = Daemon::start(&sandbox);
     let address = address_of(&daemon);
     let port = address.rsplit(':').next().unwrap().to_owned();
-    let crashed = house.path().join("crashed.mp4");
-    let whole = house.path().join("whole.mp4");
+    let crashed = sandbox.path().join("crashed.mp4");
+    let whole = sandbox.path().join("whole.mp4");
     // Of the same kind as what the page is shown first, so that it teaches what the crashed one lacks.
     ffmpeg(&[
         "-f",
@@ -112,10 +112,10 @@ fn the_page_shows_what_becomes_of_recordings() {
     ]);
     fs::rename(without_moov(&whole), &crashed).unwrap();
     let job = json!({
-        "base": format!("http://{address}/"), "guarded": format!("http://guarded.localhost:{port}/"), "root": house.root(),
-        "work": house.path(), "away": away, "crashed": crashed, "sound": made("mp4-faststart", 2),
+        "base": format!("http://{address}/"), "guarded": format!("http://guarded.localhost:{port}/"), "root": sandbox.root(),
+        "work": sandbox.path(), "away": away, "crashed": crashed, "sound": made("mp4-faststart", 2),
         "operator": OPERATOR, "reader": READER, "port": free_port(), "aftercast": env!("CARGO_BIN_EXE_aftercast"),
-        "config": house.path().join("config.toml"),
+        "config": sandbox.path().join("config.toml"),
     });
     drive("recordings.mjs", tools, job);
     daemon.stop();
@@ -125,12 +125,12 @@ fn the_page_shows_what_becomes_of_recordings() {
 fn a_large_archive_is_few_nodes_and_any_month_is_near() {
     let Some(tools) = tools() else { return };
     let vods = std::env::var("AFTERCAST_PAGE_VODS").map_or(VODS, |number| number.parse().unwrap());
-    let house = house("127.0.0.1:0");
+    let sandbox = sandbox("127.0.0.1:0");
     {
-        let catalog = Catalog::open(&house.path().join("state")).unwrap();
-        archive::fill(&catalog, &house.root(), vods, YEARS_MS / vods.cast_signed()).unwrap();
+        let catalog = Catalog::open(&sandbox.path().join("state")).unwrap();
+        archive::fill(&catalog, &sandbox.root(), vods, YEARS_MS / vods.cast_signed()).unwrap();
     }
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     let job = json!({ "base": format!("http://{}/", address_of(&daemon)), "oldestYear": "2020", "vods": vods });
     drive("archive.mjs", tools, job);
     daemon.stop();

@@ -8,32 +8,32 @@ use serde_json::Value;
 
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{ffmpeg, made, without_moov};
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// How alike two pictures must be, 1 being the same.
 const ALIKE: f64 = 0.95;
 
-fn studio(more: &str) -> House {
-    House::with_config(|dir| standard_config(dir, &format!("[pictures]\nquality = 95\n{more}")))
+fn studio(more: &str) -> Sandbox {
+    Sandbox::with_config(|dir| standard_config(dir, &format!("[pictures]\nquality = 95\n{more}")))
 }
 
 /// Makes a recording in the root from filters and options of ffmpeg.
-fn record(house: &House, name: &str, video: &str, options: &str) -> PathBuf {
-    let to = house.root().join(name);
+fn record(sandbox: &Sandbox, name: &str, video: &str, options: &str) -> PathBuf {
+    let to = sandbox.root().join(name);
     let arguments: Vec<&str> = ["-f", "lavfi", "-i", video].into_iter().chain(options.split_whitespace()).collect();
     ffmpeg(&[&arguments[..], &[to.to_str().unwrap()]].concat());
     to
 }
 
-fn vod_named(house: &House, name: &str) -> Value {
-    let vods = house.vods();
+fn vod_named(sandbox: &Sandbox, name: &str) -> Value {
+    let vods = sandbox.vods();
     let vod = vods.iter().find(|vod| vod["vodName"] == name);
     vod.unwrap_or_else(|| panic!("no {name} in {vods:?}")).clone()
 }
 
 /// The poster of a recording and when its frame is presented.
-fn poster_of(house: &House, name: &str) -> (PathBuf, Value, i64) {
-    let vod = vod_named(house, name);
+fn poster_of(sandbox: &Sandbox, name: &str) -> (PathBuf, Value, i64) {
+    let vod = vod_named(sandbox, name);
     let poster = vod["pictures"]["poster"].clone();
     let path = PathBuf::from(poster["path"].as_str().unwrap_or_else(|| panic!("no poster: {vod}")));
     assert_eq!(vod["previewFilePath"].as_str(), path.to_str());
@@ -88,38 +88,38 @@ fn colours_apart(a: &Path, b: &Path) -> u8 {
 const H264: &str = "-c:v libx264 -preset veryfast -crf 16 -pix_fmt yuv420p";
 
 /// Recordings of every kind of picture: colours, depths, shapes, codecs, and beginnings that show nothing.
-fn corpus(house: &House) {
+fn corpus(sandbox: &Sandbox) {
     let test = "testsrc2=s=640x360:r=25:d=2";
     let large = "testsrc2=s=1280x720:r=25:d=2";
-    let plain = record(house, "plain.mp4", test, &format!("{H264} -g 25"));
-    record(house, "large.mp4", large, &format!("{H264} -colorspace bt709 -color_primaries bt709 -color_trc bt709"));
-    record(house, "ten.mp4", test, "-c:v libx264 -preset veryfast -crf 16 -pix_fmt yuv420p10le");
+    let plain = record(sandbox, "plain.mp4", test, &format!("{H264} -g 25"));
+    record(sandbox, "large.mp4", large, &format!("{H264} -colorspace bt709 -color_primaries bt709 -color_trc bt709"));
+    record(sandbox, "ten.mp4", test, "-c:v libx264 -preset veryfast -crf 16 -pix_fmt yuv420p10le");
     record(
-        house,
+        sandbox,
         "ten265.mp4",
         test,
         "-c:v libx265 -preset ultrafast -crf 16 -x265-params log-level=none -pix_fmt yuv420p10le -tag:v hvc1",
     );
-    record(house, "full.mp4", test, "-c:v libx264 -preset veryfast -crf 16 -pix_fmt yuvj420p -color_range pc");
-    record(house, "anamorphic.mp4", "testsrc2=s=720x576:r=25:d=2,setsar=64/45", H264);
-    record(house, "vp9.webm", test, "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -crf 20 -b:v 0");
-    record(house, "vp8.webm", test, "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 4M");
-    record(house, "av1.mp4", test, "-c:v libsvtav1 -preset 12 -crf 20 -g 25");
-    record(house, "stream.ts", test, &format!("{H264} -g 25 -f mpegts"));
+    record(sandbox, "full.mp4", test, "-c:v libx264 -preset veryfast -crf 16 -pix_fmt yuvj420p -color_range pc");
+    record(sandbox, "anamorphic.mp4", "testsrc2=s=720x576:r=25:d=2,setsar=64/45", H264);
+    record(sandbox, "vp9.webm", test, "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -crf 20 -b:v 0");
+    record(sandbox, "vp8.webm", test, "-c:v libvpx -deadline realtime -cpu-used 8 -b:v 4M");
+    record(sandbox, "av1.mp4", test, "-c:v libsvtav1 -preset 12 -crf 20 -g 25");
+    record(sandbox, "stream.ts", test, &format!("{H264} -g 25 -f mpegts"));
     record(
-        house,
+        sandbox,
         "black.mp4",
         "color=black:s=640x360:r=25:d=3[a];testsrc2=s=640x360:r=25:d=3[b];[a][b]concat",
         &format!("{H264} -g 50"),
     );
     record(
-        house,
+        sandbox,
         "white.mp4",
         "color=white:s=640x360:r=25:d=1[a];testsrc2=s=640x360:r=25:d=3[b];[a][b]concat",
         &format!("{H264} -g 250"),
     );
-    record(house, "fade.mp4", "testsrc2=s=640x360:r=25:d=4,fade=in:0:50", &format!("{H264} -g 250"));
-    let turned = house.root().join("turned.mp4");
+    record(sandbox, "fade.mp4", "testsrc2=s=640x360:r=25:d=4,fade=in:0:50", &format!("{H264} -g 250"));
+    let turned = sandbox.root().join("turned.mp4");
     let rotate =
         ["-i", plain.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", "rotate=90", turned.to_str().unwrap()];
     ffmpeg(&rotate);
@@ -127,9 +127,9 @@ fn corpus(house: &House) {
 
 #[test]
 fn posters_are_what_ffmpeg_makes_of_the_same_frame() {
-    let house = studio("");
-    corpus(&house);
-    house.process().expect_code(0);
+    let sandbox = studio("");
+    corpus(&sandbox);
+    sandbox.process().expect_code(0);
     let expected: [(&str, (i64, i64), std::ops::RangeInclusive<i64>); 14] = [
         ("plain.mp4", (640, 360), 0..=0),
         ("large.mp4", (854, 480), 0..=0),
@@ -147,32 +147,32 @@ fn posters_are_what_ffmpeg_makes_of_the_same_frame() {
         ("fade.mp4", (640, 360), 80..=1200),
     ];
     for (name, size, at) in expected {
-        let (path, poster, at_ms) = poster_of(&house, name);
+        let (path, poster, at_ms) = poster_of(&sandbox, name);
         assert_eq!(size_of(&poster), size, "{name}");
         assert!(at.contains(&at_ms), "{name}: {at_ms} ms");
-        let alike = ssim(&path, &reference(&house.root().join(name), at_ms, "", size));
+        let alike = ssim(&path, &reference(&sandbox.root().join(name), at_ms, "", size));
         assert!(alike >= ALIKE, "{name}: {alike}");
-        let apart = colours_apart(&path, &reference(&house.root().join(name), at_ms, "", size));
+        let apart = colours_apart(&path, &reference(&sandbox.root().join(name), at_ms, "", size));
         assert!(apart <= 6, "{name}: {apart}");
         let stem = name.rsplit_once('.').unwrap().0;
-        assert_eq!(path, house.root().join("previews").join(format!("{stem}.jpg")));
-        assert_eq!(fs::read(&path).unwrap(), fs::read(house.store().join(format!("previews/{stem}.jpg"))).unwrap());
+        assert_eq!(path, sandbox.root().join("previews").join(format!("{stem}.jpg")));
+        assert_eq!(fs::read(&path).unwrap(), fs::read(sandbox.store().join(format!("previews/{stem}.jpg"))).unwrap());
     }
-    let brightest = pixels(&poster_of(&house, "fade.mp4").0, "scale=16:9:flags=area").into_iter().max().unwrap();
+    let brightest = pixels(&poster_of(&sandbox, "fade.mp4").0, "scale=16:9:flags=area").into_iter().max().unwrap();
     assert!(brightest > 60, "{brightest}");
 }
 
 #[test]
 fn high_dynamic_range_is_shown_in_the_light_of_a_screen() {
-    let house = studio("");
+    let sandbox = studio("");
     // Grey steps of 0, 10, … 100 percent of PQ.
     let steps = "nullsrc=s=704x360:r=25:d=1,format=yuv420p10le,geq=lum='64+876*floor(X/64)/10':cb=512:cr=512";
     let hdr = "-c:v libx265 -preset ultrafast -crf 10 -pix_fmt yuv420p10le -tag:v hvc1 -color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -x265-params log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc";
-    let pq = record(&house, "pq.mp4", steps, hdr);
-    record(&house, "hlg.mp4", steps, &hdr.replace("smpte2084", "arib-std-b67"));
-    house.process().expect_code(0);
+    let pq = record(&sandbox, "pq.mp4", steps, hdr);
+    record(&sandbox, "hlg.mp4", steps, &hdr.replace("smpte2084", "arib-std-b67"));
+    sandbox.process().expect_code(0);
     let levels = |name: &str| {
-        let steps = pixels(&poster_of(&house, name).0, "scale=11:1:flags=area");
+        let steps = pixels(&poster_of(&sandbox, name).0, "scale=11:1:flags=area");
         steps.as_chunks::<3>().0.iter().map(|[_, green, _]| *green).collect::<Vec<_>>()
     };
     let (pq_levels, hlg_levels) = (levels("pq.mp4"), levels("hlg.mp4"));
@@ -184,41 +184,41 @@ fn high_dynamic_range_is_shown_in_the_light_of_a_screen() {
     assert!((205..=240).contains(&hlg_levels[7]), "{hlg_levels:?}");
     // Taken for what it is not, PQ would be a pale picture: FFmpeg's own conversion is nearer.
     let tone = ",zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=mobius:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p";
-    let (path, poster, at_ms) = poster_of(&house, "pq.mp4");
+    let (path, poster, at_ms) = poster_of(&sandbox, "pq.mp4");
     let alike = ssim(&path, &reference(&pq, at_ms, tone, size_of(&poster)));
     assert!(alike > 0.9, "{alike}");
 }
 
 #[test]
 fn sound_alone_has_a_waveform_and_what_was_salvaged_a_frame() {
-    let house = studio("");
-    record(&house, "tone.mp4", "sine=f=440:r=48000:d=20,volume='if(lt(t,10),0.02,0.9)':eval=frame", "-c:a aac");
-    let sound = house.put(&made("mp4", 2), "before/monday.mp4");
-    house.run(&["process", sound.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "after/tuesday.mp4.tmp");
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
-    house.process().expect_code(0);
+    let sandbox = studio("");
+    record(&sandbox, "tone.mp4", "sine=f=440:r=48000:d=20,volume='if(lt(t,10),0.02,0.9)':eval=frame", "-c:a aac");
+    let sound = sandbox.put(&made("mp4", 2), "before/monday.mp4");
+    sandbox.run(&["process", sound.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "after/tuesday.mp4.tmp");
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
+    sandbox.process().expect_code(0);
 
-    let vod = vod_named(&house, "tone.mp4");
+    let vod = vod_named(&sandbox, "tone.mp4");
     assert_eq!(vod["pictures"]["poster"]["shows"], "waveform", "{vod}");
-    let (path, poster, _) = poster_of(&house, "tone.mp4");
+    let (path, poster, _) = poster_of(&sandbox, "tone.mp4");
     assert_eq!(size_of(&poster), (854, 480));
     let bars = |x: i32| pixels(&path, &format!("crop=200:300:{x}:90,scale=1:1:flags=area"))[2];
     assert!(bars(600) > 2 * bars(50), "the second half is loud: {} {}", bars(50), bars(600));
 
-    let salvaged = vod_named(&house, "tuesday.mp4");
+    let salvaged = vod_named(&sandbox, "tuesday.mp4");
     assert_eq!(salvaged["salvaged"], true);
-    let (path, poster, at_ms) = poster_of(&house, "tuesday.mp4");
+    let (path, poster, at_ms) = poster_of(&sandbox, "tuesday.mp4");
     let file = PathBuf::from(salvaged["filePath"].as_str().unwrap());
     assert!(ssim(&path, &reference(&file, at_ms, "", size_of(&poster))) >= ALIKE);
 }
 
 #[test]
 fn a_sprite_sheet_shows_each_time_where_its_webvtt_says() {
-    let house = studio("sprite = true\nsprite_interval = \"2s\"\nformat = \"png\"\n");
-    let recording = record(&house, "long.mp4", "testsrc2=s=640x360:r=25:d=45", &format!("{H264} -g 50"));
-    house.process().expect_code(0);
-    let vod = vod_named(&house, "long.mp4");
+    let sandbox = studio("sprite = true\nsprite_interval = \"2s\"\nformat = \"png\"\n");
+    let recording = record(&sandbox, "long.mp4", "testsrc2=s=640x360:r=25:d=45", &format!("{H264} -g 50"));
+    sandbox.process().expect_code(0);
+    let vod = vod_named(&sandbox, "long.mp4");
     let sprite = &vod["pictures"]["sprite"];
     let tiles = &sprite["tiles"];
     assert_eq!((tiles["count"].as_i64(), tiles["columns"].as_i64()), (Some(23), Some(10)), "{vod}");
@@ -228,7 +228,7 @@ fn a_sprite_sheet_shows_each_time_where_its_webvtt_says() {
     assert!(index.contains("00:00:24.000 --> 00:00:26.000\nlong.sprite.jpg#xywh=320,90,160,90\n"), "{index}");
     let sheet = PathBuf::from(sprite["path"].as_str().unwrap());
     for (tile, at_ms) in [(0, 0), (7, 14_000), (12, 24_000), (22, 44_000)] {
-        let part = house.path().join("part.png");
+        let part = sandbox.path().join("part.png");
         let crop = format!("crop=160:90:{}:{}", tile % 10 * 160, tile / 10 * 90);
         ffmpeg(&["-i", sheet.to_str().unwrap(), "-vf", &crop, part.to_str().unwrap()]);
         let alike = ssim(&part, &reference(&recording, at_ms, "", (160, 90)));
@@ -236,70 +236,70 @@ fn a_sprite_sheet_shows_each_time_where_its_webvtt_says() {
         assert!(colours_apart(&part, &reference(&recording, at_ms, "", (160, 90))) <= 16, "tile {tile}");
     }
     for name in ["long.png", "long.sprite.jpg", "long.sprite.vtt"] {
-        assert!(house.store().join("previews").join(name).exists(), "{name} is delivered");
+        assert!(sandbox.store().join("previews").join(name).exists(), "{name} is delivered");
     }
-    assert!(fs::read(house.root().join("previews/long.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(fs::read(sandbox.root().join("previews/long.png")).unwrap().starts_with(b"\x89PNG"));
 }
 
 #[test]
 fn pictures_leave_with_their_vod_and_are_made_up_for() {
-    let house = studio("");
-    let quiet = house.path().join("quiet.toml");
-    let config = fs::read_to_string(house.path().join("config.toml")).unwrap();
+    let sandbox = studio("");
+    let quiet = sandbox.path().join("quiet.toml");
+    let config = fs::read_to_string(sandbox.path().join("config.toml")).unwrap();
     fs::write(&quiet, config.replace("[pictures]", "[pictures]\nposter = false")).unwrap();
-    house.put(&made("mp4", 2), "a.mp4");
-    house.put(&made("webm", 2), "a.webm");
-    let root = house.root();
+    sandbox.put(&made("mp4", 2), "a.mp4");
+    sandbox.put(&made("webm", 2), "a.webm");
+    let root = sandbox.root();
     let without = ["--config", quiet.to_str().unwrap(), "process", root.to_str().unwrap()];
     let run = Command::new(env!("CARGO_BIN_EXE_aftercast")).args(without).output().unwrap();
     assert!(run.status.success(), "{run:?}");
-    assert!(!root.join("previews").exists() && vod_named(&house, "a.mp4")["pictures"].is_null());
+    assert!(!root.join("previews").exists() && vod_named(&sandbox, "a.mp4")["pictures"].is_null());
     // What was finished without them gets them later; two recordings of one name do not share theirs.
-    house.process().expect_code(0);
-    let (first, second) = (poster_of(&house, "a.mp4").0, poster_of(&house, "a.webm").0);
+    sandbox.process().expect_code(0);
+    let (first, second) = (poster_of(&sandbox, "a.mp4").0, poster_of(&sandbox, "a.webm").0);
     assert!(first != second && first.exists() && second.exists());
     let written = crate::support::tree(&root);
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert_eq!(crate::support::tree(&root), written, "and then nothing is written");
-    let id = vod_named(&house, "a.mp4")["vodId"].as_str().unwrap().to_owned();
-    house.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    let id = vod_named(&sandbox, "a.mp4")["vodId"].as_str().unwrap().to_owned();
+    sandbox.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
     assert!(!first.exists() && second.exists());
-    assert!(!house.store().join("previews").join(first.file_name().unwrap()).exists());
+    assert!(!sandbox.store().join("previews").join(first.file_name().unwrap()).exists());
     // The preview of a server is taken as it is.
-    house.put(&made("mp4", 4), "b.mp4");
+    sandbox.put(&made("mp4", 4), "b.mp4");
     fs::write(root.join("previews/b.png"), "of the server").unwrap();
-    house.process().expect_code(0);
-    let vod = vod_named(&house, "b.mp4");
+    sandbox.process().expect_code(0);
+    let vod = vod_named(&sandbox, "b.mp4");
     assert!(vod["pictures"].is_null() && vod["previewFilePath"].as_str().unwrap().ends_with("previews/b.png"), "{vod}");
 }
 
 #[test]
 fn what_no_decoder_takes_is_finished_without_a_picture_and_says_why() {
-    let house = studio("memory = \"1MiB\"\n");
-    house.put(&made("mp4", 2), "starved.mp4");
-    let run = house.process().expect_code(0);
-    let vod = vod_named(&house, "starved.mp4");
+    let sandbox = studio("memory = \"1MiB\"\n");
+    sandbox.put(&made("mp4", 2), "starved.mp4");
+    let run = sandbox.process().expect_code(0);
+    let vod = vod_named(&sandbox, "starved.mp4");
     let why = vod["pictures"]["missing"].as_str().unwrap_or_else(|| panic!("{vod} {}", run.err));
     assert!(why.starts_with("no poster: "), "{why}");
     assert_eq!(vod["defects"].as_array().map(Vec::len), Some(0));
-    assert!(house.store().join("starved.mp4").exists(), "and delivered");
+    assert!(sandbox.store().join("starved.mp4").exists(), "and delivered");
     // It is not tried again and again.
-    assert!(!house.process().expect_code(0).err.contains("picture not made"));
+    assert!(!sandbox.process().expect_code(0).err.contains("picture not made"));
     // Unless somebody asks for it, with more memory.
-    let config = house.path().join("config.toml");
+    let config = sandbox.path().join("config.toml");
     fs::write(&config, fs::read_to_string(&config).unwrap().replace("memory = \"1MiB\"", "")).unwrap();
-    let root = house.root();
-    house.run(&["process", "--again", root.to_str().unwrap()]).expect_code(0);
+    let root = sandbox.root();
+    sandbox.run(&["process", "--again", root.to_str().unwrap()]).expect_code(0);
     assert!(
-        poster_of(&house, "starved.mp4").0.exists()
-            && vod_named(&house, "starved.mp4")["pictures"]["missing"].is_null()
+        poster_of(&sandbox, "starved.mp4").0.exists()
+            && vod_named(&sandbox, "starved.mp4")["pictures"]["missing"].is_null()
     );
 }
 
 /// A recording whose poster takes a decoder long: every frame of it is black.
-fn dark(house: &House, name: &str) {
-    let to = house.root().join(name);
-    let hidden = house.path().join("dark.mp4");
+fn dark(sandbox: &Sandbox, name: &str) {
+    let to = sandbox.root().join(name);
+    let hidden = sandbox.path().join("dark.mp4");
     let video = "color=black:s=1920x1080:r=25:d=120,noise=alls=6:allf=t";
     if !hidden.exists() {
         let options = "-c:v libx264 -preset ultrafast -crf 30 -g 250 -pix_fmt yuv420p";
@@ -334,9 +334,9 @@ fn signal(process: u32, name: &str) {
 
 #[test]
 fn a_decoder_that_dies_or_hangs_costs_its_picture_alone_and_has_limits() {
-    let house = studio("timeout = \"4s\"\n");
-    let daemon = Daemon::start(&house);
-    dark(&house, "dark.mp4");
+    let sandbox = studio("timeout = \"4s\"\n");
+    let daemon = Daemon::start(&sandbox);
+    dark(&sandbox, "dark.mp4");
     let fork = || children_of(worker_of(&daemon)?).first().map(|(id, _)| *id);
     let first = until("a decoder works", || {
         let fork = fork()?;
@@ -361,7 +361,7 @@ fn a_decoder_that_dies_or_hangs_costs_its_picture_alone_and_has_limits() {
     );
     // It is tried once more, as it may have been killed from outside.
     let missing = |name: &str| {
-        let vods = house.vods();
+        let vods = sandbox.vods();
         let vod = vods.iter().find(|vod| vod["vodName"] == name)?;
         vod["pictures"]["missing"].as_str().map(str::to_owned)
     };
@@ -380,20 +380,20 @@ fn a_decoder_that_dies_or_hangs_costs_its_picture_alone_and_has_limits() {
 
     // A worker that is killed between two jobs is replaced.
     signal(worker_of(&daemon).unwrap(), "KILL");
-    house.put(&made("mp4", 2), "next.mp4");
-    until("the next has its poster", || house.root().join("previews/next.jpg").exists().then_some(()));
+    sandbox.put(&made("mp4", 2), "next.mp4");
+    until("the next has its poster", || sandbox.root().join("previews/next.jpg").exists().then_some(()));
 
     // One that does nothing any more is ended when its time is up.
     signal(worker_of(&daemon).unwrap(), "STOP");
-    house.put(&made("mp4", 4), "hung.mp4");
+    sandbox.put(&made("mp4", 4), "hung.mp4");
     let why = until("the picture is given up", || missing("hung.mp4"));
     assert_eq!(why, "no poster: the decoder took longer than 20 s and was ended");
-    house.put(&made("mp4-h265", 2), "after.mp4");
-    until("the one behind has its poster", || house.root().join("previews/after.jpg").exists().then_some(()));
+    sandbox.put(&made("mp4-h265", 2), "after.mp4");
+    until("the one behind has its poster", || sandbox.root().join("previews/after.jpg").exists().then_some(()));
     let worker = worker_of(&daemon).unwrap();
 
     // Nothing of it outlives the daemon.
-    dark(&house, "again.mp4");
+    dark(&sandbox, "again.mp4");
     let last = until("a decoder works", fork);
     daemon.signal("KILL");
     let is_there = |id: u32| fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
@@ -402,20 +402,20 @@ fn a_decoder_that_dies_or_hangs_costs_its_picture_alone_and_has_limits() {
 
 #[test]
 fn a_picture_that_a_restart_came_between_is_made_by_the_next_daemon() {
-    let house = studio("");
-    let mut daemon = Daemon::start(&house);
-    dark(&house, "dark.mp4");
+    let sandbox = studio("");
+    let mut daemon = Daemon::start(&sandbox);
+    dark(&sandbox, "dark.mp4");
     until("a decoder works", || children_of(worker_of(&daemon)?).first().map(|_| ()));
-    house.put(&made("mp4", 2), "behind.mp4");
-    until("both are finished", || (house.vods().len() == 2).then_some(()));
+    sandbox.put(&made("mp4", 2), "behind.mp4");
+    until("both are finished", || (sandbox.vods().len() == 2).then_some(()));
     daemon.signal("KILL");
     daemon.ended();
-    let _daemon = Daemon::start(&house);
+    let _daemon = Daemon::start(&sandbox);
     until("both have posters", || {
-        let has = |name: &str| house.root().join("previews").join(name).exists();
+        let has = |name: &str| sandbox.root().join("previews").join(name).exists();
         (has("dark.jpg") && has("behind.jpg")).then_some(())
     });
-    until("and are delivered", || house.store().join("previews/dark.jpg").exists().then_some(()));
+    until("and are delivered", || sandbox.store().join("previews/dark.jpg").exists().then_some(()));
 }
 
 /// Changes some bytes, always the same ones for a seed.
@@ -437,7 +437,7 @@ fn mutated(bytes: &[u8], seed: u64, from: usize) -> Vec<u8> {
 
 #[test]
 fn mutated_media_gives_a_picture_or_a_reason_and_never_ends_the_program() {
-    let house = studio("timeout = \"10s\"\nsprite = true\nsprite_interval = \"1s\"\n");
+    let sandbox = studio("timeout = \"10s\"\nsprite = true\nsprite_interval = \"1s\"\n");
     for recipe in ["mp4", "mp4-h265", "mp4-av1", "mp4-vp9", "webm", "mp4-mpeg4", "mov-mjpeg"] {
         let sound = made(recipe, 2);
         let bytes = fs::read(&sound).unwrap();
@@ -446,12 +446,12 @@ fn mutated_media_gives_a_picture_or_a_reason_and_never_ends_the_program() {
             // The header stays as it is in most: what is hit then is what decoders read.
             let from = if seed == 0 { 0 } else { bytes.len() / 4 };
             let name = format!("{recipe}-{seed}.{extension}");
-            fs::write(house.root().join(name), mutated(&bytes, seed + 1, from)).unwrap();
+            fs::write(sandbox.root().join(name), mutated(&bytes, seed + 1, from)).unwrap();
         }
     }
-    let run = house.process();
+    let run = sandbox.process();
     assert!([0, 4].contains(&run.code()), "{}\n{}", run.out, run.err);
-    let vods = house.vods();
+    let vods = sandbox.vods();
     assert!(vods.len() > 20, "{}", vods.len());
     for vod in &vods {
         let pictures = &vod["pictures"];

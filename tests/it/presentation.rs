@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::recordings::{ffmpeg, packets};
 use crate::support::transport::with_decoding_times;
 
@@ -38,7 +38,7 @@ fn assert_same_times(found: &[i64], expected: &[i64], what: &str) {
 }
 
 struct Done {
-    house: House,
+    sandbox: Sandbox,
     vod: Value,
     output: PathBuf,
     source: PathBuf,
@@ -47,13 +47,13 @@ struct Done {
 /// Finishes one file by its name.
 #[track_caller]
 fn finished(name: &str, bytes: &[u8]) -> Done {
-    let house = House::new();
-    let source = house.root().join(name);
+    let sandbox = Sandbox::new();
+    let source = sandbox.root().join(name);
     fs::write(&source, bytes).unwrap();
-    house.process().expect_code(0);
-    let vod = house.vods().pop().unwrap();
+    sandbox.process().expect_code(0);
+    let vod = sandbox.vods().pop().unwrap();
     let output = PathBuf::from(vod["filePath"].as_str().unwrap());
-    Done { house, vod, output, source }
+    Done { sandbox, vod, output, source }
 }
 
 impl Done {
@@ -208,7 +208,7 @@ fn recordings_behind_one_another_in_one_file_are_one() {
         let duration = done.vod["duration"].as_i64().unwrap();
         assert!((7900..8300).contains(&duration), "{name}: {duration}");
         assert!(
-            done.house.root().join(name) == done.output || !done.source.exists(),
+            done.sandbox.root().join(name) == done.output || !done.source.exists(),
             "{name}: {}",
             done.vod["defects"]
         );

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::{Daemon, until};
 
 /// Niceness of the threads of a process (`proc_pid_stat(5)`, field 19).
@@ -20,11 +20,11 @@ fn niceness(id: u32) -> Vec<i32> {
 
 #[test]
 fn a_crashed_recording_is_analysed_at_a_lower_priority_though_its_end_was_seen() {
-    let house = House::new();
-    let daemon = Daemon::start(&house);
+    let sandbox = Sandbox::new();
+    let daemon = Daemon::start(&sandbox);
     let usual = niceness(daemon.id());
     assert!(usual.iter().all(|nice| *nice == usual[0]), "{usual:?}");
-    let file = File::create(house.root().join("room.mp4")).unwrap();
+    let file = File::create(sandbox.root().join("room.mp4")).unwrap();
     // Without a header, and so long that it takes longer than this test looks.
     file.write_all_at(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\0\0mdat", 0).unwrap();
     file.set_len(1 << 40).unwrap();

@@ -16,7 +16,7 @@ use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{cut, made, packets};
 use crate::support::stores::{ACCESS_KEY, SECRET_KEY, free_port, s3};
 use crate::support::tap::{Fault, Tap};
-use crate::support::{House, config_with_targets, standard_config, tree};
+use crate::support::{Sandbox, config_with_targets, standard_config, tree};
 
 fn freeing(dir: &Path, target: &TargetOptions) -> String {
     config_with_targets(dir, &[target], "[retain]\ndelete_local = \"delivered\"")
@@ -55,12 +55,12 @@ fn promise_1_the_original_is_untouched_until_its_finished_file_is_durable_and_ch
         let (expected, media) = (packets(&original).len(), media_of(&original));
         let mut lasted_to_the_end = false;
         for kill_after in 1..40 {
-            let house = House::new();
-            let source = house.put(&original, name);
-            let root = house.root();
-            let mut command = house.command(&["recover", root.to_str().unwrap()]);
+            let sandbox = Sandbox::new();
+            let source = sandbox.put(&original, name);
+            let root = sandbox.root();
+            let mut command = sandbox.command(&["recover", root.to_str().unwrap()]);
             let ended = command.env("AFTERCAST_KILL_AFTER", kill_after.to_string()).output().unwrap();
-            let finished = house.root().join("room1.mp4");
+            let finished = sandbox.root().join("room1.mp4");
             if source.exists() {
                 assert!(holds(&source, &media), "{name}, killed after {kill_after}: its media are not what they were");
             } else {
@@ -98,17 +98,17 @@ fn reader(path: PathBuf, stop: Arc<AtomicBool>) -> JoinHandle<Vec<String>> {
 
 #[test]
 fn promise_2_a_final_name_appears_only_complete() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let sources =
         [("flv", "a.flv", "a.mp4"), ("mp4", "b.mp4.tmp", "b.mp4"), ("webm-live", "c.webm.tmp_extension", "c.webm")];
     let stop = Arc::new(AtomicBool::new(false));
     let readers = sources.map(|(recipe, name, last)| {
-        house.put(&made(recipe, 6), name);
-        let path = house.root().join(last);
+        sandbox.put(&made(recipe, 6), name);
+        let path = sandbox.root().join(last);
         (path.clone(), reader(path, Arc::clone(&stop)))
     });
-    let root = house.root();
-    house.run(&["recover", root.to_str().unwrap()]).expect_code(0);
+    let root = sandbox.root();
+    sandbox.run(&["recover", root.to_str().unwrap()]).expect_code(0);
     stop.store(true, Ordering::SeqCst);
     for (path, reader) in readers {
         assert_eq!(reader.join().unwrap(), [digest(&path).unwrap()], "{}", path.display());
@@ -120,17 +120,17 @@ fn promise_2_a_final_name_appears_only_complete() {
 fn promise_2_what_a_kill_leaves_half_written_never_bears_the_final_name() {
     let is_partial = |name: &String| name.starts_with(".aftercast-") && name.ends_with(".partial");
     for step in ["partial created", "partial synced"] {
-        let house = House::new();
-        house.put(&made("flv", 2), "room1.flv");
-        let root = house.root();
-        let mut command = house.command(&["process", root.to_str().unwrap()]);
+        let sandbox = Sandbox::new();
+        sandbox.put(&made("flv", 2), "room1.flv");
+        let root = sandbox.root();
+        let mut command = sandbox.command(&["process", root.to_str().unwrap()]);
         let killed = command.env("AFTERCAST_KILL_AFTER", format!("{step}:1")).output().unwrap();
         assert_eq!(killed.status.signal(), Some(9));
         let left: Vec<_> = tree(&root).into_keys().collect();
         assert!(left.iter().all(|name| name == "room1.flv" || is_partial(name)), "{left:?}");
         // Where the file system has files without a name, what is not complete has none, and a kill leaves nothing of it.
         assert!(step == "partial created" || left.len() == 2, "{left:?}");
-        house.process().expect_code(0);
+        sandbox.process().expect_code(0);
         assert_eq!(tree(&root).into_keys().collect::<Vec<_>>(), ["room1.mp4"]);
     }
 }
@@ -185,14 +185,14 @@ fn s3_target(address: SocketAddr) -> TargetOptions {
 
 /// The recording is finished and catalogued, and stays on the disk because no store has proven to hold it.
 #[track_caller]
-fn assert_stays(house: &House) {
-    let local = house.root().join("room1.mp4");
+fn assert_stays(sandbox: &Sandbox) {
+    let local = sandbox.root().join("room1.mp4");
     let whole = digest(&local).expect("the local file stays");
-    let vods = house.vods();
+    let vods = sandbox.vods();
     assert_eq!(vods.len(), 1);
     assert_eq!(vods[0]["remote"].as_array().map_or(0, Vec::len), 0, "{}", vods[0]);
     assert!(vods[0].get("freedAt").is_none(), "{}", vods[0]);
-    house.run(&["retain"]);
+    sandbox.run(&["retain"]);
     assert_eq!(digest(&local), Some(whole), "`retain` has no permit either");
 }
 
@@ -200,11 +200,11 @@ fn assert_stays(house: &House) {
 fn promise_3_a_store_that_lies_about_what_it_holds_frees_nothing() {
     let server = s3();
     let target = s3_target(liar());
-    let house = House::with_config(|dir| freeing(dir, &target));
-    house.put(&made("flv", 2), "room1.flv");
-    let run = house.process();
+    let sandbox = Sandbox::with_config(|dir| freeing(dir, &target));
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let run = sandbox.process();
     assert!([4, 5].contains(&run.code()), "{run:?}");
-    assert_stays(&house);
+    assert_stays(&sandbox);
     drop(server);
 }
 
@@ -215,32 +215,32 @@ fn promise_3_a_store_that_damages_what_it_gets_frees_nothing() {
     tap.spoil(Fault::BitFlipped, "PUT /promise-3");
     let mut target = server.bucket("promise-3");
     target.endpoint = Some(format!("http://{}", tap.address));
-    let house = House::with_config(|dir| freeing(dir, &target));
-    house.put(&made("flv", 2), "room1.flv");
-    house.process().expect_code(5);
-    assert_stays(&house);
+    let sandbox = Sandbox::with_config(|dir| freeing(dir, &target));
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.process().expect_code(5);
+    assert_stays(&sandbox);
 }
 
 #[test]
 fn promise_3_an_unreachable_store_frees_nothing() {
     let server = s3();
     let target = s3_target((Ipv4Addr::LOCALHOST, free_port()).into());
-    let house = House::with_config(|dir| freeing(dir, &target));
-    house.put(&made("flv", 2), "room1.flv");
-    house.process().expect_code(5);
-    assert_stays(&house);
+    let sandbox = Sandbox::with_config(|dir| freeing(dir, &target));
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.process().expect_code(5);
+    assert_stays(&sandbox);
     drop(server);
 }
 
 #[test]
 fn promise_3_a_file_that_changed_after_its_delivery_is_not_freed() {
-    let house = House::new();
-    let local = house.put(&made("mp4-faststart", 2), "room1.mp4");
-    house.process().expect_code(0);
+    let sandbox = Sandbox::new();
+    let local = sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    sandbox.process().expect_code(0);
     File::options().append(true).open(&local).unwrap().write_all(b"more").unwrap();
-    let config = standard_config(house.path(), "[retain]\ndelete_local = \"delivered\"");
-    fs::write(house.path().join("config.toml"), config).unwrap();
-    house.run(&["retain"]).expect_code(0);
+    let config = standard_config(sandbox.path(), "[retain]\ndelete_local = \"delivered\"");
+    fs::write(sandbox.path().join("config.toml"), config).unwrap();
+    sandbox.run(&["retain"]).expect_code(0);
     assert!(local.exists());
 }
 
@@ -252,58 +252,58 @@ fn promise_5_an_unreachable_store_delays_delivery_and_nothing_else() {
     let port = free_port();
     let mut target = server.bucket("promise-5");
     target.endpoint = Some(format!("http://127.0.0.1:{port}"));
-    let house = House::with_config(|dir| freeing(dir, &target));
-    house.put(&made("flv", 2), "room1.flv");
-    house.put(&made("mp4-faststart", 2), "room2.mp4");
-    let run = house.process().expect_code(5);
+    let sandbox = Sandbox::with_config(|dir| freeing(dir, &target));
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.put(&made("mp4-faststart", 2), "room2.mp4");
+    let run = sandbox.process().expect_code(5);
     assert!(run.out.contains("undelivered") && run.err.contains("2 deliveries pending"), "{run:?}");
-    let names: Vec<_> = tree(&house.root()).into_keys().collect();
+    let names: Vec<_> = tree(&sandbox.root()).into_keys().collect();
     assert_eq!(names, ["room1.mp4", "room2.mp4"]);
-    assert_eq!(house.vods().len(), 2);
+    assert_eq!(sandbox.vods().len(), 2);
 
-    let queue = house.run(&["queue", "list"]).expect_code(0);
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0);
     assert!(queue.out.contains("refused"), "it says why: {}", queue.out);
     assert_eq!(queue.out.lines().filter(|l| l.contains("pending")).count(), 2, "{}", queue.out);
 
     let _now_it_is_there = Tap::at(port, server.address());
-    house.run(&["queue", "retry"]).expect_code(0);
-    house.process().expect_code(0);
-    for vod in house.vods() {
+    sandbox.run(&["queue", "retry"]).expect_code(0);
+    sandbox.process().expect_code(0);
+    for vod in sandbox.vods() {
         assert_eq!(vod["remote"].as_array().map(Vec::len), Some(1), "{vod}");
         assert!(vod["freedAt"].is_i64(), "{vod}");
     }
-    assert!(tree(&house.root()).is_empty());
-    house.run(&["vod", "verify"]).expect_code(0);
-    assert_eq!(house.run(&["queue", "list"]).expect_code(0).out, "");
+    assert!(tree(&sandbox.root()).is_empty());
+    sandbox.run(&["vod", "verify"]).expect_code(0);
+    assert_eq!(sandbox.run(&["queue", "list"]).expect_code(0).out, "");
 }
 
 // 6
 
 #[test]
 fn promise_6_a_file_that_makes_the_process_die_twice_is_quarantined_with_its_reason() {
-    let house = House::new();
-    let source = house.put(&made("flv", 2), "deadly.flv");
-    let before = tree(&house.root());
-    let (root, log) = (house.root(), house.path().join("steps"));
+    let sandbox = Sandbox::new();
+    let source = sandbox.put(&made("flv", 2), "deadly.flv");
+    let before = tree(&sandbox.root());
+    let (root, log) = (sandbox.root(), sandbox.path().join("steps"));
     // The second start first begins anew what the first left; that is no attempt yet.
     for kill_after in ["journal begun:1", "journal begun:2"] {
         let _ = fs::remove_file(&log);
-        let mut command = house.command(&["process", root.to_str().unwrap()]);
+        let mut command = sandbox.command(&["process", root.to_str().unwrap()]);
         command.env("AFTERCAST_KILL_AFTER", kill_after).env("AFTERCAST_STEP_LOG", &log);
         assert_eq!(command.output().unwrap().status.signal(), Some(9));
         let steps = fs::read_to_string(&log).unwrap();
         assert!(steps.ends_with(" journal begun\n"), "it died in the attempt: {steps}");
     }
-    let run = house.process().expect_code(4);
+    let run = sandbox.process().expect_code(4);
     assert!(run.out.contains("quarantined"), "{}", run.out);
     assert_eq!(tree(&root), before, "it is where it was");
-    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
     assert!(queue.contains("deadly.flv") && queue.contains("quarantined"), "{queue}");
     assert!(queue.contains("the process died"), "{queue}");
 
     // A person who thinks otherwise may have it tried again.
-    house.run(&["process", "--again", source.to_str().unwrap()]).expect_code(0);
-    assert_eq!(house.vods().len(), 1);
+    sandbox.run(&["process", "--again", source.to_str().unwrap()]).expect_code(0);
+    assert_eq!(sandbox.vods().len(), 1);
 }
 
 // 7
@@ -311,54 +311,54 @@ fn promise_6_a_file_that_makes_the_process_die_twice_is_quarantined_with_its_rea
 #[test]
 fn promise_7_an_original_of_which_something_was_left_out_stays_and_the_record_names_it() {
     for (recipe, name, finished) in [("ts", "room1.ts", "room1.mp4"), ("flv", "room1.flv", "room1.mp4")] {
-        let house = House::with_config(|dir| standard_config(dir, "[retain]\ndelete_local = \"delivered\""));
-        let source = house.put(&cut(&made(recipe, 2), 0.6), name);
+        let sandbox = Sandbox::with_config(|dir| standard_config(dir, "[retain]\ndelete_local = \"delivered\""));
+        let source = sandbox.put(&cut(&made(recipe, 2), 0.6), name);
         let before = digest(&source);
-        house.process().expect_code(0);
+        sandbox.process().expect_code(0);
         assert_eq!(digest(&source), before, "{name}: the original stays as it is");
-        let vods = house.vods();
+        let vods = sandbox.vods();
         assert_eq!(vods[0]["originalPath"], source.to_str().unwrap(), "{}", vods[0]);
         assert!(!vods[0]["defects"].as_array().unwrap().is_empty(), "{}", vods[0]);
-        assert!(!house.root().join(finished).exists(), "the finished file is delivered and freed");
-        let again = house.process().expect_code(0);
+        assert!(!sandbox.root().join(finished).exists(), "the finished file is delivered and freed");
+        let again = sandbox.process().expect_code(0);
         assert!(again.out.contains("already finished"), "a kept original is never a candidate again: {}", again.out);
     }
 }
 
 #[test]
 fn promise_7_keep_original_keeps_every_original() {
-    let house = House::with_config(|dir| standard_config(dir, "[finish]\nkeep_original = true"));
-    let flv = house.put(&made("flv", 2), "room1.flv");
-    let mp4 = house.put(&made("mp4", 2), "room2.mp4");
-    let before = tree(&house.root());
-    house.process().expect_code(0);
-    let after = tree(&house.root());
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, "[finish]\nkeep_original = true"));
+    let flv = sandbox.put(&made("flv", 2), "room1.flv");
+    let mp4 = sandbox.put(&made("mp4", 2), "room2.mp4");
+    let before = tree(&sandbox.root());
+    sandbox.process().expect_code(0);
+    let after = tree(&sandbox.root());
     for name in ["room1.flv", "room2.mp4"] {
         assert_eq!(after[name], before[name], "not a byte, not a second of mtime, not another inode");
     }
-    let originals: Vec<_> = house.vods().iter().map(|v| v["originalPath"].as_str().unwrap().to_owned()).collect();
+    let originals: Vec<_> = sandbox.vods().iter().map(|v| v["originalPath"].as_str().unwrap().to_owned()).collect();
     assert!(originals.contains(&flv.to_str().unwrap().to_owned()), "{originals:?}");
     assert!(originals.contains(&mp4.to_str().unwrap().to_owned()), "{originals:?}");
-    house.process().expect_code(0);
-    assert_eq!(tree(&house.root()), after, "a kept original is never a candidate again");
-    assert_eq!(house.vods().len(), 2);
+    sandbox.process().expect_code(0);
+    assert_eq!(tree(&sandbox.root()), after, "a kept original is never a candidate again");
+    assert_eq!(sandbox.vods().len(), 2);
 }
 
 #[test]
 fn promise_7_losing_the_catalogue_costs_work_and_no_recording() {
-    let house = House::new();
-    house.put(&made("flv", 2), "room1.flv");
-    house.put(&made("mp4-faststart", 2), "room2.mp4");
-    house.process().expect_code(0);
-    let (ids, files) = (ids(&house), tree(&house.root()));
-    fs::remove_dir_all(house.path().join("state")).unwrap();
-    house.run(&["catalog", "rebuild"]).expect_code(0);
-    assert_eq!(self::ids(&house), ids);
-    assert_eq!(tree(&house.root()), files);
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.put(&made("mp4-faststart", 2), "room2.mp4");
+    sandbox.process().expect_code(0);
+    let (ids, files) = (ids(&sandbox), tree(&sandbox.root()));
+    fs::remove_dir_all(sandbox.path().join("state")).unwrap();
+    sandbox.run(&["catalog", "rebuild"]).expect_code(0);
+    assert_eq!(self::ids(&sandbox), ids);
+    assert_eq!(tree(&sandbox.root()), files);
 }
 
-fn ids(house: &House) -> Vec<String> {
-    let mut ids: Vec<_> = house.vods().iter().map(|v| v["vodId"].as_str().unwrap().to_owned()).collect();
+fn ids(sandbox: &Sandbox) -> Vec<String> {
+    let mut ids: Vec<_> = sandbox.vods().iter().map(|v| v["vodId"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids
 }
@@ -367,39 +367,39 @@ fn ids(house: &House) -> Vec<String> {
 
 #[test]
 fn promise_8_one_process_owns_a_state_directory_and_others_reach_it_through_its_socket() {
-    let house = House::new();
-    house.put(&made("flv", 2), "room1.flv");
-    let daemon = Daemon::start(&house);
-    until("the recording is catalogued", || (house.vods().len() == 1).then_some(()));
-    let socket = house.path().join("state/aftercast.sock");
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let daemon = Daemon::start(&sandbox);
+    until("the recording is catalogued", || (sandbox.vods().len() == 1).then_some(()));
+    let socket = sandbox.path().join("state/aftercast.sock");
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    let second = house.run(&["watch"]).expect_code(6);
+    let second = sandbox.run(&["watch"]).expect_code(6);
     assert!(second.err.contains("Hint: "), "{}", second.err);
-    let table = house.run(&["vod", "list"]).expect_code(0).out;
+    let table = sandbox.run(&["vod", "list"]).expect_code(0).out;
     daemon.stop();
     assert!(!socket.exists());
-    assert_eq!(house.run(&["vod", "list"]).expect_code(0).out, table, "the same, alone and beside the daemon");
+    assert_eq!(sandbox.run(&["vod", "list"]).expect_code(0).out, table, "the same, alone and beside the daemon");
 }
 
 /// The owner holds the lock but has no socket: a second process does nothing and says so.
 #[test]
 fn promise_8_without_a_socket_a_second_process_ends_with_6() {
-    let house = House::new();
-    house.put(&made("flv", 2), "room1.flv");
-    let before = tree(&house.root());
-    let (held, release) = hold_the_state_directory(&house);
-    house.process().expect_code(6);
-    house.run(&["vod", "list"]).expect_code(6);
-    assert_eq!(tree(&house.root()), before);
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let before = tree(&sandbox.root());
+    let (held, release) = hold_the_state_directory(&sandbox);
+    sandbox.process().expect_code(6);
+    sandbox.run(&["vod", "list"]).expect_code(6);
+    assert_eq!(tree(&sandbox.root()), before);
     drop(release);
     held.join().unwrap();
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
 }
 
-fn hold_the_state_directory(house: &House) -> (JoinHandle<()>, mpsc::Sender<()>) {
+fn hold_the_state_directory(sandbox: &Sandbox) -> (JoinHandle<()>, mpsc::Sender<()>) {
     let (release, until_released) = mpsc::channel::<()>();
     let (ready, is_held) = mpsc::channel();
-    let state = house.path().join("state");
+    let state = sandbox.path().join("state");
     let held = std::thread::spawn(move || {
         let catalog = aftercast::catalog::Catalog::open(&state).unwrap();
         ready.send(()).unwrap();
@@ -412,9 +412,9 @@ fn hold_the_state_directory(house: &House) -> (JoinHandle<()>, mpsc::Sender<()>)
 
 #[test]
 fn promise_8_the_state_directory_is_for_its_owner_alone() {
-    let house = House::new();
-    fs::remove_dir(house.path().join("state")).unwrap();
-    house.process().expect_code(0);
-    let mode = fs::metadata(house.path().join("state")).unwrap().mode() & 0o777;
+    let sandbox = Sandbox::new();
+    fs::remove_dir(sandbox.path().join("state")).unwrap();
+    sandbox.process().expect_code(0);
+    let mode = fs::metadata(sandbox.path().join("state")).unwrap().mode() & 0o777;
     assert_eq!(mode & 0o007, 0, "{mode:o}");
 }

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use aftercast::discover::OpenFiles;
 use serde_json::{Value, json};
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::Daemon;
-use crate::support::http::{Answer, Request, read_request, reply, serve};
+use crate::support::http::{Request, Response, read_request, reply, serve};
 
 /// One request that must come next, and its answer.
 struct Exchange {
@@ -25,14 +25,14 @@ struct Exchange {
     target: &'static str,
     authorization: Option<&'static str>,
     body: Option<Value>,
-    answer: Answer,
+    answer: Response,
 }
 
 impl Exchange {
     fn new(method: &'static str, target: &'static str, status: u16, answer: impl Into<Value>) -> Self {
         let text =
             Some(answer.into()).filter(|value| !value.is_null()).map_or_else(String::new, |value| value.to_string());
-        let answer = Answer::new(status).with("content-type", "application/json").saying(text);
+        let answer = Response::new(status).with("content-type", "application/json").saying(text);
         Self { method, target, authorization: None, body: None, answer }
     }
 
@@ -85,7 +85,7 @@ impl Ingest {
             };
             script.differences.extend(difference);
             drop(script);
-            let answer = next.map_or_else(|| Answer::new(599), |next| next.answer);
+            let answer = next.map_or_else(|| Response::new(599), |next| next.answer);
             reply(&stream, &answer.bytes(false));
         });
         Self { address, script }
@@ -104,8 +104,8 @@ impl Ingest {
 }
 
 /// A house with one root at a server; `{control}` and `{dir}` stand for the address and the house.
-fn house(ingest: &Ingest, root: &str) -> House {
-    House::with_config(|dir| {
+fn sandbox(ingest: &Ingest, root: &str) -> Sandbox {
+    Sandbox::with_config(|dir| {
         let dir = dir.display();
         let root = root.replace("{control}", &ingest.address.to_string()).replace("{dir}", &dir.to_string());
         format!(
@@ -116,10 +116,10 @@ fn house(ingest: &Ingest, root: &str) -> House {
 }
 
 /// Asks the daemon through its socket: status and JSON.
-fn ask(house: &House, method: &str, path: &str, body: &str) -> (u16, Value) {
+fn ask(sandbox: &Sandbox, method: &str, path: &str, body: &str) -> (u16, Value) {
     let mut curl = Command::new("curl");
     curl.args(["-s", "-X", method, "-w", "\n%{http_code}", "--unix-socket"]);
-    curl.arg(house.path().join("state/aftercast.sock")).arg(format!("http://localhost{path}"));
+    curl.arg(sandbox.path().join("state/aftercast.sock")).arg(format!("http://localhost{path}"));
     if !body.is_empty() {
         curl.args(["-H", "content-type: application/json", "--data", body]);
     }
@@ -131,8 +131,8 @@ fn ask(house: &House, method: &str, path: &str, body: &str) -> (u16, Value) {
 
 const ROOM1: &str = "/api/v1/streams/room1/recording";
 
-fn state(house: &House, path: &str) -> (Value, Value, String) {
-    let (status, said) = ask(house, "GET", path, "");
+fn state(sandbox: &Sandbox, path: &str) -> (Value, Value, String) {
+    let (status, said) = ask(sandbox, "GET", path, "");
     assert_eq!(status, 200, "{said}");
     let root = &said["roots"][0];
     assert_eq!(said["state"], root["state"], "{said}");
@@ -141,8 +141,8 @@ fn state(house: &House, path: &str) -> (Value, Value, String) {
 
 /// Where every process of the machine can be seen, it is certain that none has a file of the stream open; else nothing proves it.
 #[track_caller]
-fn assert_unproven(house: &House, path: &str, words: &str) {
-    let (state, basis, detail) = state(house, path);
+fn assert_unproven(sandbox: &Sandbox, path: &str, words: &str) {
+    let (state, basis, detail) = state(sandbox, path);
     if OpenFiles::read().is_complete() {
         assert_eq!((state, basis), (json!("notRecording"), json!("processes")), "{detail}");
     } else {
@@ -152,13 +152,13 @@ fn assert_unproven(house: &House, path: &str, words: &str) {
 }
 
 /// Has the recording of a stream switched.
-fn switch(house: &House, path: &str, record: bool) -> (u16, Value) {
-    ask(house, "PUT", path, &json!({ "record": record }).to_string())
+fn switch(sandbox: &Sandbox, path: &str, record: bool) -> (u16, Value) {
+    ask(sandbox, "PUT", path, &json!({ "record": record }).to_string())
 }
 
 #[track_caller]
-fn assert_state(house: &House, path: &str, expected: &str, basis: &str, words: &str) {
-    let (state, on, detail) = state(house, path);
+fn assert_state(sandbox: &Sandbox, path: &str, expected: &str, basis: &str, words: &str) {
+    let (state, on, detail) = state(sandbox, path);
     assert_eq!((state, on), (json!(expected), json!(basis)), "{detail}");
     assert!(detail.contains(words), "{detail}");
 }
@@ -166,22 +166,22 @@ fn assert_state(house: &House, path: &str, expected: &str, basis: &str, words: &
 #[test]
 fn a_growing_file_is_a_recording_and_no_server_is_asked() {
     let ingest = Ingest::start();
-    let house = house(&ingest, "server = \"antmedia\"\napp = \"live\"\ncontrol = \"http://{control}\"");
-    let path = house.root().join("room1.webm.tmp_extension");
+    let sandbox = sandbox(&ingest, "server = \"antmedia\"\napp = \"live\"\ncontrol = \"http://{control}\"");
+    let path = sandbox.root().join("room1.webm.tmp_extension");
     let mut file = File::create(&path).unwrap();
     let mut grow = || file.write_all(b"media").unwrap();
     grow();
-    let daemon = Daemon::start(&house);
+    let daemon = Daemon::start(&sandbox);
     ingest.hears([], || {
         grow();
-        let (_, said) = ask(&house, "GET", ROOM1, "");
+        let (_, said) = ask(&sandbox, "GET", ROOM1, "");
         let root = &said["roots"][0];
         assert_eq!((&said["state"], &root["basis"]), (&json!("recording"), &json!("files")), "{said}");
         let evidence = &root["files"][0];
         assert_eq!((&evidence["path"], &evidence["sizeBytes"]), (&json!(path), &json!(10)), "{said}");
         assert_ne!(evidence["writer"], "nobody", "{said}");
         grow();
-        let (status, said) = ask(&house, "GET", "/live/rest/v2/broadcasts/room1", "");
+        let (status, said) = ask(&sandbox, "GET", "/live/rest/v2/broadcasts/room1", "");
         assert_eq!(
             (status, &said["streamId"], &said["status"]),
             (200, &json!("room1"), &json!("broadcasting")),
@@ -189,12 +189,12 @@ fn a_growing_file_is_a_recording_and_no_server_is_asked() {
         );
         assert_eq!((&said["mp4Enabled"], &said["webMEnabled"]), (&json!(0), &json!(1)), "{said}");
         grow();
-        let printed = house.run(&["stream", "recording", "room1"]).expect_code(0).out;
+        let printed = sandbox.run(&["stream", "recording", "room1"]).expect_code(0).out;
         assert!(printed.starts_with("room1: recording\n") && printed.contains("room1.webm.tmp_extension"), "{printed}");
     });
     // Of another stream nothing is told by it.
     ingest.hears([Exchange::new("GET", "/live/rest/v2/broadcasts/room2", 404, Value::Null)], || {
-        assert_unproven(&house, "/api/v1/streams/room2/recording", "has no broadcast of this id");
+        assert_unproven(&sandbox, "/api/v1/streams/room2/recording", "has no broadcast of this id");
     });
     daemon.stop();
 }
@@ -207,18 +207,18 @@ fn what_has_no_switch_says_so_and_is_never_asked() {
         ("server = \"antmedia\"", "`control` is not set"),
         ("", "`control` is not set"),
     ] {
-        let house = house(&ingest, &format!("{root}\napp = \"live\""));
-        let daemon = Daemon::start(&house);
+        let sandbox = sandbox(&ingest, &format!("{root}\napp = \"live\""));
+        let daemon = Daemon::start(&sandbox);
         ingest.hears([], || {
-            let (status, said) = ask(&house, "PUT", ROOM1, "{\"record\":true}");
+            let (status, said) = ask(&sandbox, "PUT", ROOM1, "{\"record\":true}");
             assert_eq!((status, &said["kind"], &said["title"]), (501, &json!("notSupported"), &json!("Not supported")));
             assert!(said["detail"].as_str().unwrap().contains(words) && said["nextStep"].is_string(), "{said}");
-            let (status, said) = ask(&house, "PUT", "/live/rest/v2/broadcasts/room1/recording/true", "");
+            let (status, said) = ask(&sandbox, "PUT", "/live/rest/v2/broadcasts/room1/recording/true", "");
             assert_eq!((status, &said["success"]), (501, &json!(false)), "{said}");
-            let (_, said) = ask(&house, "GET", ROOM1, "");
+            let (_, said) = ask(&sandbox, "GET", ROOM1, "");
             assert!(["unknown", "notRecording"].contains(&said["state"].as_str().unwrap()), "{said}");
             assert_eq!(said["roots"][0]["canSwitch"], false, "{said}");
-            house.run(&["stream", "recording", "room1", "off"]).expect_code(3);
+            sandbox.run(&["stream", "recording", "room1", "off"]).expect_code(3);
         });
         let wrong = [
             ("PUT", ROOM1, "{}", 400),
@@ -232,7 +232,7 @@ fn what_has_no_switch_says_so_and_is_never_asked() {
             ("PUT", "/other/rest/v2/broadcasts/room1/recording/true", "", 404),
         ];
         for (method, path, body, expected) in wrong {
-            let (status, said) = ask(&house, method, path, body);
+            let (status, said) = ask(&sandbox, method, path, body);
             assert_eq!(status, expected, "{method} {path}: {said}");
         }
         daemon.stop();
@@ -246,10 +246,10 @@ fn a_server_that_cannot_be_reached_leaves_the_state_unknown() {
         address: std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
         script: Arc::default(),
     };
-    let house = house(&ingest, "server = \"antmedia\"\ncontrol = \"http://{control}\"");
-    let daemon = Daemon::start(&house);
-    assert_unproven(&house, ROOM1, "the ingest server cannot be asked: the ingest server did not answer");
-    let (status, said) = ask(&house, "PUT", ROOM1, "{\"record\":true}");
+    let sandbox = sandbox(&ingest, "server = \"antmedia\"\ncontrol = \"http://{control}\"");
+    let daemon = Daemon::start(&sandbox);
+    assert_unproven(&sandbox, ROOM1, "the ingest server cannot be asked: the ingest server did not answer");
+    let (status, said) = ask(&sandbox, "PUT", ROOM1, "{\"record\":true}");
     assert_eq!((status, &said["class"]), (503, &json!("transient")), "{said}");
     assert!(said["nextStep"].as_str().unwrap().contains("`control`"), "{said}");
     daemon.stop();

@@ -11,16 +11,16 @@ use aftercast::deliver::{DeliverError, TargetOptions};
 use aftercast::fault::{Class, Fault};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
-use crate::support::http::{Answer, Request, read_request, reply, serve};
+use crate::support::http::{Request, Response, read_request, reply, serve};
 use crate::support::stores::{ACCESS_KEY, READER_KEY, READER_SECRET, SECRET_KEY, azure, free_port, moto, s3};
 use crate::support::unruly::refusing;
-use crate::support::{House, config_with_targets};
+use crate::support::{Sandbox, config_with_targets};
 
 /// What was said, by what was provoked.
 #[derive(Default)]
-struct Said(BTreeMap<String, String>);
+struct ProvokedMessages(BTreeMap<String, String>);
 
-impl Said {
+impl ProvokedMessages {
     fn error(&mut self, provoked: &str, error: &DeliverError) {
         let hint = error.hint().unwrap_or_default();
         assert!(hint.contains("safe on the local disk"), "{provoked}: {hint}");
@@ -67,7 +67,7 @@ fn at(options: &TargetOptions, address: SocketAddr) -> TargetOptions {
 fn a_real_server_refuses() {
     let server = s3();
     let good = server.bucket("refusals");
-    let mut said = Said::default();
+    let mut said = ProvokedMessages::default();
     said.error("unknown key id", &failure(server.target("refusals", "nobody", SECRET_KEY), 1000));
     said.error("wrong secret", &failure(server.target("refusals", ACCESS_KEY, "wrong"), 1000));
     said.error("no such bucket", &failure(server.target("nowhere", ACCESS_KEY, SECRET_KEY), 1000));
@@ -96,7 +96,7 @@ fn a_real_server_refuses() {
 #[test]
 fn each_permission_that_is_missing_is_named() {
     let server = moto();
-    let mut said = Said::default();
+    let mut said = ProvokedMessages::default();
     let all = targets(server.without("nothing")).probe("cloud").unwrap();
     assert!(all.iter().all(|check| check.ok), "{all:?}");
     let actions =
@@ -128,15 +128,15 @@ fn first_words(detail: &str) -> String {
     }
 }
 
-fn aws(status: u16, code: &str, message: &str) -> Answer {
+fn aws(status: u16, code: &str, message: &str) -> Response {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
-    Answer::new(status).with("content-type", "application/xml").saying(body)
+    Response::new(status).with("content-type", "application/xml").saying(body)
 }
 
 /// Refusals as the clouds document them: what is provoked, the method it meets (HEAD too where empty), the answer.
-fn documented() -> Vec<(&'static str, &'static str, Answer)> {
+fn documented() -> Vec<(&'static str, &'static str, Response)> {
     let denied = |message: &str| aws(403, "AccessDenied", message);
     let moved = aws(301, "PermanentRedirect", "The bucket must be addressed using the specified endpoint.");
     vec![
@@ -145,7 +145,7 @@ fn documented() -> Vec<(&'static str, &'static str, Answer)> {
         (
             "wrong region: signed for another",
             "",
-            Answer::new(400).saying(
+            Response::new(400).saying(
                 "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region \
                  'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>",
             ),
@@ -170,7 +170,7 @@ fn documented() -> Vec<(&'static str, &'static str, Answer)> {
         ("object locked", "PUT", denied("Access Denied because object protected by object lock.")),
         ("digest differs", "PUT", aws(400, "BadDigest", "The CRC64NVME you specified did not match what we received.")),
         ("storage class unknown", "PUT", aws(501, "NotImplemented", "A header you provided implies functionality that is not implemented")),
-        ("a login page", "", Answer::new(200).with("content-type", "text/html").saying("<html>Please log in</html>")),
+        ("a login page", "", Response::new(200).with("content-type", "text/html").saying("<html>Please log in</html>")),
     ]
 }
 
@@ -178,7 +178,7 @@ fn documented() -> Vec<(&'static str, &'static str, Answer)> {
 fn what_the_clouds_document_is_understood() {
     let server = s3();
     let honest = server.bucket("documented");
-    let mut said = Said::default();
+    let mut said = ProvokedMessages::default();
     for (provoked, method, answer) in documented() {
         let meets = move |request: &Request| (method.is_empty() || request.method == method).then(|| answer.clone());
         said.error(provoked, &without_a_number(failure(at(&honest, refusing(server.address(), meets)), 1000)));
@@ -243,19 +243,19 @@ fn without_a_number(error: DeliverError) -> DeliverError {
 /// What `doctor` says of a target in a surrounding of its own: the first check that fails.
 fn doctor(
     target: &TargetOptions,
-    surround: impl FnOnce(&House, &mut Vec<String>) -> Vec<(String, String)>,
+    surround: impl FnOnce(&Sandbox, &mut Vec<String>) -> Vec<(String, String)>,
 ) -> (String, String) {
-    let house = House::with_config(|dir| config_with_targets(dir, &[target], ""));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[target], ""));
     let mut before = Vec::new();
-    let environment = surround(&house, &mut before);
-    let mut command = house.command(&["--json", "doctor"]);
+    let environment = surround(&sandbox, &mut before);
+    let mut command = sandbox.command(&["--json", "doctor"]);
     if let Some((program, arguments)) = before.split_first() {
         let inner = command;
         command = std::process::Command::new(program);
-        command.args(arguments).arg(inner.get_program()).args(inner.get_args()).current_dir(house.path());
+        command.args(arguments).arg(inner.get_program()).args(inner.get_args()).current_dir(sandbox.path());
     }
     command.envs(environment);
-    let run = crate::support::Run::from(command.output().unwrap());
+    let run = crate::support::RunOutput::from(command.output().unwrap());
     let lines = run.json_lines();
     let of_target = lines.iter().filter(|line| line["subject"] == "cloud");
     let failed = of_target.clone().find(|line| line["ok"] == false);
@@ -291,7 +291,7 @@ fn certificates_and_proxies_are_told_apart() {
 
     let refuses = serve(|client| {
         if read_request(&client, |_, length| length).is_some() {
-            reply(&client, &Answer::new(407).with("proxy-authenticate", "Basic").bytes(false));
+            reply(&client, &Response::new(407).with("proxy-authenticate", "Basic").bytes(false));
         }
     });
     for (name, target) in [("HTTPS_PROXY", server.over_https("good")), ("HTTP_PROXY", server.without("nothing"))] {
@@ -331,22 +331,22 @@ fn a_wrong_secret_pauses_its_target_once_while_everything_else_goes_on_and_sighu
     server.bucket("paused");
     let mut cloud = server.target("paused", ACCESS_KEY, "hush-wrong-secret");
     cloud.name = "cloud".into();
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let disk = TargetOptions::new("disk", &format!("file://{}/store", dir.display()));
         config_with_targets(dir, &[&cloud, &disk], "")
     });
     for n in 0..6 {
-        house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+        sandbox.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
     }
-    let daemon = Daemon::start(&house);
-    until("the other target has all", || (crate::support::tree(&house.store()).len() == 6).then_some(()));
+    let daemon = Daemon::start(&sandbox);
+    until("the other target has all", || (crate::support::tree(&sandbox.store()).len() == 6).then_some(()));
     until("the target waits", || daemon.log().contains("target cannot be used").then_some(()));
-    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
     assert_eq!(queue.lines().filter(|line| line.contains("@cloud") && line.contains("pending")).count(), 6, "{queue}");
     let why = "the secret is wrong: the store answered 403 SignatureDoesNotMatch";
     assert!(queue.contains(why) && queue.contains(". The recording is safe on the local disk."), "{queue}");
-    house.put(&made("flv", 2), "later.flv");
-    until("finishing goes on", || house.root().join("later.mp4").exists().then_some(()));
+    sandbox.put(&made("flv", 2), "later.flv");
+    until("finishing goes on", || sandbox.root().join("later.mp4").exists().then_some(()));
     assert!(server.listing("paused").is_empty());
     assert_eq!(daemon.log().matches("target cannot be used").count(), 1, "{}", daemon.log());
 

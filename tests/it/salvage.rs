@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::browser::width_in_chromium;
 use crate::support::recordings::{decode_errors, ffmpeg, made, packets, without_moov, zeroed};
-use crate::support::{House, standard_config};
+use crate::support::{Sandbox, standard_config};
 
 /// Digests of the packets of one kind, in order; the times are compared apart.
 fn payloads(lines: &[String], kind: &str) -> Vec<String> {
@@ -16,19 +16,19 @@ fn payloads(lines: &[String], kind: &str) -> Vec<String> {
 
 #[test]
 fn a_crashed_recording_is_salvaged_with_what_its_stream_taught_before() {
-    let house = House::new();
-    let sound = house.put(&made("mp4", 2), "before/monday.mp4");
-    house.run(&["process", sound.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let sound = sandbox.put(&made("mp4", 2), "before/monday.mp4");
+    sandbox.run(&["process", sound.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
 
     let whole = made("mp4", 4);
-    let crashed = house.put(&without_moov(&whole), "after/tuesday.mp4.tmp");
+    let crashed = sandbox.put(&without_moov(&whole), "after/tuesday.mp4.tmp");
     let before = fs::read(&crashed).unwrap();
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room1"]).expect_code(0);
 
-    let vods = house.vods();
+    let vods = sandbox.vods();
     let vod = vods.iter().find(|vod| vod["salvaged"] == true).unwrap_or_else(|| panic!("{vods:?}"));
     assert_eq!(vod["outcome"], "salvaged", "{vod}");
-    let path = house.root().join("after/tuesday.mp4");
+    let path = sandbox.root().join("after/tuesday.mp4");
     assert_eq!(decode_errors(&path), "");
     let (truth, got) = (packets(&whole), packets(&path));
     for kind in ["video", "audio"] {
@@ -40,19 +40,19 @@ fn a_crashed_recording_is_salvaged_with_what_its_stream_taught_before() {
 
 #[test]
 fn without_parameters_it_stays_and_says_what_would_finish_it() {
-    let house = House::new();
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "alone/tuesday.mp4.tmp");
-    let run = house.run(&["--json", "recover", crashed.to_str().unwrap()]).expect_code(4);
+    let sandbox = Sandbox::new();
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "alone/tuesday.mp4.tmp");
+    let run = sandbox.run(&["--json", "recover", crashed.to_str().unwrap()]).expect_code(4);
     assert!(run.out.contains("needs_parameters"), "{}", run.out);
-    assert!(house.vods().is_empty() && crashed.exists());
+    assert!(sandbox.vods().is_empty() && crashed.exists());
 
-    let output = house.path().join("out.mp4");
+    let output = sandbox.path().join("out.mp4");
     let good = made("mp4", 2);
     let named = ["--reference", good.to_str().unwrap(), "--output", output.to_str().unwrap()];
-    house.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(0);
+    sandbox.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(0);
     assert_eq!(decode_errors(&output), "");
     assert_eq!(packets(&output).len(), packets(&made("mp4", 4)).len());
-    house.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(2);
+    sandbox.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(2);
 }
 
 /// A recording with other settings of its encoder: its pictures look like those of `made("mp4", …)` until they are decoded.
@@ -65,27 +65,27 @@ fn of_another_encoder(to: &Path) {
 
 #[test]
 fn what_another_recording_taught_and_does_not_decode_makes_no_recording() {
-    let house = House::new();
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "live/tuesday.mp4.tmp");
-    let neighbour = house.root().join("live/other.mp4");
+    let sandbox = Sandbox::new();
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "live/tuesday.mp4.tmp");
+    let neighbour = sandbox.root().join("live/other.mp4");
     of_another_encoder(&neighbour);
-    let output = house.path().join("out.mp4");
+    let output = sandbox.path().join("out.mp4");
     let (crashed, output) = (crashed.to_str().unwrap(), output.to_str().unwrap());
-    let said = house.run(&["--json", "recover", crashed, "--output", output]).expect_code(4);
+    let said = sandbox.run(&["--json", "recover", crashed, "--output", output]).expect_code(4);
     assert!(said.out.contains("needs_parameters") && !Path::new(output).exists(), "{}", said.out);
     // The operator's own word is tried like any other.
     let named = ["--reference", neighbour.to_str().unwrap(), "--output", output];
-    let said = house.run(&[&["--json", "recover", crashed], &named[..]].concat()).expect_code(4);
+    let said = sandbox.run(&[&["--json", "recover", crashed], &named[..]].concat()).expect_code(4);
     assert!(said.out.contains("needs_parameters") && !Path::new(output).exists(), "{}", said.out);
 }
 
 /// Recovers a file alone and says which share of each kind's packets is in the result, in a hundred, and how it decodes.
-fn shares(house: &House, broken: &Path, reference: &Path, truth: &Path) -> (usize, usize, String) {
+fn shares(sandbox: &Sandbox, broken: &Path, reference: &Path, truth: &Path) -> (usize, usize, String) {
     let names = [broken, reference].map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
     let name = format!("out-{}-{}", names[1], names[0]);
-    let output = house.path().join(name);
+    let output = sandbox.path().join(name);
     let files = [broken, reference, &output].map(|path| path.to_str().unwrap().to_owned());
-    house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+    sandbox.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
     let (truth, got) = (packets(truth), packets(&output));
     let share = |kind| {
         let (truth, got) = (payloads(&truth, kind), payloads(&got, kind));
@@ -105,10 +105,10 @@ fn shares(house: &House, broken: &Path, reference: &Path, truth: &Path) -> (usiz
 
 #[test]
 fn every_codec_that_mp4_carries_here_comes_back_without_a_header() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for recipe in ["mp4-h265", "mp4-mp3", "mp4-ac3", "mp4-eac3", "mp4-opus", "mov-pcm", "mp4-mpeg4", "mp4-inband"] {
         let whole = made(recipe, 6);
-        let (video, audio, errors) = shares(&house, &without_moov(&whole), &made(recipe, 3), &whole);
+        let (video, audio, errors) = shares(&sandbox, &without_moov(&whole), &made(recipe, 3), &whole);
         // The packets of Opus say nothing of their length.
         let least = if recipe == "mp4-opus" { 90 } else { 99 };
         assert!(video == 100 && audio >= least && errors.is_empty(), "{recipe}: {video} {audio} {errors}");
@@ -117,7 +117,7 @@ fn every_codec_that_mp4_carries_here_comes_back_without_a_header() {
 
 #[test]
 fn fragments_whose_headers_were_hit_come_back() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let whole = made("mp4-fragmented", 6);
     let bytes = fs::read(&whole).unwrap();
     let moofs: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"moof").map(|(at, _)| at - 4).collect();
@@ -126,7 +126,7 @@ fn fragments_whose_headers_were_hit_come_back() {
     let lost_header = zeroed(&whole, hit..hit + size(hit));
     let lost_head = zeroed(&whole, 0..moofs[0] + 40);
     for broken in [lost_header, lost_head] {
-        let (video, audio, errors) = shares(&house, &broken, &made("mp4-fragmented", 3), &whole);
+        let (video, audio, errors) = shares(&sandbox, &broken, &made("mp4-fragmented", 3), &whole);
         assert!(video >= 99 && audio >= 99 && errors.is_empty(), "{}: {video} {audio} {errors}", broken.display());
     }
 }
@@ -142,16 +142,16 @@ fn unstored(whole: &Path, from: usize, behind: usize) -> std::path::PathBuf {
 
 #[test]
 fn zeros_that_the_writer_never_stored_become_no_packets() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for recipe in ["mp4-fragmented", "mkv", "webm", "webm-live", "flv", "ts"] {
         let whole = made(recipe, 12);
         let size = usize::try_from(fs::metadata(&whole).unwrap().len()).unwrap();
         for (share, behind) in [(60, 0), (75, 70_000)] {
             let broken = unstored(&whole, size * share / 100, behind);
             let output =
-                house.path().join(format!("{share}-{recipe}.{}", whole.extension().unwrap().to_str().unwrap()));
+                sandbox.path().join(format!("{share}-{recipe}.{}", whole.extension().unwrap().to_str().unwrap()));
             let files = [&broken, &whole, &output].map(|path| path.to_str().unwrap().to_owned());
-            house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+            sandbox.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
             assert_eq!(decode_errors(&output), "", "{recipe} {share}");
             let (truth, got) = (packets(&whole), packets(&output));
             if recipe == "ts" {
@@ -170,28 +170,28 @@ fn zeros_that_the_writer_never_stored_become_no_packets() {
 
 #[test]
 fn matroska_webm_and_flv_get_their_beginning_again() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for (recipe, reference) in [("mkv", "mkv"), ("mkv", "mp4"), ("webm", "webm"), ("flv", "flv"), ("flv", "mp4")] {
         let whole = made(recipe, 12);
-        let (video, audio, errors) = shares(&house, &zeroed(&whole, 0..1500), &made(reference, 3), &whole);
+        let (video, audio, errors) = shares(&sandbox, &zeroed(&whole, 0..1500), &made(reference, 3), &whole);
         assert!(video >= 99 && audio >= 99, "{recipe} from {reference}: {video} {audio} {errors}");
     }
 }
 
 #[test]
 fn no_packet_of_a_transport_stream_is_lost_that_ffmpeg_copies() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let whole = made("ts", 12);
     let size = usize::try_from(fs::metadata(&whole).unwrap().len()).unwrap();
-    let sound = house.path().join("sound.mp4");
+    let sound = sandbox.path().join("sound.mp4");
     ffmpeg(&["-i", whole.to_str().unwrap(), "-map", "0", "-c", "copy", sound.to_str().unwrap()]);
     let sound = packets(&sound);
     // A packet that libavformat calls corrupt is left out, and that is said; it may be whole all the same.
     for (hit, corrupt) in [(0..4096, 0), (size / 2..size / 2 + 900, 1), (size - 5000..size, 1)] {
         let broken = zeroed(&whole, hit.clone());
-        let (output, copy) = (house.path().join(format!("{}.mp4", hit.start)), house.path().join("copy.mp4"));
+        let (output, copy) = (sandbox.path().join(format!("{}.mp4", hit.start)), sandbox.path().join("copy.mp4"));
         let files = [&broken, &whole, &output].map(|path| path.to_str().unwrap().to_owned());
-        let run = house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+        let run = sandbox.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
         assert_eq!(run.out.contains("the beginning of the file"), hit.start == 0, "{}", run.out);
         ffmpeg(&["-i", &files[0], "-map", "0", "-c", "copy", copy.to_str().unwrap()]);
         let (ours, theirs) = (packets(&output), packets(&copy));
@@ -207,30 +207,30 @@ fn no_packet_of_a_transport_stream_is_lost_that_ffmpeg_copies() {
 
 #[test]
 fn the_original_of_a_transport_stream_that_lost_its_beginning_stays() {
-    let house = House::new();
-    let broken = house.put(&zeroed(&made("ts", 12), 0..4096), "yard/camera.ts");
-    house.run(&["recover", broken.to_str().unwrap()]).expect_code(0);
-    let vods = house.vods();
+    let sandbox = Sandbox::new();
+    let broken = sandbox.put(&zeroed(&made("ts", 12), 0..4096), "yard/camera.ts");
+    sandbox.run(&["recover", broken.to_str().unwrap()]).expect_code(0);
+    let vods = sandbox.vods();
     assert!(vods.len() == 1 && vods[0].to_string().contains("the beginning of the file"), "{vods:?}");
     assert!(broken.exists(), "{vods:?}");
 }
 
 #[test]
 fn recordings_that_lost_their_beginning_play_in_a_browser() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for (recipe, finished) in [("mkv", "mp4"), ("webm", "webm"), ("flv", "mp4"), ("mp4-fragmented", "mp4")] {
         let whole = made(recipe, 12);
-        let (broken, output) = (zeroed(&whole, 0..1500), house.path().join(format!("{recipe}.{finished}")));
+        let (broken, output) = (zeroed(&whole, 0..1500), sandbox.path().join(format!("{recipe}.{finished}")));
         let files = [&broken, &made(recipe, 3), &output].map(|path| path.to_str().unwrap().to_owned());
-        house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
-        let width = width_in_chromium(&output, house.path());
+        sandbox.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+        let width = width_in_chromium(&output, sandbox.path());
         assert!(width.is_none_or(|width| width == 160), "{recipe}: {width:?}");
     }
 }
 
 #[test]
 fn matroska_and_webm_whose_clusters_were_hit_come_back() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for recipe in ["mkv", "webm", "webm-live"] {
         let whole = made(recipe, 12);
         let bytes = fs::read(&whole).unwrap();
@@ -239,9 +239,9 @@ fn matroska_and_webm_whose_clusters_were_hit_come_back() {
             bytes.windows(4).enumerate().filter(|(_, w)| is_cluster(w)).map(|(at, _)| at).collect();
         let hit = clusters[clusters.len() / 2];
         for broken in [zeroed(&whole, hit..hit + 4), zeroed(&whole, hit..hit + 7)] {
-            let (video, audio, errors) = shares(&house, &broken, &whole, &whole);
+            let (video, audio, errors) = shares(&sandbox, &broken, &whole, &whole);
             assert!(video >= 99 && audio >= 99 && errors.is_empty(), "{recipe}: {video} {audio} {errors}");
-            let output = house.path().join(format!(
+            let output = sandbox.path().join(format!(
                 "out-{}-{}",
                 whole.file_name().unwrap().to_str().unwrap(),
                 broken.file_name().unwrap().to_str().unwrap()
@@ -253,45 +253,45 @@ fn matroska_and_webm_whose_clusters_were_hit_come_back() {
 
 #[test]
 fn what_waits_for_parameters_is_finished_when_its_stream_is_recorded_again() {
-    let house = House::new();
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "a/room7.mp4.tmp");
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room7"]).expect_code(4);
-    let sound = house.put(&made("mp4", 2), "b/room7.mp4");
-    house.run(&["process", sound.to_str().unwrap(), "--stream", "room7"]).expect_code(0);
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room7"]).expect_code(0);
-    assert!(house.vods().iter().any(|vod| vod["salvaged"] == true));
-    assert_eq!(decode_errors(&house.root().join("a/room7.mp4")), "");
+    let sandbox = Sandbox::new();
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "a/room7.mp4.tmp");
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room7"]).expect_code(4);
+    let sound = sandbox.put(&made("mp4", 2), "b/room7.mp4");
+    sandbox.run(&["process", sound.to_str().unwrap(), "--stream", "room7"]).expect_code(0);
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room7"]).expect_code(0);
+    assert!(sandbox.vods().iter().any(|vod| vod["salvaged"] == true));
+    assert_eq!(decode_errors(&sandbox.root().join("a/room7.mp4")), "");
 }
 
 #[test]
 fn the_segments_of_its_playlist_teach_a_crashed_recording() {
-    let house = House::new();
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "live/room8.mp4.tmp");
-    let segment = house.put(&made("ts", 4), "live/room8000000001.ts");
+    let sandbox = Sandbox::new();
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "live/room8.mp4.tmp");
+    let segment = sandbox.put(&made("ts", 4), "live/room8000000001.ts");
     fs::write(segment.with_file_name("room8.m3u8"), "#EXTM3U\n#EXTINF:4,\nroom8000000001.ts\n").unwrap();
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room8"]).expect_code(0);
-    let vods = house.vods();
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room8"]).expect_code(0);
+    let vods = sandbox.vods();
     let vod = vods.iter().find(|vod| vod["salvaged"] == true).unwrap_or_else(|| panic!("{vods:?}"));
     assert_eq!(vod["salvage"]["source"], "sibling", "{vod}");
-    assert_eq!(decode_errors(&house.root().join("live/room8.mp4")), "");
+    assert_eq!(decode_errors(&sandbox.root().join("live/room8.mp4")), "");
 }
 
 #[test]
 fn a_crashed_recording_gets_its_header_where_it_stands_and_gives_it_back() {
-    let house = House::with_config(|dir| standard_config(dir, "[finish]\nsalvage_in_place = \"always\"\n"));
-    let sound = house.put(&made("mp4", 2), "a/room4.mp4");
-    house.run(&["process", sound.to_str().unwrap(), "--stream", "room4"]).expect_code(0);
-    let crashed = house.put(&without_moov(&made("mp4", 4)), "b/room4.mp4.tmp");
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, "[finish]\nsalvage_in_place = \"always\"\n"));
+    let sound = sandbox.put(&made("mp4", 2), "a/room4.mp4");
+    sandbox.run(&["process", sound.to_str().unwrap(), "--stream", "room4"]).expect_code(0);
+    let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "b/room4.mp4.tmp");
     let before = fs::read(&crashed).unwrap();
-    house.run(&["recover", crashed.to_str().unwrap(), "--stream", "room4"]).expect_code(0);
-    let vod = house.vods().into_iter().find(|vod| vod["salvaged"] == true).unwrap();
+    sandbox.run(&["recover", crashed.to_str().unwrap(), "--stream", "room4"]).expect_code(0);
+    let vod = sandbox.vods().into_iter().find(|vod| vod["salvaged"] == true).unwrap();
     if vod["splice"] != "insert_range" {
         let _ = writeln!(std::io::stderr(), "skipped: the file system here inserts no blocks");
         return;
     }
-    let finished = house.root().join("b/room4.mp4");
+    let finished = sandbox.root().join("b/room4.mp4");
     assert!(!crashed.exists() && decode_errors(&finished).is_empty(), "{vod}");
     assert_eq!(packets(&finished).len(), packets(&made("mp4", 4)).len());
-    house.run(&["recover", "--undo", finished.to_str().unwrap()]).expect_code(0);
+    sandbox.run(&["recover", "--undo", finished.to_str().unwrap()]).expect_code(0);
     assert_eq!(fs::read(&finished).unwrap(), before, "what crashed is back, byte for byte");
 }

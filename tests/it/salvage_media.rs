@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::support::House;
-use crate::support::boxes::{Found, at_path, number, set_number, top};
+use crate::support::Sandbox;
+use crate::support::boxes::{BoxSpan, at_path, number, set_number, top};
 use crate::support::recordings::{decode_errors, made, packets, without_moov};
 
 const OFFSETS: &str = "trak/mdia/minf/stbl/stco";
 
 /// The first box of a type.
-fn first(bytes: &[u8], kind: [u8; 4]) -> Found {
+fn first(bytes: &[u8], kind: [u8; 4]) -> BoxSpan {
     top(bytes).into_iter().find(|found| found.is(kind)).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn chunks(bytes: &[u8]) -> Vec<usize> {
     all
 }
 
-fn offsets(bytes: &[u8], table: &Found) -> Vec<usize> {
+fn offsets(bytes: &[u8], table: &BoxSpan) -> Vec<usize> {
     let count = usize::try_from(number(bytes, table.body().start + 4, 4)).unwrap();
     let at = |index: usize| number(bytes, table.body().start + 8 + 4 * index, 4);
     (0..count).map(|index| usize::try_from(at(index)).unwrap()).collect()
@@ -62,17 +62,17 @@ fn assert_same(got: &Path, truth: &Path, what: &str) {
 
 /// Recovers a file alone with a reference and compares it with what it was.
 #[track_caller]
-fn assert_recovered(house: &House, broken: &Path, (reference, truth): (&Path, &Path)) {
+fn assert_recovered(sandbox: &Sandbox, broken: &Path, (reference, truth): (&Path, &Path)) {
     let name = broken.file_name().unwrap().to_string_lossy().into_owned();
-    let output = house.path().join(format!("out-{name}"));
+    let output = sandbox.path().join(format!("out-{name}"));
     let files = [broken, reference, &output].map(|path| path.to_str().unwrap().to_owned());
-    let run = house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+    let run = sandbox.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
     assert_same(&output, truth, &format!("{name}: {}", run.out));
 }
 
 #[test]
 fn media_in_several_boxes_comes_back_all() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for recipe in ["mp4", "mp4-h265", "mp4-mpeg4", "mov-pcm"] {
         let whole = made(recipe, 6);
         let bytes = fs::read(&whole).unwrap();
@@ -93,14 +93,14 @@ fn media_in_several_boxes_comes_back_all() {
         ];
         for (how, broken) in forms {
             let broken = beside(&whole, how, &broken);
-            assert_recovered(&house, &broken, (&made(recipe, 3), &whole));
+            assert_recovered(&sandbox, &broken, (&made(recipe, 3), &whole));
         }
     }
 }
 
 #[test]
 fn a_size_that_is_wrong_hides_no_media() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     for recipe in ["mp4", "mp4-mp3", "mov-pcm"] {
         let whole = made(recipe, 6);
         let crashed = fs::read(without_moov(&whole)).unwrap();
@@ -109,7 +109,7 @@ fn a_size_that_is_wrong_hides_no_media() {
         for (how, wrong) in [("small", size - 20_000), ("placeholder", 8), ("smallest", 30), ("large", size + 9000)] {
             let mut broken = crashed.clone();
             set_number(&mut broken, mdat.range.start, 4, u64::from(wrong));
-            assert_recovered(&house, &beside(&whole, how, &broken), (&made(recipe, 3), &whole));
+            assert_recovered(&sandbox, &beside(&whole, how, &broken), (&made(recipe, 3), &whole));
         }
     }
 }
@@ -124,13 +124,13 @@ fn a_header_that_no_size_leads_to_is_used() {
         for (how, wrong, behind) in
             [("open", 0, 0), ("small", size - 700, 0), ("large", size + 70, 0), ("zeros", 0, 9000)]
         {
-            let house = House::new();
+            let sandbox = Sandbox::new();
             let mut broken = bytes.clone();
             set_number(&mut broken, mdat.range.start, 4, wrong);
             broken.resize(bytes.len() + behind, 0);
-            let path = house.put(&beside(&whole, how, &broken), name);
-            house.process().expect_code(0);
-            let vods = house.vods();
+            let path = sandbox.put(&beside(&whole, how, &broken), name);
+            sandbox.process().expect_code(0);
+            let vods = sandbox.vods();
             assert_eq!((vods.len(), &vods[0]["outcome"]), (1, &"spliced".into()), "{recipe} {how}: {vods:?}");
             assert!(vods[0]["defects"].to_string().contains("movie header"), "{vods:?}");
             assert_same(&path, &whole, &format!("{recipe} {how}"));
@@ -138,7 +138,7 @@ fn a_header_that_no_size_leads_to_is_used() {
             let kinds: Vec<[u8; 4]> = top(&finished).iter().map(|found| found.kind).collect();
             assert_eq!(kinds[..2], [*b"ftyp", *b"moov"], "{recipe} {how}");
             assert_eq!(top(&finished).last().unwrap().range.end, finished.len(), "{recipe} {how}");
-            let names = fs::read_dir(house.root()).unwrap().map(|entry| entry.unwrap().file_name());
+            let names = fs::read_dir(sandbox.root()).unwrap().map(|entry| entry.unwrap().file_name());
             let left: Vec<_> = names.filter(|name| !name.to_string_lossy().starts_with('.')).collect();
             assert_eq!(left, [name], "nothing is left of it");
         }
@@ -147,13 +147,13 @@ fn a_header_that_no_size_leads_to_is_used() {
 
 #[test]
 fn a_header_is_used_where_the_beginning_of_the_file_is_lost_and_the_original_stays() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let whole = made("mp4", 6);
     let mut bytes = fs::read(&whole).unwrap();
     bytes[..4096].fill(0);
-    let path = house.put(&beside(&whole, "headless", &bytes), "room.mp4");
-    house.run(&["recover", path.to_str().unwrap()]).expect_code(0);
-    let vods = house.vods();
+    let path = sandbox.put(&beside(&whole, "headless", &bytes), "room.mp4");
+    sandbox.run(&["recover", path.to_str().unwrap()]).expect_code(0);
+    let vods = sandbox.vods();
     assert_eq!(vods[0]["outcome"], "spliced", "{vods:?}");
     assert!(vods[0]["defects"].to_string().contains("the beginning of the file"), "{vods:?}");
     let finished = PathBuf::from(vods[0]["filePath"].as_str().unwrap());
@@ -191,14 +191,14 @@ fn wrapped(whole: &Path, to: &Path, (hole, is_size_right): (u64, bool)) {
 #[test]
 fn offsets_that_wrapped_at_32_bits_lead_to_their_samples() {
     let whole = made("mp4", 6);
-    let house = House::new();
-    let back = house.root().join("back.mp4");
+    let sandbox = Sandbox::new();
+    let back = sandbox.root().join("back.mp4");
     wrapped(&whole, &back, ((4 << 30) - 60_000, true));
-    let run = house.run(&["inspect", back.to_str().unwrap()]).expect_code(0);
+    let run = sandbox.run(&["inspect", back.to_str().unwrap()]).expect_code(0);
     assert!(run.out.contains("modulo 2^32") && run.out.contains("move header to front"), "{}", run.out);
-    let (srs, output) = (house.root().join("srs.mp4"), house.path().join("out.mp4"));
+    let (srs, output) = (sandbox.root().join("srs.mp4"), sandbox.path().join("out.mp4"));
     wrapped(&whole, &srs, (4200 << 20, false));
-    let run = house.run(&["recover", srs.to_str().unwrap(), "--output", output.to_str().unwrap()]).expect_code(0);
+    let run = sandbox.run(&["recover", srs.to_str().unwrap(), "--output", output.to_str().unwrap()]).expect_code(0);
     assert!(run.out.contains("modulo 2^32"), "{}", run.out);
     assert_same(&output, &whole, "srs.mp4");
 }

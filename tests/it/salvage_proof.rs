@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::boxes;
 use crate::support::recordings::{decode_errors, duration_s, ffmpeg, packets};
 
@@ -81,24 +81,24 @@ fn assert_is(recovered: &Path, whole: &Path, percent: usize) {
 #[test]
 fn each_rendition_is_salvaged_with_its_own_parameters() {
     for codecs in [H264, H265] {
-        let house = House::new();
-        let root = house.root();
+        let sandbox = Sandbox::new();
+        let root = sandbox.root();
         let sizes = [("240p", "320x240"), ("360p500kbps", "480x360"), ("480p", "640x480")];
         for (rendition, size) in sizes {
             Broadcast { size, look: 0, codecs }.write(&root.join(format!("room1_{rendition}.mp4")), 2);
         }
-        house.run(&["process", "--server", "antmedia", text(&root)]).expect_code(0);
+        sandbox.run(&["process", "--server", "antmedia", text(&root)]).expect_code(0);
         for (rendition, size) in sizes {
-            let whole = house.path().join(format!("{rendition}.mp4"));
+            let whole = sandbox.path().join(format!("{rendition}.mp4"));
             Broadcast { size, look: 1, codecs }.write(&whole, 6);
             crash(&whole, 75, &root.join(format!("room1_{rendition}_1.mp4.tmp_extension")));
         }
-        house.run(&["recover", "--server", "antmedia", text(&root)]).expect_code(0);
+        sandbox.run(&["recover", "--server", "antmedia", text(&root)]).expect_code(0);
         for (rendition, _) in sizes {
             let recovered = root.join(format!("room1_{rendition}_1.mp4"));
-            assert_is(&recovered, &house.path().join(format!("{rendition}.mp4")), 75);
+            assert_is(&recovered, &sandbox.path().join(format!("{rendition}.mp4")), 75);
         }
-        let vods = house.vods();
+        let vods = sandbox.vods();
         let salvaged: Vec<_> = vods.iter().filter(|vod| vod["salvaged"] == true).collect();
         assert_eq!(salvaged.len(), 3);
         for vod in salvaged {
@@ -113,19 +113,19 @@ fn each_rendition_is_salvaged_with_its_own_parameters() {
 
 #[test]
 fn a_stream_that_changes_its_size_between_broadcasts_is_salvaged_with_the_version_that_decodes() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let sizes = ["640x480", "320x240", "480x360"];
     for (day, size) in (0..).zip(sizes) {
-        let sound = house.root().join(format!("{day}/room.mp4"));
+        let sound = sandbox.root().join(format!("{day}/room.mp4"));
         Broadcast { size, look: day, codecs: H264 }.write(&sound, 2);
-        house.run(&["process", text(&sound), "--stream", "room"]).expect_code(0);
+        sandbox.run(&["process", text(&sound), "--stream", "room"]).expect_code(0);
     }
     for (day, size) in (3..).zip(sizes) {
-        let whole = house.path().join(format!("{day}.mp4"));
+        let whole = sandbox.path().join(format!("{day}.mp4"));
         Broadcast { size, look: day, codecs: H264 }.write(&whole, 6);
-        let crashed = house.root().join(format!("{day}/room.mp4.tmp"));
+        let crashed = sandbox.root().join(format!("{day}/room.mp4.tmp"));
         crash(&whole, 75, &crashed);
-        house.run(&["recover", text(&crashed), "--stream", "room"]).expect_code(0);
+        sandbox.run(&["recover", text(&crashed), "--stream", "room"]).expect_code(0);
         assert_is(&crashed.with_extension(""), &whole, 75);
     }
 }
@@ -133,28 +133,28 @@ fn a_stream_that_changes_its_size_between_broadcasts_is_salvaged_with_the_versio
 #[test]
 fn parameters_that_do_not_decode_make_no_recording_whoever_named_them() {
     for codecs in [H264, H265] {
-        let house = House::new();
-        let whole = house.path().join("whole.mp4");
+        let sandbox = Sandbox::new();
+        let whole = sandbox.path().join("whole.mp4");
         Broadcast { size: "640x480", look: 0, codecs }.write(&whole, 6);
-        let crashed = house.root().join("a/room.mp4.tmp");
+        let crashed = sandbox.root().join("a/room.mp4.tmp");
         crash(&whole, 75, &crashed);
         for other in ["320x240", "480x640", "1280x960"] {
-            let reference = house.path().join(format!("{other}.mp4"));
+            let reference = sandbox.path().join(format!("{other}.mp4"));
             Broadcast { size: other, look: 1, codecs }.write(&reference, 2);
-            let output = house.path().join(format!("out-{other}.mp4"));
+            let output = sandbox.path().join(format!("out-{other}.mp4"));
             let args =
                 ["--json", "recover", text(&crashed), "--reference", text(&reference), "--output", text(&output)];
-            let run = house.run(&args).expect_code(4);
+            let run = sandbox.run(&args).expect_code(4);
             assert!(run.out.contains("needs_parameters") && !output.exists(), "{other}: {}", run.out);
         }
         // Its stream recorded another size; then the right one.
         for (day, size, code) in [(0, "320x240", 4), (1, "640x480", 0)] {
-            let sound = house.root().join(format!("{day}/room.mp4"));
+            let sound = sandbox.root().join(format!("{day}/room.mp4"));
             Broadcast { size, look: 2, codecs }.write(&sound, 2);
-            house.run(&["process", text(&sound), "--stream", "room"]).expect_code(0);
-            house.run(&["recover", text(&crashed), "--stream", "room"]).expect_code(code);
+            sandbox.run(&["process", text(&sound), "--stream", "room"]).expect_code(0);
+            sandbox.run(&["recover", text(&crashed), "--stream", "room"]).expect_code(code);
         }
-        assert_is(&house.root().join("a/room.mp4"), &whole, 75);
+        assert_is(&sandbox.root().join("a/room.mp4"), &whole, 75);
     }
 }
 
@@ -163,17 +163,17 @@ fn pictures_that_refer_to_what_came_before_the_first_are_no_errors() {
     // Open GOPs of several slices: libavcodec skips the first slice of each such picture, and misses it at the others.
     let slices = "log-level=none:keyint=15:min-keyint=15:bframes=3:open-gop=1:slices=3";
     let codecs = format!("-c:v libx265 -preset ultrafast -x265-params {slices} -pix_fmt yuv420p -tag:v hvc1 -c:a aac");
-    let house = House::new();
+    let sandbox = Sandbox::new();
     let of = |look, to: &Path, seconds| {
         Broadcast { size: "320x240", look, codecs: &codecs }.write(to, seconds);
     };
-    let (whole, reference) = (house.path().join("whole.mp4"), house.path().join("reference.mp4"));
+    let (whole, reference) = (sandbox.path().join("whole.mp4"), sandbox.path().join("reference.mp4"));
     of(1, &whole, 6);
     of(0, &reference, 2);
-    let (crashed, output) = (house.path().join("crashed.mp4"), house.path().join("out.mp4"));
+    let (crashed, output) = (sandbox.path().join("crashed.mp4"), sandbox.path().join("out.mp4"));
     crash(&whole, 75, &crashed);
     let args = ["--json", "recover", text(&crashed), "--reference", text(&reference), "--output", text(&output)];
-    let run = house.run(&args).expect_code(0);
+    let run = sandbox.run(&args).expect_code(0);
     assert!(run.out.contains("\"decodeErrors\":0"), "{}", run.out);
     assert_is(&output, &whole, 75);
 }
@@ -182,20 +182,20 @@ fn pictures_that_refer_to_what_came_before_the_first_are_no_errors() {
 fn flat_pictures_do_not_pass_for_those_of_another_size() {
     // A decoder goes through them without an error whatever their size: they say next to nothing.
     for codecs in [H264, H265] {
-        let house = House::new();
+        let sandbox = Sandbox::new();
         let flat = |size: &str, to: &Path| {
             write(&format!("color=c=black:s={size}:r=25:d=4"), "sine=f=300:r=48000:d=4", codecs, to);
         };
         let (whole, smaller, own) =
-            (house.path().join("w.mp4"), house.path().join("s.mp4"), house.path().join("o.mp4"));
+            (sandbox.path().join("w.mp4"), sandbox.path().join("s.mp4"), sandbox.path().join("o.mp4"));
         flat("640x480", &whole);
         flat("320x240", &smaller);
         flat("640x480", &own);
-        let crashed = house.path().join("crashed.mp4");
+        let crashed = sandbox.path().join("crashed.mp4");
         crash(&whole, 75, &crashed);
-        let output = house.path().join("out.mp4");
+        let output = sandbox.path().join("out.mp4");
         let with = |reference: &Path| {
-            house.run(&["recover", text(&crashed), "--reference", text(reference), "--output", text(&output)])
+            sandbox.run(&["recover", text(&crashed), "--reference", text(reference), "--output", text(&output)])
         };
         with(&smaller).expect_code(4);
         with(&own).expect_code(0);
@@ -206,11 +206,11 @@ fn flat_pictures_do_not_pass_for_those_of_another_size() {
 #[test]
 fn matroska_and_flv_do_not_begin_with_the_head_of_another_size() {
     for extension in ["mkv", "flv"] {
-        let house = House::new();
+        let sandbox = Sandbox::new();
         let (whole, other, own) = (
-            house.path().join(format!("whole.{extension}")),
-            house.path().join(format!("other.{extension}")),
-            house.path().join(format!("own.{extension}")),
+            sandbox.path().join(format!("whole.{extension}")),
+            sandbox.path().join(format!("other.{extension}")),
+            sandbox.path().join(format!("own.{extension}")),
         );
         let of =
             |size, look| Broadcast { size, look, codecs: "-c:v libx264 -preset veryfast -g 25 -ar 44100 -c:a aac" };
@@ -219,11 +219,11 @@ fn matroska_and_flv_do_not_begin_with_the_head_of_another_size() {
         of("640x480", 2).write(&own, 2);
         let mut bytes = fs::read(&whole).unwrap();
         bytes[..1500].fill(0);
-        let broken = house.path().join(format!("broken.{extension}"));
+        let broken = sandbox.path().join(format!("broken.{extension}"));
         fs::write(&broken, bytes).unwrap();
-        let output = house.path().join(format!("out.{extension}"));
+        let output = sandbox.path().join(format!("out.{extension}"));
         let with = |reference: &Path| {
-            house.run(&["recover", text(&broken), "--reference", text(reference), "--output", text(&output)])
+            sandbox.run(&["recover", text(&broken), "--reference", text(reference), "--output", text(&output)])
         };
         with(&other).expect_code(4);
         assert!(!output.exists(), "{extension}");
@@ -234,10 +234,10 @@ fn matroska_and_flv_do_not_begin_with_the_head_of_another_size() {
 
 #[test]
 fn media_of_another_stream_behind_a_header_in_front_is_not_spliced() {
-    let house = House::new();
-    let front = house.path().join("front.mp4");
+    let sandbox = Sandbox::new();
+    let front = sandbox.path().join("front.mp4");
     Broadcast { size: "640x480", look: 0, codecs: &format!("{H264} -movflags +faststart") }.write(&front, 2);
-    let other = house.path().join("other.mp4");
+    let other = sandbox.path().join("other.mp4");
     Broadcast { size: "320x240", look: 1, codecs: H264 }.write(&other, 6);
     let mut bytes = fs::read(&front).unwrap();
     let mdat = boxes::top(&bytes).into_iter().find(|b| b.is(*b"mdat")).unwrap();
@@ -245,10 +245,10 @@ fn media_of_another_stream_behind_a_header_in_front_is_not_spliced() {
     let media = fs::read(&other).unwrap();
     let body = boxes::top(&media).into_iter().find(|b| b.is(*b"mdat")).unwrap().body();
     bytes.extend(&media[body]);
-    let path = house.root().join("room.mp4");
+    let path = sandbox.root().join("room.mp4");
     fs::write(&path, &bytes).unwrap();
-    house.process().expect_code(0);
-    let vod = &house.vods()[0];
+    sandbox.process().expect_code(0);
+    let vod = &sandbox.vods()[0];
     assert!(vod["defects"].to_string().contains("unexplained"), "{vod}");
     let finished = PathBuf::from(vod["filePath"].as_str().unwrap());
     assert_eq!(pictures(&finished), pictures(&front), "the samples that its header names, and no others");
@@ -274,16 +274,16 @@ fn uncoded_sound_lasts_as_long_as_it_was_recorded_at_every_rate_and_block() {
         ("pcm_f32le", 44_100, 2),
         ("pcm_s16le", 48_000, 2),
     ] {
-        let house = House::new();
+        let sandbox = Sandbox::new();
         let codecs =
             format!("-c:v libx264 -preset veryfast -g 50 -pix_fmt yuv420p -c:a {codec} -ar {rate} -ac {channels}");
-        let (whole, reference) = (house.path().join("whole.mov"), house.path().join("reference.mov"));
+        let (whole, reference) = (sandbox.path().join("whole.mov"), sandbox.path().join("reference.mov"));
         Broadcast { size: "320x240", look: 1, codecs: &codecs }.write(&whole, 8);
         Broadcast { size: "320x240", look: 0, codecs: &codecs }.write(&reference, 4);
-        let (crashed, output) = (house.path().join("crashed.mov"), house.path().join("out.mov"));
+        let (crashed, output) = (sandbox.path().join("crashed.mov"), sandbox.path().join("out.mov"));
         crash(&whole, 75, &crashed);
         let args = ["--json", "recover", text(&crashed), "--reference", text(&reference), "--output", text(&output)];
-        let run = house.run(&args).expect_code(0);
+        let run = sandbox.run(&args).expect_code(0);
         let what = format!("{codec} {rate} {channels}: {}", run.out);
         let shown = pictures(&output).len();
         let expected = i64::try_from(shown).unwrap() * 40;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::House;
+use crate::support::Sandbox;
 use crate::support::daemon::Daemon;
 
 fn shipped(name: &str) -> std::path::PathBuf {
@@ -48,15 +48,15 @@ fn the_unit_file_is_hardened() {
 
 #[test]
 fn status_tells_whether_a_daemon_is_ready() {
-    let house = House::new();
-    let run = house.run(&["status"]).expect_code(5);
+    let sandbox = Sandbox::new();
+    let run = sandbox.run(&["status"]).expect_code(5);
     assert!(run.err.contains("no daemon answers") && run.err.contains("No recording is lost"), "{}", run.err);
-    let daemon = Daemon::start(&house);
-    let run = house.run(&["status"]).expect_code(0);
+    let daemon = Daemon::start(&sandbox);
+    let run = sandbox.run(&["status"]).expect_code(0);
     assert!(run.out.contains("is ready"), "{}", run.out);
-    assert_eq!(house.run(&["--json", "status"]).expect_code(0).json_lines()[0]["isReady"], true);
-    std::fs::rename(house.root(), house.path().join("elsewhere")).unwrap();
-    let run = house.run(&["status"]).expect_code(5);
+    assert_eq!(sandbox.run(&["--json", "status"]).expect_code(0).json_lines()[0]["isReady"], true);
+    std::fs::rename(sandbox.root(), sandbox.path().join("elsewhere")).unwrap();
+    let run = sandbox.run(&["status"]).expect_code(5);
     assert!(run.out.contains("not ready: the root"), "{}", run.out);
     daemon.stop();
 }
@@ -64,8 +64,8 @@ fn status_tells_whether_a_daemon_is_ready() {
 #[test]
 fn the_unit_file_starts_the_program_as_its_command_line_wants_it() {
     let unit = std::fs::read_to_string(shipped("scripts/aftercast.service")).unwrap();
-    let house = House::new();
-    let config = house.path().join("config.toml");
+    let sandbox = Sandbox::new();
+    let config = sandbox.path().join("config.toml");
     let pre = unit.lines().find_map(|l| l.strip_prefix("ExecStartPre=")).unwrap();
     let args =
         pre.split_whitespace().skip(1).map(|a| if a.starts_with("/etc/") { config.to_str().unwrap() } else { a });
@@ -78,10 +78,10 @@ fn the_unit_file_starts_the_program_as_its_command_line_wants_it() {
 
 #[test]
 fn the_example_configuration_loads_and_says_nothing_but_the_defaults() {
-    let house = House::with_config(|_| std::fs::read_to_string(shipped("config.toml.example")).unwrap());
-    let state = house.path().join("state");
+    let sandbox = Sandbox::with_config(|_| std::fs::read_to_string(shipped("config.toml.example")).unwrap());
+    let state = sandbox.path().join("state");
     let state = ["--state-dir", state.to_str().unwrap()];
-    let run = house.run(&[&state[..], &["config", "check"]].concat()).expect_code(0);
+    let run = sandbox.run(&[&state[..], &["config", "check"]].concat()).expect_code(0);
     assert!(!run.err.contains("Warning"), "{}", run.err);
-    house.run(&[&state[..], &["config", "print"]].concat()).expect_code(0);
+    sandbox.run(&[&state[..], &["config", "print"]].concat()).expect_code(0);
 }

@@ -12,15 +12,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::nginx_rtmp::nginx;
-use crate::support::Run;
+use crate::support::RunOutput;
 use crate::support::recordings::made;
 
 /// A directory with a place for recordings, one for objects, and one for the configuration.
-struct Place {
+struct SetupDir {
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl SetupDir {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["rec", "store", "nginx"] {
@@ -45,7 +45,7 @@ impl Place {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    fn run(&self, args: &[&str]) -> RunOutput {
         self.command(args).output().unwrap().into()
     }
 
@@ -60,7 +60,7 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn a_running_nginx_is_found_and_what_is_written_works() {
-    let place = Place::new();
+    let place = SetupDir::new();
     let recordings = place.at("rec");
     let _nginx = nginx(&place.at("nginx"), &recordings);
     let imported =
@@ -91,7 +91,7 @@ fn a_running_nginx_is_found_and_what_is_written_works() {
 
 #[test]
 fn without_a_server_a_root_is_needed_and_nothing_is_ever_overwritten() {
-    let place = Place::new();
+    let place = SetupDir::new();
     // Only this server is looked for: others may run on the machine of the tests.
     let none = place.run(&["setup", "--yes", "--server", "livekit"]).expect_code(2);
     assert!(none.err.contains("--root DIR"), "{}", none.err);
@@ -118,7 +118,7 @@ fn without_a_server_a_root_is_needed_and_nothing_is_ever_overwritten() {
 
 #[test]
 fn hostile_names_are_written_so_that_they_load_and_shown_so_that_they_do_not_paint() {
-    let place = Place::new();
+    let place = SetupDir::new();
     let odd = place.at("it's \"rec\" #1\u{202e}");
     fs::create_dir(&odd).unwrap();
     let json = place.run(&["--json", "setup", "--yes", "--root", odd.to_str().unwrap()]).expect_code(0);
@@ -152,7 +152,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(place: &Place, args: &[&str]) -> Self {
+    fn start(place: &SetupDir, args: &[&str]) -> Self {
         let command = place.command(args);
         let quoted = |word: &OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''"));
         let line: Vec<String> =
@@ -195,7 +195,7 @@ impl Terminal {
 
 #[test]
 fn on_a_terminal_it_asks_and_writes_what_was_answered() {
-    let place = Place::new();
+    let place = SetupDir::new();
     let root = place.at("rec").display().to_string();
     let mut terminal = Terminal::start(&place, &["setup", "--server", "livekit"]);
     terminal.answer("Directory of the recordings", "/nowhere");
@@ -225,7 +225,7 @@ fn on_a_terminal_it_asks_and_writes_what_was_answered() {
 
 #[test]
 fn a_typed_secret_is_kept_in_a_file_of_its_own_and_nowhere_else() {
-    let place = Place::new();
+    let place = SetupDir::new();
     let root = place.at("rec").display().to_string();
     let mut terminal = Terminal::start(&place, &["setup", "--server", "livekit", "--root", &root]);
     terminal.answer("Upload to", "s3://bucket/x");
@@ -252,12 +252,12 @@ fn a_typed_secret_is_kept_in_a_file_of_its_own_and_nowhere_else() {
 
 #[test]
 fn imports_print_and_explain() {
-    let place = Place::new();
+    let place = SetupDir::new();
     let file = place.at("mediamtx.yml");
     fs::write(&file, "pathDefaults:\n  record: yes\n  recordPath: /rec/%path/%Y-%m-%d_%H-%M-%S-%f\n").unwrap();
     let mut command = place.command(&["config", "import-mediamtx", file.to_str().unwrap()]);
     let of_environment =
-        Run::from(command.env("MTX_PATHDEFAULTS_RECORDPATH", "/env/%path/%s").output().unwrap()).expect_code(0);
+        RunOutput::from(command.env("MTX_PATHDEFAULTS_RECORDPATH", "/env/%path/%s").output().unwrap()).expect_code(0);
     assert!(of_environment.out.contains("roots = [\"/env\"]"), "{}", of_environment.out);
     fs::write(&file, "paths:\n  a: [1\n").unwrap();
     let broken = place.run(&["config", "import-mediamtx", file.to_str().unwrap()]).expect_code(3);

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::daemon::{Daemon, until};
-use crate::support::http::{Answer, Request, read_request, reply, serve};
+use crate::support::http::{Request, Response, read_request, reply, serve};
 use crate::support::recordings::{made, padded, without_moov};
 use crate::support::stores::{ACCESS_KEY, SECRET_KEY, s3};
-use crate::support::{House, config_with_targets, tree};
+use crate::support::{Sandbox, config_with_targets, tree};
 
 /// What a daemon says whose steps took too long, and that it then ended without them.
 const CUT_OFF: &str = "did not finish in time";
@@ -38,21 +38,21 @@ fn stopped_in(bucket: &str, size_bytes: usize, is_silent: impl Fn(&Request) -> b
                 std::thread::sleep(Duration::from_millis(20));
             }
         } else {
-            reply(&client, &Answer::new(404).bytes(request.method == "HEAD"));
+            reply(&client, &Response::new(404).bytes(request.method == "HEAD"));
         }
     });
     let server = s3();
     let mut cloud = server.target(bucket, ACCESS_KEY, SECRET_KEY);
     cloud.endpoint = Some(format!("http://{address}"));
-    let house = House::with_config(|dir| config_with_targets(dir, &[&cloud], ""));
-    fs::write(house.root().join("room.mp4"), padded("room", size_bytes)).unwrap();
-    let daemon = Daemon::start(&house);
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&cloud], ""));
+    fs::write(sandbox.root().join("room.mp4"), padded("room", size_bytes)).unwrap();
+    let daemon = Daemon::start(&sandbox);
     until("the store is asked", || (!asked.lock().unwrap().is_empty()).then_some(()));
     stop(daemon);
     over.store(true, Ordering::Relaxed);
-    let queue = house.run(&["queue", "list", "--json"]).expect_code(0);
+    let queue = sandbox.run(&["queue", "list", "--json"]).expect_code(0);
     assert_eq!(queue.json_lines().len(), 1, "it stays queued: {}", queue.out);
-    assert!(house.root().join("room.mp4").exists());
+    assert!(sandbox.root().join("room.mp4").exists());
 }
 
 #[test]
@@ -74,30 +74,30 @@ fn bytes_read(id: u32) -> u64 {
 
 /// Ends a daemon that looks through a recording without a header for longer than anybody waits, and starts another one.
 fn stopped_in_media(contents: impl FnOnce(&File)) {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     // Of the same stream: it says how the pictures are coded.
-    fs::copy(made("mp4", 4), house.root().join("room_1.mp4")).unwrap();
-    house.process();
-    let sound = tree_names(&house);
-    let path = house.root().join("room.mp4.tmp");
+    fs::copy(made("mp4", 4), sandbox.root().join("room_1.mp4")).unwrap();
+    sandbox.process();
+    let sound = tree_names(&sandbox);
+    let path = sandbox.root().join("room.mp4.tmp");
     contents(&File::create(&path).unwrap());
     let before = fs::metadata(&path).unwrap().len();
     for _ in 0..3 {
-        let daemon = Daemon::start(&house);
+        let daemon = Daemon::start(&sandbox);
         until("the recording is looked through", || (bytes_read(daemon.id()) > 300 << 20).then_some(()));
         stop(daemon);
     }
-    let names = tree_names(&house);
+    let names = tree_names(&sandbox);
     assert_eq!(names, [&["room.mp4.tmp".to_owned()], &sound[..]].concat(), "no partial is left");
     assert_eq!(fs::metadata(&path).unwrap().len(), before);
-    let queue = house.run(&["queue", "list", "--json"]).expect_code(0);
+    let queue = sandbox.run(&["queue", "list", "--json"]).expect_code(0);
     assert!(!queue.out.contains("quarantined"), "{}", queue.out);
-    assert_eq!(house.vods().len(), 1);
+    assert_eq!(sandbox.vods().len(), 1);
 }
 
 /// Names only: to digest a sparse terabyte takes long.
-fn tree_names(house: &House) -> Vec<String> {
-    let names = fs::read_dir(house.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+fn tree_names(sandbox: &Sandbox) -> Vec<String> {
+    let names = fs::read_dir(sandbox.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name != aftercast::durable::ROOT_FILE).collect();
     names.sort();
     names
@@ -127,10 +127,10 @@ fn a_daemon_that_salvages_ends_when_it_is_told_to() {
 
 #[test]
 fn an_idle_daemon_ends_when_it_is_told_to() {
-    let house = House::new();
-    house.put(&made("mp4-faststart", 2), "done.mp4");
-    let daemon = Daemon::start(&house);
-    until("it is finished", || (house.vods().len() == 1).then_some(()));
+    let sandbox = Sandbox::new();
+    sandbox.put(&made("mp4-faststart", 2), "done.mp4");
+    let daemon = Daemon::start(&sandbox);
+    until("it is finished", || (sandbox.vods().len() == 1).then_some(()));
     stop(daemon);
-    assert_eq!(tree(&house.root()).len(), 1);
+    assert_eq!(tree(&sandbox.root()).len(), 1);
 }

@@ -10,10 +10,10 @@ use crate::bad_input::{STRANGER, as_stranger, house_of_stranger, is_root};
 use crate::support::daemon::{Daemon, until};
 use crate::support::image::Image;
 use crate::support::recordings::made;
-use crate::support::{House, Run, standard_config, tree};
+use crate::support::{RunOutput, Sandbox, standard_config, tree};
 
-fn names(house: &House) -> Vec<String> {
-    tree(&house.root()).into_keys().collect()
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    tree(&sandbox.root()).into_keys().collect()
 }
 
 fn runs(program: &str, args: &[&str], path: &Path) -> bool {
@@ -21,12 +21,12 @@ fn runs(program: &str, args: &[&str], path: &Path) -> bool {
 }
 
 /// What keeps a file where it is, until it is dropped.
-struct Held {
+struct HeldFile {
     path: PathBuf,
     release: fn(&Path) -> bool,
 }
 
-impl Held {
+impl HeldFile {
     /// The attribute that even root has to take away first.
     fn immutable(path: PathBuf) -> Option<Self> {
         let release: fn(&Path) -> bool = |path| runs("chattr", &["-i"], path);
@@ -41,52 +41,52 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldFile {
     fn drop(&mut self) {
         (self.release)(&self.path);
     }
 }
 
 /// As the owner of the state directory: of another user's it is refused.
-fn run(house: &House, args: &[&str]) -> Run {
-    let is_of_stranger = fs::metadata(house.path().join("state")).is_ok_and(|state| state.uid() == STRANGER);
-    if is_of_stranger { as_stranger(house, args, &[]) } else { house.run(args) }
+fn run(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
+    let is_of_stranger = fs::metadata(sandbox.path().join("state")).is_ok_and(|state| state.uid() == STRANGER);
+    if is_of_stranger { as_stranger(sandbox, args, &[]) } else { sandbox.run(args) }
 }
 
-fn queue(house: &House) -> String {
-    run(house, &["queue", "list"]).expect_code(0).out
+fn queue(sandbox: &Sandbox) -> String {
+    run(sandbox, &["queue", "list"]).expect_code(0).out
 }
 
 /// How often the step that waits was tried.
-fn tries(house: &House) -> u64 {
-    let listed = run(house, &["--json", "queue", "list"]).expect_code(0).json_lines();
+fn tries(sandbox: &Sandbox) -> u64 {
+    let listed = run(sandbox, &["--json", "queue", "list"]).expect_code(0).json_lines();
     listed.iter().find_map(|line| line["postponed"]["tries"].as_u64()).unwrap_or(0)
 }
 
 #[track_caller]
-fn is_finished_once(house: &House, expected: &[&str]) {
-    assert_eq!(names(house), expected);
-    assert_eq!(run(house, &["--json", "vod", "list"]).expect_code(0).json_lines().len(), 1);
-    assert_eq!(tree(&house.store()).len(), 1, "{:?}", tree(&house.store()).keys());
+fn is_finished_once(sandbox: &Sandbox, expected: &[&str]) {
+    assert_eq!(names(sandbox), expected);
+    assert_eq!(run(sandbox, &["--json", "vod", "list"]).expect_code(0).json_lines().len(), 1);
+    assert_eq!(tree(&sandbox.store()).len(), 1, "{:?}", tree(&sandbox.store()).keys());
 }
 
 /// The sequence is the same whatever keeps the source where it is: three runs, a daemon, two restarts.
-fn a_source_that_stays(house: &House, run: impl Fn() -> Run, release: impl FnOnce()) {
+fn a_source_that_stays(sandbox: &Sandbox, run: impl Fn() -> RunOutput, release: impl FnOnce()) {
     let mut before = 0;
     for _run in 0..3 {
         let said = run().expect_code(5).out;
         assert!(said.contains("finished and catalogued") && said.contains("cannot be removed"), "{said}");
-        is_finished_once(house, &["room1.mp4", "room1.ts"]);
-        let queue = queue(house);
+        is_finished_once(sandbox, &["room1.mp4", "room1.ts"]);
+        let queue = queue(sandbox);
         assert!(queue.contains("room1.ts") && queue.contains("cannot be removed"), "{queue}");
-        let now = tries(house);
+        let now = tries(sandbox);
         assert!(now > before, "counted over restarts: {now} after {before}");
         before = now;
     }
     release();
     run().expect_code(0);
-    is_finished_once(house, &["room1.mp4"]);
-    assert!(!queue(house).contains("room1.ts"), "{}", queue(house));
+    is_finished_once(sandbox, &["room1.mp4"]);
+    assert!(!queue(sandbox).contains("room1.ts"), "{}", queue(sandbox));
 }
 
 #[test]
@@ -95,12 +95,12 @@ fn an_immutable_source_is_finished_once() {
         return;
     }
     let Some(image) = Image::mount("ext4", 64, &[]) else { return };
-    let house = House::with_config_in(&image.path(), |dir| standard_config(dir, ""));
-    let Some(held) = Held::immutable(house.put(&made("ts", 2), "room1.ts")) else {
+    let sandbox = Sandbox::with_config_in(&image.path(), |dir| standard_config(dir, ""));
+    let Some(held) = HeldFile::immutable(sandbox.put(&made("ts", 2), "room1.ts")) else {
         println!("skipped: no file can be made immutable here");
         return;
     };
-    a_source_that_stays(&house, || house.process(), || drop(held));
+    a_source_that_stays(&sandbox, || sandbox.process(), || drop(held));
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn a_busy_source_is_finished_once() {
     if !is_root("mount") {
         return;
     }
-    let house = House::new();
-    let Some(held) = Held::busy(house.put(&made("ts", 2), "room1.ts")) else {
+    let sandbox = Sandbox::new();
+    let Some(held) = HeldFile::busy(sandbox.put(&made("ts", 2), "room1.ts")) else {
         println!("skipped: nothing can be mounted on a file here");
         return;
     };
-    a_source_that_stays(&house, || house.process(), || drop(held));
+    a_source_that_stays(&sandbox, || sandbox.process(), || drop(held));
 }
 
 #[test]
@@ -121,15 +121,15 @@ fn a_source_in_a_sticky_directory_is_finished_once() {
     if !is_root("put a file of another user into a directory") {
         return;
     }
-    let house = house_of_stranger();
-    let source = house.put(&made("ts", 2), "room1.ts");
+    let sandbox = house_of_stranger();
+    let source = sandbox.put(&made("ts", 2), "room1.ts");
     fs::set_permissions(&source, Permissions::from_mode(0o644)).unwrap();
-    chown(house.root(), Some(0), Some(0)).unwrap();
-    fs::set_permissions(house.root(), Permissions::from_mode(0o1777)).unwrap();
+    chown(sandbox.root(), Some(0), Some(0)).unwrap();
+    fs::set_permissions(sandbox.root(), Permissions::from_mode(0o1777)).unwrap();
     // Weak evidence would keep the original: the lease is what makes it strong.
-    let root = house.root();
-    let run = || as_stranger(&house, &["process", root.to_str().unwrap()], &["--ambient-caps=+lease"]);
-    a_source_that_stays(&house, run, || chown(&source, Some(STRANGER), Some(STRANGER)).unwrap());
+    let root = sandbox.root();
+    let run = || as_stranger(&sandbox, &["process", root.to_str().unwrap()], &["--ambient-caps=+lease"]);
+    a_source_that_stays(&sandbox, run, || chown(&source, Some(STRANGER), Some(STRANGER)).unwrap());
 }
 
 /// The daemon tries again by itself, says it once, and at once when it is told that something has changed.
@@ -138,30 +138,30 @@ fn a_daemon_keeps_trying_to_remove_a_source_and_says_it_once() {
     if !is_root("mount") {
         return;
     }
-    let house =
-        House::with_config(|dir| standard_config(dir, "").replace("[watch]\n", "[watch]\nrescan = \"100ms\"\n"));
-    let source = house.put(&made("ts", 2), "room1.ts");
-    let Some(held) = Held::busy(source) else {
+    let sandbox =
+        Sandbox::with_config(|dir| standard_config(dir, "").replace("[watch]\n", "[watch]\nrescan = \"100ms\"\n"));
+    let source = sandbox.put(&made("ts", 2), "room1.ts");
+    let Some(held) = HeldFile::busy(source) else {
         println!("skipped: nothing can be mounted on a file here");
         return;
     };
     for _start in 0..2 {
-        let daemon = Daemon::start(&house);
-        until("the removal was tried", || (tries(&house) > 0).then_some(()));
-        let before = tries(&house);
-        house.run(&["queue", "retry"]).expect_code(0);
-        until("it was tried again", || (tries(&house) > before).then_some(()));
-        is_finished_once(&house, &["room1.mp4", "room1.ts"]);
+        let daemon = Daemon::start(&sandbox);
+        until("the removal was tried", || (tries(&sandbox) > 0).then_some(()));
+        let before = tries(&sandbox);
+        sandbox.run(&["queue", "retry"]).expect_code(0);
+        until("it was tried again", || (tries(&sandbox) > before).then_some(()));
+        is_finished_once(&sandbox, &["room1.mp4", "room1.ts"]);
         daemon.stop();
     }
-    let daemon = Daemon::start(&house);
-    until("the removal was tried", || (tries(&house) > 0).then_some(()));
+    let daemon = Daemon::start(&sandbox);
+    until("the removal was tried", || (tries(&sandbox) > 0).then_some(()));
     assert_eq!(daemon.log().matches("postponed; it will be retried").count(), 1, "{}", daemon.log());
     drop(held);
-    house.run(&["queue", "retry"]).expect_code(0);
-    until("the source is gone", || (names(&house) == ["room1.mp4"]).then_some(()));
+    sandbox.run(&["queue", "retry"]).expect_code(0);
+    until("the source is gone", || (names(&sandbox) == ["room1.mp4"]).then_some(()));
     daemon.stop();
-    is_finished_once(&house, &["room1.mp4"]);
+    is_finished_once(&sandbox, &["room1.mp4"]);
 }
 
 /// A rename that happened is not undone by what fails after it.
@@ -170,25 +170,25 @@ fn a_directory_that_cannot_be_synced_after_the_rename_gets_one_file() {
     if !is_root("be another user") {
         return;
     }
-    let house = house_of_stranger();
-    let config = house.path().join("config.toml");
+    let sandbox = house_of_stranger();
+    let config = sandbox.path().join("config.toml");
     let more = "[finish]\nrecording_subfolder = \"vod\"\n";
     fs::write(&config, fs::read_to_string(&config).unwrap() + more).unwrap();
-    let source = house.put(&made("ts", 2), "room1.ts");
+    let source = sandbox.put(&made("ts", 2), "room1.ts");
     chown(&source, Some(STRANGER), Some(STRANGER)).unwrap();
     // Files can be made there, and the directory cannot be opened to be synced.
-    let vod = house.root().join("vod");
+    let vod = sandbox.root().join("vod");
     fs::create_dir(&vod).unwrap();
     chown(&vod, Some(STRANGER), Some(STRANGER)).unwrap();
     fs::set_permissions(&vod, Permissions::from_mode(0o333)).unwrap();
-    let run = || as_stranger(&house, &["process", source.to_str().unwrap()], &[]);
+    let run = || as_stranger(&sandbox, &["process", source.to_str().unwrap()], &[]);
     for _run in 0..3 {
         run().expect_code(5);
-        assert!(names(&house).iter().all(|name| !name.contains("_1")), "{:?}", names(&house));
+        assert!(names(&sandbox).iter().all(|name| !name.contains("_1")), "{:?}", names(&sandbox));
         assert!(source.exists(), "nothing is removed before the record is durable");
     }
     fs::set_permissions(&vod, Permissions::from_mode(0o755)).unwrap();
-    let root = house.root();
-    as_stranger(&house, &["process", root.to_str().unwrap()], &[]).expect_code(0);
-    is_finished_once(&house, &["vod/room1.mp4"]);
+    let root = sandbox.root();
+    as_stranger(&sandbox, &["process", root.to_str().unwrap()], &[]).expect_code(0);
+    is_finished_once(&sandbox, &["vod/room1.mp4"]);
 }

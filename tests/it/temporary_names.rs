@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use crate::support::daemon::{Daemon, until, until_with};
 use crate::support::recordings::made;
-use crate::support::{House, standard_config, tree};
+use crate::support::{Sandbox, standard_config, tree};
 
 /// A house with the given settings of `[watch]`; those of its own about orphans are left at their defaults.
-fn house(watch: &str) -> House {
-    House::with_config(|dir| {
+fn sandbox(watch: &str) -> Sandbox {
+    Sandbox::with_config(|dir| {
         let config = standard_config(dir, "").replace("orphan_grace = \"0s\"\n", "");
         config.replace("[watch]\n", &format!("[watch]\nserver = \"auto\"\n{watch}\n"))
     })
 }
 
-fn start(house: &House) -> Daemon {
-    Daemon::start_with(house, |command| {
+fn start(sandbox: &Sandbox) -> Daemon {
+    Daemon::start_with(sandbox, |command| {
         command.env("AFTERCAST_LOG", "aftercast=debug");
     })
 }
 
 /// A writer under a name that is no ingest server's: writes, closes, and renames a moment later.
-fn write_and_rename(house: &House, number: usize, pause_ms: u64) {
+fn write_and_rename(sandbox: &Sandbox, number: usize, pause_ms: u64) {
     let source = made("mp4", 2);
-    let temporary = house.root().join(format!("room{number}.mp4.tmp"));
-    let last = house.root().join(format!("room{number}.mp4"));
+    let temporary = sandbox.root().join(format!("room{number}.mp4.tmp"));
+    let last = sandbox.root().join(format!("room{number}.mp4"));
     if number.is_multiple_of(2) {
         let mut writer = File::create(&temporary).unwrap();
         writer.write_all(&fs::read(&source).unwrap()).unwrap();
@@ -50,9 +50,9 @@ fn a_writer_of_any_name_that_renames_after_its_close_keeps_its_names() {
     const PAUSES_MS: [u64; 4] = [0, 10, 100, 1000];
     const WRITERS: usize = 20;
     const FILES: usize = 200;
-    let house = house("rescan = \"200ms\"");
+    let sandbox = sandbox("rescan = \"200ms\"");
     made("mp4", 2);
-    let daemon = start(&house);
+    let daemon = start(&sandbox);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _load in 0..2 {
@@ -63,10 +63,10 @@ fn a_writer_of_any_name_that_renames_after_its_close_keeps_its_names() {
             });
         }
         let write = |writer: usize| {
-            let house = &house;
+            let sandbox = &sandbox;
             move || {
                 for number in (writer..FILES).step_by(WRITERS) {
-                    write_and_rename(house, number, PAUSES_MS[number / 2 % PAUSES_MS.len()]);
+                    write_and_rename(sandbox, number, PAUSES_MS[number / 2 % PAUSES_MS.len()]);
                 }
             }
         };
@@ -79,7 +79,7 @@ fn a_writer_of_any_name_that_renames_after_its_close_keeps_its_names() {
         "a VoD of each",
         Duration::from_secs(1),
         || {},
-        || Some(house.vods()).filter(|vods| vods.len() >= FILES),
+        || Some(sandbox.vods()).filter(|vods| vods.len() >= FILES),
     );
     daemon.stop();
     let mut expected: Vec<String> = (0..FILES).map(|n| format!("room{n}.mp4")).collect();
@@ -87,9 +87,9 @@ fn a_writer_of_any_name_that_renames_after_its_close_keeps_its_names() {
     let mut catalogued: Vec<&str> = vods.iter().map(|v| v["vodName"].as_str().unwrap()).collect();
     catalogued.sort_unstable();
     assert_eq!(catalogued, expected);
-    assert_eq!(tree(&house.root()).into_keys().collect::<Vec<_>>(), expected);
-    assert_eq!(house.vods().len(), FILES, "each is finished once");
-    let log = fs::read_to_string(house.path().join("daemon.log")).unwrap();
+    assert_eq!(tree(&sandbox.root()).into_keys().collect::<Vec<_>>(), expected);
+    assert_eq!(sandbox.vods().len(), FILES, "each is finished once");
+    let log = fs::read_to_string(sandbox.path().join("daemon.log")).unwrap();
     for word in ["nterrupted", "_1.mp4", " ERROR "] {
         assert!(!log.contains(word), "{word}: {}", log.lines().find(|l| l.contains(word)).unwrap_or_default());
     }
@@ -107,14 +107,14 @@ fn half_a_recording(from: &Path, to: &Path) -> Child {
 #[test]
 fn what_a_killed_writer_leaves_is_taken_once_its_process_is_seen_to_be_gone() {
     // Were its end not seen, it would wait ten minutes.
-    let house = house("rescan = \"10m\"\norphan_grace = \"1s\"\norphan_after = \"10m\"");
-    let daemon = start(&house);
-    let temporary = house.root().join("room1.flv.tmp");
+    let sandbox = sandbox("rescan = \"10m\"\norphan_grace = \"1s\"\norphan_after = \"10m\"");
+    let daemon = start(&sandbox);
+    let temporary = sandbox.root().join("room1.flv.tmp");
     let mut writer = half_a_recording(&made("flv", 4), &temporary);
     daemon.until_said("temporary file is being written");
-    assert!(house.vods().is_empty());
+    assert!(sandbox.vods().is_empty());
     writer.kill().unwrap();
-    let vods = until("its orphan", || Some(house.vods()).filter(|vods| !vods.is_empty()));
+    let vods = until("its orphan", || Some(sandbox.vods()).filter(|vods| !vods.is_empty()));
     writer.wait().unwrap();
     assert_eq!(vods[0]["vodName"], "room1.mp4");
     daemon.stop();
@@ -122,18 +122,18 @@ fn what_a_killed_writer_leaves_is_taken_once_its_process_is_seen_to_be_gone() {
 
 #[test]
 fn a_closed_temporary_name_whose_writer_lives_waits_and_is_taken_by_recover() {
-    let house = house("rescan = \"100ms\"\norphan_grace = \"2s\"\norphan_after = \"10m\"");
-    let daemon = start(&house);
+    let sandbox = sandbox("rescan = \"100ms\"\norphan_grace = \"2s\"\norphan_after = \"10m\"");
+    let daemon = start(&sandbox);
     // Written and closed by this test, which lives on.
-    let temporary = house.root().join("room1.flv.tmp");
+    let temporary = sandbox.root().join("room1.flv.tmp");
     fs::copy(made("flv", 2), &temporary).unwrap();
     let age = || fs::metadata(&temporary).and_then(|m| m.modified()).map(|written| written.elapsed());
     until("it is older than the grace", || age().unwrap().is_ok_and(|age| age.as_secs() > 2).then_some(()));
     let scans = || daemon.log().matches("all roots scanned").count();
     let scanned = scans();
     until("ten more scans", || (scans() >= scanned + 10).then_some(()));
-    assert!(temporary.exists() && house.vods().is_empty());
-    house.run(&["recover", temporary.to_str().unwrap()]).expect_code(0);
-    assert!(house.root().join("room1.mp4").exists());
+    assert!(temporary.exists() && sandbox.vods().is_empty());
+    sandbox.run(&["recover", temporary.to_str().unwrap()]).expect_code(0);
+    assert!(sandbox.root().join("room1.mp4").exists());
     daemon.stop();
 }

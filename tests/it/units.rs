@@ -6,53 +6,53 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use crate::support::recordings::{ffmpeg, made};
-use crate::support::{House, config_with_targets, standard_config, tree};
+use crate::support::{Sandbox, config_with_targets, standard_config, tree};
 
 /// A playlist with its segments, last written a minute ago.
-fn unit(house: &House, room: &str, segments: usize, end: &str) {
+fn unit(sandbox: &Sandbox, room: &str, segments: usize, end: &str) {
     let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n".to_owned();
     let segment = fs::read(made("ts", 2)).unwrap();
     for n in 0..segments {
         let name = format!("{room}{n:09}.ts");
-        fs::write(house.root().join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
+        fs::write(sandbox.root().join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
         let _ = write!(playlist, "#EXTINF:2.0,\n{name}\n");
     }
-    fs::write(house.root().join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
+    fs::write(sandbox.root().join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
     let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
-    for entry in fs::read_dir(house.root()).unwrap() {
+    for entry in fs::read_dir(sandbox.root()).unwrap() {
         File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
     }
 }
 
 #[test]
 fn a_crashed_playlist_is_ended_in_the_store_and_left_alone_on_the_disk() {
-    let house = House::new();
+    let sandbox = Sandbox::new();
     // The crash came in the middle of a line.
-    unit(&house, "room1", 3, "#EXTINF:2.");
-    unit(&house, "room10", 2, "#EXT-X-ENDLIST\n");
-    let before = tree(&house.root());
-    house.process().expect_code(0);
-    assert_eq!(tree(&house.root()), before, "the server's own files stay as they are");
-    let (here, there) = (tree(&house.root()), tree(&house.store()));
+    unit(&sandbox, "room1", 3, "#EXTINF:2.");
+    unit(&sandbox, "room10", 2, "#EXT-X-ENDLIST\n");
+    let before = tree(&sandbox.root());
+    sandbox.process().expect_code(0);
+    assert_eq!(tree(&sandbox.root()), before, "the server's own files stay as they are");
+    let (here, there) = (tree(&sandbox.root()), tree(&sandbox.store()));
     assert_eq!(here.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>());
     for (name, (_, _, _, digest)) in here.iter().filter(|(name, _)| *name != "room1.m3u8") {
         assert_eq!(there[name].3, *digest, "{name}");
     }
-    let local = fs::read_to_string(house.root().join("room1.m3u8")).unwrap();
-    let delivered = fs::read_to_string(house.store().join("room1.m3u8")).unwrap();
+    let local = fs::read_to_string(sandbox.root().join("room1.m3u8")).unwrap();
+    let delivered = fs::read_to_string(sandbox.store().join("room1.m3u8")).unwrap();
     assert_eq!(delivered, format!("{local}\n#EXT-X-ENDLIST\n"));
-    house.process().expect_code(0);
-    assert_eq!(tree(&house.store()), there, "once is enough");
+    sandbox.process().expect_code(0);
+    assert_eq!(tree(&sandbox.store()), there, "once is enough");
 }
 
 #[test]
 fn every_object_of_a_unit_is_proven_by_its_bytes() {
     let server = crate::support::stores::s3();
     let target = server.bucket("crashed-unit");
-    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
-    unit(&house, "room1", 2, "");
-    house.process().expect_code(0);
-    let queue = house.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    unit(&sandbox, "room1", 2, "");
+    sandbox.process().expect_code(0);
+    let queue = sandbox.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
     let objects = queue[0]["delivery"]["state"]["objects"].as_array().expect("it is delivered").clone();
     assert_eq!(objects.len(), 3);
     assert!(objects.iter().all(|o| o["checksumCompared"] == true), "{objects:?}");
@@ -62,8 +62,8 @@ fn every_object_of_a_unit_is_proven_by_its_bytes() {
 }
 
 /// What a packager leaves when it dies: a manifest that still says `dynamic`, the segments so far, and one half written.
-fn crashed_dash(house: &House) -> String {
-    let (source, manifest) = (made("mp4-faststart", 2), house.root().join("room1.mpd"));
+fn crashed_dash(sandbox: &Sandbox) -> String {
+    let (source, manifest) = (made("mp4-faststart", 2), sandbox.root().join("room1.mpd"));
     let template = [
         "-init_seg_name",
         "room1-$RepresentationID$-init.m4s",
@@ -78,9 +78,9 @@ fn crashed_dash(house: &House) -> String {
     assert!(ended.contains("type=\"static\""), "{ended}");
     let dynamic = ended.replace("type=\"static\"", "type=\"dynamic\" minimumUpdatePeriod=\"PT1S\"");
     fs::write(&manifest, &dynamic).unwrap();
-    fs::write(house.root().join("room1-0-99.m4s.tmp"), "half").unwrap();
+    fs::write(sandbox.root().join("room1-0-99.m4s.tmp"), "half").unwrap();
     let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
-    for entry in fs::read_dir(house.root()).unwrap() {
+    for entry in fs::read_dir(sandbox.root()).unwrap() {
         File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
     }
     dynamic
@@ -90,15 +90,15 @@ fn crashed_dash(house: &House) -> String {
 fn a_crashed_manifest_is_delivered_as_it_stands_behind_all_that_it_names() {
     let server = crate::support::stores::s3();
     let target = server.bucket("crashed-dash");
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         config_with_targets(dir, &[&target], "").replace("[watch]", "[deliver]\nupload_extensions = 15\n[watch]")
     });
-    let manifest = crashed_dash(&house);
-    let before = tree(&house.root());
-    house.process().expect_code(0);
-    assert_eq!(tree(&house.root()), before, "the server's own files stay as they are");
-    assert_eq!(house.vods().len(), 0, "no segment is a recording");
-    let queue = house.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+    let manifest = crashed_dash(&sandbox);
+    let before = tree(&sandbox.root());
+    sandbox.process().expect_code(0);
+    assert_eq!(tree(&sandbox.root()), before, "the server's own files stay as they are");
+    assert_eq!(sandbox.vods().len(), 0, "no segment is a recording");
+    let queue = sandbox.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
     let objects = queue[0]["delivery"]["state"]["objects"].as_array().expect("it is delivered").clone();
     let keys: Vec<_> = objects.iter().map(|o| o["key"].as_str().unwrap().to_owned()).collect();
     assert_eq!(keys.last().unwrap(), "pre/room1.mpd");
@@ -114,23 +114,23 @@ fn a_crashed_manifest_is_delivered_as_it_stands_behind_all_that_it_names() {
     assert!(objects.iter().all(|o| o["checksumCompared"] == true), "{objects:?}");
     assert_eq!(crate::support::clients::see(&target, "pre/room1.mpd").bytes, manifest.into_bytes());
     let listing = server.listing("crashed-dash");
-    house.process().expect_code(0);
+    sandbox.process().expect_code(0);
     assert_eq!(server.listing("crashed-dash"), listing, "once is enough");
 }
 
 /// The store is the directory of the recordings by another path: whatever is found there proves nothing.
 #[test]
 fn a_target_that_leads_to_the_recordings_themselves_frees_nothing() {
-    let house = House::with_config(|dir| {
+    let sandbox = Sandbox::with_config(|dir| {
         let config = standard_config(dir, "[retain]\ndelete_local = \"delivered\"");
         config.replace("/store\"", "/alias\"")
     });
-    std::os::unix::fs::symlink(house.root(), house.path().join("alias")).unwrap();
-    let recording = house.put(&made("mp4-faststart", 2), "room1.mp4");
-    let before = tree(&house.root());
-    house.process().expect_code(5);
-    assert_eq!(tree(&house.root()), before);
+    std::os::unix::fs::symlink(sandbox.root(), sandbox.path().join("alias")).unwrap();
+    let recording = sandbox.put(&made("mp4-faststart", 2), "room1.mp4");
+    let before = tree(&sandbox.root());
+    sandbox.process().expect_code(5);
+    assert_eq!(tree(&sandbox.root()), before);
     assert!(recording.exists());
-    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    let queue = sandbox.run(&["queue", "list"]).expect_code(0).out;
     assert!(queue.contains("is the recording itself"), "{queue}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
-use aftercast::deliver::{DeliverError, Ledger, LedgerFault, NoLedger, Options, TargetOptions, Targets};
+use aftercast::deliver::{DeliverError, DeliverOptions, Ledger, LedgerFault, NullLedger, TargetOptions, Targets};
 use aftercast::durable;
 use aftercast::recording::{Asset, AssetFile, Kind, RemoteObject};
 use aftercast::runtime::Runtime;
@@ -44,19 +44,21 @@ pub fn targets(target: TargetOptions) -> Targets {
     let runtime = Runtime::start().unwrap();
     match super::memory::bucket_of(&target) {
         Some((bucket, target)) => Targets::in_memory(&target, &bucket, &runtime).unwrap(),
-        None => Targets::open(&Options { targets: vec![target], ..Options::default() }, &runtime).unwrap(),
+        None => {
+            Targets::open(&DeliverOptions { targets: vec![target], ..DeliverOptions::default() }, &runtime).unwrap()
+        }
     }
 }
 
 pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
-    targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, &NoLedger)
+    targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, &NullLedger)
 }
 
 /// A ledger in memory.
 #[derive(Debug, Default)]
-pub struct Rows(Mutex<BTreeMap<String, serde_json::Value>>);
+pub struct MemoryLedger(Mutex<BTreeMap<String, serde_json::Value>>);
 
-impl Rows {
+impl MemoryLedger {
     pub fn keys(&self) -> Vec<String> {
         self.0.lock().unwrap().keys().cloned().collect()
     }
@@ -67,7 +69,7 @@ impl Rows {
     }
 }
 
-impl Ledger for Rows {
+impl Ledger for MemoryLedger {
     fn put(&self, row: &str, value: &serde_json::Value) -> Result<(), LedgerFault> {
         self.0.lock().unwrap().insert(row.to_owned(), value.clone());
         Ok(())

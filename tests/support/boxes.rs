@@ -4,13 +4,13 @@ use std::ops::Range;
 
 /// One box: its type, where it lies, how long its header is.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct BoxSpan {
     pub kind: [u8; 4],
     pub range: Range<usize>,
     pub header: usize,
 }
 
-impl Found {
+impl BoxSpan {
     pub const fn body(&self) -> Range<usize> {
         self.range.start + self.header..self.range.end
     }
@@ -21,7 +21,7 @@ impl Found {
 }
 
 /// The boxes that lie in a range of a file, one after the other.
-pub fn boxes(bytes: &[u8], range: Range<usize>) -> Vec<Found> {
+pub fn boxes(bytes: &[u8], range: Range<usize>) -> Vec<BoxSpan> {
     let (mut at, mut found) = (range.start, Vec::new());
     while at + 8 <= range.end {
         let kind = bytes[at + 4..at + 8].try_into().unwrap();
@@ -30,18 +30,18 @@ pub fn boxes(bytes: &[u8], range: Range<usize>) -> Vec<Found> {
             1 => (usize::try_from(number(bytes, at + 8, 8)).unwrap(), 16),
             size => (usize::try_from(size).unwrap(), 8),
         };
-        found.push(Found { kind, range: at..(at + size).min(range.end), header });
+        found.push(BoxSpan { kind, range: at..(at + size).min(range.end), header });
         at += size;
     }
     found
 }
 
-pub fn top(bytes: &[u8]) -> Vec<Found> {
+pub fn top(bytes: &[u8]) -> Vec<BoxSpan> {
     boxes(bytes, 0..bytes.len())
 }
 
 /// All boxes at a path such as `moov/trak/mdia`, inside a range.
-pub fn at_path(bytes: &[u8], range: Range<usize>, path: &str) -> Vec<Found> {
+pub fn at_path(bytes: &[u8], range: Range<usize>, path: &str) -> Vec<BoxSpan> {
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     let here = boxes(bytes, range).into_iter().filter(|b| b.kind == first.as_bytes());
     if rest.is_empty() { here.collect() } else { here.flat_map(|b| at_path(bytes, b.body(), rest)).collect() }

@@ -59,7 +59,7 @@ fn client(options: &TargetOptions) -> Box<dyn ObjectStore> {
 
 /// An object as another client sees it.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct ClientObject {
     pub content_type: String,
     pub cache_control: String,
     /// User metadata by name; Azure has `_` where the others have `-`.
@@ -67,14 +67,14 @@ pub struct Seen {
     pub bytes: Vec<u8>,
 }
 
-fn see_in_memory(bucket: &MemoryBucket, key: &str) -> Seen {
+fn see_in_memory(bucket: &MemoryBucket, key: &str) -> ClientObject {
     let MemoryObject { bytes, headers: mut metadata } = bucket.object(key).unwrap();
     let mut take = |name: &str| metadata.remove(name).unwrap_or_default();
     let (content_type, cache_control) = (take("content-type"), take("cache-control"));
-    Seen { content_type, cache_control, metadata, bytes }
+    ClientObject { content_type, cache_control, metadata, bytes }
 }
 
-pub fn see(options: &TargetOptions, key: &str) -> Seen {
+pub fn see(options: &TargetOptions, key: &str) -> ClientObject {
     if let Some((bucket, _)) = super::memory::bucket_of(options) {
         return see_in_memory(&bucket, key);
     }
@@ -87,7 +87,7 @@ pub fn see(options: &TargetOptions, key: &str) -> Seen {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (attributes, bytes) = runtime.block_on(look);
-    let mut seen = Seen { bytes, ..Seen::default() };
+    let mut seen = ClientObject { bytes, ..ClientObject::default() };
     for (attribute, value) in &attributes {
         let value = value.as_ref().to_owned();
         match attribute {

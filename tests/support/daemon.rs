@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::House;
+use super::Sandbox;
 use super::limited::Limited;
 
 /// How long anything may take before a test gives up; only a failing test takes so long.
@@ -55,30 +55,30 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits for its `READY=1`.
     #[track_caller]
-    pub fn start(house: &House) -> Self {
-        Self::start_with(house, |_| {})
+    pub fn start(sandbox: &Sandbox) -> Self {
+        Self::start_with(sandbox, |_| {})
     }
 
     /// The same under a limit on its memory.
     #[track_caller]
-    pub fn start_limited(house: &House, limit: &Limited) -> Self {
-        Self::start_command(house, limit.wrap(&house.command(&["-v", "watch"])), |_| {})
+    pub fn start_limited(sandbox: &Sandbox, limit: &Limited) -> Self {
+        Self::start_command(sandbox, limit.wrap(&sandbox.command(&["-v", "watch"])), |_| {})
     }
 
     /// The same, with changes to the command.
     #[track_caller]
-    pub fn start_with(house: &House, change: impl FnOnce(&mut Command)) -> Self {
-        Self::start_command(house, house.command(&["-v", "watch"]), change)
+    pub fn start_with(sandbox: &Sandbox, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_command(sandbox, sandbox.command(&["-v", "watch"]), change)
     }
 
     /// The same by a command of one's own.
     #[track_caller]
-    pub fn start_command(house: &House, mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
-        let manager = house.path().join("notify");
+    pub fn start_command(sandbox: &Sandbox, mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
+        let manager = sandbox.path().join("notify");
         let _ = fs::remove_file(&manager);
         let told = UnixDatagram::bind(&manager).unwrap();
         told.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let log = house.path().join("daemon.log");
+        let log = sandbox.path().join("daemon.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.env("NOTIFY_SOCKET", &manager).stdout(file.try_clone().unwrap()).stderr(file);
         change(&mut command);

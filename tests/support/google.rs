@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use aftercast::deliver::TargetOptions;
 
-use super::http::{Answer, Request, read_request, reply, serve};
+use super::http::{Request, Response, read_request, reply, serve};
 
 #[derive(Default)]
 struct State {
@@ -77,12 +77,12 @@ fn kept(request: &Request) -> Vec<(String, String)> {
     request.headers.iter().filter(|(n, _)| is_kept(n)).cloned().collect()
 }
 
-fn answer(state: &mut State, request: &Request) -> Answer {
+fn answer(state: &mut State, request: &Request) -> Response {
     let path = request.path().to_owned();
     let writes = matches!(request.method.as_str(), "PUT" | "POST" | "DELETE");
     match () {
-        () if path.starts_with("/locked/") => return Answer::error(401, "AuthenticationRequired"),
-        () if path.starts_with("/denied/") && writes => return Answer::error(403, "AccessDenied"),
+        () if path.starts_with("/locked/") => return Response::error(401, "AuthenticationRequired"),
+        () if path.starts_with("/denied/") && writes => return Response::error(403, "AccessDenied"),
         () => {}
     }
     match (request.method.as_str(), request.query("uploadId"), request.query("uploads")) {
@@ -90,78 +90,78 @@ fn answer(state: &mut State, request: &Request) -> Answer {
         ("PUT", Some(id), _) => put_part(state, id, request),
         ("POST", Some(id), _) => complete(state, id),
         ("DELETE", Some(id), _) => match state.uploads.remove(id) {
-            Some(_) => Answer::new(204),
-            None => Answer::error(404, "NoSuchUpload"),
+            Some(_) => Response::new(204),
+            None => Response::error(404, "NoSuchUpload"),
         },
         ("GET", None, Some(_)) => list_uploads(state, &path),
         ("PUT", ..) => put(state, request),
         ("DELETE", ..) => match state.objects.remove(&path) {
-            Some(_) => Answer::new(204),
-            None => Answer::error(404, "NoSuchKey"),
+            Some(_) => Response::new(204),
+            None => Response::error(404, "NoSuchKey"),
         },
         ("GET", ..) if request.query("list-type").is_some() => list(state, &path),
         ("HEAD" | "GET", ..) => get(state, request),
-        _ => Answer::error(501, "NotImplemented"),
+        _ => Response::error(501, "NotImplemented"),
     }
 }
 
-fn store(state: &mut State, path: String, bytes: Vec<u8>, headers: Vec<(String, String)>) -> Answer {
+fn store(state: &mut State, path: String, bytes: Vec<u8>, headers: Vec<(String, String)>) -> Response {
     state.generation += 1;
     let generation = state.generation;
     let hash = hash(&bytes);
     state.objects.insert(path, Object { bytes, headers, generation });
     let etag = format!("\"g{generation}\"");
-    Answer::new(200)
+    Response::new(200)
         .with("etag", &etag)
         .with("x-goog-generation", &generation)
         .with("x-goog-hash", &format!("crc32c={hash}"))
 }
 
-fn put(state: &mut State, request: &Request) -> Answer {
+fn put(state: &mut State, request: &Request) -> Response {
     let is_new = !state.objects.contains_key(request.path());
     if request.header("x-goog-if-generation-match") == Some("0") && !is_new {
-        return Answer::error(412, "PreconditionFailed");
+        return Response::error(412, "PreconditionFailed");
     }
     store(state, request.path().to_owned(), request.body.clone(), kept(request))
 }
 
-fn begin(state: &mut State, request: &Request) -> Answer {
+fn begin(state: &mut State, request: &Request) -> Response {
     state.generation += 1;
     let id = format!("upload-{}", state.generation);
     let upload = Upload { path: request.path().to_owned(), headers: kept(request), parts: BTreeMap::new() };
     state.uploads.insert(id.clone(), upload);
-    Answer::new(200).saying(format!(
+    Response::new(200).saying(format!(
         "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
     ))
 }
 
-fn put_part(state: &mut State, id: &str, request: &Request) -> Answer {
-    let Some(upload) = state.uploads.get_mut(id) else { return Answer::error(404, "NoSuchUpload") };
+fn put_part(state: &mut State, id: &str, request: &Request) -> Response {
+    let Some(upload) = state.uploads.get_mut(id) else { return Response::error(404, "NoSuchUpload") };
     let number = request.query("partNumber").and_then(|n| n.parse().ok()).unwrap_or(0);
     let hash = hash(&request.body);
     upload.parts.insert(number, request.body.clone());
-    Answer::new(200).with("etag", &format!("\"{number}-{hash}\"")).with("x-goog-hash", &format!("crc32c={hash}"))
+    Response::new(200).with("etag", &format!("\"{number}-{hash}\"")).with("x-goog-hash", &format!("crc32c={hash}"))
 }
 
-fn complete(state: &mut State, id: &str) -> Answer {
-    let Some(upload) = state.uploads.remove(id) else { return Answer::error(404, "NoSuchUpload") };
+fn complete(state: &mut State, id: &str) -> Response {
+    let Some(upload) = state.uploads.remove(id) else { return Response::error(404, "NoSuchUpload") };
     let bytes = upload.parts.into_values().flatten().collect();
     let stored = store(state, upload.path, bytes, upload.headers);
     let tag = stored.headers[0].1.clone();
     stored.saying(format!("<CompleteMultipartUploadResult><ETag>{tag}</ETag></CompleteMultipartUploadResult>"))
 }
 
-fn list_uploads(state: &State, path: &str) -> Answer {
+fn list_uploads(state: &State, path: &str) -> Response {
     let bucket = format!("/{}/", path.trim_matches('/'));
     let uploads = state.uploads.iter().filter_map(|(id, upload)| {
         let key = upload.path.strip_prefix(&bucket)?;
         Some(format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
     });
     let uploads: String = uploads.collect();
-    Answer::new(200).saying(format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"))
+    Response::new(200).saying(format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"))
 }
 
-fn list(state: &State, path: &str) -> Answer {
+fn list(state: &State, path: &str) -> Response {
     let bucket = format!("/{}/", path.trim_matches('/'));
     let contents = state.objects.iter().filter_map(|(path, object)| {
         let (key, size) = (path.strip_prefix(&bucket)?, object.bytes.len());
@@ -170,12 +170,12 @@ fn list(state: &State, path: &str) -> Answer {
         ))
     });
     let contents: String = contents.collect();
-    Answer::new(200).saying(format!("<ListBucketResult><KeyCount>1</KeyCount>{contents}</ListBucketResult>"))
+    Response::new(200).saying(format!("<ListBucketResult><KeyCount>1</KeyCount>{contents}</ListBucketResult>"))
 }
 
-fn get(state: &State, request: &Request) -> Answer {
-    let Some(object) = state.objects.get(request.path()) else { return Answer::error(404, "NoSuchKey") };
-    let mut answer = Answer::new(200)
+fn get(state: &State, request: &Request) -> Response {
+    let Some(object) = state.objects.get(request.path()) else { return Response::error(404, "NoSuchKey") };
+    let mut answer = Response::new(200)
         .with("etag", &format!("\"g{}\"", object.generation))
         .with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT")
         .with("x-goog-generation", &object.generation)

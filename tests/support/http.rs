@@ -54,13 +54,13 @@ pub fn read_request(stream: &TcpStream, body_max: impl FnOnce(&Request, usize) -
 
 /// An answer.
 #[derive(Debug, Clone, Default)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }

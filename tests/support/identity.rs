@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use aftercast::deliver::TargetOptions;
 
-use super::http::{Answer, Request, forward, read_request, reply, serve};
+use super::http::{Request, Response, forward, read_request, reply, serve};
 use super::stores::Azure;
 
 /// What the authority wants to see.
@@ -33,13 +33,13 @@ pub fn authority() -> (SocketAddr, Arc<Mutex<Vec<Request>>>) {
     (address, seen)
 }
 
-fn token_for(request: &Request) -> Answer {
+fn token_for(request: &Request) -> Response {
     if request.target != format!("/{TENANT}/oauth2/v2.0/token") {
-        return Answer::new(404);
+        return Response::new(404);
     }
     let form = form(request);
     let is = |name: &str, value: &str| form.iter().any(|(n, v)| n == name && v == value);
-    let json = |status, body: String| Answer::new(status).with("content-type", "application/json").saying(body);
+    let json = |status, body: String| Response::new(status).with("content-type", "application/json").saying(body);
     if !is("client_id", CLIENT) {
         let said = "AADSTS700016: Application with identifier 'x' was not found in the directory.";
         return json(400, format!(r#"{{"error":"unauthorized_client","error_description":"{said}"}}"#));
@@ -66,7 +66,7 @@ pub fn guarded(server: &Azure, container: &str) -> (TargetOptions, Arc<Mutex<Vec
         keeps.lock().unwrap().push(request.clone());
         let is_let_in = request.header("authorization") == Some(&format!("Bearer {BEARER}"));
         if !is_let_in {
-            return reply(&client, &Answer::error(401, "InvalidAuthenticationInfo").bytes(request.method == "HEAD"));
+            return reply(&client, &Response::error(401, "InvalidAuthenticationInfo").bytes(request.method == "HEAD"));
         }
         request.headers.retain(|(name, _)| name != "authorization");
         let joint = if request.target.contains('?') { '&' } else { '?' };

@@ -34,19 +34,19 @@ use serde_json::Value;
 
 /// A scratch directory with a root of recordings, a state directory and a place for `file://` objects.
 #[derive(Debug)]
-pub struct House {
+pub struct Sandbox {
     dir: tempfile::TempDir,
 }
 
 /// What a run of the program said.
 #[derive(Debug)]
-pub struct Run {
+pub struct RunOutput {
     pub status: ExitStatus,
     pub out: String,
     pub err: String,
 }
 
-impl Run {
+impl RunOutput {
     /// Exit code; −1 when a signal ended it.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
@@ -65,7 +65,7 @@ impl Run {
     }
 }
 
-impl From<Output> for Run {
+impl From<Output> for RunOutput {
     fn from(output: Output) -> Self {
         Self {
             status: output.status,
@@ -75,7 +75,7 @@ impl From<Output> for Run {
     }
 }
 
-impl House {
+impl Sandbox {
     /// A house with a `file://` target and the given lines of configuration in place of the defaults.
     pub fn with_config(config: impl FnOnce(&Path) -> String) -> Self {
         Self::with_config_in(&std::env::temp_dir(), config)
@@ -131,12 +131,12 @@ impl House {
     }
 
     /// Runs the program to its end.
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> RunOutput {
         self.command(args).output().unwrap().into()
     }
 
     /// Runs `process` over the root.
-    pub fn process(&self) -> Run {
+    pub fn process(&self) -> RunOutput {
         let root = self.root();
         self.run(&["process", root.to_str().unwrap()])
     }
@@ -155,7 +155,7 @@ impl House {
     }
 }
 
-impl Default for House {
+impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::{Answer, Request, read_request, reply};
+use super::http::{Request, Response, read_request, reply};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Does {
+pub enum Reaction {
     /// It is answered with this status.
     Answers(u16),
     /// It is read, and not answered before the client gives up.
@@ -24,14 +24,14 @@ pub enum Does {
 
 /// A request that was read.
 #[derive(Debug, Clone)]
-pub struct Got {
+pub struct ReceivedRequest {
     pub request: Request,
     /// When, milliseconds since the Unix epoch.
     pub at_ms: i64,
     pub was_taken: bool,
 }
 
-impl Got {
+impl ReceivedRequest {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.request.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.request))
     }
@@ -41,30 +41,30 @@ impl Got {
     }
 }
 
-type Decide = dyn Fn(&Request) -> Does + Send + Sync;
+type Decide = dyn Fn(&Request) -> Reaction + Send + Sync;
 
 /// The receiver; its port is closed when it is dropped.
 pub struct Receiver {
     address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
+    got: Arc<Mutex<Vec<ReceivedRequest>>>,
     ends: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Receiver {
     /// Listens on a free port.
-    pub fn start(decide: impl Fn(&Request) -> Does + Send + Sync + 'static) -> Self {
+    pub fn start(decide: impl Fn(&Request) -> Reaction + Send + Sync + 'static) -> Self {
         Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Arc::default(), Arc::new(decide))
     }
 
     /// Closes the port, and listens on it again after a while; nothing that was sent is forgotten.
-    pub fn restart(&mut self, after: Duration, decide: impl Fn(&Request) -> Does + Send + Sync + 'static) {
+    pub fn restart(&mut self, after: Duration, decide: impl Fn(&Request) -> Reaction + Send + Sync + 'static) {
         self.close();
         std::thread::sleep(after);
         *self = Self::listen(self.address, Arc::clone(&self.got), Arc::new(decide));
     }
 
-    fn listen(address: SocketAddr, got: Arc<Mutex<Vec<Got>>>, decide: Arc<Decide>) -> Self {
+    fn listen(address: SocketAddr, got: Arc<Mutex<Vec<ReceivedRequest>>>, decide: Arc<Decide>) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let (address, ends) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
         let (told, to) = (Arc::clone(&ends), Arc::clone(&got));
@@ -94,7 +94,7 @@ impl Receiver {
     }
 
     /// Every request that was read, in order.
-    pub fn got(&self) -> Vec<Got> {
+    pub fn got(&self) -> Vec<ReceivedRequest> {
         self.got.lock().unwrap().clone()
     }
 
@@ -125,16 +125,16 @@ impl Drop for Receiver {
     }
 }
 
-fn take(mut client: &TcpStream, to: &Mutex<Vec<Got>>, decide: &Decide) {
+fn take(mut client: &TcpStream, to: &Mutex<Vec<ReceivedRequest>>, decide: &Decide) {
     let Some(request) = read_request(client, |_, length| length) else { return };
     let does = decide(&request);
-    let was_taken = matches!(does, Does::Answers(200..=299));
-    to.lock().unwrap().push(Got { request, at_ms: aftercast::pipeline::now_ms(), was_taken });
+    let was_taken = matches!(does, Reaction::Answers(200..=299));
+    to.lock().unwrap().push(ReceivedRequest { request, at_ms: aftercast::pipeline::now_ms(), was_taken });
     match does {
-        Does::Answers(status) => {
-            reply(client, &Answer::new(status).with("location", "http://127.0.0.1:1/").bytes(false));
+        Reaction::Answers(status) => {
+            reply(client, &Response::new(status).with("location", "http://127.0.0.1:1/").bytes(false));
         }
-        Does::Hangs => drop(client.read(&mut [0; 64])),
-        Does::Closes => {}
+        Reaction::Hangs => drop(client.read(&mut [0; 64])),
+        Reaction::Closes => {}
     }
 }

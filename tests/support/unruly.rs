@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::http::{Answer, Request, forward, read_request, reply, serve};
+use super::http::{Request, Response, forward, read_request, reply, serve};
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +95,7 @@ impl Unruly {
 /// A store that answers some requests with a refusal, and passes the others on.
 pub fn refusing(
     server: SocketAddr,
-    choose: impl Fn(&Request) -> Option<Answer> + Send + Sync + Clone + 'static,
+    choose: impl Fn(&Request) -> Option<Response> + Send + Sync + Clone + 'static,
 ) -> SocketAddr {
     serve(move |client| {
         let Some(request) = read_request(&client, |_, length| length) else { return };
@@ -123,9 +123,9 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
         // Closed with bytes unread: a reset.
         Some(Mischief::ResetMidBody) => {}
         Some(Mischief::AnswerLost) => drop(answer()),
-        Some(Mischief::InternalError) => reply(client, &Answer::error(500, "InternalError").bytes(is_head)),
+        Some(Mischief::InternalError) => reply(client, &Response::error(500, "InternalError").bytes(is_head)),
         Some(Mischief::SlowDown) => {
-            reply(client, &Answer::error(503, "SlowDown").with("retry-after", "1").bytes(is_head));
+            reply(client, &Response::error(503, "SlowDown").with("retry-after", "1").bytes(is_head));
         }
         Some(Mischief::AnswerTruncated) => {
             let bytes = answer();
@@ -150,7 +150,7 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
         Some(Mischief::StoredNothing) if stores && request.query("uploads").is_none() => {
             let tag = format!("\"{}\"", &blake3::hash(&request.body).to_hex()[..32]);
             let ended = "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>";
-            reply(client, &Answer::new(200).with("etag", &tag).saying(ended).bytes(false));
+            reply(client, &Response::new(200).with("etag", &tag).saying(ended).bytes(false));
         }
         _ => reply(client, &answer()),
     }

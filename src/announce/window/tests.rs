@@ -24,13 +24,13 @@ fn of_both(recording: &str, name: &str) -> Event {
     Event::Salvaged { recording, vod: vod(name), defects: Vec::new() }
 }
 
-fn window(events: &[Event]) -> Window {
-    let mut window = Window::new(0, None);
+fn window(events: &[Event]) -> EventWindow {
+    let mut window = EventWindow::new(0, None);
     (1..).zip(events).for_each(|(sequence, event)| window.add(sequence, 10, event));
     window
 }
 
-fn all_next(window: &mut Window, now_ms: i64) -> Vec<u64> {
+fn all_next(window: &mut EventWindow, now_ms: i64) -> Vec<u64> {
     std::iter::from_fn(|| window.next(now_ms)).collect()
 }
 
@@ -82,7 +82,7 @@ fn an_event_that_is_not_taken_holds_up_its_own_recording_only_and_is_given_up_wh
         match window.next(now_ms) {
             Some(1) => {
                 tries += 1;
-                if window.failed(1, now_ms) == Failed::GivenUp {
+                if window.failed(1, now_ms) == RetryDecision::GivenUp {
                     break;
                 }
             }
@@ -107,7 +107,7 @@ fn an_endpoint_that_takes_nothing_gives_nothing_up() {
     let mut now_ms = 0;
     while now_ms < 10 * GIVE_UP_AFTER_MS {
         match window.next(now_ms) {
-            Some(sequence) => assert!(matches!(window.failed(sequence, now_ms), Failed::Again { .. })),
+            Some(sequence) => assert!(matches!(window.failed(sequence, now_ms), RetryDecision::Again { .. })),
             None => now_ms = window.due_ms(now_ms).unwrap(),
         }
     }
@@ -126,12 +126,12 @@ fn what_is_remembered_goes_on_after_a_restart() {
     }
     let (cursor, memory) = before.to_note();
     assert_eq!(cursor, 0);
-    let mut after = Window::new(cursor, memory.clone());
+    let mut after = EventWindow::new(cursor, memory.clone());
     assert_eq!(after.to_note(), (0, memory), "nothing is read yet, and nothing forgotten");
     (1..).zip(&events).for_each(|(sequence, event)| after.add(sequence, 10, event));
     assert_eq!(after.next(3_900), None);
     assert_eq!(all_next(&mut after, 4_000), [1], "the second was taken, the third waits for the first");
-    assert!(matches!(after.failed(1, 4_000), Failed::Again { failures: 3, due_ms: 8_000 }));
+    assert!(matches!(after.failed(1, 4_000), RetryDecision::Again { failures: 3, due_ms: 8_000 }));
     assert_eq!(after.oldest_of("a"), Some(10));
     assert_eq!(after.oldest_of("b"), None);
 }

@@ -5,8 +5,8 @@ use super::*;
 const VODS: u64 = 40;
 
 /// A state directory with some VoDs, closed.
-fn filled() -> Home {
-    let mut home = Home::new();
+fn filled() -> TestCatalog {
+    let mut home = TestCatalog::new();
     for n in 0..VODS {
         catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap());
     }
@@ -87,7 +87,7 @@ fn a_sound_database_a_whole_backup_and_one_without_a_count_are_not_behind() {
 
 #[test]
 fn a_killed_process_is_not_behind() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     for n in 0..VODS {
         catalogue(&home, &format!("room{n}"), n, 1);
         if n % 10 == 0 {

@@ -3,8 +3,8 @@
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::super::compact::Limits;
-use super::super::tree::In;
+use super::super::compact::CompactionLimits;
+use super::super::tree::TreeId;
 use super::*;
 
 const STATE_DIR: &str = "AFTERCAST_TEST_STATE_DIR";
@@ -15,13 +15,13 @@ fn never() -> bool {
 }
 
 /// Compacts whatever is there.
-fn limits() -> Limits<'static> {
-    Limits { least_bytes: 1, patience: Duration::from_secs(600), is_stopped: &never }
+fn limits() -> CompactionLimits<'static> {
+    CompactionLimits { least_bytes: 1, patience: Duration::from_secs(600), is_stopped: &never }
 }
 
 /// A closed state directory in which every tree holds something, and the recordings that are done.
-fn filled() -> (Home, Vec<VodRecord>) {
-    let mut home = Home::new();
+fn filled() -> (TestCatalog, Vec<VodRecord>) {
+    let mut home = TestCatalog::new();
     let vods = (0..VODS).map(|n| catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap())).collect();
     let open = attempt(&home, &settled("open", 1_000), 1);
     home.reserve_name(Path::new("/srv/open.mp4"), &open).unwrap();
@@ -38,14 +38,14 @@ fn filled() -> (Home, Vec<VodRecord>) {
 /// Every row, but for the entries that are done, and what the compaction itself notes.
 fn rows(catalog: &Catalog) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let mut rows = Vec::new();
-    for tree in In::ALL {
+    for tree in TreeId::ALL {
         for row in catalog.store().prefix(tree, b"").unwrap() {
             let (key, value) = row.unwrap();
-            let is_done = tree == In::Journal
+            let is_done = tree == TreeId::Journal
                 && JournalKey::from_stored(&key)
                     .is_some_and(|key| matches!(catalog.entry(&key).unwrap().unwrap().step, Step::Done { .. }));
-            let is_source = tree == In::Known && value.first() == Some(&index::SOURCE);
-            if !is_done && !is_source && tree != In::Meta {
+            let is_source = tree == TreeId::Known && value.first() == Some(&index::SOURCE);
+            if !is_done && !is_source && tree != TreeId::Meta {
                 rows.push((tree.name(), key.to_vec(), value.to_vec()));
             }
         }
@@ -59,9 +59,9 @@ fn assert_whole(catalog: &Catalog, vods: &[VodRecord], expected: &[(&'static str
     assert_eq!(rows(catalog), expected);
     for vod in vods {
         let known = catalog.knows(&vod.source_path, &vod.source).unwrap();
-        assert_eq!(known, Known::Source { vod_id: vod.vod_id.clone() });
+        assert_eq!(known, KnownFile::Source { vod_id: vod.vod_id.clone() });
         let again = settled(&vod.stream_id, vod.source.inode);
-        assert_eq!(catalog.begin(&again, 99).unwrap(), Begun::Known(known));
+        assert_eq!(catalog.begin(&again, 99).unwrap(), BeginOutcome::Known(known));
     }
 }
 
@@ -82,7 +82,7 @@ fn a_compacted_database_is_smaller_and_holds_the_same() {
     let source = JournalKey::of(&vods[0].source_path, &vods[0].source);
     home.forget(&source).unwrap();
     home.restart();
-    assert_eq!(home.knows(&vods[0].source_path, &vods[0].source).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(&vods[0].source_path, &vods[0].source).unwrap(), KnownFile::Unknown);
     assert_eq!(home.shared().count().unwrap() as u64, VODS + 1);
     assert!(!home.is_behind());
 }
@@ -90,11 +90,11 @@ fn a_compacted_database_is_smaller_and_holds_the_same() {
 #[test]
 fn a_database_is_compacted_again_only_when_it_has_grown() {
     let (mut home, _) = filled();
-    let inode = |home: &Home| {
+    let inode = |home: &TestCatalog| {
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata(home.state_dir().join("catalog")).unwrap().ino()
     };
-    let open = |home: &mut Home| {
+    let open = |home: &mut TestCatalog| {
         home.close();
         home.catalog = Some(Catalog::open_within(&home.state_dir(), limits()).unwrap());
     };
@@ -122,14 +122,14 @@ fn a_compaction_that_may_not_go_on_leaves_the_database_as_it_is() {
     let expected = rows(&home);
     home.close();
     let refusals = [
-        Limits { patience: Duration::ZERO, ..limits() },
-        Limits { is_stopped: &|| true, ..limits() },
-        Limits { least_bytes: u64::MAX, ..limits() },
+        CompactionLimits { patience: Duration::ZERO, ..limits() },
+        CompactionLimits { is_stopped: &|| true, ..limits() },
+        CompactionLimits { least_bytes: u64::MAX, ..limits() },
     ];
     for limits in refusals {
         // Forget what a refusal before this one noted.
         home.restart();
-        home.store().transact(|tx| tx.remove(In::Meta, b"compacted_bytes")).unwrap();
+        home.store().transact(|tx| tx.remove(TreeId::Meta, b"compacted_bytes")).unwrap();
         home.store().flush("forgotten").unwrap();
         home.close();
         home.catalog = Some(Catalog::open_within(&home.state_dir(), limits).unwrap());

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::tree::In;
+use super::super::tree::TreeId;
 use super::*;
 use crate::fault::{Class, Fault};
 
 #[test]
 fn one_process_owns_a_state_directory() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let second = Catalog::open(&home.state_dir()).unwrap_err();
     assert!(matches!(&second, CatalogError::InUse { pid: Some(pid), .. } if *pid == std::process::id()), "{second:?}");
     assert_eq!(second.class(), Class::Environment);
@@ -23,7 +23,7 @@ fn one_process_owns_a_state_directory() {
 
 #[test]
 fn the_state_directory_is_nobody_elses() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let mode = std::fs::metadata(home.state_dir()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
@@ -39,9 +39,9 @@ fn a_state_directory_that_cannot_be_is_said_with_its_path() {
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     catalogue(&home, "room1", 1, 1);
-    tamper(&home, In::Meta, "schema", b"99");
+    tamper(&home, TreeId::Meta, "schema", b"99");
     home.close();
     let error = Catalog::open(&home.state_dir()).unwrap_err();
     assert!(matches!(error, CatalogError::NewerSchema { found: 99, known: store::SCHEMA_VERSION, .. }));
@@ -69,7 +69,7 @@ fn a_damaged_database_names_the_way_out_and_rebuild_takes_it() {
         ),
     ];
     for (name, damage) in damages {
-        let mut home = Home::new();
+        let mut home = TestCatalog::new();
         let vod = catalogue(&home, "room1", 1, 1);
         home.close();
         damage(&home.state_dir().join("catalog/db"));
@@ -82,34 +82,34 @@ fn a_damaged_database_names_the_way_out_and_rebuild_takes_it() {
         let (catalog, aside) = Catalog::open_or_set_aside(&home.state_dir(), 42).unwrap();
         assert!(aside.unwrap().join("db").exists() || name == "missing");
         let merged = catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap();
-        assert_eq!(merged, Merged { added: 1, ..Merged::default() });
+        assert_eq!(merged, MergeCounts { added: 1, ..MergeCounts::default() });
         assert_eq!(catalog.shared().vod(&vod.vod_id).unwrap(), Some(vod));
     }
 }
 
 #[test]
 fn a_sound_database_is_not_set_aside() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     home.close();
     assert_eq!(Catalog::open_or_set_aside(&home.state_dir(), 1).unwrap().1, None);
 }
 
 #[test]
 fn a_broken_value_is_named_and_the_rest_is_listed() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let (bad, good) = (catalogue(&home, "room1", 1, 1), catalogue(&home, "room2", 2, 2));
     let bad_delivery = Delivery::id_of(&bad.vod_id, "primary");
     let bad_key = JournalKey::of(&bad.source_path, &bad.source);
-    tamper(&home, In::Vods, &bad.vod_id, b"{\"vodId\": 7");
-    tamper(&home, In::Deliveries, &bad_delivery, b"[]");
-    tamper(&home, In::Journal, &bad_key.to_string(), b"\xff\xfe");
+    tamper(&home, TreeId::Vods, &bad.vod_id, b"{\"vodId\": 7");
+    tamper(&home, TreeId::Deliveries, &bad_delivery, b"[]");
+    tamper(&home, TreeId::Journal, &bad_key.to_string(), b"\xff\xfe");
     home.restart();
 
     let error = home.shared().vod(&bad.vod_id).unwrap_err();
     assert!(error.to_string().contains(&bad.vod_id), "{error}");
     assert!(matches!(error, CatalogError::Unreadable { tree: "vods", .. }));
     for newest_first in [false, true] {
-        let listing = home.shared().vods(&Page { limit: 9, newest_first, ..Page::default() }).unwrap();
+        let listing = home.shared().vods(&VodQuery { limit: 9, newest_first, ..VodQuery::default() }).unwrap();
         assert_eq!((names(&listing.items), listing.unreadable.len()), (vec!["room2.mp4"], 1));
     }
     assert_eq!(home.shared().all_vods().unwrap().flatten().count(), 1);
@@ -122,16 +122,16 @@ fn a_broken_value_is_named_and_the_rest_is_listed() {
 
     home.forget(&bad_key).unwrap();
     attempt(&home, &settled("room1", 1), 4);
-    assert_eq!(home.merge_rebuilt(&[bad.clone(), good]).unwrap(), Merged { added: 0, kept: 1, replaced: 1 });
+    assert_eq!(home.merge_rebuilt(&[bad.clone(), good]).unwrap(), MergeCounts { added: 0, kept: 1, replaced: 1 });
     assert_eq!(home.shared().vod(&bad.vod_id).unwrap(), Some(bad));
 }
 
 #[test]
 fn a_broken_open_entry_does_not_keep_the_catalogue_from_opening() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     attempt(&home, &settled("room2", 2), 1);
-    tamper(&home, In::Journal, &key.to_string(), b"nonsense");
+    tamper(&home, TreeId::Journal, &key.to_string(), b"nonsense");
     home.restart();
     let open = home.open_entries().unwrap();
     assert_eq!((open.items.len(), open.unreadable.len()), (1, 1));
@@ -140,19 +140,19 @@ fn a_broken_open_entry_does_not_keep_the_catalogue_from_opening() {
 #[test]
 fn a_path_that_json_cannot_carry_is_refused_and_nothing_is_half_written() {
     use std::os::unix::ffi::OsStrExt;
-    let home = Home::new();
+    let home = TestCatalog::new();
     let path = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff.flv")).into();
     let file = Settled::for_test(Candidate { path, ..candidate("room1", 1) });
     let error = home.begin(&file, 1).unwrap_err();
     assert!(matches!(error, CatalogError::Unwritable { .. }), "{error:?}");
     assert_eq!((error.class(), error.hint().is_some()), (Class::Permanent, true));
     assert!(home.open_entries().unwrap().items.is_empty());
-    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), KnownFile::Unknown);
 }
 
 #[test]
 fn a_database_that_failed_once_is_not_touched_again_and_can_still_be_closed() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 1);
     home.store().give_up(sled::Error::Io(std::io::ErrorKind::StorageFull.into()));
     let error = home.shared().vod(&vod.vod_id).unwrap_err();

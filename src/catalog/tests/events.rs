@@ -19,15 +19,15 @@ fn write(home: &Catalog, count: u64, at_ms: i64) {
     (0..count).for_each(|_| home.logged(at_ms, |_, log| log.append(&event)).unwrap());
 }
 
-fn limited(keep: u64, keep_for: Duration) -> Home {
-    let home = Home::new();
+fn limited(keep: u64, keep_for: Duration) -> TestCatalog {
+    let home = TestCatalog::new();
     home.shared().limit_events(EventLimits { keep, keep_for });
     home
 }
 
 #[test]
 fn every_transition_of_a_recording_is_an_event_in_its_order() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let id = Delivery::id_of(&vod.vod_id, "primary");
     home.begin_delivery(&id, 20).unwrap();
@@ -61,7 +61,7 @@ fn every_transition_of_a_recording_is_an_event_in_its_order() {
 
 #[test]
 fn an_event_holds_what_a_consumer_needs_when_the_record_is_gone() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 10);
     let mut vod = record("room1", 1, 10);
     let track = |kind, codec: &str| TrackSummary { codec: codec.into(), kind, ..track() };
@@ -111,7 +111,7 @@ fn track() -> TrackSummary {
 
 #[test]
 fn what_was_not_finished_is_told_with_its_reason() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let failed = Step::Failed { class: Class::Environment, message: "disk full".into(), due_ms: Some(9) };
     home.advance(&key, Stage::Begun, failed, 2).unwrap();
@@ -127,7 +127,7 @@ fn what_was_not_finished_is_told_with_its_reason() {
 
 #[test]
 fn a_transition_that_did_not_happen_is_no_event() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = record("room1", 1, 1);
     let key = JournalKey::of(Path::new("/x"), &fingerprint(1));
     assert!(home.commit_vod(&key, &vod, &[], false, 1).is_err());
@@ -140,7 +140,7 @@ fn a_transition_that_did_not_happen_is_no_event() {
 
 #[test]
 fn what_an_undo_or_a_second_look_finds_is_told_once() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let copy = object(&vod, "primary");
     home.shared().update_vod(&vod.vod_id, |vod| vod.remote.push(copy.clone())).unwrap();
@@ -156,7 +156,7 @@ fn what_an_undo_or_a_second_look_finds_is_told_once() {
 
 #[test]
 fn a_target_is_paused_once_until_it_takes_a_delivery_and_so_is_a_disk_short_of_room() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let before = all(&home).next;
     for at_ms in [20, 21] {
@@ -184,7 +184,7 @@ fn a_target_is_paused_once_until_it_takes_a_delivery_and_so_is_a_disk_short_of_r
 
 #[test]
 fn an_event_and_what_it_tells_of_survive_a_kill_together() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let left = home.as_left_by_a_kill();
     assert_eq!(left.shared().count().unwrap(), 1);
@@ -197,7 +197,7 @@ fn an_event_and_what_it_tells_of_survive_a_kill_together() {
 
 #[test]
 fn what_is_read_is_durable() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     home.begin_delivery(&Delivery::id_of(&vod.vod_id, "primary"), 20).unwrap();
     assert_eq!(home.store().durable_event(), 4, "the start of a delivery waits for nothing");
@@ -207,10 +207,10 @@ fn what_is_read_is_durable() {
 
 #[test]
 fn a_consumer_goes_on_where_it_was_and_pages_follow_each_other() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     write(&home, 5, 1);
-    home.shared().add_consumer("hooks", Beginning::Oldest).unwrap();
-    home.shared().add_consumer("tail", Beginning::Now).unwrap();
+    home.shared().add_consumer("hooks", ConsumerStart::Oldest).unwrap();
+    home.shared().add_consumer("tail", ConsumerStart::Now).unwrap();
     assert_eq!(home.shared().unread_events("tail", 9).unwrap().events, []);
     let first = home.shared().unread_events("hooks", 2).unwrap();
     assert_eq!((first.events.len(), first.next, first.lost), (2, 2, 0));
@@ -219,7 +219,7 @@ fn a_consumer_goes_on_where_it_was_and_pages_follow_each_other() {
     home.shared().acknowledge_events("hooks", 1).unwrap();
     home.shared().acknowledge_events("tail", 99).unwrap();
     write(&home, 1, 2);
-    home.shared().add_consumer("hooks", Beginning::Oldest).unwrap();
+    home.shared().add_consumer("hooks", ConsumerStart::Oldest).unwrap();
     home.store().flush("test").unwrap();
     home.restart();
     let rest = home.shared().unread_events("hooks", 9).unwrap();
@@ -236,7 +236,7 @@ fn a_consumer_goes_on_where_it_was_and_pages_follow_each_other() {
 #[test]
 fn the_log_is_bounded_in_number_and_says_what_was_lost() {
     let home = limited(100, Duration::MAX);
-    home.shared().add_consumer("slow", Beginning::Oldest).unwrap();
+    home.shared().add_consumer("slow", ConsumerStart::Oldest).unwrap();
     for _ in 0..300 {
         write(&home, 1, 1);
         assert!(all(&home).events.len() <= 100);
@@ -275,11 +275,11 @@ fn what_is_too_old_goes_with_the_events_to_come() {
 
 #[test]
 fn the_slowest_consumer_is_named_when_it_loses_events() {
-    let (said, home) = (Said::default(), limited(10, Duration::MAX));
+    let (said, home) = (LogCapture::default(), limited(10, Duration::MAX));
     let subscriber = tracing_subscriber::fmt().with_writer(said.clone()).with_ansi(false).finish();
     tracing::subscriber::with_default(subscriber, || {
-        home.shared().add_consumer("slow", Beginning::Oldest).unwrap();
-        home.shared().add_consumer("fast", Beginning::Oldest).unwrap();
+        home.shared().add_consumer("slow", ConsumerStart::Oldest).unwrap();
+        home.shared().add_consumer("fast", ConsumerStart::Oldest).unwrap();
         write(&home, 5, 1);
         home.shared().acknowledge_events("fast", 5).unwrap();
         write(&home, 7, 1);
@@ -292,11 +292,11 @@ fn the_slowest_consumer_is_named_when_it_loses_events() {
 
 #[test]
 fn a_consumer_remembers_more_than_its_cursor_and_may_go_back() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     write(&home, 5, 1);
     assert_eq!(home.shared().consumer("hooks").unwrap(), None);
     assert!(home.shared().note_consumer("hooks", 1, None, false).is_err());
-    home.shared().add_consumer("hooks", Beginning::Now).unwrap();
+    home.shared().add_consumer("hooks", ConsumerStart::Now).unwrap();
     assert_eq!(home.shared().consumer("hooks").unwrap(), Some((5, None)));
     let memory = serde_json::json!({ "failures": 3 });
     home.shared().note_consumer("hooks", 2, Some(&memory), true).unwrap();
@@ -307,13 +307,13 @@ fn a_consumer_remembers_more_than_its_cursor_and_may_go_back() {
     assert_eq!(home.shared().consumer("hooks").unwrap(), Some((5, None)), "a cursor never passes the end");
     home.shared().note_consumer("hooks", 1, Some(&memory), false).unwrap();
     home.shared().remove_consumer("hooks").unwrap();
-    home.shared().add_consumer("hooks", Beginning::Oldest).unwrap();
+    home.shared().add_consumer("hooks", ConsumerStart::Oldest).unwrap();
     assert_eq!(home.shared().consumer("hooks").unwrap(), Some((0, None)));
 }
 
 #[test]
 fn who_listens_is_told_of_every_event_and_when_it_is_durable() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&told);
     home.shared().when_heard(move || {
@@ -331,9 +331,9 @@ fn who_listens_is_told_of_every_event_and_when_it_is_durable() {
 
 /// Collects log lines.
 #[derive(Clone, Default)]
-struct Said(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+struct LogCapture(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
-impl std::io::Write for Said {
+impl std::io::Write for LogCapture {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -344,7 +344,7 @@ impl std::io::Write for Said {
     }
 }
 
-impl tracing_subscriber::fmt::MakeWriter<'_> for Said {
+impl tracing_subscriber::fmt::MakeWriter<'_> for LogCapture {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -354,10 +354,10 @@ impl tracing_subscriber::fmt::MakeWriter<'_> for Said {
 
 #[test]
 fn an_event_that_cannot_be_read_hides_no_other() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     write(&home, 3, 1);
     let text = String::from_utf8(2_u64.to_be_bytes().to_vec()).unwrap();
-    tamper(&home, tree::In::Events, &text, b"{\"version\":1,\"atMs\":1,\"type\":\"never.heard.of\"}");
+    tamper(&home, tree::TreeId::Events, &text, b"{\"version\":1,\"atMs\":1,\"type\":\"never.heard.of\"}");
     let page = all(&home);
     assert_eq!(page.events.iter().map(|logged| logged.sequence).collect::<Vec<_>>(), [1, 3]);
     assert_eq!((page.unreadable.len(), page.next), (1, 3));
@@ -392,7 +392,7 @@ fn every_event_says_its_name_and_is_read_back() {
         Event::Freed { vod },
         Event::DiskLow { short_bytes: 1 },
     ];
-    let home = Home::new();
+    let home = TestCatalog::new();
     home.logged(1, |_, log| events.iter().try_for_each(|event| log.append(event))).unwrap();
     let read = all(&home).events;
     for (written, read) in events.iter().zip(&read) {

@@ -5,22 +5,31 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::catalog::tree::In;
+use crate::catalog::tree::TreeId;
 
 /// What must be there after the upgrade, row by row.
-const KEPT: [In; 8] = [In::Vods, In::Known, In::Journal, In::Open, In::Names, In::Codecs, In::Ledger, In::Deliveries];
+const KEPT: [TreeId; 8] = [
+    TreeId::Vods,
+    TreeId::Known,
+    TreeId::Journal,
+    TreeId::Open,
+    TreeId::Names,
+    TreeId::Codecs,
+    TreeId::Ledger,
+    TreeId::Deliveries,
+];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state-4").join(name)
 }
 
-fn opened() -> Home {
+fn opened() -> TestCatalog {
     let dir = tempfile::tempdir().unwrap();
     let archive = fixture("state.tar.gz");
     let tar = Command::new("tar").arg("--no-same-owner").arg("-xzf").arg(archive).arg("-C").arg(dir.path()).status();
     assert!(tar.unwrap().success());
     let catalog = Catalog::open(&dir.path().join("state")).unwrap();
-    Home { dir, catalog: Some(catalog) }
+    TestCatalog { dir, catalog: Some(catalog) }
 }
 
 /// Every row of these trees; a value that is no JSON as text.
@@ -30,7 +39,7 @@ fn rows(catalog: &Catalog) -> Value {
         let json = serde_json::from_slice(&packing::unpack(&value));
         (text(&key), json.unwrap_or_else(|_| text(&value).into()))
     };
-    let of = |tree: In| catalog.store().raw_rows(tree).map(|found| row(found.unwrap())).collect::<Map<_, _>>();
+    let of = |tree: TreeId| catalog.store().raw_rows(tree).map(|found| row(found.unwrap())).collect::<Map<_, _>>();
     KEPT.into_iter().map(|tree| (tree.name().to_owned(), of(tree).into())).collect::<Map<_, _>>().into()
 }
 
@@ -56,20 +65,20 @@ fn a_state_directory_of_the_release_before_keeps_every_row() {
 fn what_an_earlier_release_wrote_is_read_in_whole() {
     let home = opened();
     let kept = rows(&home);
-    let of = |tree: In| kept[tree.name()].as_object().unwrap().iter();
-    for (id, stored) in of(In::Vods) {
+    let of = |tree: TreeId| kept[tree.name()].as_object().unwrap().iter();
+    for (id, stored) in of(TreeId::Vods) {
         assert_eq!(json!(home.shared().vod(id).unwrap().unwrap()), *stored);
     }
-    for (id, stored) in of(In::Deliveries) {
+    for (id, stored) in of(TreeId::Deliveries) {
         assert_eq!(json!(home.delivery(id).unwrap().unwrap()), *stored);
     }
-    for (key, stored) in of(In::Journal) {
+    for (key, stored) in of(TreeId::Journal) {
         assert_eq!(json!(home.entry(&key.parse().unwrap()).unwrap().unwrap()), *stored);
     }
-    for (stream, stored) in of(In::Codecs) {
+    for (stream, stored) in of(TreeId::Codecs) {
         assert_eq!(home.codecs(stream).unwrap().unwrap(), *stored);
     }
-    for (key, stored) in of(In::Ledger) {
+    for (key, stored) in of(TreeId::Ledger) {
         assert_eq!(home.ledger(key).unwrap().unwrap(), *stored);
     }
 }

@@ -34,7 +34,7 @@ fn splicing(vod: &VodRecord) -> Step {
 
 #[test]
 fn an_attempt_is_on_the_disk_before_the_work_begins() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 5);
     let entry = home.as_left_by_a_kill().entry(&key).unwrap().unwrap();
     assert_eq!((entry.step, entry.attempts, entry.changed_ms), (Step::Begun, 1, 5));
@@ -42,7 +42,7 @@ fn an_attempt_is_on_the_disk_before_the_work_begins() {
 
 #[test]
 fn every_step_survives_a_kill_right_after_it() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
     home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
@@ -67,7 +67,7 @@ fn every_step_survives_a_kill_right_after_it() {
 /// Our own rename is an event like any other: between it and the record the finished file must not be taken for a recording.
 #[test]
 fn a_finished_file_is_no_recording_while_its_record_is_on_the_way() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
     assert!(home.reserve_name(&vod.file_path, &key).unwrap());
@@ -76,33 +76,33 @@ fn a_finished_file_is_no_recording_while_its_record_is_on_the_way() {
         home.begin(&Settled::for_test(found), 3).unwrap()
     };
     home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
-    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::UnderWay));
+    assert_eq!(at_its_name(vod.fingerprint), BeginOutcome::Known(KnownFile::UnderWay));
     home.commit_vod(&key, &vod, &[], false, 3).unwrap();
-    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::Finished { vod_id: vod.vod_id.clone() }));
+    assert_eq!(at_its_name(vod.fingerprint), BeginOutcome::Known(KnownFile::Finished { vod_id: vod.vod_id.clone() }));
     // Somebody else's file under that name is a recording.
-    assert!(matches!(at_its_name(fingerprint(77)), Begun::Attempt { .. }));
+    assert!(matches!(at_its_name(fingerprint(77)), BeginOutcome::Attempt { .. }));
 }
 
 #[test]
 fn a_file_that_kills_the_process_twice_is_not_tried_a_third_time() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
-    assert!(matches!(home.begin(&file, 1).unwrap(), Begun::Attempt { attempt: 1, is_suspect: false, .. }));
+    assert!(matches!(home.begin(&file, 1).unwrap(), BeginOutcome::Attempt { attempt: 1, is_suspect: false, .. }));
     home.restart();
-    assert!(matches!(home.begin(&file, 2).unwrap(), Begun::Attempt { attempt: 2, is_suspect: true, .. }));
+    assert!(matches!(home.begin(&file, 2).unwrap(), BeginOutcome::Attempt { attempt: 2, is_suspect: true, .. }));
     home.restart();
-    let Begun::KillsTheProcess { key, attempts: 2, .. } = home.begin(&file, 3).unwrap() else { panic!() };
-    assert!(matches!(home.begin(&file, 3).unwrap(), Begun::KillsTheProcess { .. }));
+    let BeginOutcome::KillsTheProcess { key, attempts: 2, .. } = home.begin(&file, 3).unwrap() else { panic!() };
+    assert!(matches!(home.begin(&file, 3).unwrap(), BeginOutcome::KillsTheProcess { .. }));
 
     let defects = vec![Defect::KillsTheProcess { attempts: 2 }];
     home.advance(&key, Stage::Begun, Step::Quarantined { defects }, 4).unwrap();
     home.restart();
-    assert_eq!(home.begin(&file, 5).unwrap(), Begun::Known(Known::Quarantined));
+    assert_eq!(home.begin(&file, 5).unwrap(), BeginOutcome::Known(KnownFile::Quarantined));
 }
 
 #[test]
 fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
     for now_ms in 0..5 {
         let key = attempt(&home, &file, now_ms);
@@ -113,13 +113,13 @@ fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
     home.restart();
     home.restart();
     home.restart();
-    let Begun::Attempt { attempt: 7, is_suspect: true, .. } = home.begin(&file, 10).unwrap() else { panic!() };
+    let BeginOutcome::Attempt { attempt: 7, is_suspect: true, .. } = home.begin(&file, 10).unwrap() else { panic!() };
     assert_eq!(home.entry(&key).unwrap().unwrap().attempts, 7);
 }
 
 #[test]
 fn a_file_that_the_process_died_of_stays_a_suspect_whatever_ends_its_next_attempt() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     home.restart();
@@ -135,23 +135,23 @@ fn a_file_that_the_process_died_of_stays_a_suspect_whatever_ends_its_next_attemp
     assert!(home.open_entries().unwrap().items.is_empty());
     attempt(&home, &file, 6);
     home.restart();
-    assert!(matches!(home.begin(&file, 7).unwrap(), Begun::KillsTheProcess { attempts: 2, .. }));
+    assert!(matches!(home.begin(&file, 7).unwrap(), BeginOutcome::KillsTheProcess { attempts: 2, .. }));
 }
 
 #[test]
 fn an_attempt_told_to_stop_leaves_nothing_where_the_process_never_died() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     assert!(home.reserve_name(Path::new("/srv/room1.mp4"), &key).unwrap());
     home.cancel(&key, 2).unwrap();
-    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), KnownFile::Unknown);
     assert!(!home.is_name_taken(Path::new("/srv/room1.mp4")).unwrap());
 }
 
 #[test]
 fn no_step_leads_back_from_a_record() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
     home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
@@ -170,7 +170,7 @@ fn no_step_leads_back_from_a_record() {
 /// An error while the finished file is given its name, or the source is spliced, ends no attempt by itself.
 #[test]
 fn what_is_half_done_neither_fails_nor_is_forgotten_before_it_is_taken_back() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = record("room1", 1, 2);
     for half_done in [publishing(&vod), splicing(&vod)] {
         let key = attempt(&home, &settled("room1", 1), 1);
@@ -188,7 +188,7 @@ fn what_is_half_done_neither_fails_nor_is_forgotten_before_it_is_taken_back() {
 /// Who believes a recording to be elsewhere changes nothing: what another has done meanwhile stands.
 #[test]
 fn a_step_from_where_the_recording_is_not_is_refused() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
     for believed in Stage::ALL.into_iter().filter(|stage| *stage != Stage::Begun) {
@@ -204,7 +204,7 @@ fn a_step_from_where_the_recording_is_not_is_refused() {
 
 #[test]
 fn a_record_is_made_only_of_what_is_under_way() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = record("room1", 1, 2);
     let key = attempt(&home, &settled("room1", 1), 1);
     home.advance(&key, Stage::Begun, failed(None), 2).unwrap();
@@ -215,7 +215,7 @@ fn a_record_is_made_only_of_what_is_under_way() {
 
 #[test]
 fn what_was_put_off_says_why_after_a_restart_and_is_no_death() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     let why = Postponed { class: Class::Environment, message: "sticky".into(), tries: 3, due_ms: 9 };
@@ -230,7 +230,7 @@ fn what_was_put_off_says_why_after_a_restart_and_is_no_death() {
 
 #[test]
 fn an_impatient_operator_is_not_held_against_the_file() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let (file, further) = (settled("room1", 1), settled("room2", 2));
     let key = attempt(&home, &further, 1);
     home.advance(&key, Stage::Begun, publishing(&record("room2", 2, 1)), 1).unwrap();
@@ -240,44 +240,44 @@ fn an_impatient_operator_is_not_held_against_the_file() {
         home.restart();
         assert!(home.knows(file.path(), &file.candidate().fingerprint).unwrap().may_be_taken(now_ms));
     }
-    assert!(matches!(home.begin(&file, 9).unwrap(), Begun::Attempt { attempt: 5, is_suspect: false, .. }));
-    assert!(matches!(home.begin(&further, 9).unwrap(), Begun::Interrupted { .. }));
+    assert!(matches!(home.begin(&file, 9).unwrap(), BeginOutcome::Attempt { attempt: 5, is_suspect: false, .. }));
+    assert!(matches!(home.begin(&further, 9).unwrap(), BeginOutcome::Interrupted { .. }));
 }
 
 #[test]
 fn a_splice_that_an_impatient_operator_cut_is_not_held_against_the_file() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     home.advance(&key, Stage::Begun, splicing(&record("room1", 1, 2)), 2).unwrap();
     assert_eq!(home.interrupt_attempts(3).unwrap(), 1);
     home.restart();
     assert!(!home.is_suspect(file.path(), &file.candidate().fingerprint).unwrap());
-    assert!(matches!(home.begin(&file, 4).unwrap(), Begun::Interrupted { .. }), "and what it left is mended");
+    assert!(matches!(home.begin(&file, 4).unwrap(), BeginOutcome::Interrupted { .. }), "and what it left is mended");
 }
 
 #[test]
 fn a_recording_that_came_further_is_continued_and_not_begun_again() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     let vod = record("room1", 1, 2);
     home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     home.restart();
-    let Begun::Interrupted { key: same, entry } = home.begin(&file, 3).unwrap() else { panic!() };
+    let BeginOutcome::Interrupted { key: same, entry } = home.begin(&file, 3).unwrap() else { panic!() };
     assert_eq!((same, entry.step), (key, publishing(&vod)));
-    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::UnderWay);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), KnownFile::UnderWay);
 }
 
 #[test]
 fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let file = settled("room1", 1);
     let source = |catalog: &Catalog| catalog.knows(file.path(), &file.candidate().fingerprint).unwrap();
     assert!(source(&home).may_be_taken(0));
 
     let key = attempt(&home, &file, 1);
-    assert_eq!(source(&home), Known::UnderWay);
+    assert_eq!(source(&home), KnownFile::UnderWay);
     assert!(!source(&home).may_be_taken(i64::MAX));
 
     home.advance(&key, Stage::Begun, failed(Some(50)), 2).unwrap();
@@ -291,32 +291,32 @@ fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
     let vod = VodRecord { original_path: Some(original.clone()), ..record("room1", 1, 3) };
     home.commit_vod(&key, &vod, &[], false, 3).unwrap();
     let vod_id = vod.vod_id.clone();
-    assert_eq!(source(&home), Known::Source { vod_id: vod_id.clone() });
-    assert_eq!(home.knows(&original, &vod.source).unwrap(), Known::Original { vod_id: vod_id.clone() });
-    assert_eq!(home.knows(&vod.file_path, &vod.fingerprint).unwrap(), Known::Finished { vod_id: vod_id.clone() });
+    assert_eq!(source(&home), KnownFile::Source { vod_id: vod_id.clone() });
+    assert_eq!(home.knows(&original, &vod.source).unwrap(), KnownFile::Original { vod_id: vod_id.clone() });
+    assert_eq!(home.knows(&vod.file_path, &vod.fingerprint).unwrap(), KnownFile::Finished { vod_id: vod_id.clone() });
     let finished = Settled::for_test(Candidate {
         path: vod.file_path.clone(),
         fingerprint: vod.fingerprint,
         ..file.candidate().clone()
     });
-    assert_eq!(home.begin(&finished, 4).unwrap(), Begun::Known(Known::Finished { vod_id }));
+    assert_eq!(home.begin(&finished, 4).unwrap(), BeginOutcome::Known(KnownFile::Finished { vod_id }));
 
     let appended = Fingerprint { size_bytes: 9_999, ..vod.source };
-    assert_eq!(home.knows(file.path(), &appended).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(file.path(), &appended).unwrap(), KnownFile::Unknown);
     let remounted = Fingerprint { device: 77, ..vod.fingerprint };
-    assert_ne!(home.knows(&vod.file_path, &remounted).unwrap(), Known::Unknown);
+    assert_ne!(home.knows(&vod.file_path, &remounted).unwrap(), KnownFile::Unknown);
 }
 
 #[test]
 fn what_was_left_out_is_remembered_until_a_person_asks() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let old = (0..1_200).map(|n| candidate("old", n)).collect::<Vec<_>>();
     attempt(&home, &settled("old", 0), 1);
     assert_eq!(home.leave_out(&old, 2).unwrap(), 1_199);
     assert_eq!(home.leave_out(&old, 3).unwrap(), 0);
     home.restart();
-    assert_eq!(home.knows(&old[7].path, &old[7].fingerprint).unwrap(), Known::LeftOut);
-    assert_eq!(home.begin(&settled("old", 7), 4).unwrap(), Begun::Known(Known::LeftOut));
+    assert_eq!(home.knows(&old[7].path, &old[7].fingerprint).unwrap(), KnownFile::LeftOut);
+    assert_eq!(home.begin(&settled("old", 7), 4).unwrap(), BeginOutcome::Known(KnownFile::LeftOut));
     home.forget(&JournalKey::of(&old[7].path, &old[7].fingerprint)).unwrap();
     attempt(&home, &settled("old", 7), 5);
     assert_eq!(home.entries(None, usize::MAX).unwrap().items.len(), 1_200);
@@ -324,7 +324,7 @@ fn what_was_left_out_is_remembered_until_a_person_asks() {
 
 #[test]
 fn a_step_of_an_unknown_recording_is_refused() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = JournalKey::of(Path::new("/x"), &fingerprint(1));
     assert!(matches!(home.advance(&key, Stage::Begun, Step::LeftOut, 1), Err(CatalogError::NotJournalled { .. })));
     let vod = record("room1", 1, 1);
@@ -334,7 +334,7 @@ fn a_step_of_an_unknown_recording_is_refused() {
 
 #[test]
 fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
     home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
@@ -363,20 +363,20 @@ fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
 
 #[test]
 fn a_copy_of_a_finished_file_elsewhere_is_no_second_vod_and_is_not_taken_again() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let first = catalogue(&home, "room1", 1, 1);
     let key = attempt(&home, &settled("copy", 2), 2);
     let copy = VodRecord { file_path: "/srv/copy/room1.mp4".into(), fingerprint: fingerprint(9), ..first.clone() };
     let committed = home.commit_vod(&key, &copy, &[], false, 2).unwrap();
     assert_eq!((committed.record, committed.is_new), (first.clone(), false));
     let known = home.knows(&copy.file_path, &copy.fingerprint).unwrap();
-    assert_eq!(known, Known::Finished { vod_id: first.vod_id });
+    assert_eq!(known, KnownFile::Finished { vod_id: first.vod_id });
     assert!(home.check(false).unwrap().is_sound());
 }
 
 #[test]
 fn entries_that_are_done_are_found_a_few_at_a_time_and_dropped_alone() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vods: Vec<_> = (0..30).map(|n| catalogue(&home, &format!("room{n}"), n, 1)).collect();
     let open = attempt(&home, &settled("open", 99), 1);
     let mut found = HashSet::new();
@@ -391,16 +391,16 @@ fn entries_that_are_done_are_found_a_few_at_a_time_and_dropped_alone() {
     home.drop_done(&keys).unwrap();
     assert_eq!(home.entries(None, usize::MAX).unwrap().items.len(), 1, "what is not done stays");
     for vod in vods {
-        assert_eq!(home.knows(&vod.source_path, &vod.source).unwrap(), Known::Unknown);
+        assert_eq!(home.knows(&vod.source_path, &vod.source).unwrap(), KnownFile::Unknown);
         let finished = home.knows(&vod.file_path, &vod.fingerprint).unwrap();
-        assert_eq!(finished, Known::Finished { vod_id: vod.vod_id });
+        assert_eq!(finished, KnownFile::Finished { vod_id: vod.vod_id });
     }
     assert!(home.check(false).unwrap().is_sound());
 }
 
 #[test]
 fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let (one, two) = (attempt(&home, &settled("room1", 1), 1), attempt(&home, &settled("room1", 2), 1));
     let (name, other) = (Path::new("/srv/room1.mp4"), Path::new("/srv/room1_1.mp4"));
     assert!(!home.is_name_taken(name).unwrap());
@@ -430,7 +430,7 @@ fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
 
 #[test]
 fn a_finished_file_that_comes_back_with_another_inode_keeps_its_name() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 4);
     home.commit_vod(&key, &vod, &[], false, 4).unwrap();
@@ -448,7 +448,7 @@ fn a_finished_file_that_comes_back_with_another_inode_keeps_its_name() {
 
 #[test]
 fn another_name_gives_the_first_one_back() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     assert!(home.reserve_name(Path::new("/a"), &key).unwrap());
     assert!(home.reserve_name(Path::new("/b"), &key).unwrap());
@@ -458,7 +458,7 @@ fn another_name_gives_the_first_one_back() {
 
 #[test]
 fn names_are_chosen_by_threads_without_a_collision() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let taken = std::thread::scope(|scope| {
         let threads = (0..4_u64).map(|thread| {
             let catalog = home.catalog.clone().unwrap();
@@ -479,11 +479,11 @@ fn names_are_chosen_by_threads_without_a_collision() {
 
 #[test]
 fn an_entry_keeps_its_form() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
-    let stored = home.store().get(tree::In::Journal, key.to_string()).unwrap().unwrap();
-    let entry: Entry = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
+    let stored = home.store().get(tree::TreeId::Journal, key.to_string()).unwrap().unwrap();
+    let entry: JournalEntry = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
     assert_eq!(home.entry_for(file.path(), &file.candidate().fingerprint).unwrap().unwrap().attempts, 1);
 }

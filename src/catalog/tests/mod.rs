@@ -21,12 +21,12 @@ use crate::recording::journey::{Candidate, Evidence, NameFacts, Postponed, Stage
 use crate::recording::*;
 
 /// A catalogue in a directory of its own.
-struct Home {
+struct TestCatalog {
     dir: tempfile::TempDir,
     catalog: Option<Catalog>,
 }
 
-impl Home {
+impl TestCatalog {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(&dir.path().join("state")).unwrap();
@@ -52,9 +52,9 @@ impl Home {
         let mut due: Vec<Delivery> = Vec::new();
         while due.len() < limit {
             let is_free = |id: &str| due.iter().all(|delivery| delivery.id != id);
-            match self.next_due(now_ms, &Among { may_try: &|_| true, is_free: &is_free })? {
-                Next::Due(delivery) => due.push(*delivery),
-                Next::At(_) | Next::Nothing => break,
+            match self.next_due(now_ms, &DueFilter { may_try: &|_| true, is_free: &is_free })? {
+                NextDue::Due(delivery) => due.push(*delivery),
+                NextDue::At(_) | NextDue::Nothing => break,
             }
         }
         Ok(due)
@@ -69,7 +69,7 @@ impl Home {
     }
 }
 
-impl std::ops::Deref for Home {
+impl std::ops::Deref for TestCatalog {
     type Target = Catalog;
 
     fn deref(&self) -> &Catalog {
@@ -78,10 +78,10 @@ impl std::ops::Deref for Home {
 }
 
 /// A closed copy of a closed one.
-fn copy_of(home: &Home) -> Home {
+fn copy_of(home: &TestCatalog) -> TestCatalog {
     let dir = tempfile::tempdir().unwrap();
     copy_directory(&home.state_dir(), &dir.path().join("state"));
-    Home { dir, catalog: None }
+    TestCatalog { dir, catalog: None }
 }
 
 fn copy_directory(from: &Path, to: &Path) {
@@ -200,7 +200,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
 /// Begins an attempt that must be possible.
 fn attempt(catalog: &Catalog, settled: &Settled, now_ms: i64) -> JournalKey {
     match catalog.begin(settled, now_ms).unwrap() {
-        Begun::Attempt { key, .. } => key,
+        BeginOutcome::Attempt { key, .. } => key,
         other => panic!("no attempt: {other:?}"),
     }
 }
@@ -226,6 +226,6 @@ fn names(vods: &[VodRecord]) -> Vec<&str> {
 }
 
 /// Puts bytes into a tree behind the catalogue's back.
-fn tamper(catalog: &Catalog, tree: tree::In, key: &str, value: &[u8]) {
+fn tamper(catalog: &Catalog, tree: tree::TreeId, key: &str, value: &[u8]) {
     catalog.store().transact(|tx| tx.put(tree, key, value)).unwrap();
 }

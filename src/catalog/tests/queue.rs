@@ -5,7 +5,7 @@ use crate::fault::Class;
 
 #[test]
 fn what_finishes_now_overtakes_the_backlog() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     for n in 0..5_u64 {
         catalogue(&home, &format!("old{n}"), n, 10 + i64::try_from(n).unwrap());
     }
@@ -16,7 +16,7 @@ fn what_finishes_now_overtakes_the_backlog() {
 }
 
 /// Queues a delivery of a VoD that is in no record.
-fn queue_one(home: &Home, name: &str, target: &str, at_ms: i64) {
+fn queue_one(home: &TestCatalog, name: &str, target: &str, at_ms: i64) {
     let vod = record(name, 1, at_ms);
     home.enqueue(&[delivery(&vod, target, at_ms)]).unwrap();
 }
@@ -25,17 +25,19 @@ fn queue_one(home: &Home, name: &str, target: &str, at_ms: i64) {
 fn what_waits_for_a_target_that_waits_costs_the_others_nothing() {
     use std::sync::atomic::Ordering;
     let rows_for_a_search = |waiting: u32| {
-        let home = Home::new();
+        let home = TestCatalog::new();
         let backlog: Vec<_> = (0..waiting).map(|n| delivery(&record(&format!("room{n}"), 1, 10), "dead", 10)).collect();
         home.enqueue(&backlog).unwrap();
         queue_one(&home, "early", "alive", 5);
         queue_one(&home, "late", "alive", 500);
-        let among = Among { may_try: &|target| target == "alive", is_free: &|_| true };
-        let Next::Due(first) = home.next_due(20, &among).unwrap() else { panic!("the target that is alive has one") };
+        let among = DueFilter { may_try: &|target| target == "alive", is_free: &|_| true };
+        let NextDue::Due(first) = home.next_due(20, &among).unwrap() else {
+            panic!("the target that is alive has one")
+        };
         assert_eq!(first.asset.stream_id, "early");
         home.begin_delivery(&first.id, 0).unwrap();
         let before = home.store().rows_read.load(Ordering::Relaxed);
-        assert_eq!(home.next_due(20, &among).unwrap(), Next::At(500), "and nothing of the one that waits");
+        assert_eq!(home.next_due(20, &among).unwrap(), NextDue::At(500), "and nothing of the one that waits");
         home.store().rows_read.load(Ordering::Relaxed) - before
     };
     let few = rows_for_a_search(2);
@@ -45,7 +47,7 @@ fn what_waits_for_a_target_that_waits_costs_the_others_nothing() {
 
 #[test]
 fn among_several_targets_the_last_queued_comes_first() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     for (n, target) in ["b", "a", "a2", "b", "a"].into_iter().enumerate() {
         queue_one(&home, &format!("room{n}"), target, 10 + i64::try_from(n).unwrap());
     }
@@ -55,7 +57,7 @@ fn among_several_targets_the_last_queued_comes_first() {
 
 #[test]
 fn the_queue_of_an_earlier_version_is_taken_over() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     for (name, due_ms) in [("room1", i64::MIN), ("room2", 700)] {
         let vod = record(name, 1, 10);
         let id = Delivery::id_of(&vod.vod_id, "primary");
@@ -65,24 +67,24 @@ fn the_queue_of_an_earlier_version_is_taken_over() {
         let now = index::due_key("primary", due_ms.max(10), 10, &id);
         let former = upgrade::former_due_key(due_ms, 10, &id);
         let moved = |tx: &store::Tx<'_>| {
-            tx.remove(tree::In::ByDue, &now)?;
-            tx.put(tree::In::ByDue, &former, b"")
+            tx.remove(tree::TreeId::ByDue, &now)?;
+            tx.put(tree::TreeId::ByDue, &former, b"")
         };
         home.store().transact(moved).unwrap();
     }
-    tamper(&home, tree::In::Meta, "schema", b"1");
+    tamper(&home, tree::TreeId::Meta, "schema", b"1");
     home.restart();
     assert_eq!(ids(&home.due(100, 9).unwrap()), ["room1"]);
     assert_eq!(ids(&home.due(700, 9).unwrap()), ["room1", "room2"]);
     let checked = home.check(false).unwrap();
     assert!(checked.is_sound(), "{checked:?}");
     let version = store::SCHEMA_VERSION.to_string();
-    assert_eq!(&*home.store().get(tree::In::Meta, "schema").unwrap().unwrap(), version.as_bytes());
+    assert_eq!(&*home.store().get(tree::TreeId::Meta, "schema").unwrap().unwrap(), version.as_bytes());
 }
 
 #[test]
 fn a_delivery_is_due_at_its_time_and_handed_out_once() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let id = Delivery::id_of(&vod.vod_id, "primary");
     assert_eq!((home.due(9, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, Some(10)));
@@ -108,7 +110,7 @@ fn a_delivery_is_due_at_its_time_and_handed_out_once() {
 
 #[test]
 fn delivered_is_said_in_the_delivery_and_in_the_record_together() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let id = Delivery::id_of(&vod.vod_id, "primary");
     home.due(10, 9).unwrap();
@@ -128,7 +130,7 @@ fn delivered_is_said_in_the_delivery_and_in_the_record_together() {
 
 #[test]
 fn the_copies_of_a_poster_are_not_those_of_the_recording() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let mut poster = delivery(&vod, "primary", 10);
     poster.asset.id = format!("{}-preview", vod.vod_id);
@@ -146,7 +148,7 @@ fn the_copies_of_a_poster_are_not_those_of_the_recording() {
 
 #[test]
 fn what_is_stuck_waits_for_a_person() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let (one, two) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
     for vod in [&one, &two] {
         let id = Delivery::id_of(&vod.vod_id, "primary");
@@ -170,7 +172,7 @@ fn what_is_stuck_waits_for_a_person() {
 
 #[test]
 fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let vod = record("room1", 1, 10);
     let mut unit = delivery(&vod, "primary", 10);
     let file = |n| AssetFile::new(format!("/srv/room1/segment{n:09}.ts").into(), fingerprint(n));
@@ -183,7 +185,7 @@ fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
 
 #[test]
 fn what_failed_is_due_when_what_held_it_up_may_be_in_order_again() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let ids: Vec<_> = (0..3).map(|n| catalogue(&home, &format!("room{n}"), n, 10).vod_id).collect();
     let ids: Vec<_> = ids.iter().map(|id| Delivery::id_of(id, "primary")).collect();
     for (id, class) in ids.iter().zip([Class::Environment, Class::Transient, Class::Environment]) {
@@ -202,7 +204,7 @@ fn what_failed_is_due_when_what_held_it_up_may_be_in_order_again() {
 
 #[test]
 fn a_file_in_another_state_is_delivered_again_and_a_copy_elsewhere_is_not() {
-    let home = Home::new();
+    let home = TestCatalog::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let mut known = delivery(&vod, "primary", 10);
     let deliver = |objects: &[RemoteObject]| {

@@ -2,17 +2,18 @@
 
 use super::*;
 
-fn names(home: &Home, selection: &Selection<'_>, page: (usize, usize)) -> Vec<String> {
+fn names(home: &TestCatalog, selection: &Selection<'_>, page: (usize, usize)) -> Vec<String> {
     let vods = home.shared().select(selection, page.0, page.1).unwrap();
     vods.into_iter().map(|vod| vod.vod_name).collect()
 }
 
 #[test]
 fn every_change_is_seen_by_the_next_request() {
-    let mut home = Home::new();
+    let mut home = TestCatalog::new();
     let srv = [PathBuf::from("/srv")];
     let all = Selection { roots: &srv, ..Selection::default() };
-    let count = |home: &Home, search| home.shared().count_selected(&Selection { search: Some(search), ..all }).unwrap();
+    let count =
+        |home: &TestCatalog, search| home.shared().count_selected(&Selection { search: Some(search), ..all }).unwrap();
     assert_eq!(home.shared().count_selected(&all).unwrap(), 0);
     let first = catalogue(&home, "b", 1, 10);
     assert_eq!(home.merge_rebuilt(&[record("a", 2, 20)]).unwrap().added, 1);

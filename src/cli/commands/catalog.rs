@@ -5,27 +5,27 @@ use std::io;
 use serde_json::json;
 
 use super::super::args::CatalogCommand;
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::absolute;
-use super::Failure;
+use super::CommandError;
 use crate::operations::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog};
 use crate::recording::name::{printable, printable_text};
 
 /// Runs one of them.
-pub fn run(asked: &Asked, command: &CatalogCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(executor: &Executor, command: &CatalogCommand, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let (printed, is_whole) = match command {
         CatalogCommand::Rebuild { paths, no_stores } => {
-            let rebuilt = asked.ask(&RebuildCatalog { paths: absolute(paths), no_stores: *no_stores })?;
+            let rebuilt = executor.ask(&RebuildCatalog { paths: absolute(paths), no_stores: *no_stores })?;
             (print(&rebuilt, out), rebuilt.is_whole())
         }
         CatalogCommand::Check => {
-            let checked = asked.ask(&CheckCatalog {})?;
+            let checked = executor.ask(&CheckCatalog {})?;
             (print_check(&checked, out), checked.unreadable.is_empty())
         }
     };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     Ok(if is_whole { Exit::Done } else { Exit::SomeFailed })
 }
 

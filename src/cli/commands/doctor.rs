@@ -3,16 +3,16 @@
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::config::Config;
 use crate::operations::{self, Check};
 use crate::recording::name::printable_text;
 use crate::stop::Stop;
 
 /// Runs every check; something that is missing is exit code 5.
-pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let checks = operations::checks(config, None, &Stop::default());
-    print(&checks, out).map_err(Failure::output)?;
+    print(&checks, out).map_err(CommandError::output)?;
     Ok(if checks.iter().all(|check| check.is_ok) { Exit::Done } else { Exit::Environment })
 }
 

@@ -5,27 +5,32 @@ use std::io;
 use jiff::tz::TimeZone;
 
 use super::super::args::EventsCommand;
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
-use super::Failure;
-use crate::catalog::Logged;
+use super::CommandError;
+use crate::catalog::LoggedEvent;
 use crate::operations::{FollowEvents, ListEvents, LogPage, ReplayEvents};
 use crate::recording::Event;
 use crate::recording::name::{format_time, printable};
 
 /// Runs one of them; times are shown in a zone.
-pub fn run(asked: &Asked, command: &EventsCommand, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(
+    executor: &Executor,
+    command: &EventsCommand,
+    zone: &TimeZone,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
     match command {
         EventsCommand::List { after, limit, types, streams } => {
             let (types, streams) = (joined(types), joined(streams));
-            list(asked, ListEvents { after: *after, limit: *limit, types, streams }, zone, out)
+            list(executor, ListEvents { after: *after, limit: *limit, types, streams }, zone, out)
         }
         EventsCommand::Tail { after, types, streams } => {
             let (types, streams) = (joined(types), joined(streams));
             let follow = FollowEvents { after: *after, types, streams, ends: false };
-            asked.perform(&follow, |logged| {
+            executor.perform(&follow, |logged| {
                 print_one(&logged, zone, out)?;
                 // Whoever reads along sees it now.
                 out.out.as_it_is().flush()
@@ -33,14 +38,14 @@ pub fn run(asked: &Asked, command: &EventsCommand, zone: &TimeZone, out: &mut Ou
             Ok(Exit::Done)
         }
         EventsCommand::Replay { endpoint, from } => {
-            let replay = asked.ask(&ReplayEvents { endpoint: endpoint.clone(), from: *from })?;
+            let replay = executor.ask(&ReplayEvents { endpoint: endpoint.clone(), from: *from })?;
             let printed = if out.is_json {
                 out.json(&replay)
             } else {
                 let (endpoint, from, last) = (&replay.endpoint, replay.from, replay.last);
                 writeln!(out.out, "{endpoint}: events {from} to {last} are sent again, as far as it takes them.")
             };
-            printed.map_err(Failure::output)?;
+            printed.map_err(CommandError::output)?;
             Ok(Exit::Done)
         }
     }
@@ -51,15 +56,21 @@ fn joined(patterns: &[String]) -> Option<String> {
 }
 
 /// Prints as many events as are wanted, page by page.
-fn list(asked: &Asked, mut wanted: ListEvents, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn list(
+    executor: &Executor,
+    mut wanted: ListEvents,
+    zone: &TimeZone,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
     let (mut events, mut exit) = (Vec::new(), Exit::Done);
     let is_more = loop {
-        let LogPage { items, next, last, lost, unreadable } = asked.ask(&wanted)?;
+        let LogPage { items, next, last, lost, unreadable } = executor.ask(&wanted)?;
         if lost > 0 && wanted.after > 0 {
-            writeln!(out.err, "Warning: {lost} older events were dropped (`[events]`).").map_err(Failure::output)?;
+            writeln!(out.err, "Warning: {lost} older events were dropped (`[events]`).")
+                .map_err(CommandError::output)?;
         }
         for words in &unreadable {
-            writeln!(out.err, "Warning: {words}").map_err(Failure::output)?;
+            writeln!(out.err, "Warning: {words}").map_err(CommandError::output)?;
             exit = Exit::SomeFailed;
         }
         wanted.limit = wanted.limit.saturating_sub(items.len());
@@ -69,14 +80,14 @@ fn list(asked: &Asked, mut wanted: ListEvents, zone: &TimeZone, out: &mut Output
             break next < last;
         }
     };
-    print(&events, zone, out).map_err(Failure::output)?;
+    print(&events, zone, out).map_err(CommandError::output)?;
     if is_more {
-        writeln!(out.err, "There is more: --after {}", wanted.after).map_err(Failure::output)?;
+        writeln!(out.err, "There is more: --after {}", wanted.after).map_err(CommandError::output)?;
     }
     Ok(exit)
 }
 
-fn print(events: &[Logged], zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
+fn print(events: &[LoggedEvent], zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
     if out.is_json {
         return events.iter().try_for_each(|logged| out.json(logged));
     }
@@ -87,15 +98,15 @@ fn print(events: &[Logged], zone: &TimeZone, out: &mut Output<'_>) -> io::Result
     out.table(&table, "No events.")
 }
 
-fn print_one(logged: &Logged, zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
+fn print_one(logged: &LoggedEvent, zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
     if out.is_json {
         return out.json(logged);
     }
     writeln!(out.out, "{}", row(logged, zone).join("  "))
 }
 
-fn row(logged: &Logged, zone: &TimeZone) -> [String; 5] {
-    let Logged { sequence, at_ms, event } = logged;
+fn row(logged: &LoggedEvent, zone: &TimeZone) -> [String; 5] {
+    let LoggedEvent { sequence, at_ms, event } = logged;
     [
         sequence.to_string(),
         format_time(*at_ms, zone, "%Y-%m-%d %H:%M:%S").unwrap_or_default(),

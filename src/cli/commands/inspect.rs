@@ -7,24 +7,26 @@ use serde_json::json;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::config::Config;
 use crate::discover;
-use crate::finish::{self, Action, Description, Header, Inspection, Plan, Validate};
+use crate::finish::{self, Description, FinishAction, FinishPlan, Inspection, IsoHeader, ValidationLevel};
 use crate::human;
-use crate::isobmff::{BoxHeader, Layout, Shape, Track};
-use crate::media::{self, Watch};
+use crate::isobmff::{BoxHeader, FileShape, Layout, Track};
+use crate::media::{self, PassControl};
 use crate::recording::name::printable;
 use crate::recording::{Defect, TrackSummary, counted};
 
 /// Runs it.
-pub fn run(config: &Config, file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(config: &Config, file: &Path, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let inspection = finish::inspect(file)?;
     let root = discover::root_of(file, &config.watch.roots).root;
     let keeps_fragments = discover::fragments_of(&root, root.server.name()).are_kept;
-    let plan = finish::decide(&inspection, &finish::Options { keeps_fragments, ..config.finish.clone() });
+    let plan = finish::decide(&inspection, &finish::FinishOptions { keeps_fragments, ..config.finish.clone() });
     let description = match (inspection.container, inspection.is_hopeless()) {
-        (Some(container), false) => finish::describe(file, container, &Watch { cancel: None, progress: None }).ok(),
+        (Some(container), false) => {
+            finish::describe(file, container, &PassControl { cancel: None, progress: None }).ok()
+        }
         _ => None,
     };
     let mut defects = inspection.defects.clone();
@@ -34,30 +36,30 @@ pub fn run(config: &Config, file: &Path, out: &mut Output<'_>) -> Result<Exit, F
             defects.push(defect);
         }
     }
-    print(file, &inspection, &plan, description.as_ref(), &defects, out).map_err(Failure::output)?;
-    Ok(if matches!(plan.action, Action::Quarantine(_)) { Exit::SomeFailed } else { Exit::Done })
+    print(file, &inspection, &plan, description.as_ref(), &defects, out).map_err(CommandError::output)?;
+    Ok(if matches!(plan.action, FinishAction::Quarantine(_)) { Exit::SomeFailed } else { Exit::Done })
 }
 
-fn decode_errors(config: &Config, file: &Path, inspection: &Inspection) -> Result<Vec<Defect>, Failure> {
-    let Some(container) = inspection.container.filter(|_| config.finish.validate == Validate::Decode) else {
+fn decode_errors(config: &Config, file: &Path, inspection: &Inspection) -> Result<Vec<Defect>, CommandError> {
+    let Some(container) = inspection.container.filter(|_| config.finish.validate == ValidationLevel::Decode) else {
         return Ok(Vec::new());
     };
     if inspection.is_hopeless() {
         return Ok(Vec::new());
     }
-    let errors = media::decode_check(file, container, Watch { cancel: None, progress: None })?;
+    let errors = media::decode_check(file, container, PassControl { cancel: None, progress: None })?;
     Ok(errors.into_iter().map(|e| Defect::Undecodable { track: e.track, errors: e.errors }).collect())
 }
 
 fn print(
     file: &Path,
     inspection: &Inspection,
-    plan: &Plan,
+    plan: &FinishPlan,
     description: Option<&Description>,
     defects: &[Defect],
     out: &mut Output<'_>,
 ) -> std::io::Result<()> {
-    let shape = inspection.shape().map(Shape::name);
+    let shape = inspection.shape().map(FileShape::name);
     if out.is_json {
         return out.json(&json!({
             "path": file, "size": inspection.size_bytes, "container": inspection.container, "shape": shape,
@@ -77,7 +79,7 @@ fn print(
     if let Some(description) = description {
         out.table(&table_of(&description.tracks), "No tracks.")?;
     }
-    if let Some(Header { iso, movie }) = inspection.header() {
+    if let Some(IsoHeader { iso, movie }) = inspection.header() {
         out.table(&tables_of(&movie.tracks), "No tables.")?;
         writeln!(out.out, "boxes: {}", boxes_in_words(&iso.layout))?;
         if let Some((start, end)) = iso.verdict.start_skew_ms.zip(iso.verdict.end_skew_ms) {
@@ -101,11 +103,11 @@ fn print(
 }
 
 /// About how many bytes the plan has to write new, where that is not the media.
-fn written_bytes(inspection: &Inspection, plan: &Plan) -> Option<u64> {
+fn written_bytes(inspection: &Inspection, plan: &FinishPlan) -> Option<u64> {
     match plan.action {
-        Action::Keep => Some(0),
-        Action::Front => inspection.movie()?.to_moov(0).ok().map(|moov| moov.len() as u64),
-        Action::Index | Action::Remux | Action::Salvage | Action::Quarantine(_) => None,
+        FinishAction::Keep => Some(0),
+        FinishAction::Front => inspection.movie()?.to_moov(0).ok().map(|moov| moov.len() as u64),
+        FinishAction::Index | FinishAction::Remux | FinishAction::Salvage | FinishAction::Quarantine(_) => None,
     }
 }
 

@@ -26,20 +26,20 @@ use crate::operations::OperationError;
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CommandError {
     /// What was asked for did not happen.
     Operation(OperationError),
     /// Writing the results failed.
     Output(io::Error),
 }
 
-impl<E: Into<OperationError>> From<E> for Failure {
+impl<E: Into<OperationError>> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self::Operation(error.into())
     }
 }
 
-impl Failure {
+impl CommandError {
     /// For results that cannot be written.
     pub const fn output(error: io::Error) -> Self {
         Self::Output(error)

@@ -16,28 +16,29 @@ use super::super::args::{Cli, OpenArgs};
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::configured;
-use super::Failure;
+use super::CommandError;
 use crate::operations::{LoginCode, MakeLogin, OperationError};
-use crate::pipeline::{House, Stop};
+use crate::pipeline::{PipelineContext, Stop};
 use crate::serve::Client;
 
 /// Asks the daemon for a code and opens the page with it.
-pub fn run(cli: &Cli, args: &OpenArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(cli: &Cli, args: &OpenArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let config = configured(cli)?;
-    let socket = House::socket_path(&config.state_dir);
+    let socket = PipelineContext::socket_path(&config.state_dir);
     let daemon = Client::connect(&socket, &Stop::default()).map_err(|_| no_daemon())?;
     let made = daemon.perform(&MakeLogin {}, &mut |nothing| match nothing {})?;
     let link = link_of(&made)?;
     if out.is_json {
-        out.json(&json!({ "url": link, "expiresMs": made.expires_ms })).map_err(Failure::output)?;
+        out.json(&json!({ "url": link, "expiresMs": made.expires_ms })).map_err(CommandError::output)?;
         return Ok(Exit::Done);
     }
     if !args.print && has_display() && opened(&link).is_ok() {
-        writeln!(out.err, "Opening the page in a browser.").map_err(Failure::output)?;
+        writeln!(out.err, "Opening the page in a browser.").map_err(CommandError::output)?;
         return Ok(Exit::Done);
     }
-    writeln!(out.out, "{link}").map_err(Failure::output)?;
-    writeln!(out.err, "This link logs in once, within two minutes. Do not pass it on.").map_err(Failure::output)?;
+    writeln!(out.out, "{link}").map_err(CommandError::output)?;
+    writeln!(out.err, "This link logs in once, within two minutes. Do not pass it on.")
+        .map_err(CommandError::output)?;
     Ok(Exit::Done)
 }
 

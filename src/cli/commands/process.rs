@@ -5,47 +5,47 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
-use super::Failure;
+use super::CommandError;
 use crate::fault::Class;
 use crate::human;
 use crate::operations::{NotSettled, OperationError, Plan, Process, ProcessReport, Processed};
-use crate::pipeline::Ended;
+use crate::pipeline::JourneyOutcome;
 use crate::recording::name::{printable, printable_text};
 use crate::recording::{Delivery, DeliveryState, VodRecord, counted};
 
 /// Runs the batch and prints each recording's end as it comes.
-pub fn run(asked: &Asked, process: &Process, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let mut ends = Ends::default();
-    let report = asked.perform(process, |processed| {
+pub fn run(executor: &Executor, process: &Process, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    let mut ends = OutcomeCounts::default();
+    let report = executor.perform(process, |processed| {
         ends.count(&processed.ended);
         // Who does not read on wants the rest done all the same.
         let _ = print_ended(&processed, out);
         Ok(())
     })?;
-    print_rest(out, &report, &ends).map_err(Failure::output)?;
+    print_rest(out, &report, &ends).map_err(CommandError::output)?;
     Ok(exit_of(&report, ends.worst))
 }
 
 /// How many recordings ended in which state, and the worst of what that means for the exit code.
 #[derive(Debug, Default)]
-struct Ends {
+struct OutcomeCounts {
     counts: [(usize, &'static str); STATES.len()],
     worst: Exit,
 }
 
 const STATES: [&str; 6] = ["finished", "already finished", "quarantined", "left out", "postponed", "failed"];
 
-impl Ends {
-    fn count(&mut self, ended: &Ended) {
+impl OutcomeCounts {
+    fn count(&mut self, ended: &JourneyOutcome) {
         for (count, state) in self.counts.iter_mut().zip(STATES).filter(|(_, state)| *state == state_of(ended)) {
             *count = (count.0 + 1, state);
         }
         self.worst = self.worst.merge(match ended {
-            Ended::Postponed { class, .. } | Ended::Failed { class, .. } => Exit::of_class(*class),
-            Ended::Quarantined { .. } => Exit::SomeFailed,
+            JourneyOutcome::Postponed { class, .. } | JourneyOutcome::Failed { class, .. } => Exit::of_class(*class),
+            JourneyOutcome::Quarantined { .. } => Exit::SomeFailed,
             _ => Exit::Done,
         });
     }
@@ -55,25 +55,25 @@ impl Ends {
 const PLAN_WIDTH: usize = "move sample tables to front".len();
 
 /// Prints what a run would do; nothing is journalled, written or asked of a store.
-pub fn dry_run(asked: &Asked, plan: &Plan, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let planned = asked.ask(plan)?;
+pub fn dry_run(executor: &Executor, plan: &Plan, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    let planned = executor.ask(plan)?;
     for item in &planned.items {
         if out.is_json {
-            out.json(item).map_err(Failure::output)?;
+            out.json(item).map_err(CommandError::output)?;
             continue;
         }
         let to = item.to.as_deref().map(|to| format!(" → {}", printable(to))).unwrap_or_default();
-        writeln!(out.out, "{:<PLAN_WIDTH$}  {}{to}", item.plan, printable(&item.path)).map_err(Failure::output)?;
+        writeln!(out.out, "{:<PLAN_WIDTH$}  {}{to}", item.plan, printable(&item.path)).map_err(CommandError::output)?;
         for defect in &item.defects {
-            writeln!(out.out, "{:PLAN_WIDTH$}  {defect}", "").map_err(Failure::output)?;
+            writeln!(out.out, "{:PLAN_WIDTH$}  {defect}", "").map_err(CommandError::output)?;
         }
     }
     for problem in &planned.problems {
         let (message, hint) = (&problem.detail, problem.next_step.as_deref().unwrap_or_default());
         writeln!(out.err, "{:<PLAN_WIDTH$}  {}  {}", "unreadable", printable_text(message), printable_text(hint))
-            .map_err(Failure::output)?;
+            .map_err(CommandError::output)?;
     }
-    writeln!(out.err, "Nothing was done.").map_err(Failure::output)?;
+    writeln!(out.err, "Nothing was done.").map_err(CommandError::output)?;
     Ok(worst_of(&planned.problems))
 }
 
@@ -81,14 +81,14 @@ fn worst_of(problems: &[OperationError]) -> Exit {
     problems.iter().map(|problem| Exit::of_class(problem.class)).fold(Exit::Done, Exit::merge)
 }
 
-const fn state_of(ended: &Ended) -> &'static str {
+const fn state_of(ended: &JourneyOutcome) -> &'static str {
     match ended {
-        Ended::Finished { .. } => "finished",
-        Ended::AlreadyFinished { .. } => "already finished",
-        Ended::Quarantined { .. } => "quarantined",
-        Ended::LeftOut => "left out",
-        Ended::Postponed { .. } => "postponed",
-        Ended::Failed { .. } => "failed",
+        JourneyOutcome::Finished { .. } => "finished",
+        JourneyOutcome::AlreadyFinished { .. } => "already finished",
+        JourneyOutcome::Quarantined { .. } => "quarantined",
+        JourneyOutcome::LeftOut => "left out",
+        JourneyOutcome::Postponed { .. } => "postponed",
+        JourneyOutcome::Failed { .. } => "failed",
     }
 }
 
@@ -98,14 +98,14 @@ fn print_ended(processed: &Processed, out: &mut Output<'_>) -> io::Result<()> {
     }
     let (path, ended) = (printable(&processed.path), &processed.ended);
     match ended {
-        Ended::Finished { vod } => print_finished(out, &path, vod),
-        Ended::AlreadyFinished { .. } => writeln!(out.out, "already finished  {path}"),
-        Ended::LeftOut => writeln!(out.out, "left out          {path}  (use --again to process it)"),
-        Ended::Quarantined { defects } => {
+        JourneyOutcome::Finished { vod } => print_finished(out, &path, vod),
+        JourneyOutcome::AlreadyFinished { .. } => writeln!(out.out, "already finished  {path}"),
+        JourneyOutcome::LeftOut => writeln!(out.out, "left out          {path}  (use --again to process it)"),
+        JourneyOutcome::Quarantined { defects } => {
             writeln!(out.out, "quarantined       {path}")?;
             defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))
         }
-        Ended::Postponed { message, hint, .. } | Ended::Failed { message, hint, .. } => {
+        JourneyOutcome::Postponed { message, hint, .. } | JourneyOutcome::Failed { message, hint, .. } => {
             writeln!(out.out, "{:<16}  {path}", state_of(ended))?;
             writeln!(out.out, "                    {message}")?;
             hint.iter().try_for_each(|hint| writeln!(out.out, "                    {}", printable_text(hint)))
@@ -122,7 +122,7 @@ fn print_finished(out: &mut Output<'_>, path: &str, vod: &VodRecord) -> io::Resu
     original.into_iter().try_for_each(|p| writeln!(out.out, "                    original kept: {p}"))
 }
 
-fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::Result<()> {
+fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &OutcomeCounts) -> io::Result<()> {
     for NotSettled { path, message } in &report.not_settled {
         if out.is_json {
             out.json(&json!({ "path": path, "state": "not settled", "message": message }))?;
@@ -156,7 +156,7 @@ fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::
     if out.is_json { Ok(()) } else { print_sum(out, report, ends) }
 }
 
-fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::Result<()> {
+fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &OutcomeCounts) -> io::Result<()> {
     let rest = [(report.not_settled.len(), "not settled"), (report.unhandled.len(), "not handled")];
     let all = ends.counts.iter().chain(&rest).filter(|(count, _)| *count > 0);
     let mut said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();

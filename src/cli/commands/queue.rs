@@ -5,11 +5,11 @@ use std::io;
 use serde_json::json;
 
 use super::super::args::QueueCommand;
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::operations::{CollectUploads, ListQueue, NotFreed, Queue, RetryDeliveries, StoppedRecording, Upload};
 use crate::pipeline::now_ms;
 use crate::recording::DeliveryState;
@@ -17,24 +17,25 @@ use crate::recording::journey::Step;
 use crate::recording::name::{format_time, printable_text};
 
 /// Runs one of them.
-pub fn run(asked: &Asked, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(executor: &Executor, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     match command {
         QueueCommand::List { all } => {
-            let queue = asked.ask(&ListQueue { all: *all })?;
-            print(&queue, out).map_err(Failure::output)?;
+            let queue = executor.ask(&ListQueue { all: *all })?;
+            print(&queue, out).map_err(CommandError::output)?;
         }
         QueueCommand::Retry { ids } => {
             // Files that the catalogue knows have names that are text.
             let directory = std::env::current_dir().ok().filter(|directory| directory.to_str().is_some());
-            let retried = asked.ask(&RetryDeliveries { ids: ids.clone(), directory, ..RetryDeliveries::default() })?;
+            let retried =
+                executor.ask(&RetryDeliveries { ids: ids.clone(), directory, ..RetryDeliveries::default() })?;
             let printed = if out.is_json {
                 out.json(&retried)
             } else {
                 writeln!(out.out, "Deliveries queued for retry: {}.", retried.retried)
             };
-            printed.map_err(Failure::output)?;
+            printed.map_err(CommandError::output)?;
         }
-        QueueCommand::Gc { yes } => gc(asked, *yes, out)?,
+        QueueCommand::Gc { yes } => gc(executor, *yes, out)?,
     }
     Ok(Exit::Done)
 }
@@ -104,8 +105,8 @@ fn reason_of(recording: &StoppedRecording) -> (String, String) {
 }
 
 /// Lists the unfinished uploads of every target that are not ours to continue, and aborts them if told so.
-fn gc(asked: &Asked, is_confirmed: bool, out: &mut Output<'_>) -> Result<(), Failure> {
-    let found = asked.perform(&CollectUploads { abort: is_confirmed }, |upload| print_upload(&upload, out))?.found;
+fn gc(executor: &Executor, is_confirmed: bool, out: &mut Output<'_>) -> Result<(), CommandError> {
+    let found = executor.perform(&CollectUploads { abort: is_confirmed }, |upload| print_upload(&upload, out))?.found;
     let printed = if !out.is_json && found == 0 {
         writeln!(out.out, "No abandoned uploads.")
     } else if !is_confirmed && found > 0 {
@@ -113,7 +114,7 @@ fn gc(asked: &Asked, is_confirmed: bool, out: &mut Output<'_>) -> Result<(), Fai
     } else {
         Ok(())
     };
-    printed.map_err(Failure::output)
+    printed.map_err(CommandError::output)
 }
 
 fn print_upload(upload: &Upload, out: &mut Output<'_>) -> io::Result<()> {

@@ -9,46 +9,49 @@ use super::super::args::RecoverArgs;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::report;
-use super::Failure;
+use super::CommandError;
 use crate::config::Config;
+use crate::cpu_permits::CpuPermit;
 use crate::durable;
-use crate::finish::{self, Conclusion, Options};
+use crate::finish::{self, Conclusion, FinishOptions};
 use crate::human;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::recording::name::printable;
 use crate::recording::{Defect, ParameterSource, SalvageReport, VodRecord};
 use crate::salvage::{Origin, Reference};
-use crate::turns::Turn;
 
 /// Runs it.
-pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let [file] = args.process.paths.as_slice() else {
-        return Err(Failure::usage("--output takes one FILE"));
+        return Err(CommandError::usage("--output takes one FILE"));
     };
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (file, output) = (absolute(file), absolute(args.output.as_deref().unwrap_or(Path::new(""))));
     if output.exists() {
-        return Err(Failure::usage(format!("{} already exists; it is not overwritten", printable(&output))));
+        return Err(CommandError::usage(format!("{} already exists; it is not overwritten", printable(&output))));
     }
     let given = args.reference.as_deref().map(given).transpose()?.flatten();
     match finished(config, &file, &output, given.as_ref())? {
         Conclusion::Quarantined(defects) => {
-            print_hopeless(&file, &defects, out).map_err(Failure::output)?;
+            print_hopeless(&file, &defects, out).map_err(CommandError::output)?;
             Ok(Exit::SomeFailed)
         }
         Conclusion::Finished(finished) => {
             durable::publish(&finished.written_path, &output, &finished.written)?.durably()?;
-            print(&finished.record, &output, out).map_err(Failure::output)?;
+            print(&finished.record, &output, out).map_err(CommandError::output)?;
             Ok(Exit::Done)
         }
     }
 }
 
 /// What the operator's reference teaches. One that teaches nothing is in nobody's way.
-fn given(path: &Path) -> Result<Option<Reference>, Failure> {
+fn given(path: &Path) -> Result<Option<Reference>, CommandError> {
     if !path.is_file() {
-        return Err(Failure::usage(format!("{} is not a file; it cannot be used as a reference", printable(path))));
+        return Err(CommandError::usage(format!(
+            "{} is not a file; it cannot be used as a reference",
+            printable(path)
+        )));
     }
     let found = finish::reference_of(path, Origin::Given);
     if found.is_none() {
@@ -57,17 +60,22 @@ fn given(path: &Path) -> Result<Option<Reference>, Failure> {
     Ok(found)
 }
 
-fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {
+fn finished(
+    config: &Config,
+    file: &Path,
+    output: &Path,
+    given: Option<&Reference>,
+) -> Result<Conclusion, CommandError> {
     let settled = finish::settled_as_given(file)?;
-    let options = Options { keep_original: true, ..config.finish.clone() };
-    let work = finish::Work {
+    let options = FinishOptions { keep_original: true, ..config.finish.clone() };
+    let work = finish::FinishJob {
         settled: &settled,
         options: &options,
         stop: &AtomicBool::new(false),
         now_ms: pipeline::now_ms(),
         progress: &Progress::default(),
-        turn: &Turn::alone(),
-        owner: &durable::Owner::of_process(),
+        cpu_permit: &CpuPermit::alone(),
+        owner: &durable::PartialOwner::of_process(),
     };
     let prepared = finish::prepare(work)?;
     let stream_id = &settled.candidate().facts.stream_id;

@@ -1,21 +1,21 @@
 //! `rescan`: has the daemon scan its roots at once, and prints what it found.
 
 use super::super::args::RescanArgs;
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::absolute;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::operations::{Rescan, Rescanned};
 use crate::recording::name::printable;
 
 /// Runs it.
-pub fn run(asked: &Asked, args: &RescanArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(executor: &Executor, args: &RescanArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let root = args.root.as_ref().and_then(|root| absolute(std::slice::from_ref(root)).pop());
-    let found = asked.ask(&Rescan { root })?;
+    let found = executor.ask(&Rescan { root })?;
     let printed = if out.is_json { out.json(&found) } else { print(&found, out) };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     let is_whole = found.roots.iter().all(|root| root.is_available && root.problems.is_empty());
     Ok(if is_whole { Exit::Done } else { Exit::Environment })
 }

@@ -3,23 +3,23 @@
 use serde_json::json;
 
 use super::super::args::RetainArgs;
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::human;
 use crate::operations::{FreeLocal, PlanRetention, RetentionPlan};
 
 /// Runs it.
-pub fn run(asked: &Asked, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(executor: &Executor, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let printed = if args.dry_run {
-        print_plan(&asked.ask(&PlanRetention {})?, out)
+        print_plan(&executor.ask(&PlanRetention {})?, out)
     } else {
-        let freed = asked.ask(&FreeLocal {})?;
+        let freed = executor.ask(&FreeLocal {})?;
         if out.is_json { out.json(&freed) } else { writeln!(out.out, "Files freed: {}.", freed.freed) }
     };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     Ok(Exit::Done)
 }
 

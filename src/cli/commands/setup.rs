@@ -10,7 +10,7 @@ use super::super::asking::{self, Answers};
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::absolute;
-use super::{Failure, doctor};
+use super::{CommandError, doctor};
 use crate::config::{self, DraftTarget};
 use crate::discover::Server;
 use crate::operations::setup::{self, Accounts, Credential, FoundServer, Proposal, Surroundings, Wishes};
@@ -39,10 +39,10 @@ struct Run<'a> {
 }
 
 /// Sets up, with or without questions.
-pub fn run(cli: &Cli, args: &SetupArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(cli: &Cli, args: &SetupArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let has_questions = !args.yes && !args.dry_run;
     if has_questions && !asking::is_possible() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "`setup` asks questions, and there is no terminal to ask on: take the proposal with `--yes` (and `--root`, \
              `--server`, `--target` …), or print it with `--dry-run`",
         ));
@@ -68,10 +68,10 @@ pub fn run(cli: &Cli, args: &SetupArgs, out: &mut Output<'_>) -> Result<Exit, Fa
 }
 
 /// What the arguments ask for.
-fn wishes(run: &Run<'_>) -> Result<Wishes, Failure> {
+fn wishes(run: &Run<'_>) -> Result<Wishes, CommandError> {
     let args = run.args;
-    let server = args.server.as_deref().map(server).transpose().map_err(Failure::usage)?;
-    let target = args.target.as_deref().map(|url| target(url, args)).transpose().map_err(Failure::usage)?;
+    let server = args.server.as_deref().map(server).transpose().map_err(CommandError::usage)?;
+    let target = args.target.as_deref().map(|url| target(url, args)).transpose().map_err(CommandError::usage)?;
     Ok(Wishes {
         roots: absolute(&args.root)
             .into_iter()
@@ -108,8 +108,8 @@ fn target(url: &str, args: &SetupArgs) -> Result<DraftTarget, String> {
     })
 }
 
-fn proposed(run: &Run<'_>, wishes: &Wishes, found: &[FoundServer]) -> Result<Proposal, Failure> {
-    setup::propose(found, wishes, &run.accounts).map_err(|why| Failure::usage(why.to_string()))
+fn proposed(run: &Run<'_>, wishes: &Wishes, found: &[FoundServer]) -> Result<Proposal, CommandError> {
+    setup::propose(found, wishes, &run.accounts).map_err(|why| CommandError::usage(why.to_string()))
 }
 
 fn without_questions(
@@ -117,13 +117,13 @@ fn without_questions(
     wishes: &Wishes,
     found: &[FoundServer],
     out: &mut Output<'_>,
-) -> Result<Exit, Failure> {
-    show_found(found, out).map_err(Failure::output)?;
+) -> Result<Exit, CommandError> {
+    show_found(found, out).map_err(CommandError::output)?;
     let proposal = proposed(run, wishes, found)?;
     let text = setup::text(&proposal);
     let checked = setup::check(&run.config, &text)?;
     if run.args.dry_run || setup::is_taken(&run.config) {
-        show_text(&text, out).map_err(Failure::output)?;
+        show_text(&text, out).map_err(CommandError::output)?;
         return if run.args.dry_run { Ok(Exit::Done) } else { Err(setup::taken(&run.config).into()) };
     }
     setup::write_configuration(&run.config, &text, run.is_root, &run.accounts)?;
@@ -150,12 +150,12 @@ fn finished(
     text: &str,
     checks: &[Check],
     out: &mut Output<'_>,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     let has_unit = UNITS.iter().any(|unit| Path::new(unit).exists());
     let surroundings =
         Surroundings { is_root: run.is_root, has_unit, accounts: &run.accounts, config: &shown_config(&run.config) };
     let commands = setup::next_commands(proposal, &surroundings);
-    print_finished(run, text, checks, &commands, out).map_err(Failure::output)?;
+    print_finished(run, text, checks, &commands, out).map_err(CommandError::output)?;
     Ok(if checks.iter().all(|check| check.is_ok) { Exit::Done } else { Exit::Environment })
 }
 
@@ -190,37 +190,37 @@ fn with_questions(
     found: &[FoundServer],
     answers: &mut Answers<'_>,
     out: &mut Output<'_>,
-) -> Result<Exit, Failure> {
-    show_found(found, out).map_err(Failure::output)?;
+) -> Result<Exit, CommandError> {
+    show_found(found, out).map_err(CommandError::output)?;
     let is_taken = setup::is_taken(&run.config);
     if is_taken {
         let said = writeln!(out.err, "{} exists: the configuration will only be printed.", printable(&run.config));
-        said.map_err(Failure::output)?;
+        said.map_err(CommandError::output)?;
     }
-    let asked = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Failure::usage(format!("{}; nothing was written", Printable(&error))),
-        _ => Failure::output(error),
+    let executor = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => CommandError::usage(format!("{}; nothing was written", Printable(&error))),
+        _ => CommandError::output(error),
     };
     if wishes.roots.is_empty() {
-        wishes.roots = ask_roots(found, &mut wishes.server, answers, out).map_err(asked)?;
+        wishes.roots = ask_roots(found, &mut wishes.server, answers, out).map_err(executor)?;
     }
     let mut secrets = Vec::new();
     if wishes.target.is_none() {
         let uploads = found.iter().flat_map(|server| &server.uploads).next();
-        wishes.target = ask_target(run, uploads, &mut secrets, answers, out).map_err(asked)?;
+        wishes.target = ask_target(run, uploads, &mut secrets, answers, out).map_err(executor)?;
     }
     let proposal = proposed(run, &wishes, found)?;
     let text = setup::text(&proposal);
     let checked = setup::check(&run.config, &text)?;
-    writeln!(out.err).map_err(Failure::output)?;
-    show_text(&text, out).map_err(Failure::output)?;
-    writeln!(out.err).map_err(Failure::output)?;
+    writeln!(out.err).map_err(CommandError::output)?;
+    show_text(&text, out).map_err(CommandError::output)?;
+    writeln!(out.err).map_err(CommandError::output)?;
     if is_taken {
         return Err(setup::taken(&run.config).into());
     }
     let question = format!("Write this to {}?", printable(&run.config));
-    if !answers.yes(&question, true, out).map_err(asked)? {
-        writeln!(out.err, "Nothing was written.").map_err(Failure::output)?;
+    if !answers.yes(&question, true, out).map_err(executor)? {
+        writeln!(out.err, "Nothing was written.").map_err(CommandError::output)?;
         return Ok(Exit::Done);
     }
     for secret in &secrets {
@@ -231,7 +231,7 @@ fn with_questions(
     finished(run, &proposal, &text, &checks, out)
 }
 
-type Roots = Vec<(PathBuf, setup::Place)>;
+type Roots = Vec<(PathBuf, setup::PathKind)>;
 
 /// Asks for each directory that was found, then for others.
 fn ask_roots(
@@ -241,7 +241,7 @@ fn ask_roots(
     out: &mut Output<'_>,
 ) -> io::Result<Roots> {
     let mut roots: Roots = Vec::new();
-    let there = |root: &&setup::FoundRoot| matches!(root.place, setup::Place::Directory { .. });
+    let there = |root: &&setup::FoundRoot| matches!(root.place, setup::PathKind::Directory { .. });
     for of in found.iter().filter(|of| server.is_none_or(|only| of.server == only)) {
         for root in of.roots.iter().filter(there) {
             let path = printable(&root.root.path);
@@ -266,15 +266,15 @@ fn ask_roots(
     }
 }
 
-fn another(answer: &str, needs_one: bool) -> Result<Option<(PathBuf, setup::Place)>, String> {
+fn another(answer: &str, needs_one: bool) -> Result<Option<(PathBuf, setup::PathKind)>, String> {
     if answer.is_empty() {
         return if needs_one { Err("name at least one directory".into()) } else { Ok(None) };
     }
     let path = absolute(&[PathBuf::from(answer)]).remove(0);
     match setup::place(&path) {
-        setup::Place::Missing => Err("it does not exist".into()),
-        setup::Place::Other(why) => Err(why),
-        place @ setup::Place::Directory { .. } => Ok(Some((path, place))),
+        setup::PathKind::Missing => Err("it does not exist".into()),
+        setup::PathKind::Other(why) => Err(why),
+        place @ setup::PathKind::Directory { .. } => Ok(Some((path, place))),
     }
 }
 

@@ -1,20 +1,20 @@
 //! `status`: asks the daemon whether it is ready, for people and for the health check of a container. It never opens the
 //! catalogue, and does not start what is not running.
 
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
-use super::Failure;
+use super::CommandError;
 use crate::config::Config;
 use crate::operations::{OperationError, ShowStatus, Status};
-use crate::pipeline::House;
+use crate::pipeline::PipelineContext;
 use crate::printable::Printable;
 use crate::serve::Client;
 use crate::stop::Stop;
 
 /// Prints the state of the daemon; exit code 5 if none runs or if it is not ready.
-pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let socket = House::socket_path(&config.state_dir);
+pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    let socket = PipelineContext::socket_path(&config.state_dir);
     let daemon = Client::connect(&socket, &Stop::default()).map_err(|error| {
         let state_dir = Printable::path(&config.state_dir);
         OperationError::transient(format!("no daemon answers in the state directory `{state_dir}`: {error}"))
@@ -22,9 +22,9 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
                 "Start it with `aftercast watch` or `systemctl start aftercast`. No recording is lost meanwhile.",
             )
     })?;
-    let status = Asked::Daemon(daemon).ask(&ShowStatus {})?;
+    let status = Executor::Daemon(daemon).ask(&ShowStatus {})?;
     let printed = if out.is_json { out.json(&status) } else { print(&status, out) };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     Ok(if status.is_ready { Exit::Done } else { Exit::Environment })
 }
 

@@ -5,30 +5,35 @@ use std::io;
 use jiff::tz::TimeZone;
 
 use super::super::args::{StreamCommand, Switch};
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::absolute;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::discover::OpenFor;
 use crate::human;
 use crate::operations::{RecordingState, ShowRecording, StreamRecording, SwitchRecording, SwitchedRecording};
 use crate::recording::name::{format_time, printable, printable_text};
 
 /// Runs it; times are shown in a zone.
-pub fn run(asked: &Asked, command: &StreamCommand, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(
+    executor: &Executor,
+    command: &StreamCommand,
+    zone: &TimeZone,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
     let StreamCommand::Recording { stream, switch, root, format } = command;
     let (id, root) = (stream.clone(), root.as_ref().and_then(|root| absolute(std::slice::from_ref(root)).pop()));
     let printed = match switch {
-        None => print(&asked.ask(&ShowRecording { id, root })?, zone, out),
+        None => print(&executor.ask(&ShowRecording { id, root })?, zone, out),
         Some(switch) => {
             let record = *switch == Switch::On;
-            let switched = asked.ask(&SwitchRecording { id, record, root, format: format.clone() })?;
+            let switched = executor.ask(&SwitchRecording { id, record, root, format: format.clone() })?;
             print_switched(&switched, out)
         }
     };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     Ok(Exit::Done)
 }
 

@@ -7,12 +7,12 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::super::args::{ExportFormat, VodCommand};
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::sheet;
 use super::super::table::Table;
-use super::Failure;
+use super::CommandError;
 use crate::human;
 use crate::operations::{
     DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, ListVods, ShowVod, Verified, VerifyVods, VodPage,
@@ -21,33 +21,43 @@ use crate::recording::VodRecord;
 use crate::recording::name::{format_time, printable, printable_text};
 
 /// Runs one of them; times are shown in a zone.
-pub fn run(asked: &Asked, command: &VodCommand, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(
+    executor: &Executor,
+    command: &VodCommand,
+    zone: &TimeZone,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
     match command {
         VodCommand::List { stream, limit, after, oldest_first } => {
             let (stream, after) = (stream.clone(), after.clone());
             let wanted = ListVods { stream, limit: *limit, after, oldest_first: *oldest_first, ..ListVods::default() };
-            list(asked, wanted, zone, out)
+            list(executor, wanted, zone, out)
         }
-        VodCommand::Show { id } => show(asked, id, zone, out),
+        VodCommand::Show { id } => show(executor, id, zone, out),
         VodCommand::Delete { ids, yes, keep_file, keep_objects } => ids.iter().try_fold(Exit::Done, |exit, id| {
             let (id, keep_file, keep_objects) = (id.clone(), *keep_file, *keep_objects);
             let wanted = DeleteVod { id, keep_file, keep_objects, dry_run: true };
-            Ok(exit.merge(delete(asked, wanted, *yes, out)?))
+            Ok(exit.merge(delete(executor, wanted, *yes, out)?))
         }),
         VodCommand::Verify { ids, download, sample } => {
-            verify(asked, &VerifyVods { ids: ids.clone(), download: *download, sample_percent: *sample }, out)
+            verify(executor, &VerifyVods { ids: ids.clone(), download: *download, sample_percent: *sample }, out)
         }
-        VodCommand::Export { format } => export(asked, *format, out),
+        VodCommand::Export { format } => export(executor, *format, out),
     }
 }
 
 /// Prints as many VoDs as are wanted, page by page.
-fn list(asked: &Asked, mut wanted: ListVods, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn list(
+    executor: &Executor,
+    mut wanted: ListVods,
+    zone: &TimeZone,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
     let (mut vods, mut exit) = (Vec::new(), Exit::Done);
     loop {
-        let VodPage { items, next, unreadable, .. } = asked.ask(&wanted)?;
+        let VodPage { items, next, unreadable, .. } = executor.ask(&wanted)?;
         for words in &unreadable {
-            writeln!(out.err, "Warning: {words}").map_err(Failure::output)?;
+            writeln!(out.err, "Warning: {words}").map_err(CommandError::output)?;
             exit = Exit::SomeFailed;
         }
         wanted.limit = wanted.limit.saturating_sub(items.len() + unreadable.len());
@@ -57,9 +67,9 @@ fn list(asked: &Asked, mut wanted: ListVods, zone: &TimeZone, out: &mut Output<'
             break;
         }
     }
-    print_list(&vods, zone, out).map_err(Failure::output)?;
+    print_list(&vods, zone, out).map_err(CommandError::output)?;
     if let Some(next) = &wanted.after {
-        writeln!(out.err, "More VoDs: --after {next}").map_err(Failure::output)?;
+        writeln!(out.err, "More VoDs: --after {next}").map_err(CommandError::output)?;
     }
     Ok(exit)
 }
@@ -107,26 +117,31 @@ fn places_of(vod: &VodRecord) -> String {
     places.join(", ")
 }
 
-fn show(asked: &Asked, id: &str, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let vod = asked.ask(&ShowVod { id: id.to_owned() })?;
+fn show(executor: &Executor, id: &str, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    let vod = executor.ask(&ShowVod { id: id.to_owned() })?;
     let printed = if out.is_json { out.json(&vod) } else { sheet::print(&vod, zone, out) };
-    printed.map_err(Failure::output)?;
+    printed.map_err(CommandError::output)?;
     Ok(Exit::Done)
 }
 
 /// What will go is printed before anything goes: a deletion that fails halfway has said what it may have removed.
-fn delete(asked: &Asked, wanted: DeleteVod, is_confirmed: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let planned = asked.ask(&wanted)?;
+fn delete(
+    executor: &Executor,
+    wanted: DeleteVod,
+    is_confirmed: bool,
+    out: &mut Output<'_>,
+) -> Result<Exit, CommandError> {
+    let planned = executor.ask(&wanted)?;
     let verb = if is_confirmed { "Deleting" } else { "Would delete" };
-    print_planned(&planned, verb, out).map_err(Failure::output)?;
+    print_planned(&planned, verb, out).map_err(CommandError::output)?;
     if !is_confirmed {
-        writeln!(out.err, "Nothing was deleted; use --yes to delete.").map_err(Failure::output)?;
+        writeln!(out.err, "Nothing was deleted; use --yes to delete.").map_err(CommandError::output)?;
         return Ok(Exit::Done);
     }
-    let deletion = asked.ask(&DeleteVod { dry_run: false, ..wanted })?;
-    let exit = print_what_was_left(&deletion, out).map_err(Failure::output)?;
+    let deletion = executor.ask(&DeleteVod { dry_run: false, ..wanted })?;
+    let exit = print_what_was_left(&deletion, out).map_err(CommandError::output)?;
     if out.is_json {
-        out.json(&json!({ "vodId": deletion.vod_id, "state": "deleted" })).map_err(Failure::output)?;
+        out.json(&json!({ "vodId": deletion.vod_id, "state": "deleted" })).map_err(CommandError::output)?;
     }
     Ok(exit)
 }
@@ -158,7 +173,7 @@ fn print_what_was_left(deletion: &Deletion, out: &mut Output<'_>) -> io::Result<
     Ok(exit)
 }
 
-fn verify(asked: &Asked, wanted: &VerifyVods, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn verify(executor: &Executor, wanted: &VerifyVods, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let print = |verified: Verified| {
         if out.is_json {
             return out.json(&verified);
@@ -166,18 +181,18 @@ fn verify(asked: &Asked, wanted: &VerifyVods, out: &mut Output<'_>) -> Result<Ex
         let (url, message) = (printable_text(&verified.url), printable_text(&verified.message));
         writeln!(out.out, "{}  {url}  {message}", verified.vod_id)
     };
-    let counts = asked.perform(wanted, print)?;
+    let counts = executor.perform(wanted, print)?;
     Ok(if counts.different == 0 { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn export(asked: &Asked, format: ExportFormat, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn export(executor: &Executor, format: ExportFormat, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     match format {
-        ExportFormat::Json => drop(asked.perform(&ExportVods {}, |vod| out.json(&vod))?),
+        ExportFormat::Json => drop(executor.perform(&ExportVods {}, |vod| out.json(&vod))?),
         ExportFormat::Csv => {
             let mut csv = csv::Writer::from_writer(out.out.as_it_is());
-            csv.write_record(CSV_COLUMNS).map_err(|error| Failure::output(io::Error::other(error)))?;
-            asked.perform(&ExportVods {}, |vod| csv.write_record(csv_row(&vod)).map_err(io::Error::other))?;
-            csv.flush().map_err(Failure::output)?;
+            csv.write_record(CSV_COLUMNS).map_err(|error| CommandError::output(io::Error::other(error)))?;
+            executor.perform(&ExportVods {}, |vod| csv.write_record(csv_row(&vod)).map_err(io::Error::other))?;
+            csv.flush().map_err(CommandError::output)?;
         }
     }
     Ok(Exit::Done)

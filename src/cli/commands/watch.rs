@@ -1,4 +1,4 @@
-//! `watch`: the daemon. Owns the house, answers other commands through the socket, tells systemd when it is ready.
+//! `watch`: the daemon. Owns the state directory, answers other commands through the socket, tells systemd when it is ready.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -8,36 +8,36 @@ use crossbeam_channel::{Sender, unbounded};
 use tracing::{debug, error, info, warn};
 
 use super::super::args::{Cli, WatchArgs};
-use super::super::asked::Asked;
+use super::super::executor::Executor;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::{configured, settings_of};
 use super::super::{report, signals};
-use super::Failure;
+use super::CommandError;
 use crate::config::{self, Config, Origin, Sources};
 use crate::discover::Mode;
 use crate::fault::{Fault as _, chain};
 use crate::media;
-use crate::operations::{Context, InForce, OperationError, Plan, Process};
-use crate::pipeline::{self, Control, Engine, House, Opening, Stop};
-use crate::serve::{Secrets, ServeError, Server};
+use crate::operations::{Context, OperationError, Plan, Process, SharedConfig};
+use crate::pipeline::{self, Control, Engine, OpeningOptions, PipelineContext, Stop};
+use crate::serve::{HttpServer, Secrets, ServeError};
 
 /// Watches until it is told to stop.
-pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let config = configured(cli)?;
     let settings = settings_of(&config);
-    let (stop, in_force) = (Stop::default(), InForce::new(config));
+    let (stop, in_force) = (Stop::default(), SharedConfig::new(config));
     let (orders, control) = unbounded();
     let secrets = Arc::default();
     signals::listen(&stop, reloader(cli, orders, &in_force, &secrets));
-    let socket = House::socket_path(&settings.state_dir);
-    let opening = Opening { waits_for_commands: true, is_the_program: true, ..Opening::default() };
+    let socket = PipelineContext::socket_path(&settings.state_dir);
+    let opening = OpeningOptions { waits_for_commands: true, is_the_program: true, ..OpeningOptions::default() };
     let engine = Engine::start(settings, stop, opening).map_err(|e| OperationError::of_pipeline(&e))?;
     let engine = Arc::new(engine);
     say_if_root();
     say_if_ffmpeg_is_missing();
-    let catalog = engine.house().catalog.clone();
-    let stop = engine.house().stop.clone();
+    let catalog = engine.pipeline().catalog.clone();
+    let stop = engine.pipeline().stop.clone();
     catalog.when_failed(move || {
         // Nothing can be journalled any more; the service manager starts another process.
         stop.request();
@@ -46,17 +46,18 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     let context = Context::new(Arc::clone(&engine), in_force);
     if args.dry_run {
-        return super::process::dry_run(&Asked::Here(context), &Plan(Process::of_roots(Mode::Watch)), out);
+        return super::process::dry_run(&Executor::Here(context), &Plan(Process::of_roots(Mode::Watch)), out);
     }
     // Without the socket the daemon works all the same.
-    let served = Server::open(&socket, context.clone());
+    let served = HttpServer::open(&socket, context.clone());
     let served = served.inspect_err(|error| {
         warn!(error = chain(error), "cannot open the control socket; other commands cannot connect to this daemon");
     });
     if let Ok(served) = &served {
         listen(served, &context.config())?;
         if let Some(address) = context.logins().address().filter(|_| std::io::stderr().is_terminal()) {
-            writeln!(out.err, "The page: {address} (`aftercast open` logs a browser in)").map_err(Failure::output)?;
+            writeln!(out.err, "The page: {address} (`aftercast open` logs a browser in)")
+                .map_err(CommandError::output)?;
         }
         let _ = secrets.set(served.secrets());
     }
@@ -76,14 +77,14 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
 }
 
 /// Serves on TCP. An address that was set and cannot be had ends the start; the default one is not missed.
-fn listen(server: &Server, config: &Config) -> Result<(), Failure> {
+fn listen(server: &HttpServer, config: &Config) -> Result<(), CommandError> {
     match server.listen(&config.serve) {
         Ok(None) => {}
         Ok(Some(address)) => info!(%address, "serving HTTP"),
         Err(error @ ServeError::Address { .. }) if matches!(config.origin("serve.listen"), Origin::Default) => {
             warn!(error = chain(&error), hint = error.hint(), "HTTP is not served");
         }
-        Err(error) => return Err(Failure::Operation(OperationError::in_one_line(&error))),
+        Err(error) => return Err(CommandError::Operation(OperationError::in_one_line(&error))),
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 fn reloader(
     cli: &Cli,
     orders: Sender<Control>,
-    in_force: &InForce,
+    in_force: &SharedConfig,
     secrets: &Arc<OnceLock<Secrets>>,
 ) -> impl Fn() + Send + 'static {
     let (in_force, secrets) = (in_force.clone(), Arc::clone(secrets));

@@ -14,7 +14,7 @@ use super::draft::{DraftRoot, DraftTarget, comment};
 use super::value::quote;
 use super::{address, draft};
 use crate::discover::{Configured, RunningServer, Server, configuration_at, configuration_of, installed_configuration};
-use crate::ingest::{Directory, IngestError, Upload};
+use crate::ingest::{Directory, IngestError, StoreUpload};
 use crate::recording::name::printable;
 
 pub use antmedia::{import_antmedia, import_antmedia_file};
@@ -143,7 +143,7 @@ fn root_of(server: Server, directory: &Directory) -> Result<DraftRoot, String> {
     Ok(root)
 }
 
-fn deliver(uploads: &[Upload]) -> String {
+fn deliver(uploads: &[StoreUpload]) -> String {
     let mut text = String::new();
     if !uploads.is_empty() {
         text.push_str("\n[deliver]\n");
@@ -158,7 +158,7 @@ fn deliver(uploads: &[Upload]) -> String {
 }
 
 /// The target that an upload of the server becomes.
-pub fn target_of(upload: &Upload, same_section_before: usize) -> Result<DraftTarget, String> {
+pub fn target_of(upload: &StoreUpload, same_section_before: usize) -> Result<DraftTarget, String> {
     let url = address::target_url(&upload.url).map_err(|_| "its bucket and prefix do not form a valid URL")?;
     let name = match same_section_before {
         0 => upload.section.clone(),

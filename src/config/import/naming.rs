@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use crate::discover::{Fragmented, Namer, RootOptions, Server};
+use crate::discover::{FragmentedPolicy, Namer, RootOptions, Server};
 use crate::ingest::{EXAMPLE_START_MS, EXAMPLE_STREAM, Pattern, Piece, Time};
 
 /// How names are read.
@@ -39,7 +39,7 @@ fn is_read(server: Server, template: Option<&str>, names: &Pattern) -> bool {
         server,
         template: template.map(str::to_owned),
         stream: None,
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: crate::discover::ControlOptions::default(),

@@ -1,33 +1,35 @@
 //! Keys of `[announce]`, `[[announce.webhook]]` and `[[announce.command]]`.
 
-use super::{Access, DURATION, Key, SWITCH, Section, Shape, put, secret};
-use crate::announce::{Format, Signature};
+use super::{Accessors, DURATION, Key, SWITCH, Section, ValueKind, put, secret};
+use crate::announce::{BodyFormat, Signature};
 use crate::config::address;
 use crate::config::units;
-use crate::config::value::{Value, Wrong, absolute, quote, quote_list};
+use crate::config::value::{Value, ValueError, absolute, quote, quote_list};
 
-const NAME: Shape = Shape { unit: "name", wants: r#"a name of letters, digits, `-`, `_` and `.`, such as "site""# };
-const URL: Shape = Shape { unit: "URL", wants: r#"a URL such as "https://site.example/hooks/aftercast""# };
-const TYPES: Shape = Shape { unit: "list of patterns", wants: r#"a list such as ["recording.*", "vod.available"]"# };
-const STREAMS: Shape = Shape { unit: "list of patterns", wants: r#"a list such as ["studio-1", "court-*"]"# };
-const FORMAT: Shape = Shape { unit: "name", wants: r#""json", "form" or "antmedia""# };
-const SIGNATURE: Shape = Shape { unit: "name", wants: r#""standard" or "ams""# };
-const SECRET: Shape = Shape {
+const NAME: ValueKind =
+    ValueKind { unit: "name", wants: r#"a name of letters, digits, `-`, `_` and `.`, such as "site""# };
+const URL: ValueKind = ValueKind { unit: "URL", wants: r#"a URL such as "https://site.example/hooks/aftercast""# };
+const TYPES: ValueKind =
+    ValueKind { unit: "list of patterns", wants: r#"a list such as ["recording.*", "vod.available"]"# };
+const STREAMS: ValueKind = ValueKind { unit: "list of patterns", wants: r#"a list such as ["studio-1", "court-*"]"# };
+const FORMAT: ValueKind = ValueKind { unit: "name", wants: r#""json", "form" or "antmedia""# };
+const SIGNATURE: ValueKind = ValueKind { unit: "name", wants: r#""standard" or "ams""# };
+const SECRET: ValueKind = ValueKind {
     unit: "absolute path or env:NAME",
     wants: r#"an absolute path such as "/etc/aftercast/hook-secret", or "env:HOOK_SECRET""#,
 };
-const COMMAND: Shape = Shape {
+const COMMAND: ValueKind = ValueKind {
     unit: "list",
     wants: r#"a program by its absolute path and its arguments, such as ["/usr/local/bin/hook", "{path}"]"#,
 };
-const RUNS: Shape = Shape { unit: "count", wants: "a whole number above 0, such as 2" };
+const RUNS: ValueKind = ValueKind { unit: "count", wants: "a whole number above 0, such as 2" };
 
 pub(super) static KEYS: [Key; 16] = [
     Key::new(
         Section::Announce,
         "hold",
         DURATION,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.announce.hold, v.duration()),
             |c| Some(quote(&units::show_duration(c.announce.hold))),
         ),
@@ -38,7 +40,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "name",
         NAME,
-        Access::Webhook(|w, v| put(&mut w.name, super::deliver::name(v)), |w| Some(quote(&w.name))),
+        Accessors::Webhook(|w, v| put(&mut w.name, super::deliver::name(v)), |w| Some(quote(&w.name))),
         "Its name in logs and commands; its place in the event log is kept under it.",
     )
     .like(r#""site""#),
@@ -46,8 +48,8 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "url",
         URL,
-        Access::Webhook(
-            |w, v| put(&mut w.url, v.filled_text().and_then(|text| address::webhook(&text).map_err(Wrong::Meaning))),
+        Accessors::Webhook(
+            |w, v| put(&mut w.url, v.filled_text().and_then(|text| address::webhook(&text).map_err(ValueError::Meaning))),
             |w| Some(quote(&address::without_query(&w.url))),
         ),
         "Where events are sent by POST; redirects are not followed. Private addresses are allowed.",
@@ -57,7 +59,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "types",
         TYPES,
-        Access::Webhook(|w, v| put(&mut w.types, patterns(v)), |w| Some(quote_list(&w.types))),
+        Accessors::Webhook(|w, v| put(&mut w.types, patterns(v)), |w| Some(quote_list(&w.types))),
         "Types of events, with `*` and `?`. Empty: recording.finished, recording.salvaged, recording.quarantined, vod.available, vod.deleted, delivery.failed, target.paused and local.freed; with \"antmedia\" the first two.",
     )
     .or("[]"),
@@ -65,7 +67,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "streams",
         STREAMS,
-        Access::Webhook(|w, v| put(&mut w.streams, patterns(v)), |w| Some(quote_list(&w.streams))),
+        Accessors::Webhook(|w, v| put(&mut w.streams, patterns(v)), |w| Some(quote_list(&w.streams))),
         "Ids of streams, with `*` and `?`. Empty: all, and events of no stream.",
     )
     .or("[]"),
@@ -73,7 +75,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "format",
         FORMAT,
-        Access::Webhook(|w, v| put(&mut w.format, v.choice(&FORMATS)), |w| Some(quote(name_in(&FORMATS, w.format)))),
+        Accessors::Webhook(|w, v| put(&mut w.format, v.choice(&FORMATS)), |w| Some(quote(name_in(&FORMATS, w.format)))),
         "Body of a request: the event as JSON, as a form, or as Ant Media's vodReady.",
     )
     .or(r#""json""#),
@@ -81,7 +83,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "extra_keys",
         SWITCH,
-        Access::Webhook(|w, v| put(&mut w.extra_keys, v.boolean()), |w| Some(w.extra_keys.to_string())),
+        Accessors::Webhook(|w, v| put(&mut w.extra_keys, v.boolean()), |w| Some(w.extra_keys.to_string())),
         "Whether vodReady also has streamId, vodSize and, with vod.available, url; Ant Media does not send them.",
     )
     .or("false"),
@@ -89,7 +91,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "timeout",
         DURATION,
-        Access::Webhook(
+        Accessors::Webhook(
             |w, v| put(&mut w.timeout, v.some_duration()),
             |w| Some(quote(&units::show_duration(w.timeout))),
         ),
@@ -100,7 +102,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "secret_file",
         SECRET,
-        Access::Webhook(
+        Accessors::Webhook(
             |w, v| put(&mut w.secret_file, secret(v).map(Some)),
             |w| w.secret_file.as_ref().map(|from| quote(&from.to_string_lossy())),
         ),
@@ -111,7 +113,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Webhook,
         "signature",
         SIGNATURE,
-        Access::Webhook(
+        Accessors::Webhook(
             |w, v| put(&mut w.signature, v.choice(&SIGNATURES)),
             |w| Some(quote(name_in(&SIGNATURES, w.signature))),
         ),
@@ -122,7 +124,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "name",
         NAME,
-        Access::Command(|c, v| put(&mut c.name, super::deliver::name(v)), |c| Some(quote(&c.name))),
+        Accessors::Command(|c, v| put(&mut c.name, super::deliver::name(v)), |c| Some(quote(&c.name))),
         "Its name in logs and commands; its place in the event log is kept under it.",
     )
     .like(r#""index""#),
@@ -130,7 +132,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "command",
         COMMAND,
-        Access::Command(|c, v| put(&mut c.command, command(v)), |c| Some(quote_list(&c.command))),
+        Accessors::Command(|c, v| put(&mut c.command, command(v)), |c| Some(quote_list(&c.command))),
         "Program and arguments, without a shell. An argument {event}, {path}, {stream}, {vod_id} or {url} becomes that value.",
     )
     .like(r#"["/usr/local/bin/on-recording", "{path}"]"#),
@@ -138,7 +140,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "types",
         TYPES,
-        Access::Command(|c, v| put(&mut c.types, patterns(v)), |c| Some(quote_list(&c.types))),
+        Accessors::Command(|c, v| put(&mut c.types, patterns(v)), |c| Some(quote_list(&c.types))),
         "Types of events, with `*` and `?`. Empty: as for webhooks.",
     )
     .or("[]"),
@@ -146,7 +148,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "streams",
         STREAMS,
-        Access::Command(|c, v| put(&mut c.streams, patterns(v)), |c| Some(quote_list(&c.streams))),
+        Accessors::Command(|c, v| put(&mut c.streams, patterns(v)), |c| Some(quote_list(&c.streams))),
         "Ids of streams, with `*` and `?`. Empty: all, and events of no stream.",
     )
     .or("[]"),
@@ -154,7 +156,7 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "timeout",
         DURATION,
-        Access::Command(
+        Accessors::Command(
             |c, v| put(&mut c.timeout, v.some_duration()),
             |c| Some(quote(&units::show_duration(c.timeout))),
         ),
@@ -165,34 +167,35 @@ pub(super) static KEYS: [Key; 16] = [
         Section::Command,
         "concurrency",
         RUNS,
-        Access::Command(|c, v| put(&mut c.concurrency, some(v)), |c| Some(c.concurrency.to_string())),
+        Accessors::Command(|c, v| put(&mut c.concurrency, some(v)), |c| Some(c.concurrency.to_string())),
         "Runs at once, each for another recording.",
     )
     .or("2"),
 ];
 
-const FORMATS: [(&str, Format); 3] = [("json", Format::Json), ("form", Format::Form), ("antmedia", Format::AntMedia)];
+const FORMATS: [(&str, BodyFormat); 3] =
+    [("json", BodyFormat::Json), ("form", BodyFormat::Form), ("antmedia", BodyFormat::AntMedia)];
 const SIGNATURES: [(&str, Signature); 2] = [("standard", Signature::Standard), ("ams", Signature::Ams)];
 
 fn name_in<T: Copy + PartialEq>(names: &[(&'static str, T)], wanted: T) -> &'static str {
     names.iter().find(|(_, value)| *value == wanted).map_or("", |(name, _)| name)
 }
 
-fn patterns(value: &Value) -> Result<Vec<String>, Wrong> {
+fn patterns(value: &Value) -> Result<Vec<String>, ValueError> {
     let patterns = value.list()?;
     let is_empty = patterns.iter().any(|pattern| pattern.trim().is_empty());
-    if is_empty { Err(Wrong::meaning("a pattern in it is empty")) } else { Ok(patterns) }
+    if is_empty { Err(ValueError::meaning("a pattern in it is empty")) } else { Ok(patterns) }
 }
 
-fn command(value: &Value) -> Result<Vec<String>, Wrong> {
+fn command(value: &Value) -> Result<Vec<String>, ValueError> {
     let words = value.list()?;
     match words.first() {
-        None => Err(Wrong::meaning("it is empty")),
+        None => Err(ValueError::meaning("it is empty")),
         Some(program) => absolute(program).map(|_| words.clone()),
     }
 }
 
-fn some(value: &Value) -> Result<usize, Wrong> {
+fn some(value: &Value) -> Result<usize, ValueError> {
     let count = value.count()?;
-    if count > 0 { Ok(count) } else { Err(Wrong::Kind("`0`".to_owned())) }
+    if count > 0 { Ok(count) } else { Err(ValueError::Kind("`0`".to_owned())) }
 }

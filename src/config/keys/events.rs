@@ -1,17 +1,17 @@
 //! Keys of `[events]`.
 
-use super::{Access, DURATION, Key, Section, Shape, put};
+use super::{Accessors, DURATION, Key, Section, ValueKind, put};
 use crate::config::units;
-use crate::config::value::{Value, Wrong, quote};
+use crate::config::value::{Value, ValueError, quote};
 
-const SOME: Shape = Shape { unit: "count", wants: "a whole number above 0, such as 10000" };
+const SOME: ValueKind = ValueKind { unit: "count", wants: "a whole number above 0, such as 10000" };
 
 pub(super) static KEYS: [Key; 2] = [
     Key::new(
         Section::Events,
         "keep",
         SOME,
-        Access::Whole(|c, v| put(&mut c.events.keep, some(v)), |c| Some(c.events.keep.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.events.keep, some(v)), |c| Some(c.events.keep.to_string())),
         "Maximum number of events to keep; a finished and delivered recording writes about six. Older events are \
          dropped even if a consumer has not read them.",
     )
@@ -20,7 +20,7 @@ pub(super) static KEYS: [Key; 2] = [
         Section::Events,
         "keep_for",
         DURATION,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.events.keep_for, v.some_duration()),
             |c| Some(quote(&units::show_duration(c.events.keep_for))),
         ),
@@ -29,7 +29,7 @@ pub(super) static KEYS: [Key; 2] = [
     .or(r#""30d""#),
 ];
 
-fn some(value: &Value) -> Result<u64, Wrong> {
+fn some(value: &Value) -> Result<u64, ValueError> {
     let count = value.count()?;
-    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| Wrong::Kind(format!("`{count}`")))
+    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| ValueError::Kind(format!("`{count}`")))
 }

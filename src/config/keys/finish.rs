@@ -2,28 +2,31 @@
 
 use jiff::tz::TimeZone;
 
-use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
+use super::{Accessors, COUNT, Key, SWITCH, Section, ValueKind, put};
 use crate::config::moment;
 use crate::config::template;
-use crate::config::value::{Value, Wrong, quote};
-use crate::finish::{SalvageInPlace, Splice, Validate};
+use crate::config::value::{Value, ValueError, quote};
+use crate::finish::{SalvageInPlace, SpliceMode, ValidationLevel};
 use crate::recording::name::format_time;
 
-const VALIDATE: Shape = Shape { unit: "name", wants: r#""structure", "packets" or "decode""# };
-const SPLICE: Shape = Shape { unit: "name", wants: r#""auto", "insert_range", "reflink", "copy_range" or "copy""# };
-const SALVAGE: Shape = Shape { unit: "name", wants: r#""when_full", "never" or "always""# };
-const SUBFOLDER: Shape =
-    Shape { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
-const NICE: Shape = Shape { unit: "niceness", wants: "a number from 0 to 19" };
-const PATTERN: Shape = Shape { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
-const ZONE: Shape = Shape { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
+const VALIDATE: ValueKind = ValueKind { unit: "name", wants: r#""structure", "packets" or "decode""# };
+const SPLICE: ValueKind =
+    ValueKind { unit: "name", wants: r#""auto", "insert_range", "reflink", "copy_range" or "copy""# };
+const SALVAGE: ValueKind = ValueKind { unit: "name", wants: r#""when_full", "never" or "always""# };
+const SUBFOLDER: ValueKind =
+    ValueKind { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
+const NICE: ValueKind = ValueKind { unit: "niceness", wants: "a number from 0 to 19" };
+const PATTERN: ValueKind =
+    ValueKind { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
+const ZONE: ValueKind =
+    ValueKind { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
 
 pub(super) static KEYS: [Key; 12] = [
     Key::new(
         Section::Finish,
         "mp4_muxing_enabled",
         SWITCH,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.mp4_muxing_enabled, v.boolean()),
             |c| Some(c.finish.mp4_muxing_enabled.to_string()),
         ),
@@ -35,7 +38,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "webm_muxing_enabled",
         SWITCH,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.webm_muxing_enabled, v.boolean()),
             |c| Some(c.finish.webm_muxing_enabled.to_string()),
         ),
@@ -47,7 +50,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "add_date_time_to_mp4_file_name",
         SWITCH,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.add_date_time_to_mp4_file_name, v.boolean()),
             |c| Some(c.finish.add_date_time_to_mp4_file_name.to_string()),
         ),
@@ -59,7 +62,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "date_pattern",
         PATTERN,
-        Access::Whole(|c, v| put(&mut c.finish.date_pattern, date_pattern(v)), |c| Some(quote(&c.finish.date_pattern))),
+        Accessors::Whole(|c, v| put(&mut c.finish.date_pattern, date_pattern(v)), |c| Some(quote(&c.finish.date_pattern))),
         "Format of that date; \"-%Y-%m-%d_%H-%M-%S%.3f\" is Ant Media's own.",
     )
     .or(r#""_%Y-%m-%d_%H-%M-%S""#),
@@ -67,7 +70,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "recording_subfolder",
         SUBFOLDER,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.recording_subfolder, subfolder(v)),
             |c| Some(quote(&c.finish.recording_subfolder)),
         ),
@@ -79,7 +82,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "time_zone",
         ZONE,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.time_zone, zone(v)),
             |c| Some(quote(&moment::zone_name(&c.finish.time_zone))),
         ),
@@ -90,8 +93,8 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "validate",
         VALIDATE,
-        Access::Whole(
-            |c, v| put(&mut c.finish.validate, v.choice(&Validate::ALL.map(|v| (v.name(), v)))),
+        Accessors::Whole(
+            |c, v| put(&mut c.finish.validate, v.choice(&ValidationLevel::ALL.map(|v| (v.name(), v)))),
             |c| Some(quote(c.finish.validate.name())),
         ),
         "How a recording is validated: structure (its tables), packets (all packets are read), decode (all packets \
@@ -102,8 +105,8 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "splice",
         SPLICE,
-        Access::Whole(
-            |c, v| put(&mut c.finish.splice, v.choice(&Splice::ALL.map(|s| (s.name(), s)))),
+        Accessors::Whole(
+            |c, v| put(&mut c.finish.splice, v.choice(&SpliceMode::ALL.map(|s| (s.name(), s)))),
             |c| Some(quote(c.finish.splice.name())),
         ),
         "How the header of an MP4 is moved to the front: auto, in place (insert_range), or in a new file beside it \
@@ -114,7 +117,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "salvage_in_place",
         SALVAGE,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.salvage_in_place, v.choice(&SalvageInPlace::ALL.map(|s| (s.name(), s)))),
             |c| Some(quote(c.finish.salvage_in_place.name())),
         ),
@@ -126,7 +129,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "keep_original",
         SWITCH,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.keep_original, v.boolean()),
             |c| Some(c.finish.keep_original.to_string()),
         ),
@@ -137,7 +140,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "jobs",
         COUNT,
-        Access::Whole(|c, v| put(&mut c.finish.jobs, v.count()), |c| Some(c.finish.jobs.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.finish.jobs, v.count()), |c| Some(c.finish.jobs.to_string())),
         "Threads that finish recordings; 0: all cores but one in `watch`, all cores in other commands if `background_nice` is above 0.",
     )
     .or("0"),
@@ -145,7 +148,7 @@ pub(super) static KEYS: [Key; 12] = [
         Section::Finish,
         "background_nice",
         NICE,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.finish.background_nice, nice(v)),
             |c| Some(c.finish.background_nice.to_string()),
         ),
@@ -155,34 +158,34 @@ pub(super) static KEYS: [Key; 12] = [
     .or("10"),
 ];
 
-fn date_pattern(value: &Value) -> Result<String, Wrong> {
+fn date_pattern(value: &Value) -> Result<String, ValueError> {
     let pattern = value.filled_text()?;
     let formatted = format_time(0, &TimeZone::UTC, &pattern);
     match formatted {
         Some(date) if date != pattern && !date.contains('/') => Ok(pattern),
         Some(date) if date.contains('/') => {
-            Err(Wrong::meaning("it must not contain `/`, which would create directories"))
+            Err(ValueError::meaning("it must not contain `/`, which would create directories"))
         }
-        Some(_) => Err(Wrong::meaning("it contains no date")),
-        None => Err(Wrong::meaning(format!("`{pattern}` is not a strftime pattern"))),
+        Some(_) => Err(ValueError::meaning("it contains no date")),
+        None => Err(ValueError::meaning(format!("`{pattern}` is not a strftime pattern"))),
     }
 }
 
-fn subfolder(value: &Value) -> Result<String, Wrong> {
+fn subfolder(value: &Value) -> Result<String, ValueError> {
     let text = value.text()?;
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
-        return Err(Wrong::meaning("it leads out of the recording's directory"));
+        return Err(ValueError::meaning("it leads out of the recording's directory"));
     }
-    template::check_subfolder(text).map_err(Wrong::Meaning)?;
+    template::check_subfolder(text).map_err(ValueError::Meaning)?;
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn nice(value: &Value) -> Result<u8, Wrong> {
+fn nice(value: &Value) -> Result<u8, ValueError> {
     let nice = value.count()?;
-    u8::try_from(nice).ok().filter(|nice| *nice <= 19).ok_or_else(|| Wrong::meaning("it is above 19"))
+    u8::try_from(nice).ok().filter(|nice| *nice <= 19).ok_or_else(|| ValueError::meaning("it is above 19"))
 }
 
-fn zone(value: &Value) -> Result<TimeZone, Wrong> {
+fn zone(value: &Value) -> Result<TimeZone, ValueError> {
     let name = value.filled_text()?;
-    moment::zone(&name).ok_or_else(|| Wrong::Meaning(format!("`{name}` is not a known time zone")))
+    moment::zone(&name).ok_or_else(|| ValueError::Meaning(format!("`{name}` is not a known time zone")))
 }

@@ -18,7 +18,7 @@ use crate::discover::RootOptions;
 
 pub(super) use lookup::{find, find_alias, nearest, section_named};
 
-use super::value::{Value, Wrong};
+use super::value::{Value, ValueError};
 use super::{Config, value};
 
 /// Where a key is written. The order is the order of reading: the time zone is known before the first date.
@@ -123,41 +123,42 @@ pub struct Key {
     pub wants: &'static str,
     /// What it is for, in one line.
     pub why: &'static str,
-    pub(super) access: Access,
+    pub(super) access: Accessors,
 }
 
 /// Sets a value in options.
-pub(super) type SetIn<T> = fn(&mut T, &Value) -> Result<(), Wrong>;
-type ShowOf<T> = fn(&T) -> Option<String>;
+pub(super) type SetFn<T> = fn(&mut T, &Value) -> Result<(), ValueError>;
+type ShowFn<T> = fn(&T) -> Option<String>;
 
 /// How a value goes into the options, and out again as TOML.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Access {
-    Whole(SetIn<Config>, ShowOf<Config>),
-    Root(SetIn<RootOptions>, ShowOf<RootOptions>),
-    Target(SetIn<TargetOptions>, ShowOf<TargetOptions>),
-    Webhook(SetIn<WebhookOptions>, ShowOf<WebhookOptions>),
-    Command(SetIn<CommandOptions>, ShowOf<CommandOptions>),
+pub(super) enum Accessors {
+    Whole(SetFn<Config>, ShowFn<Config>),
+    Root(SetFn<RootOptions>, ShowFn<RootOptions>),
+    Target(SetFn<TargetOptions>, ShowFn<TargetOptions>),
+    Webhook(SetFn<WebhookOptions>, ShowFn<WebhookOptions>),
+    Command(SetFn<CommandOptions>, ShowFn<CommandOptions>),
     /// Spread over other keys before the options are made.
     Spread,
 }
 
 /// Kind of value: unit and wish.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
+struct ValueKind {
     unit: &'static str,
     wants: &'static str,
 }
 
-const SWITCH: Shape = Shape { unit: "true or false", wants: "true or false" };
-const DURATION: Shape = Shape { unit: "duration", wants: r#"a duration such as "500ms", "90s", "10m" or "24h""# };
-const COUNT: Shape = Shape { unit: "count", wants: "a whole number, 0 or more, such as 4" };
-const TEXT: Shape = Shape { unit: "text", wants: r#"text in quotes, such as "studio-1""# };
-const PATH: Shape = Shape { unit: "absolute path", wants: r#"an absolute path such as "/srv/recordings""# };
+const SWITCH: ValueKind = ValueKind { unit: "true or false", wants: "true or false" };
+const DURATION: ValueKind =
+    ValueKind { unit: "duration", wants: r#"a duration such as "500ms", "90s", "10m" or "24h""# };
+const COUNT: ValueKind = ValueKind { unit: "count", wants: "a whole number, 0 or more, such as 4" };
+const TEXT: ValueKind = ValueKind { unit: "text", wants: r#"text in quotes, such as "studio-1""# };
+const PATH: ValueKind = ValueKind { unit: "absolute path", wants: r#"an absolute path such as "/srv/recordings""# };
 
 impl Key {
-    const fn new(section: Section, name: &'static str, shape: Shape, access: Access, why: &'static str) -> Self {
-        let Shape { unit, wants } = shape;
+    const fn new(section: Section, name: &'static str, shape: ValueKind, access: Accessors, why: &'static str) -> Self {
+        let ValueKind { unit, wants } = shape;
         Self { section, name, aliases: &[], default: None, example: "", unit, wants, why, access }
     }
 
@@ -224,7 +225,7 @@ static TOP: [Key; 1] = [Key::new(
     Section::Top,
     "state_dir",
     PATH,
-    Access::Whole(|c, v| put(&mut c.state_dir, v.absolute_path()), |c| Some(quote_path(&c.state_dir))),
+    Accessors::Whole(|c, v| put(&mut c.state_dir, v.absolute_path()), |c| Some(quote_path(&c.state_dir))),
     "Directory of the catalogue, journal, lock and socket; one process owns it. Default: $XDG_STATE_HOME/aftercast \
      or ~/.local/state/aftercast.",
 )
@@ -246,13 +247,13 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     tables.into_iter().flatten()
 }
 
-fn put<T>(place: &mut T, value: Result<T, Wrong>) -> Result<(), Wrong> {
+fn put<T>(place: &mut T, value: Result<T, ValueError>) -> Result<(), ValueError> {
     *place = value?;
     Ok(())
 }
 
 /// Where one secret is.
-fn secret(value: &Value) -> Result<std::path::PathBuf, Wrong> {
+fn secret(value: &Value) -> Result<std::path::PathBuf, ValueError> {
     value::secret_place(&value.filled_text()?, "it is an absolute path or `env:NAME`, never the secret itself")
 }
 
@@ -279,7 +280,7 @@ mod tests {
     fn defaults_of_the_table_are_the_defaults_of_the_code() {
         let built_in = Config::default();
         for key in keys() {
-            let (Some(default), Access::Whole(set, show)) = (key.default, key.access) else { continue };
+            let (Some(default), Accessors::Whole(set, show)) = (key.default, key.access) else { continue };
             let mut changed = Config::default();
             set(&mut changed, &super::super::document::parse_value(default).unwrap()).unwrap();
             assert_eq!(changed, built_in, "{} = {default}", key.path());

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Access, DURATION, Key, SWITCH, Section, Shape, put};
+use super::{Accessors, DURATION, Key, SWITCH, Section, ValueKind, put};
 use crate::config::units;
-use crate::config::value::{Value, Wrong, quote};
+use crate::config::value::{Value, ValueError, quote};
 use crate::media::PictureFormat;
 
-const FORMAT: Shape = Shape { unit: "name", wants: r#""jpeg", "png" or "webp""# };
-const HEIGHT: Shape = Shape { unit: "pixels", wants: "a number from 16 to 4096, such as 480" };
-const QUALITY: Shape = Shape { unit: "quality", wants: "a number from 1 to 100, such as 85" };
-const MEMORY: Shape = Shape { unit: "size", wants: r#"a size such as "1GiB""# };
+const FORMAT: ValueKind = ValueKind { unit: "name", wants: r#""jpeg", "png" or "webp""# };
+const HEIGHT: ValueKind = ValueKind { unit: "pixels", wants: "a number from 16 to 4096, such as 480" };
+const QUALITY: ValueKind = ValueKind { unit: "quality", wants: "a number from 1 to 100, such as 85" };
+const MEMORY: ValueKind = ValueKind { unit: "size", wants: r#"a size such as "1GiB""# };
 
 /// With less no decoder of a common size opens.
 const LEAST_MEMORY_BYTES: u64 = 1 << 20;
@@ -20,7 +20,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "poster",
         SWITCH,
-        Access::Whole(|c, v| put(&mut c.pictures.poster, v.boolean()), |c| Some(c.pictures.poster.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.pictures.poster, v.boolean()), |c| Some(c.pictures.poster.to_string())),
         "Make a poster of each finished recording, in `previews/` beside it, unless the server made one. Uploaded with \
          bit 4 of upload_extensions.",
     )
@@ -29,7 +29,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "format",
         FORMAT,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.pictures.format, v.choice(&PictureFormat::ALL.map(|f| (f.name(), f)))),
             |c| Some(quote(c.pictures.format.name())),
         ),
@@ -40,7 +40,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "height",
         HEIGHT,
-        Access::Whole(|c, v| put(&mut c.pictures.height, height(v)), |c| Some(c.pictures.height.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.pictures.height, height(v)), |c| Some(c.pictures.height.to_string())),
         "Height of the poster; recordings with fewer lines get fewer.",
     )
     .or("480"),
@@ -48,7 +48,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "quality",
         QUALITY,
-        Access::Whole(|c, v| put(&mut c.pictures.quality, quality(v)), |c| Some(c.pictures.quality.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.pictures.quality, quality(v)), |c| Some(c.pictures.quality.to_string())),
         "Quality of a JPEG or WebP poster, 100 is best.",
     )
     .or("85"),
@@ -56,7 +56,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "sprite",
         SWITCH,
-        Access::Whole(|c, v| put(&mut c.pictures.sprite, v.boolean()), |c| Some(c.pictures.sprite.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.pictures.sprite, v.boolean()), |c| Some(c.pictures.sprite.to_string())),
         "Make a sprite sheet with WebVTT of each finished recording with video: small pictures of its keyframes for \
          scrubbing.",
     )
@@ -65,7 +65,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "sprite_interval",
         DURATION,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.pictures.sprite_interval, interval(v)),
             |c| Some(quote(&units::show_duration(c.pictures.sprite_interval))),
         ),
@@ -76,7 +76,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "timeout",
         DURATION,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.pictures.timeout, interval(v)),
             |c| Some(quote(&units::show_duration(c.pictures.timeout))),
         ),
@@ -87,7 +87,7 @@ pub(super) static KEYS: [Key; 8] = [
         Section::Pictures,
         "memory",
         MEMORY,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.pictures.memory_bytes, memory(v)),
             |c| Some(quote(&units::show_size(c.pictures.memory_bytes))),
         ),
@@ -96,24 +96,24 @@ pub(super) static KEYS: [Key; 8] = [
     .or(r#""1GiB""#),
 ];
 
-fn height(value: &Value) -> Result<u32, Wrong> {
+fn height(value: &Value) -> Result<u32, ValueError> {
     let height = value.count()?;
     let height = u32::try_from(height).ok().filter(|height| (16..=4_096).contains(height));
-    height.ok_or_else(|| Wrong::meaning("it is not between 16 and 4096"))
+    height.ok_or_else(|| ValueError::meaning("it is not between 16 and 4096"))
 }
 
-fn quality(value: &Value) -> Result<u8, Wrong> {
+fn quality(value: &Value) -> Result<u8, ValueError> {
     let quality = value.count()?;
     let quality = u8::try_from(quality).ok().filter(|quality| (1..=100).contains(quality));
-    quality.ok_or_else(|| Wrong::meaning("it is not between 1 and 100"))
+    quality.ok_or_else(|| ValueError::meaning("it is not between 1 and 100"))
 }
 
-fn interval(value: &Value) -> Result<Duration, Wrong> {
+fn interval(value: &Value) -> Result<Duration, ValueError> {
     let interval = value.some_duration()?;
-    if interval < Duration::from_secs(1) { Err(Wrong::meaning("it is shorter than 1s")) } else { Ok(interval) }
+    if interval < Duration::from_secs(1) { Err(ValueError::meaning("it is shorter than 1s")) } else { Ok(interval) }
 }
 
-fn memory(value: &Value) -> Result<u64, Wrong> {
+fn memory(value: &Value) -> Result<u64, ValueError> {
     let bytes = value.size()?;
-    if bytes < LEAST_MEMORY_BYTES { Err(Wrong::meaning("it is less than 1MiB")) } else { Ok(bytes) }
+    if bytes < LEAST_MEMORY_BYTES { Err(ValueError::meaning("it is less than 1MiB")) } else { Ok(bytes) }
 }

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Access, Key, PATH, SWITCH, Section, Shape, put, quote_path, secret};
+use super::{Accessors, Key, PATH, SWITCH, Section, ValueKind, put, quote_path, secret};
 use crate::config::ServeOptions;
-use crate::config::value::{Value, Wrong, quote, quote_list};
+use crate::config::value::{Value, ValueError, quote, quote_list};
 
-const ADDRESS: Shape = Shape {
+const ADDRESS: ValueKind = ValueKind {
     unit: "address or off",
     wants: r#"an IP address with a port such as "127.0.0.1:8420" or "[::1]:8420", or "off""#,
 };
-const ORIGINS: Shape = Shape { unit: "list", wants: r#"a list of origins such as ["https://vod.example.org"]"# };
+const ORIGINS: ValueKind =
+    ValueKind { unit: "list", wants: r#"a list of origins such as ["https://vod.example.org"]"# };
 
-const SECRET: Shape = Shape {
+const SECRET: ValueKind = ValueKind {
     unit: "path or env:NAME",
     wants: r#"an absolute path such as "/etc/aftercast/token", or "env:NAME" for an environment variable"#,
 };
@@ -21,12 +22,12 @@ const SECRET: Shape = Shape {
 /// A key that names a file.
 const fn file(
     name: &'static str,
-    shape: Shape,
-    set: fn(&mut crate::config::Config, &Value) -> Result<(), Wrong>,
+    shape: ValueKind,
+    set: fn(&mut crate::config::Config, &Value) -> Result<(), ValueError>,
     show: fn(&crate::config::Config) -> Option<String>,
     why: &'static str,
 ) -> Key {
-    Key::new(Section::Serve, name, shape, Access::Whole(set, show), why)
+    Key::new(Section::Serve, name, shape, Accessors::Whole(set, show), why)
 }
 
 pub(super) static KEYS: [Key; 7] = [
@@ -34,7 +35,7 @@ pub(super) static KEYS: [Key; 7] = [
         Section::Serve,
         "listen",
         ADDRESS,
-        Access::Whole(|c, v| put(&mut c.serve.listen, address(v)), |c| Some(shown(&c.serve))),
+        Accessors::Whole(|c, v| put(&mut c.serve.listen, address(v)), |c| Some(shown(&c.serve))),
         "Where `aftercast watch` serves HTTP. An address that is not loopback needs a token.",
     )
     .or(r#""127.0.0.1:8420""#),
@@ -74,7 +75,7 @@ pub(super) static KEYS: [Key; 7] = [
         Section::Serve,
         "page",
         SWITCH,
-        Access::Whole(|c, v| put(&mut c.serve.page, v.boolean()), |c| Some(c.serve.page.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.serve.page, v.boolean()), |c| Some(c.serve.page.to_string())),
         "Whether the page for browsers is served at `/`.",
     )
     .or("true"),
@@ -82,18 +83,18 @@ pub(super) static KEYS: [Key; 7] = [
         Section::Serve,
         "origins",
         ORIGINS,
-        Access::Whole(|c, v| put(&mut c.serve.origins, v.list()), |c| Some(quote_list(&c.serve.origins))),
+        Accessors::Whole(|c, v| put(&mut c.serve.origins, v.list()), |c| Some(quote_list(&c.serve.origins))),
         "Origins of other sites whose pages may read answers (CORS); [\"*\"] is every site.",
     )
     .or("[]"),
 ];
 
-fn address(value: &Value) -> Result<Option<SocketAddr>, Wrong> {
+fn address(value: &Value) -> Result<Option<SocketAddr>, ValueError> {
     let text = value.text()?;
     if text == "off" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| Wrong::Kind(format!("`{text}`")))
+    text.parse().map(Some).map_err(|_| ValueError::Kind(format!("`{text}`")))
 }
 
 fn shown(options: &ServeOptions) -> String {

@@ -1,29 +1,32 @@
 //! Keys of `[watch]` and `[[watch.root]]`.
 
-use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quote_path, secret};
+use super::{Accessors, DURATION, Key, PATH, SWITCH, Section, TEXT, ValueKind, put, quote_path, secret};
 use crate::config::Config;
-use crate::config::value::{Value, Wrong, quote, quote_list};
+use crate::config::value::{Value, ValueError, quote, quote_list};
 use crate::config::{address, moment, units};
-use crate::discover::{self, Fragmented, Server};
+use crate::discover::{self, FragmentedPolicy, Server};
 use crate::recording::Container;
 use crate::recording::name::printable_text;
 
-const SERVER: Shape = Shape {
+const SERVER: ValueKind = ValueKind {
     unit: "name",
     wants: r#"one of "auto", "antmedia", "mediamtx", "srs", "ome", "nginx-rtmp", "livekit", "obs""#,
 };
-const FRAGMENTED: Shape = Shape { unit: "name", wants: r#"one of "auto", "keep", "progressive""# };
-const TEMPLATE: Shape =
-    Shape { unit: "template", wants: r#"a name template such as "{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""# };
-const EXISTING: Shape =
-    Shape { unit: "name or date", wants: r#""all", "orphans", "none", or a date such as "since:2026-01-01""# };
-const PATHS: Shape =
-    Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
-const SUFFIXES: Shape = Shape { unit: "list of strings", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
-const APP: Shape = Shape { unit: "name", wants: r#"a name without slashes such as "live""# };
+const FRAGMENTED: ValueKind = ValueKind { unit: "name", wants: r#"one of "auto", "keep", "progressive""# };
+const TEMPLATE: ValueKind = ValueKind {
+    unit: "template",
+    wants: r#"a name template such as "{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""#,
+};
+const EXISTING: ValueKind =
+    ValueKind { unit: "name or date", wants: r#""all", "orphans", "none", or a date such as "since:2026-01-01""# };
+const PATHS: ValueKind =
+    ValueKind { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
+const SUFFIXES: ValueKind =
+    ValueKind { unit: "list of strings", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
+const APP: ValueKind = ValueKind { unit: "name", wants: r#"a name without slashes such as "live""# };
 
-const CONTROL: Shape = Shape { unit: "URL", wants: r#"a URL such as "http://127.0.0.1:5080""# };
-const CREDENTIALS: Shape = Shape {
+const CONTROL: ValueKind = ValueKind { unit: "URL", wants: r#"a URL such as "http://127.0.0.1:5080""# };
+const CREDENTIALS: ValueKind = ValueKind {
     unit: "absolute path or env:NAME",
     wants: r#"an absolute path such as "/etc/aftercast/ingest.credentials", or "env:NAME" for an environment variable"#,
 };
@@ -33,7 +36,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "roots",
         PATHS,
-        Access::Spread,
+        Accessors::Spread,
         "Directories that the ingest server records into. If they need different servers or templates, use \
          [[watch.root]] instead.",
     )
@@ -43,7 +46,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "server",
         SERVER,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.root_defaults.server, server(v)),
             |c| Some(quote(c.root_defaults.server.name())),
         ),
@@ -55,7 +58,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "template",
         TEMPLATE,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.root_defaults.template, template(v).map(Some)),
             |c| c.root_defaults.template.as_deref().map(quote),
         ),
@@ -66,7 +69,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "fragmented",
         FRAGMENTED,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.root_defaults.fragmented, fragmented(v)),
             |c| Some(quote(c.root_defaults.fragmented.name())),
         ),
@@ -77,7 +80,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "deliver_progressive",
         SWITCH,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.root_defaults.deliver_progressive, v.boolean()),
             |c| Some(c.root_defaults.deliver_progressive.to_string()),
         ),
@@ -88,7 +91,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "settle",
         DURATION,
-        Access::Whole(|c, v| put(&mut c.watch.settle, v.duration()), |c| Some(show(c.watch.settle))),
+        Accessors::Whole(|c, v| put(&mut c.watch.settle, v.duration()), |c| Some(show(c.watch.settle))),
         "How long a file with a final name must stay unchanged if its close was not seen. With strong evidence \
          there is no wait.",
     )
@@ -97,7 +100,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "quiet",
         DURATION,
-        Access::Whole(|c, v| put(&mut c.watch.quiet, v.some_duration()), |c| Some(show(c.watch.quiet))),
+        Accessors::Whole(|c, v| put(&mut c.watch.quiet, v.some_duration()), |c| Some(show(c.watch.quiet))),
         "How long a file must stay unchanged if only its size and modification time can be checked.",
     )
     .or(r#""120s""#),
@@ -105,7 +108,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "orphan_after",
         DURATION,
-        Access::Whole(|c, v| put(&mut c.watch.orphan_after, v.duration()), |c| Some(show(c.watch.orphan_after))),
+        Accessors::Whole(|c, v| put(&mut c.watch.orphan_after, v.duration()), |c| Some(show(c.watch.orphan_after))),
         "How old a file with a temporary name must be to count as orphaned while its writer may still be running.",
     )
     .or(r#""10m""#),
@@ -113,7 +116,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "orphan_grace",
         DURATION,
-        Access::Whole(|c, v| put(&mut c.watch.orphan_grace, v.duration()), |c| Some(show(c.watch.orphan_grace))),
+        Accessors::Whole(|c, v| put(&mut c.watch.orphan_grace, v.duration()), |c| Some(show(c.watch.orphan_grace))),
         "A temporary name written this recently counts as being written, whatever the process list says.",
     )
     .or(r#""30s""#),
@@ -121,7 +124,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "rescan",
         DURATION,
-        Access::Whole(|c, v| put(&mut c.watch.rescan, v.some_duration()), |c| Some(show(c.watch.rescan))),
+        Accessors::Whole(|c, v| put(&mut c.watch.rescan, v.some_duration()), |c| Some(show(c.watch.rescan))),
         "Time between two full scans. Notifications are only hints; a scan also finds what they missed.",
     )
     .or(r#""60s""#),
@@ -129,7 +132,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "existing",
         EXISTING,
-        Access::Whole(set_existing, |c| Some(quote(&moment::show_existing(c.watch.existing, &c.finish.time_zone)))),
+        Accessors::Whole(set_existing, |c| Some(quote(&moment::show_existing(c.watch.existing, &c.finish.time_zone)))),
         "Which recordings from before the first start to process: all, orphans, none, or since:2026-01-01.",
     )
     .or(r#""all""#),
@@ -137,7 +140,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "temporary_suffixes",
         SUFFIXES,
-        Access::Whole(
+        Accessors::Whole(
             |c, v| put(&mut c.watch.temporary_suffixes, suffixes(v)),
             |c| Some(quote_list(&c.watch.temporary_suffixes)),
         ),
@@ -148,7 +151,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Watch,
         "poll",
         SWITCH,
-        Access::Whole(|c, v| put(&mut c.watch.poll, v.boolean()), |c| Some(c.watch.poll.to_string())),
+        Accessors::Whole(|c, v| put(&mut c.watch.poll, v.boolean()), |c| Some(c.watch.poll.to_string())),
         "Poll even if notifications would work. File systems not known to be local are always polled.",
     )
     .or("false"),
@@ -156,7 +159,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "path",
         PATH,
-        Access::Root(|r, v| put(&mut r.path, v.absolute_path()), |r| Some(quote_path(&r.path))),
+        Accessors::Root(|r, v| put(&mut r.path, v.absolute_path()), |r| Some(quote_path(&r.path))),
         "The directory.",
     )
     .like(r#""/srv/other/recordings""#),
@@ -164,7 +167,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "server",
         SERVER,
-        Access::Root(|r, v| put(&mut r.server, server(v)), |r| Some(quote(r.server.name()))),
+        Accessors::Root(|r, v| put(&mut r.server, server(v)), |r| Some(quote(r.server.name()))),
         "Ingest server whose file names are read. If not set: server of [watch].",
     )
     .like(r#""mediamtx""#),
@@ -172,7 +175,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "template",
         TEMPLATE,
-        Access::Root(|r, v| put(&mut r.template, template(v).map(Some)), |r| r.template.as_deref().map(quote)),
+        Accessors::Root(|r, v| put(&mut r.template, template(v).map(Some)), |r| r.template.as_deref().map(quote)),
         "File name template. If not set: template of [watch].",
     )
     .like(r#""{stream}_{start:%s}.{ext}""#),
@@ -180,7 +183,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "fragmented",
         FRAGMENTED,
-        Access::Root(|r, v| put(&mut r.fragmented, fragmented(v)), |r| Some(quote(r.fragmented.name()))),
+        Accessors::Root(|r, v| put(&mut r.fragmented, fragmented(v)), |r| Some(quote(r.fragmented.name()))),
         "How fragmented MP4 in it is handled. If not set: fragmented of [watch].",
     )
     .like(r#""keep""#),
@@ -188,7 +191,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "deliver_progressive",
         SWITCH,
-        Access::Root(|r, v| put(&mut r.deliver_progressive, v.boolean()), |r| Some(r.deliver_progressive.to_string())),
+        Accessors::Root(|r, v| put(&mut r.deliver_progressive, v.boolean()), |r| Some(r.deliver_progressive.to_string())),
         "Whether kept fragmented MP4 in it is uploaded as progressive MP4. If not set: deliver_progressive of [watch].",
     )
     .like("true"),
@@ -196,7 +199,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "stream",
         TEXT,
-        Access::Root(|r, v| put(&mut r.stream, v.filled_text().map(Some)), |r| r.stream.as_deref().map(quote)),
+        Accessors::Root(|r, v| put(&mut r.stream, v.filled_text().map(Some)), |r| r.stream.as_deref().map(quote)),
         "Stream id of every file in it, regardless of the names.",
     )
     .like(r#""studio-1""#),
@@ -204,7 +207,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "app",
         APP,
-        Access::Root(|r, v| put(&mut r.app, app(v).map(Some)), |r| r.app.as_deref().map(quote)),
+        Accessors::Root(|r, v| put(&mut r.app, app(v).map(Some)), |r| r.app.as_deref().map(quote)),
         "Its application in the Ant Media API (/{app}/rest/v2); without: the directory before streams, else its own name.",
     )
     .like(r#""live""#),
@@ -212,7 +215,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "control",
         CONTROL,
-        Access::Root(|r, v| put(&mut r.control.url, control(v).map(Some)), |r| r.control.url.as_deref().map(quote)),
+        Accessors::Root(|r, v| put(&mut r.control.url, control(v).map(Some)), |r| r.control.url.as_deref().map(quote)),
         "Address at which its ingest server (antmedia, mediamtx, nginx-rtmp, ome) is asked whether it records, and told to. Without: never asked.",
     )
     .like(r#""http://127.0.0.1:5080""#),
@@ -220,7 +223,7 @@ pub(super) static KEYS: [Key; 22] = [
         Section::Root,
         "control_credentials_file",
         CREDENTIALS,
-        Access::Root(
+        Accessors::Root(
             |r, v| put(&mut r.control.credentials_file, secret(v).map(Some)),
             |r| r.control.credentials_file.as_deref().map(quote_path),
         ),
@@ -233,45 +236,45 @@ fn show(duration: std::time::Duration) -> String {
     quote(&units::show_duration(duration))
 }
 
-fn server(value: &Value) -> Result<Server, Wrong> {
+fn server(value: &Value) -> Result<Server, ValueError> {
     value.choice(&Server::ALL.map(|server| (server.name(), server)))
 }
 
-fn fragmented(value: &Value) -> Result<Fragmented, Wrong> {
-    value.choice(&Fragmented::ALL.map(|f| (f.name(), f)))
+fn fragmented(value: &Value) -> Result<FragmentedPolicy, ValueError> {
+    value.choice(&FragmentedPolicy::ALL.map(|f| (f.name(), f)))
 }
 
-fn control(value: &Value) -> Result<String, Wrong> {
-    value.filled_text().and_then(|text| address::control(&text).map_err(Wrong::Meaning))
+fn control(value: &Value) -> Result<String, ValueError> {
+    value.filled_text().and_then(|text| address::control(&text).map_err(ValueError::Meaning))
 }
 
-fn template(value: &Value) -> Result<String, Wrong> {
+fn template(value: &Value) -> Result<String, ValueError> {
     let text = value.filled_text()?;
-    discover::check_template(&text).map_err(|e| Wrong::Meaning(crate::fault::chain(&e)))?;
+    discover::check_template(&text).map_err(|e| ValueError::Meaning(crate::fault::chain(&e)))?;
     Ok(text)
 }
 
-fn app(value: &Value) -> Result<String, Wrong> {
+fn app(value: &Value) -> Result<String, ValueError> {
     let name = value.filled_text()?;
     if name.contains(|c: char| c == '/' || c.is_control()) || name.starts_with('.') {
-        return Err(Wrong::meaning(format!("`{}` is not one segment of a URL", printable_text(&name))));
+        return Err(ValueError::meaning(format!("`{}` is not one segment of a URL", printable_text(&name))));
     }
     Ok(name)
 }
 
-fn set_existing(config: &mut Config, value: &Value) -> Result<(), Wrong> {
+fn set_existing(config: &mut Config, value: &Value) -> Result<(), ValueError> {
     config.watch.existing = moment::parse_existing(value.text()?, &config.finish.time_zone)?;
     Ok(())
 }
 
-fn suffixes(value: &Value) -> Result<Vec<String>, Wrong> {
+fn suffixes(value: &Value) -> Result<Vec<String>, ValueError> {
     let suffixes = value.list()?;
     for suffix in &suffixes {
         if suffix.is_empty() || suffix.contains('/') {
-            return Err(Wrong::meaning(format!("`{suffix}` is not a valid file name suffix")));
+            return Err(ValueError::meaning(format!("`{suffix}` is not a valid file name suffix")));
         }
         if Container::from_extension(suffix.trim_start_matches('.')).is_some() {
-            return Err(Wrong::meaning(format!("`{suffix}` is an extension of finished recordings")));
+            return Err(ValueError::meaning(format!("`{suffix}` is an extension of finished recordings")));
         }
     }
     Ok(suffixes)

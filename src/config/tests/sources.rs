@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Origin, Printed, Sources, load, locate, print};
+use crate::config::{Origin, PrintedSetting, Sources, load, locate, print};
 use crate::discover::{Existing, Server};
 use crate::recording::Kinds;
 use crate::retain::DeleteLocal;
@@ -153,7 +153,7 @@ fn what_is_printed_loads_as_the_same_configuration() {
     let config = from_text(text).unwrap();
     let printed = print(&config);
     let shown = |key: &str| printed.iter().find(|p| p.key == key).cloned().unwrap();
-    let expected = Printed { key: "watch.root.0.path".into(), value: "\"/a\"".into(), origin: Origin::File(3) };
+    let expected = PrintedSetting { key: "watch.root.0.path".into(), value: "\"/a\"".into(), origin: Origin::File(3) };
     assert_eq!(shown("watch.root.0.path"), expected);
     assert_eq!(shown("finish.jobs").origin, Origin::Default);
     assert_eq!(shown("deliver.target.0.metadata").value, "{ a = \"1\" }");

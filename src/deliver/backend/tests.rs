@@ -133,7 +133,7 @@ fn what_a_target_names_goes_before_what_the_environment_has() {
     let session = [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "of another key"), ("MINE", "mine")];
     let token = |options: &TargetOptions| {
         let wire = opened(options, Provider::S3, &session).unwrap().wire.unwrap();
-        let Keys::Aws { credentials, .. } = &wire.keys else { panic!("no keys") };
+        let SigningKeys::Aws { credentials, .. } = &wire.keys else { panic!("no keys") };
         let found = futures::executor::block_on(credentials.get_credential()).unwrap();
         (found.key_id.clone(), found.token.clone())
     };

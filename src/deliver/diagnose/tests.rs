@@ -3,7 +3,12 @@
 use super::*;
 
 fn coded(status: u16, code: &str, text: &str) -> Cause {
-    let seen = Seen { status: Some(status), code: Some(code.into()), text: text.into(), ..Seen::default() };
+    let seen = FailureDetails {
+        status: Some(status),
+        code: Some(code.into()),
+        text: text.into(),
+        ..FailureDetails::default()
+    };
     diagnose(&seen, Verb::Put, Provider::S3)
 }
 
@@ -28,7 +33,13 @@ fn the_servers_code_tells_what_a_403_means() {
 fn what_a_token_service_says_is_not_taken_for_the_stores_word() {
     let refused = |status, code: Option<&str>, text: &str| {
         let code = code.map(str::to_owned);
-        let seen = Seen { status: Some(status), code, text: text.into(), is_of_identity: true, ..Seen::default() };
+        let seen = FailureDetails {
+            status: Some(status),
+            code,
+            text: text.into(),
+            is_of_identity: true,
+            ..FailureDetails::default()
+        };
         diagnose(&seen, Verb::Head, Provider::Azure)
     };
     for (status, code) in [
@@ -64,27 +75,33 @@ fn what_a_token_service_says_is_not_taken_for_the_stores_word() {
 
 #[test]
 fn a_redirect_names_the_region_and_a_bare_403_with_a_wrong_clock_names_the_clock() {
-    let redirect = Seen { status: Some(301), region: Some("eu-west-1".into()), ..Seen::default() };
+    let redirect = FailureDetails { status: Some(301), region: Some("eu-west-1".into()), ..FailureDetails::default() };
     let cause = diagnose(&redirect, Verb::Head, Provider::S3);
     assert_eq!(cause, Cause::WrongRegion { region: Some("eu-west-1".into()) });
     assert!(cause.advice().contains("eu-west-1"));
-    let skewed = Seen { status: Some(403), skew_s: Some(-1200), ..Seen::default() };
+    let skewed = FailureDetails { status: Some(403), skew_s: Some(-1200), ..FailureDetails::default() };
     assert_eq!(diagnose(&skewed, Verb::Head, Provider::S3), Cause::ClockSkew { by_s: Some(-1200) });
 }
 
 #[test]
 fn the_network_speaks_through_the_chain() {
     let network = |network, text: &str| {
-        let seen = Seen { network: Some(network), text: text.into(), ..Seen::default() };
+        let seen = FailureDetails { network: Some(network), text: text.into(), ..FailureDetails::default() };
         diagnose(&seen, Verb::Put, Provider::Gcs)
     };
-    assert_eq!(network(Network::Connect, "dns error: Name or service not known"), Cause::Dns);
-    assert_eq!(network(Network::Connect, "tcp connect error: Connection refused (os error 111)"), Cause::Refused);
-    assert_eq!(network(Network::Connect, "invalid peer certificate: UnknownIssuer"), Cause::Tls);
-    assert_eq!(network(Network::Connect, "received corrupt message of type InvalidContentType"), Cause::EndpointIsHttp);
-    assert_eq!(network(Network::Other, "invalid HTTP version parsed"), Cause::EndpointIsHttps);
-    assert_eq!(network(Network::Timeout, "operation timed out"), Cause::Timeout);
-    assert_eq!(network(Network::Lost, "connection reset"), Cause::ConnectionLost);
+    assert_eq!(network(NetworkFailure::Connect, "dns error: Name or service not known"), Cause::Dns);
+    assert_eq!(
+        network(NetworkFailure::Connect, "tcp connect error: Connection refused (os error 111)"),
+        Cause::Refused
+    );
+    assert_eq!(network(NetworkFailure::Connect, "invalid peer certificate: UnknownIssuer"), Cause::Tls);
+    assert_eq!(
+        network(NetworkFailure::Connect, "received corrupt message of type InvalidContentType"),
+        Cause::EndpointIsHttp
+    );
+    assert_eq!(network(NetworkFailure::Other, "invalid HTTP version parsed"), Cause::EndpointIsHttps);
+    assert_eq!(network(NetworkFailure::Timeout, "operation timed out"), Cause::Timeout);
+    assert_eq!(network(NetworkFailure::Lost, "connection reset"), Cause::ConnectionLost);
 }
 
 #[test]
@@ -98,6 +115,6 @@ fn what_an_operator_must_change_is_the_environment_and_the_rest_is_tried_again()
 
 #[test]
 fn a_login_page_is_not_a_store() {
-    let seen = Seen { status: Some(200), is_html: true, ..Seen::default() };
+    let seen = FailureDetails { status: Some(200), is_html: true, ..FailureDetails::default() };
     assert_eq!(diagnose(&seen, Verb::Put, Provider::S3), Cause::NotAStore);
 }

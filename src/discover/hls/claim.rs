@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::discover::candidate::{NameClass, NameRules};
 
-use super::folder::Listing;
+use super::folder::DirectoryListing;
 use super::may_be_segment;
 use super::unit::{antmedia_playlist, collect};
 
@@ -41,8 +41,8 @@ pub(in crate::discover) fn is_claimed(
 }
 
 /// The names of a directory that matter to its units. One that cannot be read has none: the scan says so.
-fn listing(directory: &Path, rules: &NameRules) -> Listing {
-    let mut listing = Listing::default();
+fn listing(directory: &Path, rules: &NameRules) -> DirectoryListing {
+    let mut listing = DirectoryListing::default();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let class = rules.class(&name);

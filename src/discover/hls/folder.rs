@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use super::UnitKind;
-use super::limits::{Excess, MAX_DIRECTORIES_BELOW, Spent};
+use super::limits::{LimitExceeded, LimitUsage, MAX_DIRECTORIES_BELOW};
 use super::mpd::NamePattern;
-use super::sequence::{Sequences, Window};
+use super::sequence::{SequenceWindow, Sequences};
 
 /// The files of one directory.
 #[derive(Debug, Default)]
-pub(in crate::discover) struct Listing {
+pub(in crate::discover) struct DirectoryListing {
     /// Playlists and manifests.
     pub(in crate::discover) playlists: Vec<(String, UnitKind)>,
     /// Names of recordings and segments.
@@ -22,7 +22,7 @@ pub(in crate::discover) struct Listing {
     pub(in crate::discover) others: HashSet<String>,
 }
 
-impl Listing {
+impl DirectoryListing {
     fn len(&self) -> usize {
         self.playlists.len() + self.names.len() + self.others.len()
     }
@@ -56,7 +56,7 @@ impl<'a> Folder<'a> {
 #[derive(Debug)]
 pub(super) struct Folders<'a> {
     directory: &'a Path,
-    listing: &'a Listing,
+    listing: &'a DirectoryListing,
     playlists: HashSet<&'a str>,
     /// The recordings and segments of the directory itself, once they are asked for.
     own: OnceCell<Folder<'a>>,
@@ -65,16 +65,16 @@ pub(super) struct Folders<'a> {
 }
 
 impl<'a> Folders<'a> {
-    pub(super) fn new(directory: &'a Path, listing: &'a Listing, spent: &mut Spent) -> Self {
+    pub(super) fn new(directory: &'a Path, listing: &'a DirectoryListing, spent: &mut LimitUsage) -> Self {
         spent.add_files(listing.len());
         let playlists = listing.playlists.iter().map(|(name, _)| name.as_str()).collect();
         Self { directory, listing, playlists, own: OnceCell::new(), below: HashMap::new() }
     }
 
     /// Whether a file is there, reached without a link: a unit must not carry files from elsewhere into the bucket.
-    pub(super) fn has(&mut self, relative: &str, spent: &mut Spent) -> Result<bool, Excess> {
+    pub(super) fn has(&mut self, relative: &str, spent: &mut LimitUsage) -> Result<bool, LimitExceeded> {
         let Some(slash) = relative.rfind('/') else {
-            let Listing { names, others, .. } = self.listing;
+            let DirectoryListing { names, others, .. } = self.listing;
             return Ok(names.contains(relative) || self.playlists.contains(relative) || others.contains(relative));
         };
         let (below, name) = relative.split_at(slash + 1);
@@ -82,7 +82,11 @@ impl<'a> Folders<'a> {
     }
 
     /// Names that the pattern of a manifest matches, as paths below the directory.
-    pub(super) fn matching(&mut self, pattern: &NamePattern, spent: &mut Spent) -> Result<Vec<String>, Excess> {
+    pub(super) fn matching(
+        &mut self,
+        pattern: &NamePattern,
+        spent: &mut LimitUsage,
+    ) -> Result<Vec<String>, LimitExceeded> {
         let below = if pattern.directory.is_empty() { String::new() } else { format!("{}/", pattern.directory) };
         let folder = self.folder(&below, spent)?;
         let mut matching = Vec::new();
@@ -102,23 +106,23 @@ impl<'a> Folders<'a> {
         &mut self,
         below: &str,
         named: &[String],
-        window: Window,
-        spent: &mut Spent,
-    ) -> Result<Vec<(String, bool)>, Excess> {
+        window: SequenceWindow,
+        spent: &mut LimitUsage,
+    ) -> Result<Vec<(String, bool)>, LimitExceeded> {
         let folder = self.folder(below, spent)?;
         let sequences = folder.sequences.get_or_init(|| Sequences::of(&folder.names));
         let beside = sequences.beside(&folder.names, named, window).into_iter();
         Ok(beside.map(|b| (format!("{below}{}", b.name), b.is_coming)).collect())
     }
 
-    fn folder(&mut self, below: &str, spent: &mut Spent) -> Result<&Folder<'_>, Excess> {
+    fn folder(&mut self, below: &str, spent: &mut LimitUsage) -> Result<&Folder<'_>, LimitExceeded> {
         if below.is_empty() {
             let own = || Folder::of(self.listing.names.iter().map(|name| Cow::Borrowed(name.as_str())));
             return Ok(self.own.get_or_init(own));
         }
         if !self.below.contains_key(below) {
             if self.below.len() >= MAX_DIRECTORIES_BELOW {
-                return Err(Excess { what: "directories below", limit: MAX_DIRECTORIES_BELOW as u64 });
+                return Err(LimitExceeded { what: "directories below", limit: MAX_DIRECTORIES_BELOW as u64 });
             }
             let folder = self.read(below);
             spent.add_files(folder.names.len());

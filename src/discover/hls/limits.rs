@@ -39,12 +39,12 @@ pub(super) const FREE_MENTIONS: u64 = 4096;
 
 /// A limit that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Excess {
+pub(super) struct LimitExceeded {
     pub(super) what: &'static str,
     pub(super) limit: u64,
 }
 
-impl Excess {
+impl LimitExceeded {
     pub(super) fn of(self, playlist: &Path) -> DiscoverError {
         let Self { what, limit } = self;
         DiscoverError::PlaylistRefused { path: playlist.to_owned(), what, limit, others: false }
@@ -53,22 +53,22 @@ impl Excess {
 
 /// What the playlists of one directory have used up together.
 #[derive(Debug, Default)]
-pub(super) struct Spent {
+pub(super) struct LimitUsage {
     bytes: u64,
     vain_looks: u64,
     mentions: u64,
     files: u64,
 }
 
-impl Spent {
+impl LimitUsage {
     /// Bytes of a playlist that are about to be read.
-    pub(super) fn read(&mut self, bytes: u64) -> Result<(), Excess> {
+    pub(super) fn read(&mut self, bytes: u64) -> Result<(), LimitExceeded> {
         self.bytes = self.bytes.saturating_add(bytes);
         check(self.bytes, MAX_DIRECTORY_BYTES, "bytes in the playlists of its directory")
     }
 
     /// Looks that came to nothing.
-    pub(super) fn look_in_vain(&mut self, looks: u64) -> Result<(), Excess> {
+    pub(super) fn look_in_vain(&mut self, looks: u64) -> Result<(), LimitExceeded> {
         self.vain_looks = self.vain_looks.saturating_add(looks);
         check(self.vain_looks, MAX_VAIN_LOOKS, "missing files listed in the playlists of its directory")
     }
@@ -79,19 +79,19 @@ impl Spent {
     }
 
     /// A file that a playlist names.
-    pub(super) fn mention(&mut self, files: usize) -> Result<(), Excess> {
+    pub(super) fn mention(&mut self, files: usize) -> Result<(), LimitExceeded> {
         self.mentions = self.mentions.saturating_add(files as u64);
         let limit = FREE_MENTIONS.saturating_add(MAX_MENTIONS_PER_FILE.saturating_mul(self.files));
         check(self.mentions, limit, "mentions of files in the playlists of its directory")
     }
 }
 
-fn check(found: u64, limit: u64, what: &'static str) -> Result<(), Excess> {
-    if found > limit { Err(Excess { what, limit }) } else { Ok(()) }
+fn check(found: u64, limit: u64, what: &'static str) -> Result<(), LimitExceeded> {
+    if found > limit { Err(LimitExceeded { what, limit }) } else { Ok(()) }
 }
 
 /// Whether a list of names of one playlist has room for another.
-pub(super) fn has_room(names: usize) -> Result<(), Excess> {
+pub(super) fn has_room(names: usize) -> Result<(), LimitExceeded> {
     check(names as u64 + 1, MAX_NAMES as u64, "file names")
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_budget_ends_at_its_limit_and_not_before() {
-        let mut spent = Spent::default();
+        let mut spent = LimitUsage::default();
         assert!(spent.read(MAX_DIRECTORY_BYTES).is_ok() && spent.read(1).is_err());
         assert!(spent.look_in_vain(MAX_VAIN_LOOKS).is_ok() && spent.look_in_vain(1).is_err());
         spent.add_files(10);

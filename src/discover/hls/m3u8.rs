@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::limits::{Excess, MAX_NAME_BYTES, has_room};
+use super::limits::{LimitExceeded, MAX_NAME_BYTES, has_room};
 
 /// Target duration where a playlist names none: RFC 8216 §4.3.3.1 requires one, servers' usual default stands in.
 const DEFAULT_TARGET_MS: i64 = 10_000;
@@ -23,7 +23,7 @@ pub(super) struct Playlist {
 }
 
 /// Reads a playlist. Text that is none gives an empty one, as far as it goes; one of too many names is refused.
-pub(super) fn parse(text: &str) -> Result<Playlist, Excess> {
+pub(super) fn parse(text: &str) -> Result<Playlist, LimitExceeded> {
     let mut list = Playlist {
         segments: Vec::new(),
         variants: Vec::new(),
@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<Playlist, Excess> {
     Ok(list)
 }
 
-fn read_tag(list: &mut Playlist, tag: &str) -> Result<(), Excess> {
+fn read_tag(list: &mut Playlist, tag: &str) -> Result<(), LimitExceeded> {
     let (name, value) = tag.split_once(':').unwrap_or((tag, ""));
     match name {
         "EXT-X-ENDLIST" => list.has_ended = true,
@@ -76,7 +76,7 @@ fn uri_attribute(attributes: &str) -> Option<&str> {
     attributes[at + 5..].split('"').next()
 }
 
-fn add_name(list: &mut Playlist, name: &str) -> Result<(), Excess> {
+fn add_name(list: &mut Playlist, name: &str) -> Result<(), LimitExceeded> {
     if name.len() > MAX_NAME_BYTES {
         return Ok(());
     }

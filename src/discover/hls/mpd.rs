@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::limits::{Excess, MAX_FILLED_NAMES, MAX_NAME_BYTES, MAX_OPEN_FIELDS, has_room};
+use super::limits::{LimitExceeded, MAX_FILLED_NAMES, MAX_NAME_BYTES, MAX_OPEN_FIELDS, has_room};
 use super::m3u8::whole_ms;
 
 /// What a manifest says.
@@ -67,7 +67,7 @@ static DURATION: LazyLock<Option<Regex>> =
 /// Reads a manifest. Text that is none gives an empty one that has not ended; one of too many names is refused.
 ///
 /// What a `SegmentTimeline` says (`S@r`, §5.3.9.6) is not read: which numbers there are is told by the files.
-pub(super) fn parse(text: &str) -> Result<Manifest, Excess> {
+pub(super) fn parse(text: &str) -> Result<Manifest, LimitExceeded> {
     let mut manifest =
         Manifest { names: Vec::new(), patterns: Vec::new(), has_ended: false, target_ms: DEFAULT_TARGET_MS };
     // Each once: the periods of a manifest repeat them.
@@ -101,7 +101,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Excess> {
 }
 
 impl Manifest {
-    fn add(&mut self, name: Option<String>) -> Result<(), Excess> {
+    fn add(&mut self, name: Option<String>) -> Result<(), LimitExceeded> {
         if let Some(name) = name.filter(|name| name.len() <= MAX_NAME_BYTES) {
             has_room(self.names.len())?;
             self.names.push(name);
@@ -115,9 +115,12 @@ impl Manifest {
         &mut self,
         templates: &BTreeSet<String>,
         representations: &BTreeSet<(String, String)>,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), LimitExceeded> {
         if templates.len().saturating_mul(representations.len()) > MAX_FILLED_NAMES {
-            return Err(Excess { what: "file names generated from its templates", limit: MAX_FILLED_NAMES as u64 });
+            return Err(LimitExceeded {
+                what: "file names generated from its templates",
+                limit: MAX_FILLED_NAMES as u64,
+            });
         }
         let mut patterns = BTreeSet::new();
         for template in templates {

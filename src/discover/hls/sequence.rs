@@ -11,12 +11,12 @@ use std::collections::HashMap;
 const AHEAD: u64 = 3;
 
 /// Names with a number in them: what stands before and after the last digits.
-type Shape<'a> = (&'a str, &'a str);
+type NumberedName<'a> = (&'a str, &'a str);
 
 /// Splits a name at its last run of digits: `live-12.ts` is (`live-`, `.ts`) and 12.
 ///
 /// Digits of the extension do not count, so the run is looked for before the last dot.
-fn numbered(name: &str) -> Option<(Shape<'_>, u64)> {
+fn numbered(name: &str) -> Option<(NumberedName<'_>, u64)> {
     let stem_end = name.rfind('.').unwrap_or(name.len());
     let stem = &name[..stem_end];
     let end = stem.rfind(|c: char| c.is_ascii_digit())? + 1;
@@ -28,7 +28,7 @@ fn numbered(name: &str) -> Option<(Shape<'_>, u64)> {
 
 /// What a playlist tells of segments that it does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
+pub(super) struct SequenceWindow {
     /// Segments have been dropped from its beginning (`#EXT-X-MEDIA-SEQUENCE` above 0 or 1, RFC 8216 §4.3.3.2).
     pub(super) slides: bool,
     /// Segments will be added to its end.
@@ -37,7 +37,7 @@ pub(super) struct Window {
 
 /// A name that belongs to a playlist's sequence although the playlist does not name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beside<'a> {
+pub(super) struct UnlistedSegment<'a> {
     pub(super) name: &'a str,
     /// It is not named yet; else it is named no longer.
     pub(super) is_coming: bool,
@@ -68,12 +68,12 @@ impl Sequences {
         &self,
         listed: &'a [impl AsRef<str>],
         named: &[String],
-        window: Window,
-    ) -> Vec<Beside<'a>> {
+        window: SequenceWindow,
+    ) -> Vec<UnlistedSegment<'a>> {
         if !window.slides && !window.is_live {
             return Vec::new();
         }
-        let mut shapes: HashMap<Shape<'_>, (u64, u64, usize)> = HashMap::new();
+        let mut shapes: HashMap<NumberedName<'_>, (u64, u64, usize)> = HashMap::new();
         for (shape, number) in named.iter().filter_map(|name| numbered(name)) {
             let range = shapes.entry(shape).or_insert((number, number, 0));
             *range = (range.0.min(number), range.1.max(number), range.2 + 1);
@@ -85,15 +85,17 @@ impl Sequences {
             let known = numbers.partition_point(|(number, _)| *number <= largest);
             let coming = numbers[known..].iter().take_while(|(number, _)| window.is_live && number - largest <= AHEAD);
             let name = |place: usize| listed.get(place).map_or("", AsRef::as_ref);
-            beside.extend(numbers[..dropped].iter().map(|(_, place)| Beside { name: name(*place), is_coming: false }));
-            beside.extend(coming.map(|(_, place)| Beside { name: name(*place), is_coming: true }));
+            beside.extend(
+                numbers[..dropped].iter().map(|(_, place)| UnlistedSegment { name: name(*place), is_coming: false }),
+            );
+            beside.extend(coming.map(|(_, place)| UnlistedSegment { name: name(*place), is_coming: true }));
         }
         beside.sort_unstable_by_key(|b| b.name);
         beside
     }
 }
 
-fn owned((before, behind): Shape<'_>) -> (String, String) {
+fn owned((before, behind): NumberedName<'_>) -> (String, String) {
     (before.to_owned(), behind.to_owned())
 }
 
@@ -101,13 +103,13 @@ fn owned((before, behind): Shape<'_>) -> (String, String) {
 mod tests {
     use super::*;
 
-    const SLIDING: Window = Window { slides: true, is_live: true };
+    const SLIDING: SequenceWindow = SequenceWindow { slides: true, is_live: true };
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|n| (*n).to_owned()).collect()
     }
 
-    fn beside_of(named: &[&str], listed: &[&str], window: Window) -> Vec<String> {
+    fn beside_of(named: &[&str], listed: &[&str], window: SequenceWindow) -> Vec<String> {
         Sequences::of(listed).beside(listed, &names(named), window).into_iter().map(|b| b.name.to_owned()).collect()
     }
 
@@ -116,13 +118,13 @@ mod tests {
         let named = ["live-12.ts", "live-13.ts"];
         let listed = ["live-2.ts", "live-14.ts", "live-99.ts", "live1-2.ts", "alive-2.ts", "live-2.mp4", "live.ts"];
         assert_eq!(beside_of(&named, &listed, SLIDING), ["live-14.ts", "live-2.ts"]);
-        let ended = Window { is_live: false, ..SLIDING };
+        let ended = SequenceWindow { is_live: false, ..SLIDING };
         assert_eq!(beside_of(&named, &listed, ended), ["live-2.ts"]);
     }
 
     #[test]
     fn a_whole_playlist_claims_nothing_but_what_it_names() {
-        let whole = Window { slides: false, is_live: false };
+        let whole = SequenceWindow { slides: false, is_live: false };
         assert!(beside_of(&["a1.ts", "a2.ts"], &["a0.ts", "a3.ts"], whole).is_empty());
         assert!(beside_of(&["a1.ts"], &["a0.ts", "a2.ts"], SLIDING).is_empty(), "one name is no sequence");
     }

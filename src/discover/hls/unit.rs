@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::discover::error::DiscoverError;
-use crate::discover::lease::{self, Lease};
+use crate::discover::lease::{self, LeaseState};
 use crate::durable;
 use crate::recording::Fingerprint;
 
-use super::folder::{Folders, Listing};
-use super::limits::{Excess, MAX_DEPTH, MAX_PLAYLIST_BYTES, MAX_SPARSE_RATIO, SPARSE_FROM_BYTES, Spent};
-use super::sequence::Window;
+use super::folder::{DirectoryListing, Folders};
+use super::limits::{LimitExceeded, LimitUsage, MAX_DEPTH, MAX_PLAYLIST_BYTES, MAX_SPARSE_RATIO, SPARSE_FROM_BYTES};
+use super::sequence::SequenceWindow;
 use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness, refused};
 
 /// Newest segments whose times are looked at; older ones do not change any more.
@@ -55,7 +55,7 @@ impl Collected {
 
 /// What one playlist and those it names come to; paths are relative to the unit's directory.
 #[derive(Debug, Default)]
-struct Parts {
+struct PlaylistContents {
     segments: Vec<String>,
     playlists: Vec<String>,
     known_playlists: HashSet<String>,
@@ -71,10 +71,10 @@ struct Parts {
     beside: Vec<(String, bool)>,
 }
 
-struct Reader<'a> {
+struct PlaylistReader<'a> {
     directory: &'a Path,
     folders: Folders<'a>,
-    spent: Spent,
+    spent: LimitUsage,
 }
 
 /// Builds the units of a directory. Playlists in `claimed` already belong to a master playlist further up.
@@ -83,21 +83,21 @@ struct Reader<'a> {
 pub(in crate::discover) fn collect(
     directory: &Path,
     root: &Path,
-    listing: &Listing,
+    listing: &DirectoryListing,
     claimed: &HashSet<PathBuf>,
     antmedia: bool,
     now_ms: i64,
 ) -> Collected {
-    let mut spent = Spent::default();
+    let mut spent = LimitUsage::default();
     let folders = Folders::new(directory, listing, &mut spent);
-    let mut reader = Reader { directory, folders, spent };
+    let mut reader = PlaylistReader { directory, folders, spent };
     let mut collected = Collected::default();
     let mut variants = HashSet::new();
     // In order, so that the same ones are refused every time where not all can be read.
     let mut playlists: Vec<_> = listing.playlists.iter().collect();
     playlists.sort_unstable_by_key(|(name, _)| name);
     for (name, kind) in playlists.into_iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
-        crate::stop::look();
+        crate::stop::check();
         match reader.read(name, *kind, now_ms) {
             Ok(Some((unit, parts))) => {
                 // Once nothing is written any more, a segment that was never named is a recording by itself.
@@ -121,7 +121,7 @@ pub(in crate::discover) fn collect(
 }
 
 /// Names of the form `<playlist name>` and exactly nine digits, `.ts` or `.fmp4`, whose playlist is there.
-fn antmedia_segments(listing: &Listing) -> impl Iterator<Item = &String> {
+fn antmedia_segments(listing: &DirectoryListing) -> impl Iterator<Item = &String> {
     let playlists: HashSet<&str> = listing.playlists.iter().filter_map(|(n, _)| n.strip_suffix(".m3u8")).collect();
     listing.names.iter().filter(move |name| antmedia_playlist(name).is_some_and(|p| playlists.contains(p)))
 }
@@ -134,39 +134,44 @@ pub(in crate::discover) fn antmedia_playlist(name: &str) -> Option<&str> {
 }
 
 /// Why a playlist was not read to its end.
-enum Stop {
-    Excess(Excess),
+enum PlaylistError {
+    Excess(LimitExceeded),
     /// Of itself, or of a playlist that it names.
     Problem(DiscoverError),
 }
 
-impl From<Excess> for Stop {
-    fn from(excess: Excess) -> Self {
+impl From<LimitExceeded> for PlaylistError {
+    fn from(excess: LimitExceeded) -> Self {
         Self::Excess(excess)
     }
 }
 
-impl From<DiscoverError> for Stop {
+impl From<DiscoverError> for PlaylistError {
     fn from(problem: DiscoverError) -> Self {
         Self::Problem(problem)
     }
 }
 
-impl Reader<'_> {
-    fn read(&mut self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<(Unit, Parts)>, DiscoverError> {
+impl PlaylistReader<'_> {
+    fn read(
+        &mut self,
+        name: &str,
+        kind: UnitKind,
+        now_ms: i64,
+    ) -> Result<Option<(Unit, PlaylistContents)>, DiscoverError> {
         let playlist = self.directory.join(name);
         self.parts(name, kind)
             .map(|found| found.map(|(parts, fingerprint)| (self.unit(name, kind, &parts, fingerprint, now_ms), parts)))
             .map_err(|stop| match stop {
-                Stop::Excess(excess) => excess.of(&playlist),
-                Stop::Problem(problem) => problem,
+                PlaylistError::Excess(excess) => excess.of(&playlist),
+                PlaylistError::Problem(problem) => problem,
             })
     }
 
-    fn parts(&mut self, name: &str, kind: UnitKind) -> Result<Option<(Parts, Fingerprint)>, Stop> {
+    fn parts(&mut self, name: &str, kind: UnitKind) -> Result<Option<(PlaylistContents, Fingerprint)>, PlaylistError> {
         let Some(read) = read_playlist(&self.directory.join(name), &mut self.spent)? else { return Ok(None) };
         let fingerprint = read.1;
-        let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
+        let mut parts = PlaylistContents { changed_ms: fingerprint.mtime_ms(), ..PlaylistContents::default() };
         match kind {
             UnitKind::Hls => self.add_hls(&read, name, 0, &mut parts)?,
             UnitKind::Dash => self.add_dash(&read, name, &mut parts)?,
@@ -174,7 +179,14 @@ impl Reader<'_> {
         Ok(Some((parts, fingerprint)))
     }
 
-    fn unit(&self, name: &str, kind: UnitKind, parts: &Parts, fingerprint: Fingerprint, now_ms: i64) -> Unit {
+    fn unit(
+        &self,
+        name: &str,
+        kind: UnitKind,
+        parts: &PlaylistContents,
+        fingerprint: Fingerprint,
+        now_ms: i64,
+    ) -> Unit {
         // A master playlist whose variants are not there yet has not ended.
         let has_ended = parts.has_media && !parts.has_live;
         let facts = UnitFacts {
@@ -197,7 +209,13 @@ impl Reader<'_> {
     }
 
     /// Adds what an HLS playlist names, and what those playlists name; its own name is relative to the unit's directory.
-    fn add_hls(&mut self, read: &Read, name: &str, depth: usize, parts: &mut Parts) -> Result<(), Stop> {
+    fn add_hls(
+        &mut self,
+        read: &PlaylistText,
+        name: &str,
+        depth: usize,
+        parts: &mut PlaylistContents,
+    ) -> Result<(), PlaylistError> {
         let list = m3u8::parse(&read.0).map_err(|excess| self.refuse(name, read, excess))?;
         let below = &name[..name.rfind('/').map_or(0, |slash| slash + 1)];
         let is_media = list.variants.is_empty();
@@ -219,8 +237,8 @@ impl Reader<'_> {
             }
             let path = self.directory.join(&relative);
             let read = read_playlist(&path, &mut self.spent).map_err(|stop| match stop {
-                Stop::Excess(excess) => Stop::Problem(excess.of(&path)),
-                problem @ Stop::Problem(_) => problem,
+                PlaylistError::Excess(excess) => PlaylistError::Problem(excess.of(&path)),
+                problem @ PlaylistError::Problem(_) => problem,
             })?;
             if let Some(read) = read {
                 parts.changed_ms = parts.changed_ms.max(read.1.mtime_ms());
@@ -231,9 +249,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn add_beside(&mut self, list: &m3u8::Playlist, below: &str, parts: &mut Parts) -> Result<(), Excess> {
+    fn add_beside(
+        &mut self,
+        list: &m3u8::Playlist,
+        below: &str,
+        parts: &mut PlaylistContents,
+    ) -> Result<(), LimitExceeded> {
         // Some servers count from 1.
-        let window = Window { slides: list.media_sequence > 1, is_live: !list.has_ended };
+        let window = SequenceWindow { slides: list.media_sequence > 1, is_live: !list.has_ended };
         if window.slides || window.is_live {
             let beside = self.folders.beside(below, &list.segments, window, &mut self.spent)?;
             self.spent.mention(beside.len())?;
@@ -247,8 +270,8 @@ impl Reader<'_> {
         names: impl Iterator<Item = &'n str>,
         below: &str,
         live: bool,
-        parts: &mut Parts,
-    ) -> Result<(), Excess> {
+        parts: &mut PlaylistContents,
+    ) -> Result<(), LimitExceeded> {
         let first = parts.segments.len();
         for name in names {
             match self.resolve(name, below)? {
@@ -265,13 +288,13 @@ impl Reader<'_> {
     }
 
     /// What the text of a playlist asks for is too much, and will be as long as it is not changed.
-    fn refuse(&self, name: &str, read: &Read, excess: Excess) -> Stop {
+    fn refuse(&self, name: &str, read: &PlaylistText, excess: LimitExceeded) -> PlaylistError {
         let path = self.directory.join(name);
         refused::remember(&path, read.1, excess);
-        Stop::Problem(excess.of(&path))
+        PlaylistError::Problem(excess.of(&path))
     }
 
-    fn add_dash(&mut self, read: &Read, name: &str, parts: &mut Parts) -> Result<(), Stop> {
+    fn add_dash(&mut self, read: &PlaylistText, name: &str, parts: &mut PlaylistContents) -> Result<(), PlaylistError> {
         let manifest = mpd::parse(&read.0).map_err(|excess| self.refuse(name, read, excess))?;
         (parts.has_media, parts.has_live) = (true, !manifest.has_ended);
         parts.target_ms = manifest.target_ms;
@@ -284,7 +307,7 @@ impl Reader<'_> {
     }
 
     /// The path below the unit's directory of a name in a playlist there, if the file exists.
-    fn resolve(&mut self, name: &str, below: &str) -> Result<Option<String>, Excess> {
+    fn resolve(&mut self, name: &str, below: &str) -> Result<Option<String>, LimitExceeded> {
         for reading in m3u8::readings(name) {
             let relative = format!("{below}{reading}");
             if self.folders.has(&relative, &mut self.spent)? {
@@ -297,7 +320,7 @@ impl Reader<'_> {
     }
 
     /// Segments, then variants, the playlist last; each once.
-    fn in_order(&self, parts: &Parts, playlist: &str) -> Vec<PathBuf> {
+    fn in_order(&self, parts: &PlaylistContents, playlist: &str) -> Vec<PathBuf> {
         let mut seen = HashSet::new();
         let files = parts.segments.iter().chain(&parts.playlists).map(String::as_str).filter(|file| *file != playlist);
         files.chain([playlist]).filter(|file| seen.insert(*file)).map(|file| self.directory.join(file)).collect()
@@ -310,15 +333,15 @@ impl Reader<'_> {
 
     fn is_written(&self, playlist: &str, newest: Option<&str>) -> bool {
         let mut files = [Some(playlist), newest].into_iter().flatten();
-        files.any(|file| lease::probe(&self.directory.join(file)) == Lease::Held)
+        files.any(|file| lease::probe(&self.directory.join(file)) == LeaseState::Held)
     }
 }
 
 /// The text of a playlist, and its fingerprint.
-type Read = (String, Fingerprint);
+type PlaylistText = (String, Fingerprint);
 
 /// Reads a playlist with its fingerprint; `None` if it vanished or is no file.
-fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<Read>, Stop> {
+fn read_playlist(path: &Path, spent: &mut LimitUsage) -> Result<Option<PlaylistText>, PlaylistError> {
     let unreadable = |source| DiscoverError::Unreadable { path: path.to_owned(), source };
     let metadata = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -344,13 +367,13 @@ fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<Read>, Stop> {
     }
 }
 
-fn check_size(metadata: &fs::Metadata) -> Result<(), Excess> {
+fn check_size(metadata: &fs::Metadata) -> Result<(), LimitExceeded> {
     let (length, on_disk) = (metadata.len(), metadata.blocks().saturating_mul(512));
     if length > MAX_PLAYLIST_BYTES {
-        return Err(Excess { what: "bytes", limit: MAX_PLAYLIST_BYTES });
+        return Err(LimitExceeded { what: "bytes", limit: MAX_PLAYLIST_BYTES });
     }
     if length > SPARSE_FROM_BYTES && length > on_disk.saturating_mul(MAX_SPARSE_RATIO) {
-        return Err(Excess { what: "bytes for each byte that is allocated on disk", limit: MAX_SPARSE_RATIO });
+        return Err(LimitExceeded { what: "bytes for each byte that is allocated on disk", limit: MAX_SPARSE_RATIO });
     }
     Ok(())
 }

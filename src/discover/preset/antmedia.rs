@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Parsed, Subject, date};
+use super::{NameInput, ParsedName, date};
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
@@ -19,10 +19,10 @@ static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     let found = NAME.as_ref()?.captures(subject.stem)?;
     let text = |group: &str| found.name(group).map(|m| m.as_str().to_owned());
-    Some(Parsed {
+    Some(ParsedName {
         stream: text("stream"),
         start_ms: date::from_groups(&found, subject.zone),
         rendition: text("rendition"),

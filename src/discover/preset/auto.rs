@@ -10,7 +10,7 @@ use crate::discover::options::Server;
 
 /// What `auto` chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct ServerChoice {
     /// The server, or [`Server::Auto`] if the names do not tell; then each name is read by whichever preset fits it.
     pub server: Server,
     /// Why, as a sentence for the operator.
@@ -21,7 +21,7 @@ pub struct Choice {
 const MAX_NAMES: usize = 2000;
 const MAX_DEPTH: usize = 5;
 
-struct Mark {
+struct ServerPattern {
     server: Server,
     pattern: Regex,
     words: &'static str,
@@ -44,15 +44,15 @@ const MARKS: [(Server, &str, &str); 13] = [
     (Server::NginxRtmp, r"-\d{10}\.flv$|-\d\d-[A-Z][a-z]{2}-\d\d-\d\d[:_-]\d\d[:_-]\d\d\.flv$", "a time in seconds"),
 ];
 
-static COMPILED: LazyLock<Vec<Mark>> = LazyLock::new(|| {
+static COMPILED: LazyLock<Vec<ServerPattern>> = LazyLock::new(|| {
     let compile = |(server, pattern, words): &(Server, &str, &'static str)| {
-        Some(Mark { server: *server, pattern: super::pattern(pattern).ok()?, words })
+        Some(ServerPattern { server: *server, pattern: super::pattern(pattern).ok()?, words })
     };
     MARKS.iter().filter_map(compile).collect()
 });
 
 /// Chooses by the file names found below a root.
-pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> Choice {
+pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> ServerChoice {
     let mut hits = vec![0_usize; COMPILED.len()];
     let mut seen = 0_usize;
     for name in names {
@@ -68,7 +68,7 @@ pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> Choice {
     ranked.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     match ranked.as_slice() {
         [(first, server), rest @ ..] if rest.first().is_none_or(|second| second.0 < *first) => {
-            Choice { server: *server, reason: reason(*server, seen, &hits) }
+            ServerChoice { server: *server, reason: reason(*server, seen, &hits) }
         }
         [] => undecided(&format!("none of {seen} names matches a known server")),
         [(_, a), (_, b), ..] => undecided(&format!("names match {} and {} equally", a.name(), b.name())),
@@ -76,8 +76,8 @@ pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> Choice {
     }
 }
 
-fn undecided(why: &str) -> Choice {
-    Choice { server: Server::Auto, reason: format!("{why}; each name is read by the preset that matches it") }
+fn undecided(why: &str) -> ServerChoice {
+    ServerChoice { server: Server::Auto, reason: format!("{why}; each name is read by the preset that matches it") }
 }
 
 fn reason(server: Server, seen: usize, hits: &[usize]) -> String {
@@ -87,9 +87,9 @@ fn reason(server: Server, seen: usize, hits: &[usize]) -> String {
 }
 
 /// Chooses by what lies in a root, and by its path.
-pub fn choose_for_root(root: &Path) -> Choice {
+pub fn choose_for_root(root: &Path) -> ServerChoice {
     if is_antmedia_place(root) {
-        return Choice {
+        return ServerChoice {
             server: Server::AntMedia,
             reason: "the path is `webapps/<application>/streams`, where Ant Media records".into(),
         };

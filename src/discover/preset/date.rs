@@ -6,7 +6,7 @@ use regex::Captures;
 
 /// The parts of a date as digits; what is missing counts as its smallest value.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Civil {
+pub(super) struct DateParts {
     pub(super) year: i16,
     pub(super) month: i8,
     pub(super) day: i8,
@@ -16,7 +16,7 @@ pub(super) struct Civil {
     pub(super) milli: i32,
 }
 
-impl Civil {
+impl DateParts {
     /// Milliseconds since the Unix epoch, or `None` for a date that does not exist.
     ///
     /// A time that a change of clocks skips or repeats is read as RFC 5545 says (the earlier offset).
@@ -32,7 +32,7 @@ impl Civil {
 pub(super) fn from_groups(found: &Captures<'_>, zone: &TimeZone) -> Option<i64> {
     let number = |group: &str| found.name(group)?.as_str().parse::<i16>().ok();
     let small = |group: &str| number(group).and_then(|n| i8::try_from(n).ok());
-    Civil {
+    DateParts {
         year: number("Y")?,
         month: small("m")?,
         day: small("d")?,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Parsed, Subject, date};
+use super::{NameInput, ParsedName, date};
 
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
@@ -24,14 +24,14 @@ static DIGITS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     by(TIME.as_ref()?, subject).or_else(|| by(DIGITS.as_ref()?, subject))
 }
 
-fn by(pattern: &Regex, subject: Subject<'_>) -> Option<Parsed> {
+fn by(pattern: &Regex, subject: NameInput<'_>) -> Option<ParsedName> {
     let found = pattern.captures(subject.stem)?;
     let milliseconds = found.name("ms").and_then(|ms| ms.as_str().parse::<i64>().ok()).unwrap_or(0);
     let start_ms = Some(date::from_groups(&found, subject.zone)? + milliseconds);
     let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| subject.parent());
-    Some(Parsed { stream, start_ms, ..Parsed::default() })
+    Some(ParsedName { stream, start_ms, ..ParsedName::default() })
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jiff::tz::{Offset, TimeZone};
 use regex::Regex;
 
-use super::{Parsed, Subject, date};
+use super::{NameInput, ParsedName, date};
 
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
@@ -19,20 +19,20 @@ static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 static EPOCH: LazyLock<Option<Regex>> = LazyLock::new(|| super::pattern(r"^(?P<s>\d{10})(?:[-._](?P<f>\d{6}))?$").ok());
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     by_date(subject).or_else(|| by_epoch(subject))
 }
 
-fn path(subject: Subject<'_>) -> Option<String> {
+fn path(subject: NameInput<'_>) -> Option<String> {
     (!subject.directory.is_empty()).then(|| subject.directory.to_owned())
 }
 
-fn by_date(subject: Subject<'_>) -> Option<Parsed> {
+fn by_date(subject: NameInput<'_>) -> Option<ParsedName> {
     let found = DATE.as_ref()?.captures(subject.stem)?;
     let zone = found.name("z").map_or(Some(subject.zone.clone()), |z| zone(z.as_str()))?;
     let start_ms = Some(date::from_groups(&found, &zone)?);
     let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| path(subject));
-    Some(Parsed { stream, start_ms, ..Parsed::default() })
+    Some(ParsedName { stream, start_ms, ..ParsedName::default() })
 }
 
 /// `Z`, or hours and minutes east of UTC as `+hhmm`.
@@ -42,9 +42,9 @@ fn zone(text: &str) -> Option<TimeZone> {
     Some(TimeZone::fixed(Offset::from_seconds(minutes * 60).ok()?))
 }
 
-fn by_epoch(subject: Subject<'_>) -> Option<Parsed> {
+fn by_epoch(subject: NameInput<'_>) -> Option<ParsedName> {
     let found = EPOCH.as_ref()?.captures(subject.stem)?;
     let fraction_ms = found.name("f").map_or(0, |f| i64::from(date::fraction_ms(f.as_str())));
     let start_ms = Some(date::epoch_ms(&found["s"])? + fraction_ms);
-    Some(Parsed { stream: path(subject), start_ms, ..Parsed::default() })
+    Some(ParsedName { stream: path(subject), start_ms, ..ParsedName::default() })
 }

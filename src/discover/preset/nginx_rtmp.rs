@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
-use super::date::Civil;
-use super::{Parsed, Subject, date};
+use super::date::DateParts;
+use super::{NameInput, ParsedName, date};
 
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
@@ -19,20 +19,20 @@ static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 static UNIQUE: LazyLock<Option<Regex>> = LazyLock::new(|| super::pattern(r"^(?P<stream>.+)-(?P<s>\d{10})$").ok());
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     let (rest, date_ms) = split_date(subject);
     let unique = UNIQUE.as_ref()?.captures(rest);
     let unique_ms = unique.as_ref().and_then(|u| date::epoch_ms(&u["s"]));
     let stream = unique.as_ref().map_or(rest, |u| u.name("stream").map_or(rest, |m| m.as_str()));
-    Some(Parsed { stream: Some(unescape(stream)), start_ms: unique_ms.or(date_ms), ..Parsed::default() })
+    Some(ParsedName { stream: Some(unescape(stream)), start_ms: unique_ms.or(date_ms), ..ParsedName::default() })
 }
 
-fn split_date(subject: Subject<'_>) -> (&str, Option<i64>) {
+fn split_date(subject: NameInput<'_>) -> (&str, Option<i64>) {
     let whole = (subject.stem, None);
     let Some(found) = DATE.as_ref().and_then(|d| d.captures(subject.stem)) else { return whole };
     let small = |group: &str| found[group].parse::<i8>().ok();
     let civil = || {
-        Some(Civil {
+        Some(DateParts {
             year: 2000 + found["y"].parse::<i16>().ok()?,
             month: date::month_number(&found["b"])?,
             day: small("d")?,

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Parsed, Subject, date};
+use super::{NameInput, ParsedName, date};
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
@@ -17,10 +17,10 @@ static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     let found = NAME.as_ref()?.captures(subject.stem)?;
     let start_ms = Some(date::from_groups(&found, subject.zone)?);
     let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| subject.parent());
     let part = found.name("n").or_else(|| found.name("k")).and_then(|n| n.as_str().parse().ok());
-    Some(Parsed { stream, start_ms, part, rendition: None })
+    Some(ParsedName { stream, start_ms, part, rendition: None })
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Parsed, Subject, date};
+use super::{NameInput, ParsedName, date};
 use crate::discover::candidate::is_ome_temporary;
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -28,14 +28,14 @@ static DEFAULT_NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+pub(super) fn read(subject: NameInput<'_>) -> Option<ParsedName> {
     if is_ome_temporary(subject.stem.as_bytes()) {
-        return Some(Parsed { stream: subject.parent(), ..Parsed::default() });
+        return Some(ParsedName { stream: subject.parent(), ..ParsedName::default() });
     }
     let by_default = DEFAULT_NAME.as_ref()?.captures(subject.stem);
     let found = by_default.or_else(|| NAME.as_ref()?.captures(subject.stem))?;
     let start_ms = Some(date::from_groups(&found, subject.zone)?);
     let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| subject.parent());
     let part = found.name("n").and_then(|n| n.as_str().parse().ok());
-    Some(Parsed { stream, start_ms, part, rendition: None })
+    Some(ParsedName { stream, start_ms, part, rendition: None })
 }

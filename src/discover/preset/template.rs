@@ -6,8 +6,8 @@
 use jiff::tz::{Offset, TimeZone};
 use regex::{Captures, Regex};
 
-use super::date::{self, Civil};
-use super::{Parsed, Subject};
+use super::date::{self, DateParts};
+use super::{NameInput, ParsedName};
 
 /// A template that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +83,7 @@ impl Template {
     }
 
     /// Reads a name; `base` is the file name without its temporary suffix.
-    pub(super) fn read(&self, subject: Subject<'_>, base: &str) -> Option<Parsed> {
+    pub(super) fn read(&self, subject: NameInput<'_>, base: &str) -> Option<ParsedName> {
         let name = if self.has_extension { base } else { subject.stem };
         let path = format!("{}/{name}", subject.directory);
         let found = self.pattern.captures(if self.is_path { path.trim_start_matches('/') } else { name })?;
@@ -94,7 +94,7 @@ impl Template {
             return None;
         }
         let part = text("part").and_then(|n| n.parse().ok());
-        Some(Parsed { stream: text("stream"), start_ms, rendition: text("rendition"), part })
+        Some(ParsedName { stream: text("stream"), start_ms, rendition: text("rendition"), part })
     }
 }
 
@@ -164,7 +164,7 @@ fn start_of(found: &Captures<'_>, zone: &TimeZone) -> Option<i64> {
     let small = |group: &str| number(group).and_then(|n| i8::try_from(n).ok());
     let year = number("Y").or_else(|| number("y").map(|y| 2000 + y))?;
     let month = small("m").or_else(|| date::month_number(found.name("b")?.as_str()))?;
-    let civil = Civil {
+    let civil = DateParts {
         year,
         month,
         day: small("d")?,

@@ -1,7 +1,7 @@
 //! Real names of every server, and what they say.
 
 use super::*;
-use crate::discover::options::Fragmented;
+use crate::discover::options::FragmentedPolicy;
 
 /// 2024-01-02 15:04:05 UTC.
 const START_MS: i64 = 1_704_207_845_000;
@@ -12,7 +12,7 @@ fn namer(server: Server) -> Namer {
         server,
         template: None,
         stream: None,
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
@@ -26,7 +26,7 @@ fn templated(template: &str) -> Result<Namer, TemplateError> {
         server: Server::Auto,
         template: Some(template.into()),
         stream: None,
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
@@ -87,7 +87,7 @@ fn in_berlin(server: Server) -> Namer {
         server,
         template: None,
         stream: None,
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
@@ -193,7 +193,7 @@ fn a_given_stream_holds_for_every_file() {
         server: Server::AntMedia,
         template: None,
         stream: Some("s".into()),
-        fragmented: Fragmented::Auto,
+        fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
         app: None,
         control: crate::discover::ControlOptions::default(),

@@ -5,20 +5,20 @@ mod hostile;
 use super::*;
 use crate::discover::hls::Readiness;
 use crate::discover::newest_first;
-use crate::discover::options::{Fragmented, Server};
+use crate::discover::options::{FragmentedPolicy, Server};
 use jiff::tz::TimeZone;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-struct Tree {
+struct TestTree {
     _dir: tempfile::TempDir,
     root: RootOptions,
     namer: Namer,
     excluded: Vec<PathBuf>,
 }
 
-impl Tree {
+impl TestTree {
     fn new(files: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap().join("root");
@@ -28,7 +28,7 @@ impl Tree {
             server: Server::AntMedia,
             template: None,
             stream: None,
-            fragmented: Fragmented::Auto,
+            fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
             app: None,
             control: crate::discover::ControlOptions::default(),
@@ -86,7 +86,7 @@ fn media_playlist(names: &[String], has_ended: bool) -> String {
 
 #[test]
 fn recordings_are_found_at_any_depth_with_what_their_names_say() {
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1.mp4", "abc"),
         ("sub/vod/room2-2024-01-02_15-04-05.678_240p500kbps.webm", ""),
         ("sub/room3.mp4.tmp_extension", ""),
@@ -111,7 +111,7 @@ fn recordings_are_found_at_any_depth_with_what_their_names_say() {
 #[test]
 fn an_hls_unit_is_no_recording_and_a_recording_beside_it_is_one() {
     let names: Vec<String> = (1..=20).map(|n| format!("room1{n:09}.ts")).collect();
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1.m3u8", &media_playlist(&names[5..], true)),
         ("room1_1700000000000_init.mp4", ""),
         ("room1.mp4", ""),
@@ -132,7 +132,7 @@ fn an_hls_unit_is_no_recording_and_a_recording_beside_it_is_one() {
 /// Without a playlist no name is held; with one all are.
 #[test]
 fn a_directory_with_more_names_than_are_held_is_judged_like_any_other() {
-    let tree = Tree::new(&[("below/room1.mp4", ""), ("room2.mp4.tmp", ""), ("room3000000001.ts", "")]);
+    let tree = TestTree::new(&[("below/room1.mp4", ""), ("room2.mp4.tmp", ""), ("room3000000001.ts", "")]);
     for n in 0..MOST_HELD {
         fs::File::create(tree.path(&format!("asset{n}.jpg"))).unwrap();
     }
@@ -151,7 +151,7 @@ fn a_directory_with_more_names_than_are_held_is_judged_like_any_other() {
 
 #[test]
 fn a_playlist_never_touches_a_room_whose_name_begins_alike() {
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1.m3u8", &media_playlist(&["room1000000001.ts".into()], true)),
         ("room1000000001.ts", ""),
         // Belongs to `room10`, which has no playlist: a recording of its own.
@@ -164,7 +164,7 @@ fn a_playlist_never_touches_a_room_whose_name_begins_alike() {
 
 #[test]
 fn a_ts_that_no_playlist_names_is_a_recording() {
-    let tree = Tree::new(&[("a.m3u8", &media_playlist(&["a1.ts".into()], true)), ("a1.ts", ""), ("a2.ts", "")]);
+    let tree = TestTree::new(&[("a.m3u8", &media_playlist(&["a1.ts".into()], true)), ("a1.ts", ""), ("a2.ts", "")]);
     assert_eq!(tree.names(&tree.search().scan()), ["a2.ts"]);
 }
 
@@ -172,7 +172,8 @@ fn a_ts_that_no_playlist_names_is_a_recording() {
 fn names_that_lead_out_of_the_directory_claim_nothing() {
     let names = ["../outside.ts", "https://cdn/x.ts", "/etc/passwd", "below/in.ts", "gone.ts", "link.ts", "etc/passwd"]
         .map(str::to_owned);
-    let tree = Tree::new(&[("hls/a.m3u8", &media_playlist(&names, true)), ("outside.ts", ""), ("hls/below/in.ts", "")]);
+    let tree =
+        TestTree::new(&[("hls/a.m3u8", &media_playlist(&names, true)), ("outside.ts", ""), ("hls/below/in.ts", "")]);
     symlink("/etc/passwd", tree.path("hls/link.ts")).unwrap();
     symlink("/etc", tree.path("hls/etc")).unwrap();
     let scan = tree.search().scan();
@@ -185,7 +186,7 @@ fn names_that_lead_out_of_the_directory_claim_nothing() {
 fn a_master_playlist_comes_after_its_variants_and_they_are_no_units_of_their_own() {
     let master =
         "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nroom1_240p.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\n720p/index.m3u8\n";
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1_adaptive.m3u8", master),
         ("room1_240p.m3u8", &media_playlist(&["room1_240p000000001.ts".into()], true)),
         ("room1_240p000000001.ts", ""),
@@ -208,7 +209,7 @@ fn a_master_playlist_comes_after_its_variants_and_they_are_no_units_of_their_own
 #[test]
 fn a_variant_below_its_master_is_found_as_the_masters_unit_wherever_the_search_begins() {
     let master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2\n720p/index.m3u8\n";
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("master.m3u8", master),
         ("720p/index.m3u8", &media_playlist(&["1.ts".into()], true)),
         ("720p/1.ts", ""),
@@ -217,14 +218,14 @@ fn a_variant_below_its_master_is_found_as_the_masters_unit_wherever_the_search_b
         assert!(scan.candidates.is_empty());
         assert_eq!(scan.units.iter().map(|u| tree.relative(&u.playlist)).collect::<Vec<_>>(), ["master.m3u8"]);
     }
-    assert!(matches!(tree.search().look_at(&tree.path("720p/1.ts")), Ok(Look::Unit)));
+    assert!(matches!(tree.search().look_at(&tree.path("720p/1.ts")), Ok(PathClass::Unit)));
 }
 
 #[test]
 fn segments_that_a_sliding_playlist_dropped_or_has_not_named_yet_are_no_recordings() {
     let live =
         "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:12\n#EXTINF:2,\nlive-12.ts\n#EXTINF:2,\nlive-13.ts\n";
-    let tree = Tree::new(&[("live.m3u8", live)]);
+    let tree = TestTree::new(&[("live.m3u8", live)]);
     for name in ["live-1.ts", "live-11.ts", "live-12.ts", "live-13.ts", "live-14.ts", "live1-1.ts"] {
         tree.write(name, "");
     }
@@ -237,11 +238,11 @@ fn segments_that_a_sliding_playlist_dropped_or_has_not_named_yet_are_no_recordin
 
 #[test]
 fn a_live_unit_is_ready_after_three_target_durations() {
-    let tree = Tree::new(&[("a.m3u8", &media_playlist(&["a1.ts".into()], false)), ("a1.ts", "")]);
+    let tree = TestTree::new(&[("a.m3u8", &media_playlist(&["a1.ts".into()], false)), ("a1.ts", "")]);
     assert!(!tree.search().scan().units[0].ready.is_ready());
     assert!(matches!(tree.search_after(6000).scan().units[0].ready, Readiness::Unchanged { .. }));
     let _writer = fs::File::options().append(true).open(tree.path("a1.ts")).unwrap();
-    if lease::probe(&tree.path("a1.ts")) == Lease::Held {
+    if lease::probe(&tree.path("a1.ts")) == LeaseState::Held {
         assert!(!tree.search_after(60_000).scan().units[0].ready.is_ready());
     }
 }
@@ -250,7 +251,7 @@ fn a_live_unit_is_ready_after_three_target_durations() {
 fn a_dash_unit_holds_what_its_manifest_names() {
     let mpd = r#"<MPD type="static"><Representation id="0"><SegmentTemplate initialization="init-$RepresentationID$.m4s"
         media="chunk-$RepresentationID$-$Number%05d$.m4s"/></Representation></MPD>"#;
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1/room1.mpd", mpd),
         ("room1/init-0.m4s", ""),
         ("room1/chunk-0-00002.m4s", ""),
@@ -266,25 +267,25 @@ fn a_dash_unit_holds_what_its_manifest_names() {
 
 #[test]
 fn a_final_name_beside_a_live_temporary_is_being_written_by_the_server() {
-    let tree = Tree::new(&[("x.mp4", ""), ("x.mp4.tmp_extension", ""), ("y.mp4", "")]);
+    let tree = TestTree::new(&[("x.mp4", ""), ("x.mp4.tmp_extension", ""), ("y.mp4", "")]);
     let scan = tree.search().scan();
     assert_eq!(tree.names(&scan), ["x.mp4.tmp_extension", "y.mp4"]);
     assert_eq!(scan.waiting, [tree.path("x.mp4")]);
-    assert!(matches!(tree.search().look_at(&tree.path("x.mp4")), Ok(Look::Beside(_))));
+    assert!(matches!(tree.search().look_at(&tree.path("x.mp4")), Ok(PathClass::Beside(_))));
     assert_eq!(tree.search_after(600_000).scan().candidates.len(), 3, "an old orphan holds nothing up");
 }
 
 #[test]
 fn excluded_directories_are_not_entered() {
-    let mut tree = Tree::new(&[("target/a.mp4", ""), ("targets/b.mp4", "")]);
+    let mut tree = TestTree::new(&[("target/a.mp4", ""), ("targets/b.mp4", "")]);
     tree.excluded = vec![tree.path("target")];
     assert_eq!(tree.names(&tree.search().scan()), ["targets/b.mp4"]);
-    assert!(matches!(tree.search().look_at(&tree.path("target/a.mp4")), Ok(Look::Nothing)));
+    assert!(matches!(tree.search().look_at(&tree.path("target/a.mp4")), Ok(PathClass::Nothing)));
 }
 
 #[test]
 fn links_are_not_followed_and_those_that_lead_out_are_said() {
-    let tree = Tree::new(&[("a.mp4", "")]);
+    let tree = TestTree::new(&[("a.mp4", "")]);
     let outside = tree.root.path.parent().unwrap().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("o.mp4"), "").unwrap();
@@ -303,14 +304,14 @@ fn links_are_not_followed_and_those_that_lead_out_are_said() {
 
 #[test]
 fn a_directory_named_like_a_recording_is_none_and_is_entered() {
-    let tree = Tree::new(&[("x.mp4/y.mp4", "")]);
+    let tree = TestTree::new(&[("x.mp4/y.mp4", "")]);
     assert_eq!(tree.names(&tree.search().scan()), ["x.mp4/y.mp4"]);
-    assert!(matches!(tree.search().look_at(&tree.path("x.mp4")), Ok(Look::Nothing)));
+    assert!(matches!(tree.search().look_at(&tree.path("x.mp4")), Ok(PathClass::Nothing)));
 }
 
 #[test]
 fn a_name_that_is_not_utf8_is_a_problem_and_one_with_a_newline_is_not() {
-    let tree = Tree::new(&[("new\nline\u{1b}[31m.mp4", "")]);
+    let tree = TestTree::new(&[("new\nline\u{1b}[31m.mp4", "")]);
     fs::write(tree.root.path.join(OsStr::from_bytes(b"\xFF\xFE.mp4")), "").unwrap();
     fs::create_dir(tree.root.path.join(OsStr::from_bytes(b"\xFFdir"))).unwrap();
     fs::write(tree.root.path.join(OsStr::from_bytes(b"\xFFdir/a.mp4")), "").unwrap();
@@ -322,7 +323,7 @@ fn a_name_that_is_not_utf8_is_a_problem_and_one_with_a_newline_is_not() {
 
 #[test]
 fn an_unreadable_directory_is_a_problem_and_the_scan_goes_on() {
-    let tree = Tree::new(&[("a/x.mp4", ""), ("b/y.mp4", "")]);
+    let tree = TestTree::new(&[("a/x.mp4", ""), ("b/y.mp4", "")]);
     let missing = RootOptions { path: tree.path("none"), ..tree.root.clone() };
     let scan = Search { root: &missing, ..tree.search() }.scan();
     assert!(matches!(scan.problems.as_slice(), [DiscoverError::Unreadable { .. }]));
@@ -339,7 +340,7 @@ fn an_unreadable_directory_is_a_problem_and_the_scan_goes_on() {
 
 #[test]
 fn an_event_is_looked_at_as_the_scan_would() {
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("room1.m3u8", &media_playlist(&["odd.ts".into()], true)),
         ("odd.ts", ""),
         ("room1000000007.ts", ""),
@@ -347,19 +348,19 @@ fn an_event_is_looked_at_as_the_scan_would() {
         ("sub/x.flv", ""),
     ]);
     let look = |name: &str| tree.search().look_at(&tree.path(name)).unwrap();
-    assert!(matches!(look("odd.ts"), Look::Unit));
-    assert!(matches!(look("room1000000007.ts"), Look::Unit));
-    assert!(matches!(look("room1.m3u8"), Look::Unit));
-    assert!(matches!(look("none.mp4"), Look::Nothing));
-    assert!(matches!(look(".hidden/x.mp4"), Look::Nothing));
-    let Look::Candidate(found) = look("sub/x.flv") else { panic!("a recording") };
+    assert!(matches!(look("odd.ts"), PathClass::Unit));
+    assert!(matches!(look("room1000000007.ts"), PathClass::Unit));
+    assert!(matches!(look("room1.m3u8"), PathClass::Unit));
+    assert!(matches!(look("none.mp4"), PathClass::Nothing));
+    assert!(matches!(look(".hidden/x.mp4"), PathClass::Nothing));
+    let PathClass::Candidate(found) = look("sub/x.flv") else { panic!("a recording") };
     assert_eq!(Some(*found), tree.search().scan().candidates.into_iter().find(|c| c.path.ends_with("x.flv")));
-    assert!(matches!(look("free.ts"), Look::Candidate(_)));
+    assert!(matches!(look("free.ts"), PathClass::Candidate(_)));
 }
 
 #[test]
 fn the_newest_comes_first() {
-    let tree = Tree::new(&[("old.mp4", ""), ("new.mp4", ""), ("older.mp4", "")]);
+    let tree = TestTree::new(&[("old.mp4", ""), ("new.mp4", ""), ("older.mp4", "")]);
     for (name, at_s) in [("old.mp4", 2000), ("new.mp4", 3000), ("older.mp4", 1000)] {
         let at = std::time::UNIX_EPOCH + Duration::from_secs(at_s);
         fs::File::options().write(true).open(tree.path(name)).unwrap().set_modified(at).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use super::lock;
-use super::verdict::Writer;
+use super::verdict::WriterState;
 use crate::discover::writers::ProcessId;
 
 /// Temporary names that are remembered at once. A server has one for each stream that it records.
@@ -26,18 +26,18 @@ pub(super) struct FileId {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct SeenWriters(Mutex<Memory>);
+pub(super) struct SeenWriters(Mutex<WriterCache>);
 
 #[derive(Debug, Default)]
-struct Memory {
-    files: HashMap<PathBuf, Seen>,
+struct WriterCache {
+    files: HashMap<PathBuf, SeenWriter>,
     /// Their names in the order in which they were first seen.
     order: BTreeMap<u64, PathBuf>,
     next_turn: u64,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct SeenWriter {
     turn: u64,
     file: FileId,
     processes: Vec<ProcessId>,
@@ -63,13 +63,13 @@ impl SeenWriters {
     }
 
     /// What was seen of its writer.
-    pub(super) fn state(&self, path: &Path, file: FileId) -> Writer {
+    pub(super) fn state(&self, path: &Path, file: FileId) -> WriterState {
         let memory = lock(&self.0);
         match memory.files.get(path).filter(|seen| seen.file == file) {
-            None => Writer::Unseen,
-            Some(seen) if seen.processes.is_empty() => Writer::Seen,
-            Some(seen) if seen.processes.iter().all(|p| p.has_ended()) => Writer::Ended,
-            Some(_) => Writer::Lives,
+            None => WriterState::Unseen,
+            Some(seen) if seen.processes.is_empty() => WriterState::Seen,
+            Some(seen) if seen.processes.iter().all(|p| p.has_ended()) => WriterState::Ended,
+            Some(_) => WriterState::Lives,
         }
     }
 
@@ -78,12 +78,12 @@ impl SeenWriters {
     }
 }
 
-impl Memory {
+impl WriterCache {
     fn add(&mut self, path: &Path, file: FileId) {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.order.insert(turn, path.to_owned());
-        self.files.insert(path.to_owned(), Seen { turn, file, processes: Vec::new() });
+        self.files.insert(path.to_owned(), SeenWriter { turn, file, processes: Vec::new() });
         while self.files.len() > MOST_FILES {
             let Some((_, oldest)) = self.order.pop_first() else { return };
             self.files.remove(&oldest);
@@ -97,7 +97,7 @@ impl Memory {
     }
 }
 
-impl Seen {
+impl SeenWriter {
     fn add(&mut self, by: &[ProcessId]) {
         for process in by {
             if !self.processes.contains(process) && self.processes.len() < MOST_PROCESSES {
@@ -128,25 +128,25 @@ mod tests {
         let (mut one, mut other) = (writer(), writer());
         let processes = OpenFiles::read();
         let seen = SeenWriters::default();
-        assert_eq!(seen.state(&path, FILE), Writer::Unseen);
+        assert_eq!(seen.state(&path, FILE), WriterState::Unseen);
         seen.see(&path, FILE, &[]);
-        assert_eq!(seen.state(&path, FILE), Writer::Seen);
+        assert_eq!(seen.state(&path, FILE), WriterState::Seen);
         // Processes that other tests start may have inherited the file; they end at some time.
         seen.see(&path, FILE, processes.writers_of(&fingerprint));
-        assert_eq!(seen.state(&path, FILE), Writer::Lives);
+        assert_eq!(seen.state(&path, FILE), WriterState::Lives);
         one.kill().unwrap();
         one.wait().unwrap();
-        assert_eq!(seen.state(&path, FILE), Writer::Lives, "the other one lives");
+        assert_eq!(seen.state(&path, FILE), WriterState::Lives, "the other one lives");
         other.kill().unwrap();
         other.wait().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(40);
-        while seen.state(&path, FILE) != Writer::Ended {
+        while seen.state(&path, FILE) != WriterState::Ended {
             assert!(std::time::Instant::now() < deadline, "{:?}", seen.state(&path, FILE));
         }
         let born_again = FileId { born: Some(SystemTime::now()), ..FILE };
-        assert_eq!(seen.state(&path, born_again), Writer::Unseen, "another file of that name and inode");
+        assert_eq!(seen.state(&path, born_again), WriterState::Unseen, "another file of that name and inode");
         seen.forget(&path);
-        assert_eq!(seen.state(&path, FILE), Writer::Unseen);
+        assert_eq!(seen.state(&path, FILE), WriterState::Unseen);
     }
 
     #[test]

@@ -28,21 +28,21 @@ fn write(path: &Path, text: &str) {
 }
 
 fn settler() -> Settler {
-    Settler::new(&Options::default())
+    Settler::new(&WatchOptions::default())
 }
 
 /// Whether the kernel can be asked here; without it these tests have nothing to show.
 fn has_leases(path: &Path) -> bool {
-    !matches!(probe(path), Lease::Unavailable(_))
+    !matches!(probe(path), LeaseState::Unavailable(_))
 }
 
 /// Another process, under another user, that has the file open for writing and writes what it is told.
-struct Writer {
+struct WriterProcess {
     child: Child,
     input: Option<ChildStdin>,
 }
 
-impl Writer {
+impl WriterProcess {
     /// `None` where this test may not become another user.
     fn start(path: &Path) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -75,21 +75,25 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("room1.mp4");
     write(&path, "begun");
-    let Some(mut writer) = Writer::start(&path).filter(|_| has_leases(&path)) else { return };
+    let Some(mut writer) = WriterProcess::start(&path).filter(|_| has_leases(&path)) else { return };
     writer.write(&path, b"one");
     let paused = candidate(&path, false);
     // It says nothing for half a minute, and for a day: it is still open.
     for pause_ms in [0, 30_000, 86_400_000] {
         for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
             let settling = settler().settle(paused.clone(), None, mode, now_ms() + pause_ms);
-            assert!(matches!(settling, Settling::Wait { reason: Waiting::Writer, .. }), "{settling:?}");
+            assert!(matches!(settling, SettleOutcome::Wait { reason: WaitReason::Writer, .. }), "{settling:?}");
         }
     }
     writer.write(&path, b"two");
-    let Settling::Changed(grown) = settler().settle(paused, None, Mode::Watch, now_ms()) else { panic!("it grew") };
+    let SettleOutcome::Changed(grown) = settler().settle(paused, None, Mode::Watch, now_ms()) else {
+        panic!("it grew")
+    };
     writer.finish();
     lease::until_free(&path);
-    let Settling::Settled(settled) = settler().settle(grown, None, Mode::Watch, now_ms()) else { panic!("it ended") };
+    let SettleOutcome::Settled(settled) = settler().settle(grown, None, Mode::Watch, now_ms()) else {
+        panic!("it ended")
+    };
     assert_eq!(settled.evidence(), Evidence::Lease);
 }
 
@@ -100,7 +104,7 @@ fn a_close_that_was_seen_is_the_evidence() {
     write(&path, "x");
     let found = candidate(&path, false);
     let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
-    let Settling::Settled(settled) = settler().settle(found, seen, Mode::Watch, now_ms()) else {
+    let SettleOutcome::Settled(settled) = settler().settle(found, seen, Mode::Watch, now_ms()) else {
         panic!("not settled")
     };
     assert_eq!(settled.evidence(), Evidence::CloseSeen);
@@ -113,14 +117,14 @@ fn what_is_gone_or_changed_is_said() {
     write(&path, "x");
     let found = candidate(&path, false);
     write(&path, "longer");
-    let Settling::Changed(now) = settler().settle(found.clone(), None, Mode::Watch, now_ms()) else {
+    let SettleOutcome::Changed(now) = settler().settle(found.clone(), None, Mode::Watch, now_ms()) else {
         panic!("changed")
     };
     assert_eq!(now.fingerprint.size_bytes, 6);
     fs::remove_file(&path).unwrap();
-    assert_eq!(settler().settle(found.clone(), None, Mode::Watch, now_ms()), Settling::Gone);
+    assert_eq!(settler().settle(found.clone(), None, Mode::Watch, now_ms()), SettleOutcome::Gone);
     fs::create_dir(&path).unwrap();
-    assert_eq!(settler().settle(found, None, Mode::Watch, now_ms()), Settling::Gone);
+    assert_eq!(settler().settle(found, None, Mode::Watch, now_ms()), SettleOutcome::Gone);
 }
 
 #[test]
@@ -131,11 +135,11 @@ fn a_segment_that_is_named_after_its_close_is_no_recording() {
     let found = candidate(&path, false);
     let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
     let first = settler().settle(found.clone(), seen, Mode::Watch, now_ms());
-    assert!(matches!(first, Settling::Wait { reason: Waiting::Settle, .. }), "{first:?}");
+    assert!(matches!(first, SettleOutcome::Wait { reason: WaitReason::Settle, .. }), "{first:?}");
     let alone = settler().settle(found.clone(), seen, Mode::Watch, now_ms() + 5000);
-    assert!(matches!(alone, Settling::Settled(_)), "{alone:?}");
+    assert!(matches!(alone, SettleOutcome::Settled(_)), "{alone:?}");
     write(&dir.path().join("live.m3u8"), "#EXTM3U\n#EXTINF:2,\nlive-0.ts\n");
-    assert_eq!(settler().settle(found, seen, Mode::Watch, now_ms() + 5000), Settling::InUnit);
+    assert_eq!(settler().settle(found, seen, Mode::Watch, now_ms() + 5000), SettleOutcome::InUnit);
 }
 
 #[test]
@@ -148,10 +152,10 @@ fn an_orphan_waits_unless_it_is_recovered() {
     }
     // Of a template's server nothing is known, so that only time or a person makes its temporary an orphan.
     let waits = settler().settle(candidate(&path, true), None, Mode::Watch, now_ms());
-    assert!(matches!(waits, Settling::Wait { reason: Waiting::Orphan, .. }), "{waits:?}");
+    assert!(matches!(waits, SettleOutcome::Wait { reason: WaitReason::Orphan, .. }), "{waits:?}");
     for (mode, later_ms) in [(Mode::Recover, 0), (Mode::Process, 600_000)] {
         let taken = settler().settle(candidate(&path, true), None, mode, now_ms() + later_ms);
-        assert!(matches!(taken, Settling::Settled(_)), "{taken:?}");
+        assert!(matches!(taken, SettleOutcome::Settled(_)), "{taken:?}");
     }
 }
 
@@ -166,10 +170,10 @@ fn a_final_name_beside_a_live_temporary_waits_and_an_old_one_does_not_hold_it_up
         return;
     }
     let settle = |later_ms| settler().settle(candidate(&path, false), None, Mode::Watch, now_ms() + later_ms);
-    assert!(matches!(settle(0), Settling::Wait { reason: Waiting::Temporary, .. }));
-    assert!(matches!(settle(600_000), Settling::Settled(_)));
+    assert!(matches!(settle(0), SettleOutcome::Wait { reason: WaitReason::Temporary, .. }));
+    assert!(matches!(settle(600_000), SettleOutcome::Settled(_)));
     let _server = File::options().append(true).open(&temporary).unwrap();
-    assert!(matches!(settle(600_000), Settling::Wait { reason: Waiting::Temporary, .. }));
+    assert!(matches!(settle(600_000), SettleOutcome::Wait { reason: WaitReason::Temporary, .. }));
 }
 
 #[test]
@@ -178,12 +182,12 @@ fn a_time_in_the_future_is_replaced_by_the_first_sight() {
     let path = dir.path().join("x.mp4");
     write(&path, "x");
     let settler = settler();
-    let state = State::of(&path).unwrap().unwrap();
-    let future = State { ctime_ms: now_ms() + 1_000_000_000, ..state };
+    let state = FileState::of(&path).unwrap().unwrap();
+    let future = FileState { ctime_ms: now_ms() + 1_000_000_000, ..state };
     let first_ms = now_ms();
     assert_eq!(settler.unchanged_since_ms(&path, future, first_ms), first_ms);
     assert_eq!(settler.unchanged_since_ms(&path, future, first_ms + 500), first_ms);
-    let grown = State { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
+    let grown = FileState { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
     assert_eq!(settler.unchanged_since_ms(&path, grown, first_ms + 900), first_ms + 900);
 }
 
@@ -220,14 +224,14 @@ fn a_stranger_without_capabilities_sees_a_pause_and_waits() {
 }
 
 fn judge_as_stranger(path: &Path) {
-    assert_eq!(probe(path), Lease::Unavailable(Unavailable::NotOwner));
+    assert_eq!(probe(path), LeaseState::Unavailable(LeaseUnavailable::NotOwner));
     let settler = settler();
     for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
         let paused = settler.settle(candidate(path, false), None, mode, now_ms() + 30_000);
-        assert!(matches!(paused, Settling::Wait { reason: Waiting::Quiet, .. }), "{paused:?}");
+        assert!(matches!(paused, SettleOutcome::Wait { reason: WaitReason::Quiet, .. }), "{paused:?}");
     }
     assert_eq!(lock(&settler.told).len(), 1, "what is missing is said once");
     let quiet = settler.settle(candidate(path, false), None, Mode::Watch, now_ms() + 121_000);
-    let Settling::Settled(settled) = quiet else { panic!("{quiet:?}") };
+    let SettleOutcome::Settled(settled) = quiet else { panic!("{quiet:?}") };
     assert!(!settled.evidence().is_strong());
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::discover::lease::Lease;
-use crate::discover::options::Options;
+use crate::discover::lease::LeaseState;
+use crate::discover::options::WatchOptions;
 use crate::discover::writers::ServerState;
 use crate::recording::journey::Evidence;
 
@@ -54,7 +54,7 @@ impl SeenEvent {
 
 /// What `/proc` says about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Processes {
+pub struct FileProcesses {
     /// Some process has it open for writing.
     pub is_written: bool,
     /// Every process of the machine could be read.
@@ -63,7 +63,7 @@ pub struct Processes {
 
 /// What was seen of whoever wrote a temporary name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Writer {
+pub enum WriterState {
     /// No write and no close of it was seen.
     Unseen,
     /// It was seen being written or closed, not by which process.
@@ -77,7 +77,7 @@ pub enum Writer {
 /// All that the judgement needs to know of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct Facts {
+pub struct SettleFacts {
     /// Whether it bears a temporary name.
     pub is_temporary: bool,
     /// Whether it may be a segment that its playlist does not name yet.
@@ -87,15 +87,15 @@ pub struct Facts {
     /// The last close or rename that was seen of it.
     pub seen: Option<SeenEvent>,
     /// The kernel's answer about writers.
-    pub lease: Lease,
+    pub lease: LeaseState,
     /// What `/proc` says, if it was asked.
-    pub processes: Option<Processes>,
+    pub processes: Option<FileProcesses>,
     /// Whether the server that wrote it runs.
     pub server: ServerState,
     /// Whether the settings name that server, so that no other program is expected to write there.
     pub server_is_named: bool,
     /// What was seen of its writer; asked of temporary names only.
-    pub writer: Writer,
+    pub writer: WriterState,
     /// Modification time, milliseconds since the Unix epoch.
     pub last_write_ms: i64,
     /// Since when neither size nor times have changed, milliseconds since the Unix epoch.
@@ -104,7 +104,7 @@ pub struct Facts {
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Waiting {
+pub enum WaitReason {
     /// A process has it open for writing.
     Writer,
     /// A live temporary of the same name has to go first.
@@ -119,7 +119,7 @@ pub enum Waiting {
     Unreadable,
 }
 
-impl fmt::Display for Waiting {
+impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Writer => "it is being written",
@@ -136,7 +136,7 @@ impl fmt::Display for Waiting {
 
 /// The judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SettleVerdict {
     /// Nobody writes it any more, for this reason.
     Settled(Evidence),
     /// Not yet.
@@ -144,7 +144,7 @@ pub enum Verdict {
         /// When to ask again, milliseconds since the Unix epoch.
         until_ms: i64,
         /// What is waited for.
-        reason: Waiting,
+        reason: WaitReason,
     },
 }
 
@@ -155,77 +155,89 @@ const ASK_AGAIN_MS: i64 = 1000;
 ///
 /// A writer that is seen outweighs everything. Then the strongest evidence of none counts; a temporary name must be
 /// orphaned besides.
-pub fn judge(facts: &Facts, options: &Options, now_ms: i64, mode: Mode) -> Verdict {
+pub fn judge(facts: &SettleFacts, options: &WatchOptions, now_ms: i64, mode: Mode) -> SettleVerdict {
     let again_ms = now_ms.saturating_add(ms(options.settle).max(ASK_AGAIN_MS));
-    if facts.lease == Lease::Held || facts.processes.is_some_and(|p| p.is_written) {
-        return Verdict::Wait { until_ms: again_ms, reason: Waiting::Writer };
+    if facts.lease == LeaseState::Held || facts.processes.is_some_and(|p| p.is_written) {
+        return SettleVerdict::Wait { until_ms: again_ms, reason: WaitReason::Writer };
     }
     if facts.has_live_temporary {
-        return Verdict::Wait { until_ms: again_ms, reason: Waiting::Temporary };
+        return SettleVerdict::Wait { until_ms: again_ms, reason: WaitReason::Temporary };
     }
     match no_writer(facts, options, now_ms) {
         // Segments are closed a moment before they are named; nobody waits for a batch run over what is there.
-        Verdict::Settled(evidence) if facts.may_be_segment && mode == Mode::Watch => {
-            unless_sooner(facts, options.settle, now_ms, Waiting::Settle, evidence)
+        SettleVerdict::Settled(evidence) if facts.may_be_segment && mode == Mode::Watch => {
+            unless_sooner(facts, options.settle, now_ms, WaitReason::Settle, evidence)
         }
-        Verdict::Settled(evidence) => unless_awaited(facts, options, now_ms, mode, evidence),
-        wait @ Verdict::Wait { .. } => wait,
+        SettleVerdict::Settled(evidence) => unless_awaited(facts, options, now_ms, mode, evidence),
+        wait @ SettleVerdict::Wait { .. } => wait,
     }
 }
 
 /// The strongest evidence that nobody writes, whatever the name.
-fn no_writer(facts: &Facts, options: &Options, now_ms: i64) -> Verdict {
+fn no_writer(facts: &SettleFacts, options: &WatchOptions, now_ms: i64) -> SettleVerdict {
     // An event older than the last write tells of an earlier writer.
     if let Some(seen) = facts.seen.filter(|s| s.at_ms() >= facts.last_write_ms) {
-        return Verdict::Settled(seen.evidence());
+        return SettleVerdict::Settled(seen.evidence());
     }
-    if facts.lease == Lease::Free {
-        return Verdict::Settled(Evidence::Lease);
+    if facts.lease == LeaseState::Free {
+        return SettleVerdict::Settled(Evidence::Lease);
     }
     let unchanged_ms = now_ms.saturating_sub(facts.unchanged_since_ms);
     // Processes are read one after the other, so a short-lived writer may slip through: `settle` stands in for that.
     if facts.processes.is_some_and(|p| p.is_complete) {
-        return unless_sooner(facts, options.settle, now_ms, Waiting::Settle, Evidence::ProcScan);
+        return unless_sooner(facts, options.settle, now_ms, WaitReason::Settle, Evidence::ProcScan);
     }
     let for_s = u64::try_from(unchanged_ms / 1000).unwrap_or(0);
-    unless_sooner(facts, options.quiet, now_ms, Waiting::Quiet, Evidence::Unchanged { for_s })
+    unless_sooner(facts, options.quiet, now_ms, WaitReason::Quiet, Evidence::Unchanged { for_s })
 }
 
-fn unless_sooner(facts: &Facts, after: Duration, now_ms: i64, reason: Waiting, evidence: Evidence) -> Verdict {
+fn unless_sooner(
+    facts: &SettleFacts,
+    after: Duration,
+    now_ms: i64,
+    reason: WaitReason,
+    evidence: Evidence,
+) -> SettleVerdict {
     let due_ms = facts.unchanged_since_ms.saturating_add(ms(after));
-    if now_ms >= due_ms { Verdict::Settled(evidence) } else { Verdict::Wait { until_ms: due_ms, reason } }
+    if now_ms >= due_ms { SettleVerdict::Settled(evidence) } else { SettleVerdict::Wait { until_ms: due_ms, reason } }
 }
 
 /// A temporary name without a writer waits until it is orphaned.
 ///
 /// A writer renames right after its last close, or after minutes (Ant Media asks its bucket first), and may be of any
 /// name. So a write or close that was seen, or a recent last write, outweighs that no known server runs.
-fn unless_awaited(facts: &Facts, options: &Options, now_ms: i64, mode: Mode, evidence: Evidence) -> Verdict {
+fn unless_awaited(
+    facts: &SettleFacts,
+    options: &WatchOptions,
+    now_ms: i64,
+    mode: Mode,
+    evidence: Evidence,
+) -> SettleVerdict {
     if !facts.is_temporary || mode == Mode::Recover || server_is_surely_past(facts, options) {
-        return Verdict::Settled(evidence);
+        return SettleVerdict::Settled(evidence);
     }
     let mut due_ms = facts.unchanged_since_ms.saturating_add(ms(options.orphan_after));
     let is_past = match facts.writer {
-        Writer::Ended => true,
-        Writer::Seen | Writer::Lives => false,
-        Writer::Unseen => server_seems_past(facts),
+        WriterState::Ended => true,
+        WriterState::Seen | WriterState::Lives => false,
+        WriterState::Unseen => server_seems_past(facts),
     };
     if is_past {
         // Also when the writer has ended: another process (`ffmpeg … && mv …`) may rename for it.
         due_ms = due_ms.min(facts.last_write_ms.saturating_add(ms(options.orphan_grace)));
     }
     if now_ms >= due_ms {
-        return Verdict::Settled(evidence);
+        return SettleVerdict::Settled(evidence);
     }
     // Its writer or the server may end earlier than that, so it is asked again meanwhile.
-    let pause = if facts.writer == Writer::Lives { options.settle } else { options.quiet };
+    let pause = if facts.writer == WriterState::Lives { options.settle } else { options.quiet };
     let until_ms = due_ms.min(now_ms.saturating_add(ms(pause).max(ASK_AGAIN_MS)));
-    Verdict::Wait { until_ms, reason: Waiting::Orphan }
+    SettleVerdict::Wait { until_ms, reason: WaitReason::Orphan }
 }
 
 /// Whether no process of the server that the process list knows can have written it. That is no proof: the writer may
 /// be a program of another name.
-fn server_seems_past(facts: &Facts) -> bool {
+fn server_seems_past(facts: &SettleFacts) -> bool {
     match facts.server {
         ServerState::NotRunning | ServerState::Ended { .. } => true,
         ServerState::Running { since_ms } => since_ms > facts.last_write_ms,
@@ -234,7 +246,7 @@ fn server_seems_past(facts: &Facts) -> bool {
 }
 
 /// Whether the server that the settings name was seen to have ended, or to have been started again, since it wrote.
-fn server_is_surely_past(facts: &Facts, options: &Options) -> bool {
+fn server_is_surely_past(facts: &SettleFacts, options: &WatchOptions) -> bool {
     facts.server_is_named
         && match facts.server {
             ServerState::Running { since_ms } => since_ms > facts.last_write_ms,

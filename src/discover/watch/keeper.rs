@@ -9,24 +9,24 @@ use crossbeam_channel::{Receiver, Sender};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::translate::problem;
-use super::{Event, Order, STOP, Shared};
+use super::{STOP, WatchCommand, WatchEvent, WatchState};
 use crate::discover::error::DiscoverError;
 
-pub(super) struct Keeper {
+pub(super) struct WatchWorker {
     /// `None` where the kernel gives none; then every root is polled.
     pub(super) watcher: Option<RecommendedWatcher>,
     /// Roots that are to be watched.
     pub(super) roots: Vec<PathBuf>,
-    pub(super) events: Sender<Event>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) events: Sender<WatchEvent>,
+    pub(super) shared: Arc<WatchState>,
 }
 
 /// Nobody listens any more.
-struct Ended;
+struct ReceiverGone;
 
-impl Keeper {
+impl WatchWorker {
     /// Watches the roots, says so, and then does what is ordered until it is told to stop or nobody listens.
-    pub(super) fn run(mut self, first_done: &Sender<()>, ordered: &Receiver<Order>) {
+    pub(super) fn run(mut self, first_done: &Sender<()>, ordered: &Receiver<WatchCommand>) {
         let mut problems = Vec::new();
         for root in self.roots.clone() {
             problems.extend(self.watch_below(&root));
@@ -36,46 +36,46 @@ impl Keeper {
             return;
         }
         while let Ok(order) = ordered.recv() {
-            if matches!(order, Order::Rescan(reason) if reason == STOP) || self.obey(order).is_err() {
+            if matches!(order, WatchCommand::Rescan(reason) if reason == STOP) || self.obey(order).is_err() {
                 return;
             }
         }
     }
 
-    fn obey(&mut self, order: Order) -> Result<(), Ended> {
+    fn obey(&mut self, order: WatchCommand) -> Result<(), ReceiverGone> {
         match order {
-            Order::Watch(directory) => {
+            WatchCommand::Watch(directory) => {
                 // Watches first, then the rescan: what is created in between is either told or found.
                 let problems = self.watch_below(&directory);
                 self.tell(problems)?;
                 self.rescan(Some(directory), "a directory appeared")
             }
-            Order::Forget(path) => self.forget(path),
-            Order::Rescan(reason) => {
+            WatchCommand::Forget(path) => self.forget(path),
+            WatchCommand::Rescan(reason) => {
                 // Cleared first: an event that is lost from now on orders another one.
                 self.shared.is_rescan_ordered.store(false, Ordering::SeqCst);
                 self.rescan(None, reason)
             }
-            Order::Return(root) => {
+            WatchCommand::Return(root) => {
                 self.shared.unpoll(&root);
                 let problems = self.watch_below(&root);
                 // It was told when it went; here it is no news.
                 if problems.is_empty() { self.rescan(Some(root), "the root is watched again") } else { Ok(()) }
             }
-            Order::Tell(problem) => {
+            WatchCommand::Tell(problem) => {
                 self.poll_for(&problem);
-                self.send(Event::Problem(problem))
+                self.send(WatchEvent::Problem(problem))
             }
         }
     }
 
     /// A root that is gone is polled until it is back.
-    fn forget(&mut self, path: PathBuf) -> Result<(), Ended> {
+    fn forget(&mut self, path: PathBuf) -> Result<(), ReceiverGone> {
         if self.roots.contains(&path) && !path.exists() {
             self.shared.poll(&path);
-            return self.send(Event::Problem(DiscoverError::RootGone { path }));
+            return self.send(WatchEvent::Problem(DiscoverError::RootGone { path }));
         }
-        self.send(Event::Removed(path))
+        self.send(WatchEvent::Removed(path))
     }
 
     /// Watches a directory and all below it, each for itself; symbolic links are not followed.
@@ -112,17 +112,17 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, problems: Vec<DiscoverError>) -> Result<(), Ended> {
-        problems.into_iter().try_for_each(|problem| self.send(Event::Problem(problem)))
+    fn tell(&self, problems: Vec<DiscoverError>) -> Result<(), ReceiverGone> {
+        problems.into_iter().try_for_each(|problem| self.send(WatchEvent::Problem(problem)))
     }
 
-    fn rescan(&self, directory: Option<PathBuf>, reason: &'static str) -> Result<(), Ended> {
-        self.send(Event::Rescan { directory, reason })
+    fn rescan(&self, directory: Option<PathBuf>, reason: &'static str) -> Result<(), ReceiverGone> {
+        self.send(WatchEvent::Rescan { directory, reason })
     }
 
     /// Waits for room in the channel, which notify's thread must not.
-    fn send(&self, event: Event) -> Result<(), Ended> {
-        self.events.send(event).map_err(|_| Ended)
+    fn send(&self, event: WatchEvent) -> Result<(), ReceiverGone> {
+        self.events.send(event).map_err(|_| ReceiverGone)
     }
 }
 

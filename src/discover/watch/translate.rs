@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, Flag, ModifyKind, RemoveKind, RenameMode};
 
-use super::{Event, Order};
+use super::{WatchCommand, WatchEvent};
 use crate::discover::candidate::{NameClass, NameRules};
 use crate::discover::error::{DiscoverError, Problem};
 
 /// What one of notify's events comes to.
 #[derive(Debug)]
-pub(super) enum Told {
-    Event(Event),
-    Order(Order),
+pub(super) enum Translated {
+    Event(WatchEvent),
+    Order(WatchCommand),
 }
 
 /// Translates an event and hands on what it comes to.
-pub(super) fn each(rules: &NameRules, event: notify::Event, mut tell: impl FnMut(Told)) {
+pub(super) fn each(rules: &NameRules, event: notify::Event, mut tell: impl FnMut(Translated)) {
     if event.attrs.flag() == Some(Flag::Rescan) {
-        return tell(Told::Order(Order::Rescan("the kernel's queue overflowed")));
+        return tell(Translated::Order(WatchCommand::Rescan("the kernel's queue overflowed")));
     }
     // A rename inside the roots is told three times: from, to, both. The first two say all.
     if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both)) {
@@ -32,32 +32,36 @@ pub(super) fn each(rules: &NameRules, event: notify::Event, mut tell: impl FnMut
     }
 }
 
-fn one(rules: &NameRules, kind: EventKind, path: PathBuf) -> Option<Told> {
+fn one(rules: &NameRules, kind: EventKind, path: PathBuf) -> Option<Translated> {
     let matters = || is_interesting(rules, &path);
     Some(match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) if matters() => Told::Event(Event::Closed(path)),
-        EventKind::Create(CreateKind::Folder) => Told::Order(Order::Watch(path)),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) if matters() => {
+            Translated::Event(WatchEvent::Closed(path))
+        }
+        EventKind::Create(CreateKind::Folder) => Translated::Order(WatchCommand::Watch(path)),
         // A hard link appears without a close; files that are written are told by their close.
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Metadata(_)) if matters() => {
-            Told::Event(Event::Changed(path))
+            Translated::Event(WatchEvent::Changed(path))
         }
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
             // The event does not say what was renamed, and a directory may have any name.
             if path.is_dir() {
-                Told::Order(Order::Watch(path))
+                Translated::Order(WatchCommand::Watch(path))
             } else if matters() {
-                Told::Event(Event::Renamed { to: path })
+                Translated::Event(WatchEvent::Renamed { to: path })
             } else {
                 return None;
             }
         }
-        EventKind::Remove(RemoveKind::Folder) => Told::Order(Order::Forget(path)),
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) if !matters() => Told::Order(Order::Forget(path)),
+        EventKind::Remove(RemoveKind::Folder) => Translated::Order(WatchCommand::Forget(path)),
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) if !matters() => {
+            Translated::Order(WatchCommand::Forget(path))
+        }
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) if matters() => {
-            Told::Event(Event::Removed(path))
+            Translated::Event(WatchEvent::Removed(path))
         }
         // notify calls a watched directory that is gone a file once its watch is not recursive.
-        EventKind::Remove(_) => Told::Order(Order::Forget(path)),
+        EventKind::Remove(_) => Translated::Order(WatchCommand::Forget(path)),
         _ => return None,
     })
 }
@@ -100,8 +104,8 @@ mod tests {
         let event = notify::Event::new(kind).add_path(path.into());
         each(&NameRules::default(), event, |told| {
             all.push(match told {
-                Told::Event(event) => format!("{event:?}"),
-                Told::Order(order) => format!("{order:?}"),
+                Translated::Event(event) => format!("{event:?}"),
+                Translated::Order(order) => format!("{order:?}"),
             });
         });
         all
@@ -137,7 +141,7 @@ mod tests {
         let mut all = Vec::new();
         let event = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
         each(&NameRules::default(), event, |told| all.push(told));
-        assert!(matches!(all.as_slice(), [Told::Order(Order::Rescan(_))]));
+        assert!(matches!(all.as_slice(), [Translated::Order(WatchCommand::Rescan(_))]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::*;
 use crate::durable::recorder::listen;
 
 /// A recording, and what it was when it was proven.
-fn recording(dir: &Path) -> (PathBuf, Seen) {
+fn recording(dir: &Path) -> (PathBuf, FileVersion) {
     let path = dir.join("x.ts");
     fs::write(&path, "recorded").unwrap();
     (path.clone(), seen(&path).unwrap())
@@ -53,11 +53,11 @@ fn append(path: &Path) {
 }
 
 /// The file while a process that this test started has, for an instant, what is open here.
-fn until_settled(path: &Path, proven: &Seen) -> GivenUp {
+fn until_settled(path: &Path, proven: &FileVersion) -> RemovalOutcome {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {
         match give_up(path, proven).unwrap() {
-            GivenUp::Kept { why: Keeping::InUse, .. } if std::time::Instant::now() < deadline => {
+            RemovalOutcome::Kept { why: KeptBecause::InUse, .. } if std::time::Instant::now() < deadline => {
                 std::thread::yield_now();
             }
             other => return other,
@@ -69,9 +69,9 @@ fn until_settled(path: &Path, proven: &Seen) -> GivenUp {
 fn what_is_as_proven_goes_and_what_is_not_there_is_missing() {
     let Some(dir) = with_leases() else { return };
     let (path, proven) = recording(dir.path());
-    assert_eq!(until_settled(&path, &proven), GivenUp::Removed);
+    assert_eq!(until_settled(&path, &proven), RemovalOutcome::Removed);
     assert_eq!(names(dir.path()), [""; 0]);
-    assert_eq!(give_up(&path, &proven).unwrap(), GivenUp::Missing);
+    assert_eq!(give_up(&path, &proven).unwrap(), RemovalOutcome::Missing);
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn whatever_changed_since_stays_under_its_name_however_well_it_is_hidden() {
         std::thread::sleep(std::time::Duration::from_millis(20));
         change(&path);
         let left = fs::read(&path).unwrap();
-        assert_eq!(until_settled(&path, &proven), GivenUp::Kept { why: Keeping::Changed, path: path.clone() });
+        assert_eq!(
+            until_settled(&path, &proven),
+            RemovalOutcome::Kept { why: KeptBecause::Changed, path: path.clone() }
+        );
         assert_eq!((names(dir.path()), fs::read(&path).unwrap()), (vec!["x.ts".to_owned()], left));
     }
 }
@@ -107,12 +110,12 @@ fn what_is_open_for_writing_is_not_even_renamed() {
     let Some(dir) = with_leases() else { return };
     let (path, proven) = recording(dir.path());
     let mut writer = File::options().append(true).open(&path).unwrap();
-    assert_eq!(give_up(&path, &proven).unwrap(), GivenUp::Kept { why: Keeping::InUse, path: path.clone() });
+    assert_eq!(give_up(&path, &proven).unwrap(), RemovalOutcome::Kept { why: KeptBecause::InUse, path: path.clone() });
     writer.write_all(b" more").unwrap();
     drop(writer);
     assert_eq!(fs::read_to_string(&path).unwrap(), "recorded more");
     let closed = seen(&path).unwrap();
-    assert_eq!(until_settled(&path, &closed), GivenUp::Removed);
+    assert_eq!(until_settled(&path, &closed), RemovalOutcome::Removed);
 }
 
 /// Begins to open the file for writing as one that found its name in time: the kernel asks for the lease back.
@@ -132,8 +135,8 @@ fn a_writer_that_opens_between_the_last_look_and_the_end_gets_the_file_with_its_
         let back = if takes_name { path.with_file_name("x_1.ts") } else { path.clone() };
         let kept = loop {
             let (own, link) = (path.clone(), link.clone());
-            let comes = move |event: &Event<'_>| {
-                if matches!(event, Event::Renamed(from, _) if *from == own) {
+            let comes = move |event: &FileEvent<'_>| {
+                if matches!(event, FileEvent::Renamed(from, _) if *from == own) {
                     begin_to_open(&link);
                     if takes_name {
                         fs::write(&own, "another").unwrap();
@@ -142,11 +145,11 @@ fn a_writer_that_opens_between_the_last_look_and_the_end_gets_the_file_with_its_
             };
             let given_up = listen(Box::new(move |event, _| comes(event)), || give_up(&path, &proven).unwrap());
             // A process that is being started may have had it for an instant; nothing has happened then.
-            if given_up != (GivenUp::Kept { why: Keeping::InUse, path: path.clone() }) || !takes_name {
+            if given_up != (RemovalOutcome::Kept { why: KeptBecause::InUse, path: path.clone() }) || !takes_name {
                 break given_up;
             }
         };
-        assert_eq!(kept, GivenUp::Kept { why: Keeping::InUse, path: back.clone() });
+        assert_eq!(kept, RemovalOutcome::Kept { why: KeptBecause::InUse, path: back.clone() });
         append(&link);
         assert_eq!(fs::read_to_string(&back).unwrap(), "recorded more");
         if takes_name {
@@ -165,18 +168,20 @@ fn without_leases_it_waits_aside_and_goes_only_if_nothing_was_written_meanwhile(
     for is_written in [false, true] {
         let (path, proven) = recording(dir);
         let mut writer = File::options().append(true).open(&path).unwrap();
-        let GivenUp::Aside { path: aside, seen } = give_up(&path, &proven).unwrap() else { panic!("no lease here") };
+        let RemovalOutcome::Aside { path: aside, seen } = give_up(&path, &proven).unwrap() else {
+            panic!("no lease here")
+        };
         assert_eq!(names(dir), [".aftercast-x.ts.aside"]);
         if is_written {
             std::thread::sleep(std::time::Duration::from_millis(20));
             writer.write_all(b" more").unwrap();
         }
-        let given_up = remove_aside(&aside, &path, Wanted::All(seen)).unwrap();
+        let given_up = remove_aside(&aside, &path, ExpectedFile::All(seen)).unwrap();
         if is_written {
-            assert_eq!(given_up, GivenUp::Kept { why: Keeping::Changed, path: path.clone() });
+            assert_eq!(given_up, RemovalOutcome::Kept { why: KeptBecause::Changed, path: path.clone() });
             assert_eq!(fs::read_to_string(&path).unwrap(), "recorded more");
         } else {
-            assert_eq!((given_up, names(dir)), (GivenUp::Removed, Vec::new()));
+            assert_eq!((given_up, names(dir)), (RemovalOutcome::Removed, Vec::new()));
         }
         drop(writer);
     }
@@ -198,15 +203,15 @@ fn what_a_cut_left_aside_gets_its_name_back_or_goes_by_its_content() {
     fs::rename(dir.path().join("x_1.ts"), &aside).unwrap();
     fs::remove_file(&path).unwrap();
     append(&aside);
-    let wanted = Wanted::Content(proven.fingerprint);
+    let wanted = ExpectedFile::Content(proven.fingerprint);
     assert_eq!(
         remove_aside(&aside, &path, wanted).unwrap(),
-        GivenUp::Kept { why: Keeping::Changed, path: path.clone() }
+        RemovalOutcome::Kept { why: KeptBecause::Changed, path: path.clone() }
     );
     let now = seen(&path).unwrap();
     fs::rename(&path, &aside).unwrap();
-    let ended = remove_aside(&aside, &path, Wanted::Content(now.fingerprint)).unwrap();
-    assert!(matches!(ended, GivenUp::Removed | GivenUp::Aside { .. }), "{ended:?}");
+    let ended = remove_aside(&aside, &path, ExpectedFile::Content(now.fingerprint)).unwrap();
+    assert!(matches!(ended, RemovalOutcome::Removed | RemovalOutcome::Aside { .. }), "{ended:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! An empty track from the configuration of a codec, as containers other than ISO base media keep it.
 
 use crate::isobmff::headers::esds::AAC_RATES_HZ;
-use crate::isobmff::{Aspect, FourCc, Track};
+use crate::isobmff::{FourCc, PixelAspect, Track};
 use crate::salvage::nal::Standard;
-use crate::salvage::{Known, Pace, PictureShape, SoundFacts, sound_configured, video_configured};
+use crate::salvage::{FrameTiming, PictureShape, ReferenceTrack, SoundFacts, sound_configured, video_configured};
 
 /// Ticks per second of a picture track: whole for milliseconds, and what FFmpeg's muxer would take.
 pub(super) const PICTURE_TIMESCALE: u32 = 16_000;
@@ -28,8 +28,8 @@ fn picture(id: u32, standard: Standard, configuration: &[u8]) -> Option<Track> {
         let stsd = video_configured(standard, configuration, shape)?;
         Track::new(id, FourCc(*b"vide"), PICTURE_TIMESCALE, &stsd, shape.size)
     };
-    let unknown = PictureShape { size: (0, 0), aspect: Aspect::SQUARE };
-    let known = Known { track: of_shape(unknown)?, pace: Pace::default() };
+    let unknown = PictureShape { size: (0, 0), aspect: PixelAspect::SQUARE };
+    let known = ReferenceTrack { track: of_shape(unknown)?, pace: FrameTiming::default() };
     let parameters = known.parameters()?;
     of_shape(PictureShape { size: parameters.dimensions()?, aspect: parameters.aspect()? })
 }

@@ -4,9 +4,9 @@ use std::io::{self, Read, Seek};
 
 use super::Tables;
 use super::configuration;
-use super::track::Rows;
+use super::track::TrackRows;
 use crate::isobmff::Movie;
-use crate::media::{FlvPacket, FlvSaid, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, flv_said, walk_flv};
+use crate::media::{FlvMetadata, FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, WalkControl, flv_said, walk_flv};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
@@ -20,11 +20,11 @@ const PROBED_UNITS: usize = 256;
 
 /// The tracks by the first tags.
 pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Probe>> {
-    let (mut found, mut units) = (Found::default(), 0);
+    let (mut found, mut units) = (FlvContents::default(), 0);
     let walked = walk_flv(reader, len, |unit| {
         units += 1;
         match found.take(unit) {
-            Taken::Next if units == PROBED_UNITS || found.has_begun() => Taken::Enough,
+            WalkControl::Next if units == PROBED_UNITS || found.has_begun() => WalkControl::Enough,
             taken => taken,
         }
     })?;
@@ -49,11 +49,11 @@ pub(super) fn index<R: Read + Seek>(
     most: u64,
     goes_on: &dyn Fn(u64) -> bool,
 ) -> io::Result<Tables> {
-    let (mut found, mut units) = (Found::default(), 0);
+    let (mut found, mut units) = (FlvContents::default(), 0);
     let walked = walk_flv(reader, len, |unit| {
         units += u64::from(!matches!(unit, FlvUnit::Metadata(_)));
         let is_here = if let FlvUnit::Packet(packet) = &unit { goes_on(packet.offset) } else { true };
-        if units > most || !is_here { Taken::Refused } else { found.take(unit) }
+        if units > most || !is_here { WalkControl::Refused } else { found.take(unit) }
     })?;
     Ok(match walked {
         FlvWalk::Sound => found.movie().map_or(Tables::None, |(movie, defects)| Tables::Of(Box::new(movie), defects)),
@@ -64,14 +64,14 @@ pub(super) fn index<R: Read + Seek>(
 
 /// What was found so far: the picture and the sound track, and what the recording says of itself.
 #[derive(Default)]
-struct Found {
-    said: FlvSaid,
-    pictures: Option<Rows>,
-    sound: Option<Rows>,
+struct FlvContents {
+    said: FlvMetadata,
+    pictures: Option<TrackRows>,
+    sound: Option<TrackRows>,
 }
 
-impl Found {
-    fn take(&mut self, unit: FlvUnit<'_>) -> Taken {
+impl FlvContents {
+    fn take(&mut self, unit: FlvUnit<'_>) -> WalkControl {
         let is_taken = match unit {
             FlvUnit::Metadata(values) => {
                 self.said = flv_said(values);
@@ -82,10 +82,10 @@ impl Found {
             FlvUnit::Configuration { kind, codec, bytes, .. } => self.configure(kind, codec, bytes),
             FlvUnit::Packet(packet) => self.push(packet),
         };
-        if is_taken { Taken::Next } else { Taken::Refused }
+        if is_taken { WalkControl::Next } else { WalkControl::Refused }
     }
 
-    fn rows(&mut self, kind: TrackKind) -> &mut Option<Rows> {
+    fn rows(&mut self, kind: TrackKind) -> &mut Option<TrackRows> {
         if kind == TrackKind::Video { &mut self.pictures } else { &mut self.sound }
     }
 
@@ -95,7 +95,7 @@ impl Found {
         if let Some(rows) = rows {
             return rows.track().codec() == codec && rows.is_configured_so(bytes);
         }
-        *rows = configuration::track(1, codec, bytes).map(|track| Rows::new(track, bytes));
+        *rows = configuration::track(1, codec, bytes).map(|track| TrackRows::new(track, bytes));
         rows.is_some()
     }
 
@@ -107,7 +107,7 @@ impl Found {
     /// The instant of the file's clock that becomes zero: the first picture, or the first sound where that is earlier by more
     /// than an encoder's lead.
     fn zero_ms(&self) -> Option<i64> {
-        let first = |rows: &Option<Rows>| rows.as_ref().and_then(|rows| rows.first().copied());
+        let first = |rows: &Option<TrackRows>| rows.as_ref().and_then(|rows| rows.first().copied());
         let presented = |rows| first(rows).map(|packet| packet.dts_ms + packet.composition_ms);
         match (presented(&self.pictures), presented(&self.sound)) {
             (Some(picture), Some(sound)) if picture - sound > LEAD_MS => Some(sound),
@@ -122,8 +122,8 @@ impl Found {
     fn movie(self) -> Option<(Movie, Vec<Defect>)> {
         let zero_ms = self.zero_ms()?;
         // How long a single picture lasts is not said, and a track without packets is for others to judge.
-        let is_enough = |rows: &Option<Rows>, least| rows.as_ref().is_none_or(|rows| rows.count() >= least);
-        let apart_ms = |rows: &Option<Rows>| rows.as_ref()?.first().map(|packet| packet.dts_ms - zero_ms);
+        let is_enough = |rows: &Option<TrackRows>, least| rows.as_ref().is_none_or(|rows| rows.count() >= least);
+        let apart_ms = |rows: &Option<TrackRows>| rows.as_ref()?.first().map(|packet| packet.dts_ms - zero_ms);
         let is_near = |rows| apart_ms(rows).is_none_or(|ms| ms <= MOST_APART_MS);
         let is_in_time = is_near(&self.pictures) && is_near(&self.sound);
         if !is_enough(&self.pictures, 2) || !is_enough(&self.sound, 1) || !is_in_time {
@@ -145,7 +145,7 @@ impl Found {
     }
 }
 
-fn probed(number: u32, rows: &Rows) -> Option<ProbedTrack> {
+fn probed(number: u32, rows: &TrackRows) -> Option<ProbedTrack> {
     let track = rows.track();
     let entry = track.entry()?;
     Some(ProbedTrack {

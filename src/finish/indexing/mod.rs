@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use super::window::Window;
+use super::window::FileWindow;
 use super::{FinishError, Iso};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Layout, Movie};
@@ -43,13 +43,13 @@ pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) ->
     if declared.declared_bytes.is_some_and(|bytes| bytes > len) || !ends_whole(path)? {
         return Ok(None);
     }
-    let probe = flv::probe(Window::new(file, len), len).map_err(read_error)?;
+    let probe = flv::probe(FileWindow::new(file, len), len).map_err(read_error)?;
     Ok(probe.map(|probe| Probe { declared_ms: declared.declared_ms, ..probe }))
 }
 
 /// A recording by tables over its packets.
 #[derive(Debug)]
-pub(crate) struct Indexed {
+pub(crate) struct IndexedRecording {
     /// What stands in for the header that it does not have.
     pub(crate) iso: Iso,
     /// The sample tables.
@@ -60,9 +60,9 @@ pub(crate) struct Indexed {
 
 /// What a look at all packets came to.
 #[derive(Debug)]
-pub(crate) enum Indexing {
+pub(crate) enum IndexOutcome {
     /// There are tables.
-    Done(Box<Indexed>),
+    Done(Box<IndexedRecording>),
     /// It is not as its beginning promised.
     NotSo,
     /// Its tags do not follow one another.
@@ -81,13 +81,13 @@ pub enum Tables {
 }
 
 /// Makes the sample tables over all packets of a file that [`looks_indexable`].
-pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexing, FinishError> {
+pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<IndexOutcome, FinishError> {
     let (file, len) = opened(path)?;
-    let window = Window::new(&file, len).asking_ahead();
+    let window = FileWindow::new(&file, len).asking_ahead();
     let found = flv::index(window, len, MOST_UNITS, goes_on).map_err(FileError::on("read", path))?;
     Ok(match found {
-        Tables::None => Indexing::NotSo,
-        Tables::Unsound(_) => Indexing::Unsound,
+        Tables::None => IndexOutcome::NotSo,
+        Tables::Unsound(_) => IndexOutcome::Unsound,
         Tables::Of(movie, defects) => {
             let layout = Layout::without_boxes(len);
             let verdict = isobmff::validate(&movie, &layout);
@@ -100,14 +100,14 @@ pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexi
                 has_others: false,
                 verdict,
             };
-            Indexing::Done(Box::new(Indexed { iso, movie: *movie, defects }))
+            IndexOutcome::Done(Box::new(IndexedRecording { iso, movie: *movie, defects }))
         }
     })
 }
 
 /// What the tags of an FLV file amount to.
 #[derive(Debug, Default)]
-pub(super) struct Tags {
+pub(super) struct TagSummary {
     /// Byte offsets at which further recordings begin behind the first.
     pub(super) recordings: Vec<u64>,
     /// From where on tags do not follow one another, nor a recording; none for a sound file.
@@ -119,15 +119,15 @@ const MOST_SEARCHED_BYTES: u64 = 16 << 20;
 const HEAD_BYTES: usize = 13;
 
 /// Looks at how tags follow one another in an FLV file.
-pub(super) fn follow_tags(path: &Path) -> Result<Tags, FinishError> {
+pub(super) fn follow_tags(path: &Path) -> Result<TagSummary, FinishError> {
     let (file, len) = opened(path)?;
     follow(&file, len).map_err(|e| FileError::on("read", path)(e).into())
 }
 
-fn follow(file: &File, len: u64) -> io::Result<Tags> {
-    let (mut tags, mut begin) = (Tags::default(), 0);
+fn follow(file: &File, len: u64) -> io::Result<TagSummary> {
+    let (mut tags, mut begin) = (TagSummary::default(), 0);
     while tags.recordings.len() < MOST_IN_A_FILE {
-        let window = Window::behind(file, begin, len - begin).asking_ahead();
+        let window = FileWindow::behind(file, begin, len - begin).asking_ahead();
         let Some(at) = media::flv_unsound_at(window, len - begin)?.map(|at| begin + at) else { break };
         let next = if at > begin { next_head(file, at, len)? } else { None };
         if next != Some(at) {
@@ -143,7 +143,7 @@ fn follow(file: &File, len: u64) -> io::Result<Tags> {
 /// The next place from `from` on where a recording begins. A recorder that died in the middle of a tag may have opened the
 /// file again.
 fn next_head(file: &File, from: u64, len: u64) -> io::Result<Option<u64>> {
-    let mut window = BufReader::with_capacity(64 << 10, Window::behind(file, from, len - from));
+    let mut window = BufReader::with_capacity(64 << 10, FileWindow::behind(file, from, len - from));
     let (mut at, mut bytes) = (from, [0; HEAD_BYTES]);
     if len - from < HEAD_BYTES as u64 {
         return Ok(None);

@@ -50,9 +50,9 @@ fn made(directory: &Path, arguments: &[&str]) -> PathBuf {
     path
 }
 
-fn indexed(path: &Path, name: &str) -> Indexed {
+fn indexed(path: &Path, name: &str) -> IndexedRecording {
     match index(path, &|_| true).unwrap() {
-        Indexing::Done(indexed) => *indexed,
+        IndexOutcome::Done(indexed) => *indexed,
         other => panic!("{name}: {other:?}"),
     }
 }

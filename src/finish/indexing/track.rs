@@ -1,6 +1,6 @@
 //! The sample table of one track, packet by packet; times in milliseconds become ticks.
 
-use crate::isobmff::{IsoError, NewSample, Opening, TableBuilder, Track};
+use crate::isobmff::{IsoError, NewSample, PresentationStart, TableBuilder, Track};
 use crate::media::FlvPacket;
 use crate::recording::{Defect, TrackKind};
 
@@ -13,7 +13,7 @@ const MOST_BACK_MS: i64 = 1000;
 const MOST_REORDERING_MS: i64 = 60_000;
 
 /// A track and what is in it so far.
-pub(super) struct Rows {
+pub(super) struct TrackRows {
     track: Track,
     configuration: Vec<u8>,
     builder: TableBuilder,
@@ -28,7 +28,7 @@ pub(super) struct Rows {
     lead_ms: i64,
 }
 
-impl Rows {
+impl TrackRows {
     pub(super) fn new(track: Track, configuration: &[u8]) -> Self {
         Self {
             track,
@@ -111,8 +111,8 @@ impl Rows {
         let start = self.ticks(first.dts_ms - self.lead_ms - zero_ms);
         self.builder.decode_earlier(i32::try_from(self.ticks(self.lead_ms)).unwrap_or(0));
         self.track.tables = self.builder.finish();
-        self.track.edits =
-            Opening::of(start, self.track.earliest_composition()).edits(self.track.timescale(), movie_timescale);
+        self.track.edits = PresentationStart::of(start, self.track.earliest_composition())
+            .edits(self.track.timescale(), movie_timescale);
         Ok(Some(self.track))
     }
 

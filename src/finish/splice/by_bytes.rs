@@ -10,13 +10,13 @@ use std::path::Path;
 
 use rustix::fs::SeekFrom as From;
 
-use super::lease::Lease;
+use super::lease::ExclusiveLease;
 use super::prepare::inserts_blocks;
-use super::view::{Piece, View};
-use crate::durable::{FileError, InPlace, Operation};
+use super::view::{PieceView, ViewPiece};
+use crate::durable::{FileError, InPlaceEditor, InPlaceOp};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Tables, indexing};
-use crate::isobmff::{self, IsoError, Layout, Movie, Shape, fragment};
+use crate::isobmff::{self, FileShape, IsoError, Layout, Movie, fragment};
 use crate::recording::Defect;
 
 /// Holes that are looked at; a recording has none of its own.
@@ -31,7 +31,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// What a look at a file's bytes led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ByBytes {
+pub enum ByteRecovery {
     /// Nothing says that a splice was cut here.
     NotHalfDone,
     /// It was, and the file is again what it was before it.
@@ -41,20 +41,20 @@ pub enum ByBytes {
 }
 
 /// A range of inserted bytes.
-type Gap = (u64, u64);
+type ByteGap = (u64, u64);
 
 /// Takes the blocks out again that a cut splice left, if the bytes alone prove that and where.
-pub fn put_back_by_bytes(path: &Path) -> Result<ByBytes, FinishError> {
-    let Ok(open) = InPlace::open(path) else { return Ok(ByBytes::NotHalfDone) };
+pub fn put_back_by_bytes(path: &Path) -> Result<ByteRecovery, FinishError> {
+    let Ok(open) = InPlaceEditor::open(path) else { return Ok(ByteRecovery::NotHalfDone) };
     let (before, links) = open.state()?;
     let (file_system, block_bytes) = open.file_system()?;
     if links != 1 || before.size_bytes == 0 || !inserts_blocks(file_system) {
-        return Ok(ByBytes::NotHalfDone);
+        return Ok(ByteRecovery::NotHalfDone);
     }
     let read_error = |e| header_error(path, e);
     let gaps = possible_gaps(&open, before.size_bytes, block_bytes).map_err(FileError::on("read", path))?;
     if gaps.is_empty() || is_whole(&open, (0, 0), before.size_bytes).map_err(read_error)? {
-        return Ok(ByBytes::NotHalfDone);
+        return Ok(ByteRecovery::NotHalfDone);
     }
     let mut found = Vec::new();
     for gap in gaps {
@@ -63,22 +63,22 @@ pub fn put_back_by_bytes(path: &Path) -> Result<ByBytes, FinishError> {
         }
     }
     match found[..] {
-        [] => Ok(ByBytes::NotHalfDone),
+        [] => Ok(ByteRecovery::NotHalfDone),
         [gap] => take_out(&open, gap, before.mtime_ns),
-        _ => Ok(ByBytes::Unclear),
+        _ => Ok(ByteRecovery::Unclear),
     }
 }
 
-fn take_out(open: &InPlace, (start, end): Gap, mtime_ns: i64) -> Result<ByBytes, FinishError> {
-    let Some(_lease) = Lease::take(open.file()) else { return Ok(ByBytes::Unclear) };
-    open.perform(Operation::Collapse { at: start, bytes: end - start })?;
-    open.perform(Operation::SetModified { ns: mtime_ns })?;
-    open.perform(Operation::Sync)?;
-    Ok(ByBytes::PutBack)
+fn take_out(open: &InPlaceEditor, (start, end): ByteGap, mtime_ns: i64) -> Result<ByteRecovery, FinishError> {
+    let Some(_lease) = ExclusiveLease::take(open.file()) else { return Ok(ByteRecovery::Unclear) };
+    open.perform(InPlaceOp::Collapse { at: start, bytes: end - start })?;
+    open.perform(InPlaceOp::SetModified { ns: mtime_ns })?;
+    open.perform(InPlaceOp::Sync)?;
+    Ok(ByteRecovery::PutBack)
 }
 
 /// Gaps that would be whole blocks with something behind them.
-fn possible_gaps(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec<Gap>> {
+fn possible_gaps(open: &InPlaceEditor, len: u64, block_bytes: u64) -> std::io::Result<Vec<ByteGap>> {
     let mut gaps = holes(open, len)?;
     let mut sector = [0; SECTOR_BYTES];
     let read = open.file().read_at(&mut sector, 0)?;
@@ -91,7 +91,7 @@ fn possible_gaps(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<
     Ok(gaps)
 }
 
-fn holes(open: &InPlace, len: u64) -> std::io::Result<Vec<Gap>> {
+fn holes(open: &InPlaceEditor, len: u64) -> std::io::Result<Vec<ByteGap>> {
     let mut holes = Vec::new();
     let mut at = 0;
     while at < len && holes.len() < MOST_HOLES {
@@ -110,7 +110,7 @@ fn holes(open: &InPlace, len: u64) -> std::io::Result<Vec<Gap>> {
 }
 
 /// Places at the beginning of a block where a recording may begin.
-fn beginnings(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec<u64>> {
+fn beginnings(open: &InPlaceEditor, len: u64, block_bytes: u64) -> std::io::Result<Vec<u64>> {
     let mut found = Vec::new();
     let mut head = [0; 8];
     let mut at = block_bytes;
@@ -126,8 +126,8 @@ fn beginnings(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec
 
 /// Whether a file without a gap is a whole recording: boxes from beginning to end, and every sample inside; or the tags of
 /// one that sample tables can be made of.
-fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoError> {
-    let mut view = View::new(open.file(), [Piece::File(0..start), Piece::File(end..len)]);
+fn is_whole(open: &InPlaceEditor, (start, end): ByteGap, len: u64) -> Result<bool, IsoError> {
+    let mut view = PieceView::new(open.file(), [ViewPiece::File(0..start), ViewPiece::File(end..len)]);
     let len = view.len();
     let io_error = |source| IsoError::Io { offset: 0, source };
     let mut head = [0; FLV.len()];
@@ -149,7 +149,7 @@ fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoErro
 
 fn has_all_samples<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, IsoError> {
     let mut movie = Movie::read(reader, layout)?;
-    if layout.shape() == Shape::Fragmented {
+    if layout.shape() == FileShape::Fragmented {
         movie = fragment::read(reader, layout, movie)?.movie;
     }
     let defects = isobmff::validate(&movie, layout).defects;

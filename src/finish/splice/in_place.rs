@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::lease::Lease;
-use super::prepare::{Prepared, Unlike};
-use super::recover::{Back, put_back, retire};
-use crate::durable::{FileError, InPlace, Operation};
+use super::lease::ExclusiveLease;
+use super::prepare::{PlanMismatch, PreparedSplice};
+use super::recover::{RestoreOutcome, put_back, retire};
+use crate::durable::{FileError, InPlaceEditor, InPlaceOp};
 use crate::finish::FinishError;
-use crate::finish::sameness::Chosen;
+use crate::finish::sameness::PayloadSample;
 use crate::isobmff::{self, Movie};
 use crate::recording::Retirement;
 use crate::recording::name::printable;
@@ -37,7 +37,7 @@ const READ_BACK_BYTES: usize = 128 << 10;
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Performed {
+pub(crate) enum InPlaceOutcome {
     /// The file is complete and durable.
     Done,
     /// It is as it was; another way has to be taken.
@@ -46,20 +46,20 @@ pub(crate) enum Performed {
     OtherBlock,
 }
 
-impl Prepared {
+impl PreparedSplice {
     /// Does it. The intent is durable in the journal.
-    pub(crate) fn perform(&self) -> Result<Performed, FinishError> {
-        let Some(lease) = Lease::take(self.open.file()) else {
-            return Ok(Performed::Aside("another process has it open, or leases are not permitted"));
+    pub(crate) fn perform(&self) -> Result<InPlaceOutcome, FinishError> {
+        let Some(lease) = ExclusiveLease::take(self.open.file()) else {
+            return Ok(InPlaceOutcome::Aside("another process has it open, or leases are not permitted"));
         };
         let (state, links) = self.open.state()?;
         if state != self.intent.before || links != 1 {
             return Err(FinishError::Changed { path: self.intent.path.clone() });
         }
         if lease.is_broken() || lease.held() > DEADLINE {
-            return Ok(Performed::Aside("another process is opening it"));
+            return Ok(InPlaceOutcome::Aside("another process is opening it"));
         }
-        let inserted = self.open.perform(Operation::Insert { at: 0, bytes: self.intent.inserted_bytes });
+        let inserted = self.open.perform(InPlaceOp::Insert { at: 0, bytes: self.intent.inserted_bytes });
         if let Err(error) = inserted {
             return self.refused(error);
         }
@@ -69,33 +69,33 @@ impl Prepared {
         let written = written.map_err(FinishError::from).and_then(|()| self.compare(payloads));
         if let Err(error) = written {
             self.take_back(error)?;
-            return Ok(Performed::Aside("the header could not be written"));
+            return Ok(InPlaceOutcome::Aside("the header could not be written"));
         }
         self.conclude()?;
         let held_ms = u64::try_from(lease.held().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(path = %printable(&self.intent.path), held_ms, "finished in place under a lease");
-        Ok(Performed::Done)
+        Ok(InPlaceOutcome::Done)
     }
 
     /// The kernel did not insert, or not all of it.
-    fn refused(&self, error: FileError) -> Result<Performed, FinishError> {
+    fn refused(&self, error: FileError) -> Result<InPlaceOutcome, FinishError> {
         let errno = Errno::from_io_error(&error.source);
         self.take_back(error.into()).or_else(|e| if is_half_done(&e) { Err(e) } else { Ok(()) })?;
         match errno {
-            Some(Errno::INVAL) => Ok(Performed::OtherBlock),
-            _ => Ok(Performed::Aside("the file system cannot insert blocks here")),
+            Some(Errno::INVAL) => Ok(InPlaceOutcome::OtherBlock),
+            _ => Ok(InPlaceOutcome::Aside("the file system cannot insert blocks here")),
         }
     }
 
     fn write_header(&self) -> Result<(), FileError> {
         let sector = self.header.len().min(SECTOR_BYTES);
-        self.open.perform(Operation::Write { at: sector as u64, bytes: &self.header[sector..] })?;
-        self.open.perform(Operation::SyncData)?;
-        self.open.perform(Operation::Write { at: 0, bytes: &self.header[..sector] })?;
+        self.open.perform(InPlaceOp::Write { at: sector as u64, bytes: &self.header[sector..] })?;
+        self.open.perform(InPlaceOp::SyncData)?;
+        self.open.perform(InPlaceOp::Write { at: 0, bytes: &self.header[..sector] })?;
         match self.intent.retirement {
             // No byte outside the inserted blocks is written: the last sync makes the mark durable, too.
             Retirement::Nothing => Ok(()),
-            Retirement::Truncate { .. } | Retirement::Free { .. } => self.open.perform(Operation::Sync),
+            Retirement::Truncate { .. } | Retirement::Free { .. } => self.open.perform(InPlaceOp::Sync),
         }
     }
 
@@ -105,14 +105,14 @@ impl Prepared {
         self.compare_bytes(payloads).map_err(|e| e.on(&self.intent.path))
     }
 
-    fn compare_bytes(&self, payloads: io::Result<blake3::Hash>) -> Result<(), Unlike> {
+    fn compare_bytes(&self, payloads: io::Result<blake3::Hash>) -> Result<(), PlanMismatch> {
         if !reads_as(self.open.file(), &self.header)? {
-            return Err(Unlike::Different("the header read back differs from the header written".into()));
+            return Err(PlanMismatch::Different("the header read back differs from the header written".into()));
         }
         if payloads?.to_hex().as_str() == self.intent.payload_digest {
             return Ok(());
         }
-        Err(Unlike::Different("the payloads differ after the blocks were inserted".into()))
+        Err(PlanMismatch::Different("the payloads differ after the blocks were inserted".into()))
     }
 
     fn conclude(&self) -> Result<(), FinishError> {
@@ -130,9 +130,9 @@ impl Prepared {
     /// Makes the file what it was. A full disk is a reason to go another way; anything else is returned.
     fn take_back(&self, error: FinishError) -> Result<(), FinishError> {
         match put_back(&self.open, &self.intent) {
-            Ok(Back::AsBefore) if is_full(&error) => Ok(()),
-            Ok(Back::AsBefore) => Err(error),
-            Ok(Back::Unclear(_)) | Err(_) => Err(self.half_done(error)),
+            Ok(RestoreOutcome::AsBefore) if is_full(&error) => Ok(()),
+            Ok(RestoreOutcome::AsBefore) => Err(error),
+            Ok(RestoreOutcome::Unclear(_)) | Err(_) => Err(self.half_done(error)),
         }
     }
 }
@@ -162,13 +162,13 @@ fn is_full(error: &FinishError) -> bool {
 }
 
 /// The digest of spread payloads as the header in front says them.
-pub(super) fn payload_digest(open: &InPlace) -> Result<String, Unlike> {
+pub(super) fn payload_digest(open: &InPlaceEditor) -> Result<String, PlanMismatch> {
     let movie = read_movie(&mut BufReader::new(open.file()))?;
-    Ok(Chosen::of(&movie).digest(open.file(), 0)?.to_hex().to_string())
+    Ok(PayloadSample::of(&movie).digest(open.file(), 0)?.to_hex().to_string())
 }
 
 /// The movie of the header in front.
-pub(super) fn read_movie<R: Read + Seek>(reader: &mut R) -> Result<Movie, Unlike> {
+pub(super) fn read_movie<R: Read + Seek>(reader: &mut R) -> Result<Movie, PlanMismatch> {
     let len = reader.seek(SeekFrom::End(0))?;
     let layout = isobmff::top_level(reader, len)?;
     Ok(Movie::read(reader, &layout)?)

@@ -17,12 +17,12 @@ const AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// An exclusive lease on an open file, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Lease<'a> {
+pub(super) struct ExclusiveLease<'a> {
     file: &'a File,
     since: Instant,
 }
 
-impl<'a> Lease<'a> {
+impl<'a> ExclusiveLease<'a> {
     /// Takes the lease; `None` if others have the file open, or if this process may not have a lease on it.
     pub(super) fn take(file: &'a File) -> Option<Self> {
         // SIGURG is ignored unless a handler is installed; SIGIO, the default, would end this process.
@@ -48,7 +48,7 @@ impl<'a> Lease<'a> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for ExclusiveLease<'_> {
     fn drop(&mut self) {
         // Closing the file gives it back as well, so a failure here leaves nothing behind.
         let _ = lease_control(self.file, libc::F_SETLEASE, libc::F_UNLCK);
@@ -66,9 +66,9 @@ mod tests {
         std::fs::write(&path, "x").unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let other = File::open(&path).unwrap();
-        assert!(Lease::take(&file).is_none());
+        assert!(ExclusiveLease::take(&file).is_none());
         drop(other);
-        let Some(lease) = Lease::take(&file) else {
+        let Some(lease) = ExclusiveLease::take(&file) else {
             eprintln!("skipped: no leases on the file system of {}", dir.path().display());
             return;
         };

@@ -24,14 +24,14 @@ mod undo;
 mod view;
 mod ways;
 
-pub(super) use aside::{LEAST_DIRECT_BYTES, Proven, Writing, put_aside};
-pub use by_bytes::{ByBytes, put_back_by_bytes};
-pub(super) use in_place::Performed;
+pub(super) use aside::{AsideWrite, LEAST_DIRECT_BYTES, MediaProof, put_aside};
+pub use by_bytes::{ByteRecovery, put_back_by_bytes};
+pub(super) use in_place::InPlaceOutcome;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
-pub(super) use prepare::{Prepared, Wanted, is_local_disk, prepare};
-pub use recover::{Recovered, recover};
-pub use undo::{Undone, undo};
-pub(super) use ways::{Situation, ways, ways_of_salvage};
+pub(super) use prepare::{PreparedSplice, SpliceRequest, is_local_disk, prepare};
+pub use recover::{SpliceRecovery, recover};
+pub use undo::{UndoOutcome, undo};
+pub(super) use ways::{SpliceConditions, ways, ways_of_salvage};
 
 /// Largest block that is tried: bigalloc clusters and XFS realtime extents.
 pub(super) const LARGEST_BLOCK_BYTES: u64 = 1 << 20;

@@ -5,14 +5,14 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::lease::Lease;
-use super::view::{Piece, View};
-use crate::durable::{self, Extents, FileError, InPlace, Operation};
+use super::lease::ExclusiveLease;
+use super::view::{PieceView, ViewPiece};
+use crate::durable::{self, Extents, FileError, InPlaceEditor, InPlaceOp};
 use crate::finish::describe::{Description, describe_movie};
-use crate::finish::inspect::{Header, header_error};
-use crate::finish::sameness::{self, Chosen};
+use crate::finish::inspect::{IsoHeader, header_error};
+use crate::finish::sameness::{self, PayloadSample};
 use crate::finish::{FinishError, Iso};
-use crate::isobmff::{self, BoxHeader, FrontPlan, IsoError, Layout, Movie, Shape};
+use crate::isobmff::{self, BoxHeader, FileShape, FrontPlan, IsoError, Layout, Movie};
 use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceUndo};
 use crate::threads::alongside;
@@ -24,11 +24,11 @@ const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
 /// A splice in place that only waits for its journal entry.
 #[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(super) open: InPlace,
+pub(crate) struct PreparedSplice {
+    pub(super) open: InPlaceEditor,
     pub(super) header: Vec<u8>,
     /// The payloads that are compared, where they lay in the source.
-    pub(super) chosen: Chosen,
+    pub(super) chosen: PayloadSample,
     block_bytes: u64,
     /// What is journalled.
     pub(crate) intent: SpliceIntent,
@@ -40,7 +40,7 @@ pub(crate) struct Prepared {
 
 /// What the finished file is to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct SpliceRequest {
     /// Its container.
     pub(crate) container: Container,
     /// Bytes of the smallest block whose multiples are inserted.
@@ -48,8 +48,8 @@ pub(crate) struct Wanted {
 }
 
 /// A file at rest: all of it on the disk, and none of it in memory.
-struct Rested {
-    chosen: Chosen,
+struct SyncedFile {
+    chosen: PayloadSample,
     /// Digest of the chosen payloads.
     payloads: blake3::Hash,
     /// Where its bytes lie.
@@ -61,10 +61,10 @@ struct Rested {
 pub(crate) fn prepare(
     source: &Path,
     before: &Fingerprint,
-    header: Header<'_>,
-    wanted: Wanted,
-) -> Result<Option<Prepared>, FinishError> {
-    let open = match InPlace::open(source) {
+    header: IsoHeader<'_>,
+    wanted: SpliceRequest,
+) -> Result<Option<PreparedSplice>, FinishError> {
+    let open = match InPlaceEditor::open(source) {
         Ok(open) => open,
         Err(error) => return Ok(not_here(source, &error.source.to_string())),
     };
@@ -78,10 +78,10 @@ pub(crate) fn prepare(
     }
     let Some(retire) = retired_box(header.iso) else { return Ok(not_here(source, "more than one `moov`")) };
     // Asked for once before the work; it is taken again when the work is done.
-    if Lease::take(open.file()).is_none() {
+    if ExclusiveLease::take(open.file()).is_none() {
         return Ok(not_here(source, "another process has it open, or leases are not permitted"));
     }
-    let wanted = Wanted { at_least_block: block_bytes.max(wanted.at_least_block), ..wanted };
+    let wanted = SpliceRequest { at_least_block: block_bytes.max(wanted.at_least_block), ..wanted };
     let work_out = || plan(&open, header, retire, wanted);
     let (rested, planned) = alongside(|| settle(&open, header.movie), work_out);
     let (Some(rested), planned) = (rested?, planned?) else {
@@ -90,40 +90,45 @@ pub(crate) fn prepare(
     let undo = undo_of(before, header.movie, retire, &planned);
     let intent = intent_of(source, before, &planned, &rested);
     let (chosen, block_bytes) = (rested.chosen, wanted.at_least_block);
-    let Planned { header, description, .. } = planned;
-    Ok(Some(Prepared { open, header, chosen, block_bytes, intent, undo, description }))
+    let PlannedSplice { header, description, .. } = planned;
+    Ok(Some(PreparedSplice { open, header, chosen, block_bytes, intent, undo, description }))
 }
 
 /// Digests spread payloads and brings the file to rest: all of it on the disk, and none of it in memory, since the kernel drops
 /// every page of a file before it inserts, and would do so alone and under the lease. Says where the file's bytes lie.
-fn settle(open: &InPlace, movie: &Movie) -> Result<Option<Rested>, FinishError> {
-    let chosen = Chosen::of(movie);
+fn settle(open: &InPlaceEditor, movie: &Movie) -> Result<Option<SyncedFile>, FinishError> {
+    let chosen = PayloadSample::of(movie);
     let payloads = chosen.digest(open.file(), 0).map_err(FileError::on("read", open.path()))?;
     open.drop_pages();
-    open.perform(Operation::SyncData)?;
-    Ok(open.extents()?.map(|extents| Rested { chosen, payloads, extents }))
+    open.perform(InPlaceOp::SyncData)?;
+    Ok(open.extents()?.map(|extents| SyncedFile { chosen, payloads, extents }))
 }
 
 /// The new header, and what the file will be with it.
-struct Planned {
+struct PlannedSplice {
     header: Vec<u8>,
     retirement: Retirement,
     description: Description,
 }
 
-fn plan(open: &InPlace, header: Header<'_>, retire: Option<BoxHeader>, wanted: Wanted) -> Result<Planned, FinishError> {
+fn plan(
+    open: &InPlaceEditor,
+    header: IsoHeader<'_>,
+    retire: Option<BoxHeader>,
+    wanted: SpliceRequest,
+) -> Result<PlannedSplice, FinishError> {
     let old_len = header.iso.layout.len;
-    let spanned = Spanned { fragmented_bytes: old_len, block_bytes: wanted.at_least_block };
+    let spanned = HeaderSpan { fragmented_bytes: old_len, block_bytes: wanted.at_least_block };
     let front = spanning_or_whole(open.path(), open.file(), header, spanned)?.header;
     let old = retire.map(|moov| OldHeader { moov, is_mended: header.movie.is_mended() });
     let retirement = retirement(old, old_len, front.len() as u64);
     let view = finished_view(open.file(), &front, old_len, retirement);
     let checked = check(open.file(), view, header, &front, wanted.container);
     let description = checked.map_err(|e| e.on(open.path()))?;
-    Ok(Planned { header: front, retirement, description })
+    Ok(PlannedSplice { header: front, retirement, description })
 }
 
-impl Prepared {
+impl PreparedSplice {
     /// The next larger block to try, bytes.
     pub(crate) fn next_block_bytes(&self) -> u64 {
         let used = self.open.file_system().map_or(0, |(_, block_bytes)| block_bytes);
@@ -160,7 +165,7 @@ pub(super) fn inserts_blocks(magic: u64) -> bool {
 
 /// What a header is put in front of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spanned {
+pub(super) struct HeaderSpan {
     /// Of a fragmented file, how many bytes of it.
     pub(super) fragmented_bytes: u64,
     /// The length of the header is a multiple of so many bytes.
@@ -171,10 +176,10 @@ pub(super) struct Spanned {
 pub(super) fn spanning_or_whole(
     source: &Path,
     file: &File,
-    header: Header<'_>,
-    spanned: Spanned,
+    header: IsoHeader<'_>,
+    spanned: HeaderSpan,
 ) -> Result<FrontPlan, FinishError> {
-    let (Header { iso, movie }, Spanned { fragmented_bytes, block_bytes }) = (header, spanned);
+    let (IsoHeader { iso, movie }, HeaderSpan { fragmented_bytes, block_bytes }) = (header, spanned);
     let ftyp = file_type(file, &iso.layout).map_err(FileError::on("read", source))?;
     let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), fragmented_bytes, block_bytes)
@@ -215,7 +220,7 @@ pub(super) fn retirement(old: Option<OldHeader>, old_len: u64, inserted_bytes: u
     }
 }
 
-fn intent_of(source: &Path, before: &Fingerprint, planned: &Planned, rested: &Rested) -> SpliceIntent {
+fn intent_of(source: &Path, before: &Fingerprint, planned: &PlannedSplice, rested: &SyncedFile) -> SpliceIntent {
     let (header, retirement) = (&planned.header, planned.retirement);
     let inserted_bytes = header.len() as u64;
     let size_bytes = match retirement {
@@ -234,7 +239,7 @@ fn intent_of(source: &Path, before: &Fingerprint, planned: &Planned, rested: &Re
     }
 }
 
-fn undo_of(before: &Fingerprint, movie: &Movie, moov: Option<BoxHeader>, planned: &Planned) -> SpliceUndo {
+fn undo_of(before: &Fingerprint, movie: &Movie, moov: Option<BoxHeader>, planned: &PlannedSplice) -> SpliceUndo {
     SpliceUndo {
         len: before.size_bytes,
         inserted_bytes: planned.header.len() as u64,
@@ -246,17 +251,21 @@ fn undo_of(before: &Fingerprint, movie: &Movie, moov: Option<BoxHeader>, planned
 }
 
 /// The file of so many bytes as it will read when all is done.
-fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement: Retirement) -> View<'a> {
+fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement: Retirement) -> PieceView<'a> {
     let shift = header.len() as u64;
-    let mut pieces = vec![Piece::Memory(header)];
+    let mut pieces = vec![ViewPiece::Memory(header)];
     match retirement {
-        Retirement::Nothing => pieces.push(Piece::File(0..old_len)),
-        Retirement::Truncate { len } => pieces.push(Piece::File(0..len - shift)),
+        Retirement::Nothing => pieces.push(ViewPiece::File(0..old_len)),
+        Retirement::Truncate { len } => pieces.push(ViewPiece::File(0..len - shift)),
         Retirement::Free { at } => {
-            pieces.extend([Piece::File(0..at - shift), Piece::Memory(b"free"), Piece::File(at - shift + 4..old_len)]);
+            pieces.extend([
+                ViewPiece::File(0..at - shift),
+                ViewPiece::Memory(b"free"),
+                ViewPiece::File(at - shift + 4..old_len),
+            ]);
         }
     }
-    View::new(file, pieces)
+    PieceView::new(file, pieces)
 }
 
 /// Reads the finished file before it exists and compares it with the source: every sample must lie so many bytes behind
@@ -266,26 +275,26 @@ fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement:
 /// source's judgement is its own.
 fn check(
     file: &File,
-    view: View<'_>,
-    Header { iso, movie }: Header<'_>,
+    view: PieceView<'_>,
+    IsoHeader { iso, movie }: IsoHeader<'_>,
     front: &[u8],
     container: Container,
-) -> Result<Description, Unlike> {
+) -> Result<Description, PlanMismatch> {
     let inserted_bytes = front.len() as u64;
     let len = view.len();
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
-    if layout.shape() != Shape::HeaderFirst {
-        return Err(Unlike::Different("the header is not in front".into()));
+    if layout.shape() != FileShape::HeaderFirst {
+        return Err(PlanMismatch::Different("the header is not in front".into()));
     }
     if iso.describes_moved() {
         let moov = layout.movie_header().and_then(|moov| bytes_of(front, moov)).ok_or(IsoError::NoMovieHeader)?;
         let said = sameness::same_header(movie, moov, Some(inserted_bytes))?;
-        said.map_err(Unlike::Different)?;
+        said.map_err(PlanMismatch::Different)?;
         return Ok(describe_movie(&mut &*file, movie, iso.verdict.clone(), container)?);
     }
     let new = Movie::read(&mut reader, &layout)?;
-    sameness::same_samples(movie, &new, Some(inserted_bytes)).map_err(Unlike::Different)?;
+    sameness::same_samples(movie, &new, Some(inserted_bytes)).map_err(PlanMismatch::Different)?;
     let verdict = isobmff::validate(&new, &layout);
     Ok(describe_movie(&mut reader, &new, verdict, container)?)
 }
@@ -296,25 +305,25 @@ fn bytes_of<'a>(front: &'a [u8], found: &BoxHeader) -> Option<&'a [u8]> {
 }
 
 /// Why a plan was not found good.
-pub(super) enum Unlike {
+pub(super) enum PlanMismatch {
     Unreadable(IsoError),
     Media(io::Error),
     Different(String),
 }
 
-impl From<IsoError> for Unlike {
+impl From<IsoError> for PlanMismatch {
     fn from(error: IsoError) -> Self {
         Self::Unreadable(error)
     }
 }
 
-impl From<io::Error> for Unlike {
+impl From<io::Error> for PlanMismatch {
     fn from(error: io::Error) -> Self {
         Self::Media(error)
     }
 }
 
-impl Unlike {
+impl PlanMismatch {
     pub(super) fn on(self, path: &Path) -> FinishError {
         match self {
             Self::Unreadable(source) => header_error(path, source),

@@ -10,13 +10,13 @@
 use std::os::unix::fs::FileExt;
 
 use super::in_place::payload_digest;
-use crate::durable::{FileError, InPlace, Operation};
+use crate::durable::{FileError, InPlaceEditor, InPlaceOp};
 use crate::finish::FinishError;
 use crate::recording::{Retirement, SpliceIntent};
 
 /// What became of a cut splice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recovered {
+pub enum SpliceRecovery {
     /// The file is complete and durable, with the fingerprint of [`SpliceIntent::after`].
     Finished,
     /// The file is what it was, byte for byte, with the fingerprint of [`SpliceIntent::before`].
@@ -29,32 +29,32 @@ pub enum Recovered {
 
 /// Whether a file is again what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Back {
+pub(super) enum RestoreOutcome {
     AsBefore,
     Unclear(String),
 }
 
 /// Completes or reverts a splice that was cut. Repeated as often as it is cut itself, it comes to the same end.
-pub fn recover(intent: &SpliceIntent) -> Result<Recovered, FinishError> {
-    let open = match InPlace::open(&intent.path) {
+pub fn recover(intent: &SpliceIntent) -> Result<SpliceRecovery, FinishError> {
+    let open = match InPlaceEditor::open(&intent.path) {
         Ok(open) => open,
-        Err(error) if error.is_missing() => return Ok(Recovered::Gone),
+        Err(error) if error.is_missing() => return Ok(SpliceRecovery::Gone),
         Err(error) => return Err(error.into()),
     };
     if !open.state()?.0.same_file(&intent.before) {
-        return Ok(Recovered::Gone);
+        return Ok(SpliceRecovery::Gone);
     }
     if !is_committed(&open, intent)? {
         return Ok(match put_back(&open, intent)? {
-            Back::AsBefore => Recovered::AsBefore,
-            Back::Unclear(why) => Recovered::Unclear(why),
+            RestoreOutcome::AsBefore => SpliceRecovery::AsBefore,
+            RestoreOutcome::Unclear(why) => SpliceRecovery::Unclear(why),
         });
     }
     carry_on(&open, intent)
 }
 
 /// Whether the whole new header is in front.
-fn is_committed(open: &InPlace, intent: &SpliceIntent) -> Result<bool, FileError> {
+fn is_committed(open: &InPlaceEditor, intent: &SpliceIntent) -> Result<bool, FileError> {
     use std::io::Read;
     let mut head = Vec::new();
     let mut file = open.file();
@@ -63,68 +63,76 @@ fn is_committed(open: &InPlace, intent: &SpliceIntent) -> Result<bool, FileError
     Ok(blake3::hash(&head).to_hex().as_str() == intent.header_digest)
 }
 
-fn carry_on(open: &InPlace, intent: &SpliceIntent) -> Result<Recovered, FinishError> {
+fn carry_on(open: &InPlaceEditor, intent: &SpliceIntent) -> Result<SpliceRecovery, FinishError> {
     let digest = payload_digest(open);
     if digest.is_ok_and(|digest| digest == intent.payload_digest) {
         retire(open, intent)?;
         let is_expected = open.state()?.0 == intent.after;
-        let unclear = || Recovered::Unclear("its length is not the expected one".into());
-        return Ok(if is_expected { Recovered::Finished } else { unclear() });
+        let unclear = || SpliceRecovery::Unclear("its length is not the expected one".into());
+        return Ok(if is_expected { SpliceRecovery::Finished } else { unclear() });
     }
     let is_retired = open.state()?.0.size_bytes != intent.before.size_bytes + intent.inserted_bytes;
     if is_retired {
-        return Ok(Recovered::Unclear("its payloads differ from before".into()));
+        return Ok(SpliceRecovery::Unclear("its payloads differ from before".into()));
     }
     Ok(match put_back(open, intent)? {
-        Back::AsBefore => Recovered::AsBefore,
-        Back::Unclear(why) => Recovered::Unclear(why),
+        RestoreOutcome::AsBefore => SpliceRecovery::AsBefore,
+        RestoreOutcome::Unclear(why) => SpliceRecovery::Unclear(why),
     })
 }
 
 /// Retires the old `moov`, gives the file its time again, and makes all of it durable. May be repeated.
-pub(super) fn retire(open: &InPlace, intent: &SpliceIntent) -> Result<(), FileError> {
+pub(super) fn retire(open: &InPlaceEditor, intent: &SpliceIntent) -> Result<(), FileError> {
     retire_by(open, intent.retirement)?;
-    open.perform(Operation::SetModified { ns: intent.before.mtime_ns })?;
-    open.perform(Operation::Sync)
+    open.perform(InPlaceOp::SetModified { ns: intent.before.mtime_ns })?;
+    open.perform(InPlaceOp::Sync)
 }
 
 /// Retires the old `moov`. May be repeated.
-pub(super) fn retire_by(open: &InPlace, retirement: Retirement) -> Result<(), FileError> {
+pub(super) fn retire_by(open: &InPlaceEditor, retirement: Retirement) -> Result<(), FileError> {
     match retirement {
-        Retirement::Truncate { len } if open.state()?.0.size_bytes > len => open.perform(Operation::Truncate { len }),
+        Retirement::Truncate { len } if open.state()?.0.size_bytes > len => open.perform(InPlaceOp::Truncate { len }),
         Retirement::Nothing | Retirement::Truncate { .. } => Ok(()),
-        Retirement::Free { at } => open.perform(Operation::Write { at, bytes: b"free" }),
+        Retirement::Free { at } => open.perform(InPlaceOp::Write { at, bytes: b"free" }),
     }
 }
 
 /// Takes the inserted blocks out again, wherever the kernel was when it was cut.
-pub(super) fn put_back(open: &InPlace, intent: &SpliceIntent) -> Result<Back, FileError> {
+pub(super) fn put_back(open: &InPlaceEditor, intent: &SpliceIntent) -> Result<RestoreOutcome, FileError> {
     let len = open.state()?.0.size_bytes;
     let (old_len, inserted) = (intent.before.size_bytes, intent.inserted_bytes);
-    let Some(now) = open.extents()? else { return Ok(Back::Unclear("its extents are not settled".into())) };
+    let Some(now) = open.extents()? else { return Ok(RestoreOutcome::Unclear("its extents are not settled".into())) };
     let moved = match moved_from(&intent.extents, &now, inserted) {
         Ok(moved) => moved,
-        Err(why) => return Ok(Back::Unclear(why)),
+        Err(why) => return Ok(RestoreOutcome::Unclear(why)),
     };
     match moved {
         None if len == old_len => {}
         None if len == old_len + inserted || is_only_longer(open, old_len, len, inserted)? => {
-            open.perform(Operation::Truncate { len: old_len })?;
+            open.perform(InPlaceOp::Truncate { len: old_len })?;
         }
         Some(at) if len == old_len + inserted && at + inserted < len => {
-            open.perform(Operation::Collapse { at, bytes: inserted })?;
+            open.perform(InPlaceOp::Collapse { at, bytes: inserted })?;
         }
-        _ => return Ok(Back::Unclear(format!("it is {len} bytes long, which no interruption of the splice explains"))),
+        _ => {
+            return Ok(RestoreOutcome::Unclear(format!(
+                "it is {len} bytes long, which no interruption of the splice explains"
+            )));
+        }
     }
-    open.perform(Operation::SetModified { ns: intent.before.mtime_ns })?;
-    open.perform(Operation::Sync)?;
+    open.perform(InPlaceOp::SetModified { ns: intent.before.mtime_ns })?;
+    open.perform(InPlaceOp::Sync)?;
     let is_back = open.state()?.0 == intent.before;
-    Ok(if is_back { Back::AsBefore } else { Back::Unclear("it still differs from its previous state".into()) })
+    Ok(if is_back {
+        RestoreOutcome::AsBefore
+    } else {
+        RestoreOutcome::Unclear("it still differs from its previous state".into())
+    })
 }
 
 /// Whether nothing was added to a file but a few zeros. XFS lengthens it before it moves a block, and writes the rest of
 /// its last block first: cut there, the file ends with that block.
-fn is_only_longer(open: &InPlace, old_len: u64, len: u64, inserted: u64) -> Result<bool, FileError> {
+fn is_only_longer(open: &InPlaceEditor, old_len: u64, len: u64, inserted: u64) -> Result<bool, FileError> {
     let Some(more) = len.checked_sub(old_len).filter(|more| *more < inserted) else { return Ok(false) };
     let mut end = vec![1; usize::try_from(more).unwrap_or(0)];
     open.file().read_exact_at(&mut end, old_len).map_err(FileError::on("read", open.path()))?;

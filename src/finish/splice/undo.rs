@@ -8,9 +8,9 @@ use std::io::BufReader;
 use serde::{Deserialize, Serialize};
 
 use super::in_place::read_movie;
-use super::lease::Lease;
-use super::prepare::Unlike;
-use crate::durable::{InPlace, Operation};
+use super::lease::ExclusiveLease;
+use super::prepare::PlanMismatch;
+use crate::durable::{InPlaceEditor, InPlaceOp};
 use crate::finish::FinishError;
 use crate::isobmff;
 use crate::recording::{Retirement, SpliceUndo, VodRecord};
@@ -18,7 +18,8 @@ use crate::recording::{Retirement, SpliceUndo, VodRecord};
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Undone {
+#[schemars(rename = "Undone")]
+pub enum UndoOutcome {
     /// The file is what it was, byte for byte.
     AsBefore,
     /// The same media and samples under the old length's header, but its tables are wider than they were.
@@ -30,47 +31,47 @@ pub enum Undone {
 }
 
 /// Takes back the splice that a record tells of.
-pub fn undo(record: &VodRecord) -> Result<Undone, FinishError> {
-    let Some(undo) = &record.splice_undo else { return Ok(Undone::NotSpliced) };
-    let open = InPlace::open(&record.file_path)?;
-    let Some(_lease) = Lease::take(open.file()) else { return Ok(Undone::Refused) };
+pub fn undo(record: &VodRecord) -> Result<UndoOutcome, FinishError> {
+    let Some(undo) = &record.splice_undo else { return Ok(UndoOutcome::NotSpliced) };
+    let open = InPlaceEditor::open(&record.file_path)?;
+    let Some(_lease) = ExclusiveLease::take(open.file()) else { return Ok(UndoOutcome::Refused) };
     let (now, links) = open.state()?;
     if now.same_file(&record.fingerprint) && now.size_bytes == undo.len && undo.retirement == Retirement::Nothing {
         // Cut after it was done and before anybody heard of it.
-        open.perform(Operation::SetModified { ns: record.fingerprint.mtime_ns })?;
-        open.perform(Operation::Sync)?;
-        return Ok(Undone::AsBefore);
+        open.perform(InPlaceOp::SetModified { ns: record.fingerprint.mtime_ns })?;
+        open.perform(InPlaceOp::Sync)?;
+        return Ok(UndoOutcome::AsBefore);
     }
     if (now, links) != (record.fingerprint, 1) {
-        return Ok(Undone::Refused);
+        return Ok(UndoOutcome::Refused);
     }
     let is_same = bring_back_header(&open, undo)?;
-    open.perform(Operation::Collapse { at: 0, bytes: undo.inserted_bytes })?;
-    open.perform(Operation::SetModified { ns: record.fingerprint.mtime_ns })?;
-    open.perform(Operation::Sync)?;
-    Ok(if is_same && open.state()?.0.size_bytes == undo.len { Undone::AsBefore } else { Undone::SameMedia })
+    open.perform(InPlaceOp::Collapse { at: 0, bytes: undo.inserted_bytes })?;
+    open.perform(InPlaceOp::SetModified { ns: record.fingerprint.mtime_ns })?;
+    open.perform(InPlaceOp::Sync)?;
+    Ok(if is_same && open.state()?.0.size_bytes == undo.len { UndoOutcome::AsBefore } else { UndoOutcome::SameMedia })
 }
 
 /// Puts the old `moov` back to its place, still behind the inserted blocks; says whether it is the same to the byte.
-fn bring_back_header(open: &InPlace, undo: &SpliceUndo) -> Result<bool, FinishError> {
+fn bring_back_header(open: &InPlaceEditor, undo: &SpliceUndo) -> Result<bool, FinishError> {
     let is_same = match undo.retirement {
         Retirement::Nothing => return Ok(true),
         Retirement::Free { at } => {
-            open.perform(Operation::Write { at, bytes: b"moov" })?;
+            open.perform(InPlaceOp::Write { at, bytes: b"moov" })?;
             true
         }
         Retirement::Truncate { len } => {
             let moov = old_header(open, undo).map_err(|e| e.on(open.path()))?;
-            open.perform(Operation::Write { at: len, bytes: &moov })?;
+            open.perform(InPlaceOp::Write { at: len, bytes: &moov })?;
             undo.moov_digest.as_deref() == Some(blake3::hash(&moov).to_hex().as_str())
         }
     };
-    open.perform(Operation::Sync)?;
+    open.perform(InPlaceOp::Sync)?;
     Ok(is_same)
 }
 
 /// The header in front with every offset moved back.
-fn old_header(open: &InPlace, undo: &SpliceUndo) -> Result<Vec<u8>, Unlike> {
+fn old_header(open: &InPlaceEditor, undo: &SpliceUndo) -> Result<Vec<u8>, PlanMismatch> {
     let movie = read_movie(&mut BufReader::new(open.file()))?;
     Ok(isobmff::relocated(movie.raw(), &|offset| offset.saturating_sub(undo.inserted_bytes))?)
 }

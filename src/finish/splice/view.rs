@@ -10,14 +10,14 @@ use crate::finish::window::moved;
 
 /// A stretch of a view.
 #[derive(Debug, Clone)]
-pub(super) enum Piece<'a> {
+pub(super) enum ViewPiece<'a> {
     /// Bytes in memory.
     Memory(&'a [u8]),
     /// A range of the file.
     File(Range<u64>),
 }
 
-impl Piece<'_> {
+impl ViewPiece<'_> {
     const fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
@@ -28,16 +28,16 @@ impl Piece<'_> {
 
 /// Pieces one after the other, read through one open file.
 #[derive(Debug)]
-pub(super) struct View<'a> {
+pub(super) struct PieceView<'a> {
     file: &'a File,
     /// Each piece with its place in the view.
-    pieces: Vec<(u64, Piece<'a>)>,
+    pieces: Vec<(u64, ViewPiece<'a>)>,
     len: u64,
     at: u64,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn new(file: &'a File, pieces: impl IntoIterator<Item = Piece<'a>>) -> Self {
+impl<'a> PieceView<'a> {
+    pub(super) fn new(file: &'a File, pieces: impl IntoIterator<Item = ViewPiece<'a>>) -> Self {
         let mut len = 0;
         let placed = pieces.into_iter().filter(|p| p.len() > 0).map(|piece| {
             let at = len;
@@ -53,7 +53,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Read for View<'_> {
+impl Read for PieceView<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let behind = self.pieces.partition_point(|(at, _)| *at <= self.at);
         let Some((start, piece)) = behind.checked_sub(1).and_then(|i| self.pieces.get(i)) else { return Ok(0) };
@@ -61,19 +61,19 @@ impl Read for View<'_> {
         let left = usize::try_from(piece.len().saturating_sub(within)).unwrap_or(usize::MAX);
         let len = into.len().min(left);
         let read = match piece {
-            Piece::Memory(bytes) => {
+            ViewPiece::Memory(bytes) => {
                 let from = usize::try_from(within).unwrap_or(usize::MAX).min(bytes.len());
                 into[..len].copy_from_slice(&bytes[from..from + len]);
                 len
             }
-            Piece::File(range) => self.file.read_at(&mut into[..len], range.start + within)?,
+            ViewPiece::File(range) => self.file.read_at(&mut into[..len], range.start + within)?,
         };
         self.at += read as u64;
         Ok(read)
     }
 }
 
-impl Seek for View<'_> {
+impl Seek for PieceView<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = moved(self.at, self.len, to)?;
         Ok(self.at)
@@ -90,8 +90,8 @@ mod tests {
     fn pieces_read_as_one_file() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
-        let pieces = [Piece::Memory(b"ab"), Piece::File(0..3), Piece::Memory(b""), Piece::File(7..10)];
-        let mut view = View::new(&file, pieces);
+        let pieces = [ViewPiece::Memory(b"ab"), ViewPiece::File(0..3), ViewPiece::Memory(b""), ViewPiece::File(7..10)];
+        let mut view = PieceView::new(&file, pieces);
         let mut read = String::new();
         view.read_to_string(&mut read).unwrap();
         assert_eq!((read.as_str(), view.len()), ("ab012789", 8));

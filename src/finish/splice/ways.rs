@@ -1,6 +1,6 @@
 //! Which ways of putting a header in front are tried, and in which order. Pure.
 
-use crate::finish::{Options, SalvageInPlace, Splice};
+use crate::finish::{FinishOptions, SalvageInPlace, SpliceMode};
 use crate::recording::journey::Evidence;
 use crate::recording::{ParameterSource, SpliceMethod};
 
@@ -10,7 +10,7 @@ pub(crate) const LEAST_IN_PLACE_BYTES: u64 = 16 << 20;
 /// What the choice depends on.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Situation {
+pub(crate) struct SpliceConditions {
     /// Whether the source bears a temporary name.
     pub(crate) is_temporary: bool,
     /// Why nobody writes it any more.
@@ -32,7 +32,7 @@ pub(crate) struct Situation {
     pub(crate) is_copied_through_cache: bool,
 }
 
-impl Situation {
+impl SpliceConditions {
     /// Whether the source may be changed where it stands at all (design §3, promise 7).
     const fn allows_in_place(&self) -> bool {
         self.evidence.is_strong() && self.links == 1 && !self.keeps_original && !self.leaves_something_out
@@ -47,18 +47,18 @@ impl Situation {
 }
 
 /// The ways in the order in which they are tried.
-pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> {
+pub(crate) fn ways(setting: SpliceMode, situation: &SpliceConditions) -> Vec<SpliceMethod> {
     use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
     let wanted: &[SpliceMethod] = match setting {
-        Splice::Auto if situation.is_better_in_place() || !situation.has_room => {
+        SpliceMode::Auto if situation.is_better_in_place() || !situation.has_room => {
             &[Reflink, InsertRange, CopyRange, Copy]
         }
-        Splice::InsertRange => &[InsertRange, CopyRange, Copy],
-        Splice::Auto | Splice::Reflink => &[Reflink, CopyRange, Copy],
-        Splice::CopyRange => &[CopyRange, Copy],
-        Splice::Copy => &[Copy],
+        SpliceMode::InsertRange => &[InsertRange, CopyRange, Copy],
+        SpliceMode::Auto | SpliceMode::Reflink => &[Reflink, CopyRange, Copy],
+        SpliceMode::CopyRange => &[CopyRange, Copy],
+        SpliceMode::Copy => &[Copy],
     };
-    let is_auto = setting == Splice::Auto;
+    let is_auto = setting == SpliceMode::Auto;
     let may = |way: &&SpliceMethod| match way {
         InsertRange => situation.allows_in_place(),
         CopyRange => !(is_auto && situation.is_copied_through_cache),
@@ -69,13 +69,17 @@ pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> 
 
 /// The ways in which a header that was rebuilt comes to the front. Where the file stands only as the operator lets it, and only with
 /// parameters of the stream itself: whoever named another file may still want to try a third.
-pub(crate) fn ways_of_salvage(options: &Options, origin: ParameterSource, situation: &Situation) -> Vec<SpliceMethod> {
+pub(crate) fn ways_of_salvage(
+    options: &FinishOptions,
+    origin: ParameterSource,
+    situation: &SpliceConditions,
+) -> Vec<SpliceMethod> {
     use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
     let beside: &[SpliceMethod] = match options.splice {
-        Splice::Copy => &[Copy],
-        Splice::CopyRange => &[CopyRange, Copy],
-        Splice::Auto if situation.is_copied_through_cache => &[Reflink, Copy],
-        Splice::Auto | Splice::InsertRange | Splice::Reflink => &[Reflink, CopyRange, Copy],
+        SpliceMode::Copy => &[Copy],
+        SpliceMode::CopyRange => &[CopyRange, Copy],
+        SpliceMode::Auto if situation.is_copied_through_cache => &[Reflink, Copy],
+        SpliceMode::Auto | SpliceMode::InsertRange | SpliceMode::Reflink => &[Reflink, CopyRange, Copy],
     };
     let is_own = matches!(origin, ParameterSource::Stream | ParameterSource::Media);
     let is_alone = situation.evidence.is_strong() && situation.links == 1 && !situation.keeps_original;
@@ -96,7 +100,7 @@ pub(crate) fn ways_of_salvage(options: &Options, origin: ParameterSource, situat
 mod tests {
     use super::*;
 
-    const LARGE: Situation = Situation {
+    const LARGE: SpliceConditions = SpliceConditions {
         is_temporary: false,
         evidence: Evidence::Lease,
         may_be_used_again: false,
@@ -108,55 +112,55 @@ mod tests {
         is_copied_through_cache: false,
     };
 
-    fn goes_in_place(setting: Splice, situation: Situation) -> bool {
+    fn goes_in_place(setting: SpliceMode, situation: SpliceConditions) -> bool {
         ways(setting, &situation).contains(&SpliceMethod::InsertRange)
     }
 
     #[test]
     fn by_itself_a_large_recording_is_shared_or_changed_where_it_stands_whatever_its_name_and_age() {
         use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
-        let small = Situation { size_bytes: LEAST_IN_PLACE_BYTES - 1, ..LARGE };
+        let small = SpliceConditions { size_bytes: LEAST_IN_PLACE_BYTES - 1, ..LARGE };
         for is_temporary in [true, false] {
             for evidence in [Evidence::Lease, Evidence::CloseSeen, Evidence::RenameSeen, Evidence::ProcScan] {
-                let large = Situation { is_temporary, evidence, ..LARGE };
-                assert_eq!(ways(Splice::Auto, &large), [Reflink, InsertRange, CopyRange, Copy]);
-                let small = Situation { is_temporary, evidence, ..small };
-                assert_eq!(ways(Splice::Auto, &small), [Reflink, CopyRange, Copy]);
+                let large = SpliceConditions { is_temporary, evidence, ..LARGE };
+                assert_eq!(ways(SpliceMode::Auto, &large), [Reflink, InsertRange, CopyRange, Copy]);
+                let small = SpliceConditions { is_temporary, evidence, ..small };
+                assert_eq!(ways(SpliceMode::Auto, &small), [Reflink, CopyRange, Copy]);
             }
         }
-        assert!(goes_in_place(Splice::Auto, Situation { has_room: false, ..small }), "no room for a copy");
-        assert!(goes_in_place(Splice::InsertRange, small), "it was asked for");
+        assert!(goes_in_place(SpliceMode::Auto, SpliceConditions { has_room: false, ..small }), "no room for a copy");
+        assert!(goes_in_place(SpliceMode::InsertRange, small), "it was asked for");
     }
 
     #[test]
     fn a_name_that_its_server_opens_again_is_left_alone_by_itself() {
-        let again = Situation { may_be_used_again: true, ..LARGE };
-        assert!(!goes_in_place(Splice::Auto, again));
-        assert!(goes_in_place(Splice::Auto, Situation { is_temporary: true, ..again }));
-        assert!(goes_in_place(Splice::Auto, Situation { has_room: false, ..again }));
+        let again = SpliceConditions { may_be_used_again: true, ..LARGE };
+        assert!(!goes_in_place(SpliceMode::Auto, again));
+        assert!(goes_in_place(SpliceMode::Auto, SpliceConditions { is_temporary: true, ..again }));
+        assert!(goes_in_place(SpliceMode::Auto, SpliceConditions { has_room: false, ..again }));
     }
 
     #[test]
     fn a_large_copy_goes_past_the_cache_unless_the_kernel_is_asked_for_it() {
-        let large = Situation { is_copied_through_cache: true, ..LARGE };
-        assert!(!ways(Splice::Auto, &large).contains(&SpliceMethod::CopyRange));
-        assert!(ways(Splice::CopyRange, &large).contains(&SpliceMethod::CopyRange));
+        let large = SpliceConditions { is_copied_through_cache: true, ..LARGE };
+        assert!(!ways(SpliceMode::Auto, &large).contains(&SpliceMethod::CopyRange));
+        assert!(ways(SpliceMode::CopyRange, &large).contains(&SpliceMethod::CopyRange));
     }
 
     #[test]
     fn nothing_lets_a_source_be_changed_that_must_stay_as_it_is() {
         let never = [
-            Situation { evidence: Evidence::Unchanged { for_s: 900 }, ..LARGE },
-            Situation { links: 2, ..LARGE },
-            Situation { keeps_original: true, ..LARGE },
-            Situation { leaves_something_out: true, has_room: false, ..LARGE },
+            SpliceConditions { evidence: Evidence::Unchanged { for_s: 900 }, ..LARGE },
+            SpliceConditions { links: 2, ..LARGE },
+            SpliceConditions { keeps_original: true, ..LARGE },
+            SpliceConditions { leaves_something_out: true, has_room: false, ..LARGE },
         ];
         for situation in never {
-            for setting in Splice::ALL {
+            for setting in SpliceMode::ALL {
                 assert!(!goes_in_place(setting, situation), "{setting:?} {situation:?}");
             }
         }
-        assert!(goes_in_place(Splice::InsertRange, LARGE));
-        assert_eq!(ways(Splice::Copy, &LARGE), [SpliceMethod::Copy]);
+        assert!(goes_in_place(SpliceMode::InsertRange, LARGE));
+        assert_eq!(ways(SpliceMode::Copy, &LARGE), [SpliceMethod::Copy]);
     }
 }

@@ -1,13 +1,13 @@
 //! The tables of all tracks while fragment after fragment is added.
 
-use super::Fragmented;
-use super::clock::{Clocks, Start, Step};
-use super::groups::Groups;
-use super::traf::{self, Base, RunSample, TrackFragment};
+use super::FragmentedMovie;
+use super::clock::{ClockStep, FragmentClocks, FragmentStart};
+use super::groups::SampleGroups;
+use super::traf::{self, DataOffsetBase, RunSample, TrackFragmentHeader};
 use super::trex::FragmentDefaults;
 use crate::isobmff::build::{NewSample, TableBuilder};
-use crate::isobmff::cursor::{Child, children, children_of};
-use crate::isobmff::error::{IsoError, MAX_NOTES, Notes};
+use crate::isobmff::cursor::{ChildBox, children, children_of};
+use crate::isobmff::error::{DefectLog, IsoError, MAX_NOTES};
 use crate::isobmff::movie::Movie;
 use crate::isobmff::track::{rescaled, saturating_i64};
 use crate::recording::Defect;
@@ -18,13 +18,13 @@ const MOST_COMPOSITION_S: i64 = 10;
 const MOST_COMPOSITION_SAMPLES: i64 = 32;
 
 /// One track on its way through the fragments.
-struct Lane {
+struct TrackAssembly {
     trex: FragmentDefaults,
     timescale: u32,
     /// Composition offset of the last sample whose own could be believed.
     composition: i32,
     tables: TableBuilder,
-    groups: Groups,
+    groups: SampleGroups,
     /// Decoding time of the track's first sample on the fragments' timeline.
     first_dts: u64,
     /// Samples that are not wholly in the file.
@@ -36,10 +36,10 @@ struct Lane {
     joined: Vec<(i64, i64)>,
 }
 
-pub(super) struct Assembly {
+pub(super) struct FragmentAssembly {
     movie: Movie,
-    lanes: Vec<Lane>,
-    clocks: Clocks,
+    lanes: Vec<TrackAssembly>,
+    clocks: FragmentClocks,
     len: u64,
     /// Bytes that samples may still be long together: samples of a file do not overlap, so a count that no bytes back
     /// cannot make more samples than the file has room for.
@@ -60,7 +60,7 @@ struct DataPlace {
     is_first: bool,
 }
 
-impl Assembly {
+impl FragmentAssembly {
     pub(super) fn new(mut movie: Movie, len: u64) -> Result<Self, IsoError> {
         let defaults = movie.fragment_defaults.take().unwrap_or_default();
         let mut lanes = Vec::with_capacity(movie.tracks.len());
@@ -68,8 +68,8 @@ impl Assembly {
             let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
             let (tables, lost) = TableBuilder::resume(&track.tables, len)?;
-            let (timescale, groups) = (track.timescale(), Groups::default());
-            lanes.push(Lane {
+            let (timescale, groups) = (track.timescale(), SampleGroups::default());
+            lanes.push(TrackAssembly {
                 trex,
                 timescale,
                 composition: 0,
@@ -82,7 +82,7 @@ impl Assembly {
             });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
-        let clocks = Clocks::new(lanes.iter().map(|lane: &Lane| lane.timescale));
+        let clocks = FragmentClocks::new(lanes.iter().map(|lane: &TrackAssembly| lane.timescale));
         Ok(Self { movie, lanes, clocks, len, budget_bytes: len, whole_bytes: 0, stays_fragmented, begins: 0 })
     }
 
@@ -92,7 +92,7 @@ impl Assembly {
     }
 
     /// Adds one `moof`.
-    pub(super) fn take(&mut self, bytes: &[u8], offset: u64, notes: &mut Notes) -> Result<(), IsoError> {
+    pub(super) fn take(&mut self, bytes: &[u8], offset: u64, notes: &mut DefectLog) -> Result<(), IsoError> {
         let Some(moof) = children(bytes, offset).next() else { return Ok(()) };
         let mut place = DataPlace { file: self.begins, moof: offset, end: offset, is_first: true };
         self.meet_clocks(&moof);
@@ -107,14 +107,14 @@ impl Assembly {
     }
 
     /// Looks at when all tracks of a fragment begin before the first sample is added.
-    fn meet_clocks(&mut self, moof: &Child<'_>) {
-        let mut starts: Vec<Start> = Vec::new();
+    fn meet_clocks(&mut self, moof: &ChildBox<'_>) {
+        let mut starts: Vec<FragmentStart> = Vec::new();
         for traf in children_of(moof).filter(|b| b.fourcc.0 == *b"traf") {
             let Some(track) = traf::track_id(&traf).and_then(|id| self.lane_of(id)) else { continue };
             let is_first = starts.iter().all(|start| start.track != track);
-            starts.extend(traf::decode_time(&traf).filter(|_| is_first).map(|at| Start { track, at }));
+            starts.extend(traf::decode_time(&traf).filter(|_| is_first).map(|at| FragmentStart { track, at }));
         }
-        let ends: Vec<Option<u64>> = self.lanes.iter().map(Lane::end).collect();
+        let ends: Vec<Option<u64>> = self.lanes.iter().map(TrackAssembly::end).collect();
         for (track, step) in self.clocks.meet(&starts, &ends) {
             self.lanes[track].take_step(step);
         }
@@ -129,7 +129,7 @@ impl Assembly {
         self.stays_fragmented = Some(ENCRYPTED);
     }
 
-    fn take_traf(&mut self, traf: &Child<'_>, place: &mut DataPlace, notes: &mut Notes) -> Result<(), IsoError> {
+    fn take_traf(&mut self, traf: &ChildBox<'_>, place: &mut DataPlace, notes: &mut DefectLog) -> Result<(), IsoError> {
         if children_of(traf).any(|b| matches!(&b.fourcc.0, b"senc" | b"saiz" | b"saio")) {
             self.stay_encrypted();
         }
@@ -160,7 +160,7 @@ impl Assembly {
         Ok(())
     }
 
-    pub(super) fn finish(mut self, is_torn: bool, notes: Notes) -> Fragmented {
+    pub(super) fn finish(mut self, is_torn: bool, notes: DefectLog) -> FragmentedMovie {
         let lanes = std::mem::take(&mut self.lanes);
         let mut starts = Vec::with_capacity(lanes.len());
         self.movie.defects.extend(notes.into_defects());
@@ -176,7 +176,7 @@ impl Assembly {
         self.movie.start_at(&starts);
         self.movie.settle_durations();
         self.movie.raw = Vec::new();
-        Fragmented {
+        FragmentedMovie {
             movie: self.movie,
             fragments: 0,
             left_behind: Vec::new(),
@@ -190,32 +190,32 @@ impl Assembly {
 const ENCRYPTED: &str = "its samples are encrypted";
 
 impl DataPlace {
-    const fn base_of(&self, base: Base) -> u64 {
+    const fn base_of(&self, base: DataOffsetBase) -> u64 {
         match base {
-            Base::File(at) if at < self.file => self.file + at,
-            Base::File(at) => at,
-            Base::Implicit if !self.is_first => self.end,
-            Base::Implicit | Base::Moof => self.moof,
+            DataOffsetBase::File(at) if at < self.file => self.file + at,
+            DataOffsetBase::File(at) => at,
+            DataOffsetBase::Implicit if !self.is_first => self.end,
+            DataOffsetBase::Implicit | DataOffsetBase::Moof => self.moof,
         }
     }
 }
 
-impl Lane {
+impl TrackAssembly {
     /// Where the samples so far end on the joined timeline; none without samples.
     fn end(&self) -> Option<u64> {
         (self.tables.count() > 0).then(|| self.first_dts.saturating_add(self.tables.end_dts()))
     }
 
     /// Takes note of what became of the clock.
-    fn take_step(&mut self, step: Step) {
+    fn take_step(&mut self, step: ClockStep) {
         let ms = |ticks: u64| saturating_i64(rescaled(ticks, 1000, u64::from(self.timescale)));
         match step {
-            Step::Joined(ticks) if self.joined.len() < MAX_NOTES => {
+            ClockStep::Joined(ticks) if self.joined.len() < MAX_NOTES => {
                 let off_ms = ms(u64::try_from(ticks.unsigned_abs()).unwrap_or(u64::MAX));
                 self.joined.push((ms(self.tables.end_dts()), if ticks < 0 { -off_ms } else { off_ms }));
             }
-            Step::Joined(_) => {}
-            Step::Unpaused { sample, ticks } => {
+            ClockStep::Joined(_) => {}
+            ClockStep::Unpaused { sample, ticks } => {
                 self.tables.shorten(sample, ticks);
                 let moved = self.tables.count().saturating_sub(sample + 1);
                 self.repaired = (self.repaired.0 + moved, self.repaired.1.max(ticks));
@@ -224,7 +224,7 @@ impl Lane {
     }
 
     /// Goes to the decoding time that a fragment begins at; says how much longer the last sample lasts for that.
-    fn move_to(&mut self, at: u64, offset: u64, notes: &mut Notes) -> u64 {
+    fn move_to(&mut self, at: u64, offset: u64, notes: &mut DefectLog) -> u64 {
         let Some(end) = self.end() else {
             self.first_dts = at;
             return 0;
@@ -242,11 +242,11 @@ impl Lane {
     /// Appends the samples of a `trun` as far as they are wholly in the file; says where their data ends.
     fn take_run(
         &mut self,
-        trun: &Child<'_>,
-        header: &TrackFragment,
+        trun: &ChildBox<'_>,
+        header: &TrackFragmentHeader,
         (base, next): (u64, u64),
         (len, budget_bytes): (u64, &mut u64),
-        notes: &mut Notes,
+        notes: &mut DefectLog,
     ) -> Result<u64, IsoError> {
         let Some(mut run) = traf::run(trun, header.defaults, notes) else {
             notes.malformed(trun.offset, "`trun` is shorter than its own header (§8.8.8)");

@@ -19,7 +19,7 @@ const SAME_CLOCK_MS: i128 = 3000;
 
 /// What happened to the clock of a track between two fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ClockStep {
     /// Another clock, which is so many ticks off the one before. It was joined.
     Joined(i128),
     /// The pause behind a sample was none; it is to last so many ticks less.
@@ -28,14 +28,14 @@ pub(super) enum Step {
 
 /// Where the samples of a track begin in a fragment, and where those before end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Start {
+pub(super) struct FragmentStart {
     pub(super) track: usize,
     /// As `tfdt` says.
     pub(super) at: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+struct FragmentClock {
     timescale: i128,
     /// From a time in the file to one on the joined timeline, and the same of the clock before.
     shift: i128,
@@ -46,20 +46,20 @@ struct Clock {
 
 /// The clocks of all tracks.
 #[derive(Debug)]
-pub(super) struct Clocks {
-    tracks: Vec<Clock>,
+pub(super) struct FragmentClocks {
+    tracks: Vec<FragmentClock>,
     /// The track that met the newest clock first, once there is more than one.
     newest: Option<usize>,
     forward_ms: i128,
 }
 
 /// A track that jumps: its number, time in the file, end so far.
-type Jumping = (usize, i128, i128);
+type JumpingTrack = (usize, i128, i128);
 
-impl Clocks {
+impl FragmentClocks {
     pub(super) fn new(timescales: impl Iterator<Item = u32>) -> Self {
-        let clock = |timescale| Clock { timescale: i128::from(timescale), shift: 0, before: 0, pause: None };
-        let tracks: Vec<Clock> = timescales.map(clock).collect();
+        let clock = |timescale| FragmentClock { timescale: i128::from(timescale), shift: 0, before: 0, pause: None };
+        let tracks: Vec<FragmentClock> = timescales.map(clock).collect();
         // A pause is the duration of one sample, which has 32 bits.
         let finest = tracks.iter().map(|clock| clock.timescale).max().unwrap_or(1).max(1);
         let longest_ms = i128::from(u32::MAX / 2) * 1000 / finest;
@@ -81,7 +81,7 @@ impl Clocks {
     }
 
     /// Takes a fragment, before its samples are added; `ends` says where each track ends so far, if it has begun.
-    pub(super) fn meet(&mut self, starts: &[Start], ends: &[Option<u64>]) -> Vec<(usize, Step)> {
+    pub(super) fn meet(&mut self, starts: &[FragmentStart], ends: &[Option<u64>]) -> Vec<(usize, ClockStep)> {
         let mut steps = Vec::new();
         let mut jumping = self.jumping(starts, ends);
         jumping.retain(|jump| match self.unpaused(*jump) {
@@ -93,50 +93,51 @@ impl Clocks {
         });
         let old: Vec<i128> = self.tracks.iter().map(|clock| clock.shift).collect();
         let joined: Vec<usize> = jumping.iter().map(|(track, ..)| *track).collect();
-        let jumping: Vec<Jumping> = jumping.into_iter().filter(|jump| !self.joins_known(*jump)).collect();
+        let jumping: Vec<JumpingTrack> = jumping.into_iter().filter(|jump| !self.joins_known(*jump)).collect();
         self.join_new(&jumping, starts, ends);
         for track in joined {
             let (at, end) = (starts.iter().find(|s| s.track == track).map_or(0, |s| s.at), ends[track].unwrap_or(0));
-            steps.push((track, Step::Joined(i128::from(at) + old[track] - i128::from(end))));
+            steps.push((track, ClockStep::Joined(i128::from(at) + old[track] - i128::from(end))));
             self.newest = Some(track);
         }
         self.begin(starts, ends);
         steps
     }
 
-    fn jumping(&self, starts: &[Start], ends: &[Option<u64>]) -> Vec<Jumping> {
-        let of = |start: &Start| Some((start.track, i128::from(start.at), i128::from((*ends.get(start.track)?)?)));
-        let all: Vec<Jumping> = starts.iter().filter_map(of).collect();
+    fn jumping(&self, starts: &[FragmentStart], ends: &[Option<u64>]) -> Vec<JumpingTrack> {
+        let of =
+            |start: &FragmentStart| Some((start.track, i128::from(start.at), i128::from((*ends.get(start.track)?)?)));
+        let all: Vec<JumpingTrack> = starts.iter().filter_map(of).collect();
         let steps_ms = || all.iter().map(|jump| self.step_ms(*jump));
         let (least, most) = (steps_ms().min().unwrap_or(0), steps_ms().max().unwrap_or(0));
         let go_back_together = most < -BACK_TOGETHER_MS && most - least <= BACK_TOGETHER_MS;
         let back_ms = if go_back_together { 0 } else { BACK_MS };
-        let is_far = |jump: &Jumping| !(-back_ms..=self.forward_ms).contains(&self.step_ms(*jump));
+        let is_far = |jump: &JumpingTrack| !(-back_ms..=self.forward_ms).contains(&self.step_ms(*jump));
         all.iter().copied().filter(is_far).collect()
     }
 
     /// How much later a fragment begins than the one before ends, by the clock so far.
-    fn step(&self, (track, at, end): Jumping) -> i128 {
+    fn step(&self, (track, at, end): JumpingTrack) -> i128 {
         at + self.tracks[track].shift - end
     }
 
-    fn step_ms(&self, jump: Jumping) -> i128 {
+    fn step_ms(&self, jump: JumpingTrack) -> i128 {
         self.tracks[jump.0].ms(self.step(jump))
     }
 
     /// A clock that goes back by as much as it went on before: either time was hit, or set and set back.
-    fn unpaused(&mut self, jump: Jumping) -> Option<Step> {
+    fn unpaused(&mut self, jump: JumpingTrack) -> Option<ClockStep> {
         let clock = self.tracks[jump.0];
         let (sample, ticks) = clock.pause?;
         let off_ms = clock.ms(self.step(jump) + i128::from(ticks));
         (off_ms.abs() <= BACK_MS).then(|| {
             self.tracks[jump.0].pause = None;
-            Step::Unpaused { sample, ticks }
+            ClockStep::Unpaused { sample, ticks }
         })
     }
 
     /// Goes by a clock that is known: the one before, or one that another track has met.
-    fn joins_known(&mut self, (track, at, end): Jumping) -> bool {
+    fn joins_known(&mut self, (track, at, end): JumpingTrack) -> bool {
         let own = self.tracks[track];
         let others = self.tracks.iter().map(|other| rescaled(other.shift, other.timescale, own.timescale));
         let step = |shift: &i128| at + shift - end;
@@ -149,7 +150,7 @@ impl Clocks {
     }
 
     /// Joins a new clock, so that no track that meets it goes back.
-    fn join_new(&mut self, jumping: &[Jumping], starts: &[Start], ends: &[Option<u64>]) {
+    fn join_new(&mut self, jumping: &[JumpingTrack], starts: &[FragmentStart], ends: &[Option<u64>]) {
         let nanos = |track: usize, ticks: i128| rescaled(ticks, self.tracks[track].timescale, NANOS);
         let latest = jumping.iter().map(|(track, at, end)| nanos(*track, end - at)).max();
         let Some(mut common) = latest else { return };
@@ -177,7 +178,7 @@ impl Clocks {
     }
 
     /// A track that begins after the others have met another clock goes by that one, if that is nearer to them.
-    fn begin(&mut self, starts: &[Start], ends: &[Option<u64>]) {
+    fn begin(&mut self, starts: &[FragmentStart], ends: &[Option<u64>]) {
         let Some(newest) = self.newest else { return };
         let model = self.tracks[newest];
         let latest = (0..ends.len())
@@ -196,7 +197,7 @@ impl Clocks {
 
 const NANOS: i128 = 1_000_000_000;
 
-impl Clock {
+impl FragmentClock {
     /// Towards zero.
     fn ms(&self, ticks: i128) -> i128 {
         ticks * 1000 / self.timescale.max(1)
@@ -213,14 +214,14 @@ mod tests {
     use super::*;
 
     /// Pictures in milliseconds, sound at 48 kHz.
-    fn clocks() -> Clocks {
-        Clocks::new([1000, 48_000].into_iter())
+    fn clocks() -> FragmentClocks {
+        FragmentClocks::new([1000, 48_000].into_iter())
     }
 
     const HOUR: u64 = 3600;
 
-    fn starts(pictures: u64, sound: u64) -> [Start; 2] {
-        [Start { track: 0, at: pictures }, Start { track: 1, at: sound }]
+    fn starts(pictures: u64, sound: u64) -> [FragmentStart; 2] {
+        [FragmentStart { track: 0, at: pictures }, FragmentStart { track: 1, at: sound }]
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
         let (end, sound_end) = ((HOUR + 4) * 1000, (HOUR + 4) * 48_000 + 512);
         let steps = clocks.meet(&starts(4000, 4 * 48_000 + 512), &[Some(end), Some(sound_end)]);
         assert_eq!(steps.len(), 2);
-        assert_eq!(steps[0], (0, Step::Joined(-3_600_000)));
+        assert_eq!(steps[0], (0, ClockStep::Joined(-3_600_000)));
         assert_eq!((clocks.place(0, 4000), clocks.place(1, 4 * 48_000 + 512)), (end, sound_end));
         assert_eq!(clocks.meet(&starts(5000, 5 * 48_000), &[Some(end + 1000), Some(sound_end + 47_488)]), []);
     }
@@ -277,7 +278,7 @@ mod tests {
         let mut clocks = clocks();
         clocks.note_pause(0, 7, 8_192_000);
         let steps = clocks.meet(&starts(9000, 9 * 48_000), &[Some(8_200_000 + 1000), Some(9 * 48_000)]);
-        assert_eq!(steps, [(0, Step::Unpaused { sample: 7, ticks: 8_192_000 })]);
+        assert_eq!(steps, [(0, ClockStep::Unpaused { sample: 7, ticks: 8_192_000 })]);
         assert_eq!(clocks.place(0, 9000), 9000);
     }
 

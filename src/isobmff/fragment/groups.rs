@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use crate::isobmff::boxes::FourCc;
-use crate::isobmff::cursor::{Child, Cursor, children, children_of};
+use crate::isobmff::cursor::{ByteCursor, ChildBox, children, children_of};
 use crate::isobmff::encode::{full_boxed, put_count, put_u32};
-use crate::isobmff::error::Notes;
-use crate::isobmff::tables::runs::{Run, Runs};
+use crate::isobmff::error::DefectLog;
+use crate::isobmff::tables::runs::{ValueRun, ValueRuns};
 
 /// Most kinds of groups of one track that are joined.
 pub const MAX_GROUP_KINDS: usize = 16;
@@ -20,27 +20,27 @@ const LOCAL: u32 = 0x1_0000;
 
 /// One kind of groups: what there is, and which samples are in it.
 #[derive(Debug, Clone)]
-struct Group {
+struct SampleGroup {
     kind: FourCc,
     parameter: Option<u32>,
     descriptions: Vec<Vec<u8>>,
-    indices: Runs<u32>,
+    indices: ValueRuns<u32>,
 }
 
 /// All groups of a track that its fragments add to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Groups(Vec<Group>);
+pub(super) struct SampleGroups(Vec<SampleGroup>);
 
 /// An `sbgp` box (§8.9.2).
-struct Assignment {
+struct GroupAssignment {
     kind: FourCc,
     parameter: Option<u32>,
-    runs: Vec<Run<u32>>,
+    runs: Vec<ValueRun<u32>>,
 }
 
-impl Groups {
+impl SampleGroups {
     /// Takes the groups of a `traf` with these samples of the track; `stbl` holds the boxes that the track came with.
-    pub(super) fn take(&mut self, traf: &Child<'_>, stbl: &[u8], samples: Range<u64>, notes: &mut Notes) {
+    pub(super) fn take(&mut self, traf: &ChildBox<'_>, stbl: &[u8], samples: Range<u64>, notes: &mut DefectLog) {
         for sbgp in children_of(traf).filter(|b| b.fourcc.0 == *b"sbgp").take(MAX_GROUP_KINDS) {
             let Some(assignment) = read_assignment(&sbgp) else {
                 notes.malformed(sbgp.offset, "`sbgp` is shorter than its own header (§8.9.2)");
@@ -57,18 +57,18 @@ impl Groups {
         }
     }
 
-    fn of(&mut self, assignment: &Assignment, stbl: &[u8]) -> Option<&mut Group> {
-        let is_it = |g: &Group| g.kind == assignment.kind && g.parameter == assignment.parameter;
+    fn of(&mut self, assignment: &GroupAssignment, stbl: &[u8]) -> Option<&mut SampleGroup> {
+        let is_it = |g: &SampleGroup| g.kind == assignment.kind && g.parameter == assignment.parameter;
         if let Some(at) = self.0.iter().position(is_it) {
             return self.0.get_mut(at);
         }
-        let mut indices = Runs::default();
+        let mut indices = ValueRuns::default();
         let existing = children(stbl, 0).filter(|b| b.fourcc.0 == *b"sbgp").filter_map(|b| read_assignment(&b));
         for run in existing.filter(|a| is_same(a, assignment)).flat_map(|a| a.runs) {
             indices.push_many(run.value, run.count);
         }
         let descriptions = read_descriptions(children(stbl, 0), assignment.kind).unwrap_or_default();
-        let group = Group { kind: assignment.kind, parameter: assignment.parameter, descriptions, indices };
+        let group = SampleGroup { kind: assignment.kind, parameter: assignment.parameter, descriptions, indices };
         if self.0.len() < MAX_GROUP_KINDS {
             self.0.push(group);
             return self.0.last_mut();
@@ -81,7 +81,7 @@ impl Groups {
         if self.0.is_empty() {
             return;
         }
-        let is_ours = |b: &Child<'_>| match &b.fourcc.0 {
+        let is_ours = |b: &ChildBox<'_>| match &b.fourcc.0 {
             b"sbgp" => read_assignment(b)
                 .is_some_and(|a| self.0.iter().any(|g| g.kind == a.kind && g.parameter == a.parameter)),
             b"sgpd" => self.0.iter().any(|g| Some(g.kind) == kind_of(b)),
@@ -96,11 +96,11 @@ impl Groups {
     }
 }
 
-fn is_same(a: &Assignment, b: &Assignment) -> bool {
+fn is_same(a: &GroupAssignment, b: &GroupAssignment) -> bool {
     a.kind == b.kind && a.parameter == b.parameter
 }
 
-impl Group {
+impl SampleGroup {
     /// Samples up to here that nothing was said of are in no group.
     fn fill_to(&mut self, samples: u64) {
         let missing = samples.saturating_sub(self.indices.count());
@@ -108,7 +108,7 @@ impl Group {
     }
 
     /// Appends the indices of `count` samples; `false` if one of them names no description.
-    fn assign(&mut self, runs: &[Run<u32>], local: Option<&[Vec<u8>]>, count: u64) -> bool {
+    fn assign(&mut self, runs: &[ValueRun<u32>], local: Option<&[Vec<u8>]>, count: u64) -> bool {
         let mut left = u32::try_from(count).unwrap_or(u32::MAX);
         let mut is_whole = true;
         for run in runs {
@@ -160,26 +160,26 @@ impl Group {
     }
 }
 
-fn kind_of(group_box: &Child<'_>) -> Option<FourCc> {
-    let mut cursor = Cursor::new(group_box.body);
+fn kind_of(group_box: &ChildBox<'_>) -> Option<FourCc> {
+    let mut cursor = ByteCursor::new(group_box.body);
     cursor.full()?;
     cursor.array().map(FourCc)
 }
 
-fn read_assignment(sbgp: &Child<'_>) -> Option<Assignment> {
-    let mut cursor = Cursor::new(sbgp.body);
+fn read_assignment(sbgp: &ChildBox<'_>) -> Option<GroupAssignment> {
+    let mut cursor = ByteCursor::new(sbgp.body);
     let (version, _) = cursor.full()?;
     let kind = FourCc(cursor.array()?);
     let parameter = if version == 1 { Some(cursor.u32()?) } else { None };
     let count = usize::try_from(cursor.u32()?).ok()?.min(cursor.remaining() / 8);
-    let entry = |_| Some(Run { count: cursor.u32()?, value: cursor.u32()? });
-    Some(Assignment { kind, parameter, runs: (0..count).map_while(entry).collect() })
+    let entry = |_| Some(ValueRun { count: cursor.u32()?, value: cursor.u32()? });
+    Some(GroupAssignment { kind, parameter, runs: (0..count).map_while(entry).collect() })
 }
 
 /// The descriptions of a kind in the `sgpd` among some boxes (§8.9.3); `None` if there is none that can be read.
-fn read_descriptions<'a>(boxes: impl Iterator<Item = Child<'a>>, kind: FourCc) -> Option<Vec<Vec<u8>>> {
+fn read_descriptions<'a>(boxes: impl Iterator<Item = ChildBox<'a>>, kind: FourCc) -> Option<Vec<Vec<u8>>> {
     let sgpd = boxes.filter(|b| b.fourcc.0 == *b"sgpd").find(|b| kind_of(b) == Some(kind))?;
-    let mut cursor = Cursor::new(sgpd.body);
+    let mut cursor = ByteCursor::new(sgpd.body);
     let (version, _) = cursor.full()?;
     cursor.u32()?;
     let default_length = if version == 1 { cursor.u32()? } else { return None };
@@ -196,16 +196,16 @@ mod tests {
     use super::*;
     use crate::isobmff::encode::boxed;
 
-    fn group(descriptions: &[&[u8]], runs: &[(u32, u32)]) -> Group {
-        Group {
+    fn group(descriptions: &[&[u8]], runs: &[(u32, u32)]) -> SampleGroup {
+        SampleGroup {
             kind: FourCc(*b"rap "),
             parameter: None,
             descriptions: descriptions.iter().map(|d| d.to_vec()).collect(),
-            indices: Runs::new(runs.iter().map(|&(count, value)| Run { count, value }).collect()),
+            indices: ValueRuns::new(runs.iter().map(|&(count, value)| ValueRun { count, value }).collect()),
         }
     }
 
-    fn traf(group: &Group) -> Vec<u8> {
+    fn traf(group: &SampleGroup) -> Vec<u8> {
         let mut out = Vec::new();
         boxed(&mut out, *b"traf", |out| group.write(out));
         out
@@ -217,7 +217,7 @@ mod tests {
         group(&[b"a"], &[(2, 1)]).write(&mut stbl);
         let first = traf(&group(&[b"b", b"a"], &[(1, LOCAL + 1), (1, LOCAL + 2), (9, 0)]));
         let second = traf(&group(&[b"b"], &[(1, 1), (2, LOCAL + 1)]));
-        let (mut groups, mut notes) = (Groups::default(), Notes::default());
+        let (mut groups, mut notes) = (SampleGroups::default(), DefectLog::default());
         for (bytes, samples) in [(&first, 2..5), (&second, 6..9)] {
             groups.take(&children(bytes, 0).next().unwrap(), &stbl, samples, &mut notes);
         }
@@ -227,14 +227,14 @@ mod tests {
         assert_eq!(boxes.iter().map(|b| b.fourcc.0).collect::<Vec<_>>(), [*b"keep", *b"sgpd", *b"sbgp"]);
         let descriptions = read_descriptions(children(&stbl, 0), FourCc(*b"rap "));
         assert_eq!(descriptions, Some(vec![b"a".to_vec(), b"b".to_vec()]));
-        let indices: Vec<_> = Runs::new(read_assignment(&boxes[2]).unwrap().runs).cursor().collect();
+        let indices: Vec<_> = ValueRuns::new(read_assignment(&boxes[2]).unwrap().runs).cursor().collect();
         assert_eq!(indices, [1, 1, 2, 1, 0, 0, 1, 2, 2, 0]);
     }
 
     #[test]
     fn an_index_of_nothing_is_noted() {
         let bytes = traf(&group(&[], &[(1, LOCAL + 7)]));
-        let (mut groups, mut notes) = (Groups::default(), Notes::default());
+        let (mut groups, mut notes) = (SampleGroups::default(), DefectLog::default());
         groups.take(&children(&bytes, 0).next().unwrap(), &[], 0..1, &mut notes);
         assert_eq!(notes.into_defects().len(), 1);
     }

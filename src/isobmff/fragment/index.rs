@@ -5,7 +5,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use crate::isobmff::cursor::{Child, Cursor, children, children_of};
+use crate::isobmff::cursor::{ByteCursor, ChildBox, children, children_of};
 use crate::isobmff::movie::MAX_TRACKS;
 
 /// Length of an `mfro` box, the last of a file with an index.
@@ -26,7 +26,7 @@ pub fn indexed_places<R: Read + Seek>(reader: &mut R, file_bytes: u64) -> Vec<u6
 fn read_index<R: Read + Seek>(reader: &mut R, file_bytes: u64) -> Option<Vec<u8>> {
     let mut end = [0; MFRO_BYTES];
     read_last(reader, file_bytes, &mut end)?;
-    let mut cursor = Cursor::new(&end);
+    let mut cursor = ByteCursor::new(&end);
     if cursor.u32()? != 16 || cursor.array()? != *b"mfro" {
         return None;
     }
@@ -49,8 +49,8 @@ fn places_of(index: &[u8]) -> Vec<u64> {
 }
 
 /// The `moof` offset of each entry of a `tfra` (§8.8.10), as far as its bytes go.
-fn places_of_track(tfra: &Child<'_>) -> Option<Vec<u64>> {
-    let mut cursor = Cursor::new(tfra.body);
+fn places_of_track(tfra: &ChildBox<'_>) -> Option<Vec<u64>> {
+    let mut cursor = ByteCursor::new(tfra.body);
     let (version, _) = cursor.full()?;
     cursor.u32()?;
     let lengths = cursor.u32()?;
@@ -72,7 +72,7 @@ mod tests {
     use std::io::Cursor as Bytes;
 
     use super::*;
-    use crate::isobmff::{Shape, top_level};
+    use crate::isobmff::{FileShape, top_level};
 
     fn recording() -> Vec<u8> {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sample_MP4_480.mp4");
@@ -90,7 +90,7 @@ mod tests {
         let mut bytes = recording();
         let len = bytes.len() as u64;
         let layout = top_level(&mut Bytes::new(&bytes), len).unwrap();
-        assert_eq!(layout.shape(), Shape::Fragmented);
+        assert_eq!(layout.shape(), FileShape::Fragmented);
         let expected: Vec<u64> = layout.all(b"moof").map(|b| b.offset).collect();
         assert!(expected.len() > 1);
         assert_eq!(indexed_places(&mut Bytes::new(&bytes), len), expected);

@@ -17,9 +17,9 @@ use std::io::{Read, Seek};
 
 use super::boxes::{BoxHeader, FourCc, Layout, read_box};
 use super::cursor::children;
-use super::error::{IsoError, Notes};
+use super::error::{DefectLog, IsoError};
 use super::movie::Movie;
-use assembly::Assembly;
+use assembly::FragmentAssembly;
 pub use index::indexed_places;
 pub use passing::top_level;
 
@@ -28,7 +28,7 @@ pub const MAX_FRAGMENT_HEADER_BYTES: u64 = 64 << 20;
 
 /// What the fragments of a file amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fragmented {
+pub struct FragmentedMovie {
     /// The movie with the samples of all fragments; chunk offsets are those of the file as it is.
     pub movie: Movie,
     /// Number of fragments.
@@ -45,8 +45,8 @@ pub struct Fragmented {
 /// Reads all fragments of a file whose `moov` was read as `movie`.
 ///
 /// What is torn or contradicts itself is left out and noted in the movie's defects.
-pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Result<Fragmented, IsoError> {
-    let mut reading = Reading::new(movie, layout.len)?;
+pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Result<FragmentedMovie, IsoError> {
+    let mut reading = FragmentReader::new(movie, layout.len)?;
     for header in layout.boxes.iter().filter(|b| b.end() <= layout.len) {
         reading.come_by(header);
         if header.is(b"moof") {
@@ -61,15 +61,15 @@ fn whole_fragments(layout: &Layout) -> impl Iterator<Item = &BoxHeader> {
 }
 
 /// Fragments on their way into one movie.
-struct Reading {
-    assembly: Assembly,
-    notes: Notes,
+struct FragmentReader {
+    assembly: FragmentAssembly,
+    notes: DefectLog,
     fragments: u64,
 }
 
-impl Reading {
+impl FragmentReader {
     fn new(movie: Movie, len: u64) -> Result<Self, IsoError> {
-        Ok(Self { assembly: Assembly::new(movie, len)?, notes: Notes::default(), fragments: 0 })
+        Ok(Self { assembly: FragmentAssembly::new(movie, len)?, notes: DefectLog::default(), fragments: 0 })
     }
 
     /// A file behind another counts from its own beginning.
@@ -86,11 +86,11 @@ impl Reading {
         Ok(())
     }
 
-    fn finish(self, layout: &Layout) -> Fragmented {
+    fn finish(self, layout: &Layout) -> FragmentedMovie {
         let ends_in_header = layout.boxes.last().is_some_and(|b| b.is(b"moof"));
         let is_torn = ends_in_header || layout.torn().is_some_and(BoxHeader::holds_media);
         let (fragments, left_behind) = (self.fragments, left_behind(layout));
-        Fragmented { fragments, left_behind, ..self.assembly.finish(is_torn, self.notes) }
+        FragmentedMovie { fragments, left_behind, ..self.assembly.finish(is_torn, self.notes) }
     }
 }
 

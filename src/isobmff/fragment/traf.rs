@@ -3,8 +3,8 @@
 //! Only reads; where the data lies and what the times mean for the track is decided in [`assembly`](super::assembly).
 
 use super::trex::FragmentDefaults;
-use crate::isobmff::cursor::{Child, Cursor, children_of};
-use crate::isobmff::error::Notes;
+use crate::isobmff::cursor::{ByteCursor, ChildBox, children_of};
+use crate::isobmff::error::DefectLog;
 
 const TFHD_BASE_DATA_OFFSET: u32 = 0x01;
 const TFHD_DESCRIPTION: u32 = 0x02;
@@ -25,15 +25,15 @@ const NON_SYNC: u32 = 0x01_0000;
 
 /// `tfhd` (§8.8.7) over the defaults of `trex`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TrackFragment {
+pub(super) struct TrackFragmentHeader {
     /// Where data offsets count from, if the fragment says it itself.
-    pub(super) base: Base,
+    pub(super) base: DataOffsetBase,
     pub(super) defaults: FragmentDefaults,
 }
 
 /// What the data offsets of a fragment count from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Base {
+pub(super) enum DataOffsetBase {
     /// A byte offset of the file.
     File(u64),
     /// The `moof`.
@@ -43,23 +43,23 @@ pub(super) enum Base {
 }
 
 /// Which track a `traf` belongs to.
-pub(super) fn track_id(traf: &Child<'_>) -> Option<u32> {
+pub(super) fn track_id(traf: &ChildBox<'_>) -> Option<u32> {
     let tfhd = children_of(traf).find(|b| b.fourcc.0 == *b"tfhd")?;
-    let mut cursor = Cursor::new(tfhd.body);
+    let mut cursor = ByteCursor::new(tfhd.body);
     cursor.full()?;
     cursor.u32()
 }
 
 /// Reads the `tfhd` of a `traf`.
-pub(super) fn header(traf: &Child<'_>, trex: FragmentDefaults) -> Option<TrackFragment> {
+pub(super) fn header(traf: &ChildBox<'_>, trex: FragmentDefaults) -> Option<TrackFragmentHeader> {
     let tfhd = children_of(traf).find(|b| b.fourcc.0 == *b"tfhd")?;
-    let mut cursor = Cursor::new(tfhd.body);
+    let mut cursor = ByteCursor::new(tfhd.body);
     let (_, flags) = cursor.full()?;
     let mut defaults = FragmentDefaults { track_id: cursor.u32()?, ..trex };
     let base = match flags {
-        _ if flags & TFHD_BASE_DATA_OFFSET != 0 => Base::File(cursor.u64()?),
-        _ if flags & TFHD_DEFAULT_BASE_IS_MOOF != 0 => Base::Moof,
-        _ => Base::Implicit,
+        _ if flags & TFHD_BASE_DATA_OFFSET != 0 => DataOffsetBase::File(cursor.u64()?),
+        _ if flags & TFHD_DEFAULT_BASE_IS_MOOF != 0 => DataOffsetBase::Moof,
+        _ => DataOffsetBase::Implicit,
     };
     let fields = [
         (TFHD_DESCRIPTION, &mut defaults.description_index),
@@ -72,13 +72,13 @@ pub(super) fn header(traf: &Child<'_>, trex: FragmentDefaults) -> Option<TrackFr
             *field = cursor.u32()?;
         }
     }
-    Some(TrackFragment { base, defaults })
+    Some(TrackFragmentHeader { base, defaults })
 }
 
 /// `tfdt` (§8.8.12): decoding time of the fragment's first sample.
-pub(super) fn decode_time(traf: &Child<'_>) -> Option<u64> {
+pub(super) fn decode_time(traf: &ChildBox<'_>) -> Option<u64> {
     let tfdt = children_of(traf).find(|b| b.fourcc.0 == *b"tfdt")?;
-    let mut cursor = Cursor::new(tfdt.body);
+    let mut cursor = ByteCursor::new(tfdt.body);
     let (version, _) = cursor.full()?;
     cursor.wide(version)
 }
@@ -95,19 +95,19 @@ pub(super) struct RunSample {
 
 /// The samples of a `trun` (§8.8.8).
 #[derive(Debug, Clone)]
-pub(super) struct Run<'a> {
+pub(super) struct TrackRun<'a> {
     /// Relative to the base, if said.
     pub(super) data_offset: Option<i32>,
     flags: u32,
     left: u32,
     first_flags: Option<u32>,
     defaults: FragmentDefaults,
-    entries: Cursor<'a>,
+    entries: ByteCursor<'a>,
 }
 
 /// Begins a `trun`; entries that its bytes do not hold are noted and left out.
-pub(super) fn run<'a>(trun: &Child<'a>, defaults: FragmentDefaults, notes: &mut Notes) -> Option<Run<'a>> {
-    let mut entries = Cursor::new(trun.body);
+pub(super) fn run<'a>(trun: &ChildBox<'a>, defaults: FragmentDefaults, notes: &mut DefectLog) -> Option<TrackRun<'a>> {
+    let mut entries = ByteCursor::new(trun.body);
     let (_, flags) = entries.full()?;
     let declared = entries.u32()?;
     let data_offset = if flags & TRUN_DATA_OFFSET == 0 { None } else { Some(entries.i32()?) };
@@ -121,7 +121,7 @@ pub(super) fn run<'a>(trun: &Child<'a>, defaults: FragmentDefaults, notes: &mut 
         0 => declared,
         bytes => backed(trun, notes, declared, entries.remaining() / bytes),
     };
-    Some(Run { data_offset, flags, left, first_flags, defaults, entries })
+    Some(TrackRun { data_offset, flags, left, first_flags, defaults, entries })
 }
 
 fn entry_bytes(flags: u32) -> usize {
@@ -129,7 +129,7 @@ fn entry_bytes(flags: u32) -> usize {
     4 * fields.iter().filter(|field| flags & **field != 0).count()
 }
 
-fn backed(trun: &Child<'_>, notes: &mut Notes, declared: u32, possible: usize) -> u32 {
+fn backed(trun: &ChildBox<'_>, notes: &mut DefectLog, declared: u32, possible: usize) -> u32 {
     let possible = u32::try_from(possible).unwrap_or(u32::MAX);
     if declared > possible {
         notes.malformed(trun.offset, format!("`trun` declares {declared} samples, its bytes hold {possible} (§8.8.8)"));
@@ -137,7 +137,7 @@ fn backed(trun: &Child<'_>, notes: &mut Notes, declared: u32, possible: usize) -
     declared.min(possible)
 }
 
-impl Run<'_> {
+impl TrackRun<'_> {
     /// How many samples are left.
     pub(super) const fn left(&self) -> u32 {
         self.left
@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 }
 
-impl Iterator for Run<'_> {
+impl Iterator for TrackRun<'_> {
     type Item = RunSample;
 
     fn next(&mut self) -> Option<RunSample> {
@@ -182,7 +182,7 @@ mod tests {
             }
         });
         let samples: Vec<_> =
-            run(&children(&out, 0).next().unwrap(), DEFAULTS, &mut Notes::default()).unwrap().collect();
+            run(&children(&out, 0).next().unwrap(), DEFAULTS, &mut DefectLog::default()).unwrap().collect();
         let first = RunSample { size_bytes: 100, duration: 40, composition: -16, is_sync: true, dependency: 0x20 };
         let second = RunSample { size_bytes: 50, duration: 40, composition: 8, is_sync: false, dependency: 0x10 };
         assert_eq!(samples, [first, second]);
@@ -197,7 +197,7 @@ mod tests {
                     put_u32(out, word);
                 }
             });
-            let mut notes = Notes::default();
+            let mut notes = DefectLog::default();
             let run = run(&children(&out, 0).next().unwrap(), DEFAULTS, &mut notes).unwrap();
             assert!(run.left() <= 2);
             assert_eq!(notes.into_defects().len(), 1);

@@ -1,8 +1,8 @@
 //! `trex`: what the samples of a track's fragments are unless a fragment says otherwise (ISO/IEC 14496-12 §8.8.3).
 
-use crate::isobmff::cursor::{Child, Cursor, children_of};
+use crate::isobmff::cursor::{ByteCursor, ChildBox, children_of};
 use crate::isobmff::encode::{boxed, full_boxed, put_u32, put_wide, version_for};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 use crate::isobmff::movie::MAX_TRACKS;
 
 /// Defaults of one track.
@@ -16,7 +16,7 @@ pub(in super::super) struct FragmentDefaults {
 }
 
 /// Reads the `trex` boxes in `mvex`.
-pub(in super::super) fn read(mvex: &Child<'_>, notes: &mut Notes) -> Vec<FragmentDefaults> {
+pub(in super::super) fn read(mvex: &ChildBox<'_>, notes: &mut DefectLog) -> Vec<FragmentDefaults> {
     let mut defaults = Vec::new();
     for trex in children_of(mvex).filter(|b| b.fourcc.0 == *b"trex").take(MAX_TRACKS) {
         match read_one(trex.body) {
@@ -28,7 +28,7 @@ pub(in super::super) fn read(mvex: &Child<'_>, notes: &mut Notes) -> Vec<Fragmen
 }
 
 fn read_one(body: &[u8]) -> Option<FragmentDefaults> {
-    let mut cursor = Cursor::new(body);
+    let mut cursor = ByteCursor::new(body);
     cursor.full()?;
     Some(FragmentDefaults {
         track_id: cursor.u32()?,

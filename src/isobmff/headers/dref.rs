@@ -1,6 +1,6 @@
 //! `dref`: which file a track's samples lie in (ISO/IEC 14496-12 §8.7.2).
 
-use crate::isobmff::cursor::{Child, Cursor, children};
+use crate::isobmff::cursor::{ByteCursor, ChildBox, children};
 
 /// Flag of an entry whose data is in the same file.
 const SELF_CONTAINED: u32 = 1;
@@ -8,10 +8,10 @@ const SELF_CONTAINED: u32 = 1;
 const HEADER_BYTES: usize = 8;
 
 /// For each entry, whether it means this file.
-pub(in super::super) fn read(table: &Child<'_>) -> Vec<bool> {
+pub(in super::super) fn read(table: &ChildBox<'_>) -> Vec<bool> {
     let entries = table.body.get(HEADER_BYTES..).unwrap_or_default();
     children(entries, 0)
-        .map(|entry| Cursor::new(entry.body).full().is_none_or(|(_, flags)| flags & SELF_CONTAINED != 0))
+        .map(|entry| ByteCursor::new(entry.body).full().is_none_or(|(_, flags)| flags & SELF_CONTAINED != 0))
         .collect()
 }
 

@@ -1,6 +1,6 @@
 //! `esds`: the MPEG-4 elementary stream descriptor, as far as it says what the codec is (ISO/IEC 14496-1 §7.2.6).
 
-use crate::isobmff::cursor::Cursor;
+use crate::isobmff::cursor::ByteCursor;
 
 const ES_DESCRIPTOR: u8 = 3;
 const DECODER_CONFIG: u8 = 4;
@@ -22,7 +22,7 @@ pub(in super::super) struct Elementary {
 
 /// Reads the body of an `esds` box.
 pub(in super::super) fn read(body: &[u8]) -> Option<Elementary> {
-    let mut cursor = Cursor::new(body.get(4..)?);
+    let mut cursor = ByteCursor::new(body.get(4..)?);
     if descriptor(&mut cursor)? == ES_DESCRIPTOR {
         skip_es_head(&mut cursor)?;
         (descriptor(&mut cursor)? == DECODER_CONFIG).then_some(())?;
@@ -44,7 +44,7 @@ pub(in super::super) fn without_rates(body: &[u8]) -> Vec<u8> {
 
 /// Behind object type and stream type.
 fn place_of_rates(body: &[u8]) -> Option<usize> {
-    let mut cursor = Cursor::new(body.get(4..)?);
+    let mut cursor = ByteCursor::new(body.get(4..)?);
     if descriptor(&mut cursor)? == ES_DESCRIPTOR {
         skip_es_head(&mut cursor)?;
         descriptor(&mut cursor)?;
@@ -54,7 +54,7 @@ fn place_of_rates(body: &[u8]) -> Option<usize> {
 }
 
 /// Tag of the next descriptor; the cursor is left at its content.
-fn descriptor(cursor: &mut Cursor<'_>) -> Option<u8> {
+fn descriptor(cursor: &mut ByteCursor<'_>) -> Option<u8> {
     let tag = cursor.u8()?;
     for _ in 0..4 {
         if cursor.u8()? & 0x80 == 0 {
@@ -65,7 +65,7 @@ fn descriptor(cursor: &mut Cursor<'_>) -> Option<u8> {
 }
 
 /// Steps over id, flags and the optional fields of an ES descriptor.
-fn skip_es_head(cursor: &mut Cursor<'_>) -> Option<()> {
+fn skip_es_head(cursor: &mut ByteCursor<'_>) -> Option<()> {
     cursor.u16()?;
     let flags = cursor.u8()?;
     if flags & 0x80 != 0 {
@@ -81,7 +81,7 @@ fn skip_es_head(cursor: &mut Cursor<'_>) -> Option<()> {
     Some(())
 }
 
-fn decoder_specific<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+fn decoder_specific<'a>(cursor: &mut ByteCursor<'a>) -> Option<&'a [u8]> {
     cursor.take(12)?; // stream type, buffer size, bit rates
     (descriptor(cursor)? == DECODER_SPECIFIC_INFO).then(|| cursor.rest())
 }

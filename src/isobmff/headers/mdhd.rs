@@ -1,6 +1,6 @@
 //! `mdhd`: a track's clock, duration and language (ISO/IEC 14496-12 §8.4.2).
 
-use crate::isobmff::cursor::Cursor;
+use crate::isobmff::cursor::ByteCursor;
 use crate::isobmff::encode::{full_boxed, put_u16, put_u32, put_wide, version_for};
 
 /// `und`, packed.
@@ -39,7 +39,7 @@ impl MediaHeader {
     }
 
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         let (version, _) = cursor.full()?;
         let (creation_time, modification_time) = (cursor.wide(version)?, cursor.wide(version)?);
         let timescale = cursor.u32()?;

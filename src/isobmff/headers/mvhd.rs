@@ -1,6 +1,6 @@
 //! `mvhd`: the movie's clock and duration (ISO/IEC 14496-12 §8.2.2).
 
-use crate::isobmff::cursor::Cursor;
+use crate::isobmff::cursor::ByteCursor;
 use crate::isobmff::encode::{full_boxed, put_u32, put_wide, version_for};
 
 /// The identity matrix (§6.2.2).
@@ -51,7 +51,7 @@ impl MovieHeader {
     }
 
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         let (version, _) = cursor.full()?;
         let (creation_time, modification_time) = (cursor.wide(version)?, cursor.wide(version)?);
         let timescale = cursor.u32()?;

@@ -1,15 +1,15 @@
 //! `pasp`: how wide a sample of a picture is for its height (ISO/IEC 14496-12 §12.1.4).
 
-use crate::isobmff::cursor::Cursor;
+use crate::isobmff::cursor::ByteCursor;
 
 /// Width to height of one sample, in lowest terms; neither is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aspect {
+pub struct PixelAspect {
     horizontal: u32,
     vertical: u32,
 }
 
-impl Aspect {
+impl PixelAspect {
     /// As wide as high: what holds where nothing is said.
     pub const SQUARE: Self = Self { horizontal: 1, vertical: 1 };
 
@@ -39,7 +39,7 @@ impl Aspect {
     }
 
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         Self::new(cursor.u32()?, cursor.u32()?)
     }
 
@@ -58,16 +58,20 @@ mod tests {
 
     #[test]
     fn it_comes_back_in_lowest_terms() {
-        let aspect = Aspect::new(32, 22).unwrap();
-        assert_eq!(Aspect::read(&aspect.to_box()[8..]), Aspect::new(16, 11));
-        assert_eq!((Aspect::new(0, 1), Aspect::new(1, 0), Aspect::read(b"\0\0\0\x01\0\0")), (None, None, None));
-        assert!(Aspect::new(u32::MAX, u32::MAX).unwrap().is_square());
-        assert_eq!(Aspect::SQUARE.to_box(), b"");
+        let aspect = PixelAspect::new(32, 22).unwrap();
+        assert_eq!(PixelAspect::read(&aspect.to_box()[8..]), PixelAspect::new(16, 11));
+        assert_eq!(
+            (PixelAspect::new(0, 1), PixelAspect::new(1, 0), PixelAspect::read(b"\0\0\0\x01\0\0")),
+            (None, None, None)
+        );
+        assert!(PixelAspect::new(u32::MAX, u32::MAX).unwrap().is_square());
+        assert_eq!(PixelAspect::SQUARE.to_box(), b"");
     }
 
     #[test]
     fn a_width_is_rounded_and_stays_in_its_field() {
-        let shown = |horizontal, vertical, samples| Aspect::new(horizontal, vertical).unwrap().shown_width(samples);
+        let shown =
+            |horizontal, vertical, samples| PixelAspect::new(horizontal, vertical).unwrap().shown_width(samples);
         assert_eq!((shown(4, 3, 320), shown(1, 1, 640)), (0x01AA_AAAB, 640 << 16));
         assert_eq!((shown(u32::MAX, 1, 2), shown(1, u32::MAX, 1)), (2 << 16, 1 << 16));
     }

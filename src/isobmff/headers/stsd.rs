@@ -3,9 +3,9 @@
 //! The box is kept byte for byte; only what a summary says is taken out of it.
 
 use super::esds::{self, Elementary};
-use super::pasp::Aspect;
+use super::pasp::PixelAspect;
 use crate::isobmff::boxes::FourCc;
-use crate::isobmff::cursor::{Child, Children, Cursor, children};
+use crate::isobmff::cursor::{ByteCursor, ChildBox, ChildBoxes, children};
 use crate::isobmff::encode::{full_boxed, put_count};
 
 /// Most sample descriptions that are read; a recorder that changes parameters writes a handful.
@@ -29,7 +29,7 @@ pub struct SampleEntry {
     /// Picture size in pixels; of video only.
     pub dimensions: Option<(u16, u16)>,
     /// Width to height of a sample of the picture, if that is said.
-    pub aspect: Option<Aspect>,
+    pub aspect: Option<PixelAspect>,
     /// Samples per second; of audio only.
     pub sample_rate_hz: Option<u32>,
     /// Channels; of audio only.
@@ -82,7 +82,7 @@ impl SampleDescriptions {
     ///
     /// `None` if the other has a coding name that is not here: no player takes two of them in one track.
     pub fn joined(&self, other: &Self, handler: FourCc) -> Option<(Self, Vec<u32>)> {
-        let mut raw: Vec<Vec<u8>> = self.raw_entries().map(Child::to_vec).collect();
+        let mut raw: Vec<Vec<u8>> = self.raw_entries().map(ChildBox::to_vec).collect();
         let mut entries = self.entries.clone();
         let mut numbers = Vec::with_capacity(other.entries.len());
         for (entry, said) in other.raw_entries().zip(&other.entries) {
@@ -117,7 +117,7 @@ impl SampleDescriptions {
         Self::new(&table_of(&[entry]), handler)
     }
 
-    fn raw_entries(&self) -> impl Iterator<Item = Child<'_>> {
+    fn raw_entries(&self) -> impl Iterator<Item = ChildBox<'_>> {
         let table = children(&self.raw, 0).next();
         children(table.and_then(|table| table.body.get(8..)).unwrap_or_default(), 0).take(MAX_DESCRIPTIONS)
     }
@@ -139,7 +139,7 @@ fn table_of(entries: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A sample entry whose samples lie in the first file of `dref` (§8.5.2.2).
-fn in_this_file(entry: &Child<'_>) -> Vec<u8> {
+fn in_this_file(entry: &ChildBox<'_>) -> Vec<u8> {
     let mut bytes = entry.to_vec();
     let at = entry.raw.len() - entry.body.len() + 6;
     if let Some(index) = bytes.get_mut(at..at + 2) {
@@ -148,8 +148,8 @@ fn in_this_file(entry: &Child<'_>) -> Vec<u8> {
     bytes
 }
 
-fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
-    let mut cursor = Cursor::new(entry.body);
+fn read_entry(entry: &ChildBox<'_>, handler: FourCc) -> SampleEntry {
+    let mut cursor = ByteCursor::new(entry.body);
     let data_reference_index = cursor.take(6).and_then(|_| cursor.u16()).unwrap_or(1);
     let mut said = SampleEntry {
         fourcc: entry.fourcc,
@@ -178,22 +178,22 @@ fn read_fixed<'a>(said: &mut SampleEntry, body: &'a [u8], handler: FourCc) -> Op
 }
 
 /// The boxes of an entry that say how its samples are decoded; not what they weigh.
-fn configuration(entry: &Child<'_>, handler: FourCc) -> Vec<(FourCc, Vec<u8>)> {
+fn configuration(entry: &ChildBox<'_>, handler: FourCc) -> Vec<(FourCc, Vec<u8>)> {
     let nested = read_fixed(&mut read_entry(entry, handler), entry.body, handler);
     let boxes = children(nested.unwrap_or(entry.body), 0).filter(|b| b.fourcc.0 != *b"btrt");
-    let body = |b: Child<'_>| if b.fourcc.0 == *b"esds" { esds::without_rates(b.body) } else { b.body.to_vec() };
+    let body = |b: ChildBox<'_>| if b.fourcc.0 == *b"esds" { esds::without_rates(b.body) } else { b.body.to_vec() };
     boxes.take(MAX_DESCRIPTIONS).map(|b| (b.fourcc, body(b))).collect()
 }
 
 fn read_visual<'a>(said: &mut SampleEntry, body: &'a [u8]) -> Option<&'a [u8]> {
-    let mut cursor = Cursor::new(body.get(24..)?);
+    let mut cursor = ByteCursor::new(body.get(24..)?);
     said.dimensions = Some((cursor.u16()?, cursor.u16()?));
     body.get(VISUAL_BYTES..)
 }
 
 /// Versions 1 and 2 are QuickTime's (QuickTime File Format, "Sound Sample Descriptions").
 fn read_audio<'a>(said: &mut SampleEntry, body: &'a [u8]) -> Option<&'a [u8]> {
-    let mut cursor = Cursor::new(body.get(8..)?);
+    let mut cursor = ByteCursor::new(body.get(8..)?);
     let version = cursor.u16()?;
     cursor.take(6)?;
     said.channels = Some(u32::from(cursor.u16()?));
@@ -218,12 +218,12 @@ fn float_hz(bits: u64) -> Option<u32> {
     (1.0..1e7).contains(&hz).then_some(hz as u32)
 }
 
-fn read_nested(said: &mut SampleEntry, boxes: Children<'_>, depth: u8) {
+fn read_nested(said: &mut SampleEntry, boxes: ChildBoxes<'_>, depth: u8) {
     for nested in boxes.take(MAX_DESCRIPTIONS) {
         match &nested.fourcc.0 {
             b"esds" => take_elementary(said, esds::read(nested.body)),
-            b"pasp" => said.aspect = Aspect::read(nested.body).or(said.aspect),
-            b"frma" => said.original = Cursor::new(nested.body).array().map_or(said.original, FourCc),
+            b"pasp" => said.aspect = PixelAspect::read(nested.body).or(said.aspect),
+            b"frma" => said.original = ByteCursor::new(nested.body).array().map_or(said.original, FourCc),
             b"dOps" => said.channels = nested.body.get(1).map(|c| u32::from(*c)).or(said.channels),
             b"avcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(4)),
             b"hvcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(21)),

@@ -1,6 +1,6 @@
 //! `tkhd`: a track's id, duration and place on the screen (ISO/IEC 14496-12 §8.3.2).
 
-use crate::isobmff::cursor::Cursor;
+use crate::isobmff::cursor::ByteCursor;
 use crate::isobmff::encode::{full_boxed, put_u32, put_wide, version_for};
 
 /// Length of what follows the duration: layer, group, volume, matrix, width, height.
@@ -42,7 +42,7 @@ impl TrackHeader {
     }
 
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         let (version, flags) = cursor.full()?;
         let (creation_time, modification_time) = (cursor.wide(version)?, cursor.wide(version)?);
         let (id, _reserved) = (cursor.u32()?, cursor.u32()?);

@@ -3,18 +3,18 @@
 //! Version 0 is unsigned by the standard, but QuickTime and many recorders write negative offsets into it; like every
 //! player, the reader takes both versions as signed.
 
-use super::runs::{Run, Runs};
-use crate::isobmff::cursor::Child;
+use super::runs::{ValueRun, ValueRuns};
+use crate::isobmff::cursor::ChildBox;
 use crate::isobmff::encode::{full_boxed, put_table};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 
 /// Composition offsets in units of the track's timescale.
-pub type CompositionOffsets = Runs<i32>;
+pub type CompositionOffsets = ValueRuns<i32>;
 
-pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> CompositionOffsets {
-    let Some((_, count, cursor)) = super::open(table, notes, |_| 8) else { return Runs::default() };
-    let entry = |[count, value]: [u32; 2]| Run { count, value: value.cast_signed() };
-    Runs::new(cursor.entries(count).map(entry).collect())
+pub(in super::super) fn read(table: &ChildBox<'_>, notes: &mut DefectLog) -> CompositionOffsets {
+    let Some((_, count, cursor)) = super::open(table, notes, |_| 8) else { return ValueRuns::default() };
+    let entry = |[count, value]: [u32; 2]| ValueRun { count, value: value.cast_signed() };
+    ValueRuns::new(cursor.entries(count).map(entry).collect())
 }
 
 /// Whether the table needs version 1, and its file a brand of `iso4` or later.

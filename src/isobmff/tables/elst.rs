@@ -1,8 +1,8 @@
 //! `elst`: how the media timeline is presented (ISO/IEC 14496-12 §8.6.6).
 
-use crate::isobmff::cursor::Child;
+use crate::isobmff::cursor::ChildBox;
 use crate::isobmff::encode::{boxed, full_boxed, put_count, put_u32, put_u64, put_wide, version_for};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 
 /// Normal speed, 16.16 fixed point.
 pub const RATE_ONE: u32 = 0x0001_0000;
@@ -30,7 +30,7 @@ impl Edit {
     }
 }
 
-pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<Edit> {
+pub(in super::super) fn read(table: &ChildBox<'_>, notes: &mut DefectLog) -> Vec<Edit> {
     let entry_bytes = |version| if version == 0 { 12 } else { 20 };
     let Some((version, count, mut cursor)) = super::open(table, notes, entry_bytes) else { return Vec::new() };
     let is_none = |time: u64| if version == 0 { time == u64::from(u32::MAX) } else { time == u64::MAX };

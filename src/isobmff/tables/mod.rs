@@ -13,18 +13,18 @@ pub mod stss;
 pub mod stsz;
 pub mod stts;
 
-use super::cursor::{Child, Cursor};
-use super::error::Notes;
+use super::cursor::{ByteCursor, ChildBox};
+use super::error::DefectLog;
 
 /// Begins a table: version, and a cursor at the first entry with the number of entries that bytes are there for.
 ///
 /// `entry_bytes` may depend on the version.
 pub(super) fn open<'a>(
-    table: &Child<'a>,
-    notes: &mut Notes,
+    table: &ChildBox<'a>,
+    notes: &mut DefectLog,
     entry_bytes: impl Fn(u8) -> usize,
-) -> Option<(u8, usize, Cursor<'a>)> {
-    let mut cursor = Cursor::new(table.body);
+) -> Option<(u8, usize, ByteCursor<'a>)> {
+    let mut cursor = ByteCursor::new(table.body);
     let (Some((version, _)), Some(count)) = (cursor.full(), cursor.u32()) else {
         notes.malformed(table.offset, format!("`{}` is shorter than its own header", table.fourcc));
         return None;
@@ -34,7 +34,7 @@ pub(super) fn open<'a>(
 }
 
 /// The smaller of what a table declares and what its bytes can hold; the difference is noted.
-pub(super) fn backed(table: &Child<'_>, notes: &mut Notes, declared: u32, possible: usize) -> usize {
+pub(super) fn backed(table: &ChildBox<'_>, notes: &mut DefectLog, declared: u32, possible: usize) -> usize {
     let declared = usize::try_from(declared).unwrap_or(usize::MAX);
     if declared > possible {
         let detail = format!("`{}` declares {declared} entries, its bytes hold {possible}", table.fourcc);

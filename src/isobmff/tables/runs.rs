@@ -2,7 +2,7 @@
 
 /// The same value for a number of consecutive samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run<T> {
+pub struct ValueRun<T> {
     /// How many samples.
     pub count: u32,
     /// The value of each.
@@ -11,18 +11,18 @@ pub struct Run<T> {
 
 /// Values in runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Runs<T> {
-    runs: Vec<Run<T>>,
+pub struct ValueRuns<T> {
+    runs: Vec<ValueRun<T>>,
 }
 
-impl<T: Copy + PartialEq> Runs<T> {
+impl<T: Copy + PartialEq> ValueRuns<T> {
     /// Takes runs as they are.
-    pub const fn new(runs: Vec<Run<T>>) -> Self {
+    pub const fn new(runs: Vec<ValueRun<T>>) -> Self {
         Self { runs }
     }
 
     /// The runs.
-    pub fn as_slice(&self) -> &[Run<T>] {
+    pub fn as_slice(&self) -> &[ValueRun<T>] {
         &self.runs
     }
 
@@ -40,7 +40,7 @@ impl<T: Copy + PartialEq> Runs<T> {
     pub fn push_many(&mut self, value: T, count: u32) {
         match self.runs.last_mut() {
             Some(last) if last.value == value && last.count.checked_add(count).is_some() => last.count += count,
-            _ if count > 0 => self.runs.push(Run { count, value }),
+            _ if count > 0 => self.runs.push(ValueRun { count, value }),
             _ => {}
         }
     }
@@ -61,7 +61,7 @@ impl<T: Copy + PartialEq> Runs<T> {
     }
 
     /// Takes the last run off.
-    pub(in super::super) fn pop_run(&mut self) -> Option<Run<T>> {
+    pub(in super::super) fn pop_run(&mut self) -> Option<ValueRun<T>> {
         self.runs.pop()
     }
 
@@ -71,20 +71,20 @@ impl<T: Copy + PartialEq> Runs<T> {
     }
 }
 
-/// A position in [`Runs`].
+/// A position in [`ValueRuns`].
 #[derive(Debug, Clone)]
 pub struct RunCursor<'a, T> {
-    runs: &'a [Run<T>],
+    runs: &'a [ValueRun<T>],
     used: u32,
 }
 
 impl<T: Copy> RunCursor<'_, T> {
     /// What is left of the current run: its value and how many more samples have it.
-    pub fn current(&mut self) -> Option<Run<T>> {
+    pub fn current(&mut self) -> Option<ValueRun<T>> {
         loop {
             let first = self.runs.first()?;
             if self.used < first.count {
-                return Some(Run { count: first.count - self.used, value: first.value });
+                return Some(ValueRun { count: first.count - self.used, value: first.value });
             }
             self.runs = &self.runs[1..];
             self.used = 0;
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn equal_neighbours_share_a_run_and_come_back_one_by_one() {
-        let mut runs = Runs::default();
+        let mut runs = ValueRuns::default();
         for value in [3, 3, 5, 3] {
             runs.push(value);
         }
@@ -124,14 +124,18 @@ mod tests {
 
     #[test]
     fn a_run_that_is_full_is_followed_by_another() {
-        let mut runs = Runs::new(vec![Run { count: u32::MAX, value: 1u32 }]);
+        let mut runs = ValueRuns::new(vec![ValueRun { count: u32::MAX, value: 1u32 }]);
         runs.push(1);
         assert_eq!(runs.count(), u64::from(u32::MAX) + 1);
     }
 
     #[test]
     fn empty_runs_are_stepped_over() {
-        let runs = Runs::new(vec![Run { count: 0, value: 9 }, Run { count: 1, value: 4 }, Run { count: 0, value: 9 }]);
+        let runs = ValueRuns::new(vec![
+            ValueRun { count: 0, value: 9 },
+            ValueRun { count: 1, value: 4 },
+            ValueRun { count: 0, value: 9 },
+        ]);
         assert_eq!(runs.cursor().collect::<Vec<_>>(), [4]);
     }
 }

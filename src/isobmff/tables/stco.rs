@@ -1,10 +1,10 @@
 //! `stco` and `co64`: where each chunk begins, in bytes from the start of the file (ISO/IEC 14496-12 §8.7.5).
 
-use crate::isobmff::cursor::Child;
+use crate::isobmff::cursor::ChildBox;
 use crate::isobmff::encode::{full_boxed, put_table, version_for};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 
-pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<u64> {
+pub(in super::super) fn read(table: &ChildBox<'_>, notes: &mut DefectLog) -> Vec<u64> {
     let is_wide = table.fourcc.0 == *b"co64";
     let entry_bytes = if is_wide { 8 } else { 4 };
     let Some((_, count, cursor)) = super::open(table, notes, |_| entry_bytes) else { return Vec::new() };

@@ -1,8 +1,8 @@
 //! `stsc`: how many samples each chunk holds (ISO/IEC 14496-12 §8.7.4).
 
-use crate::isobmff::cursor::Child;
+use crate::isobmff::cursor::ChildBox;
 use crate::isobmff::encode::{full_boxed, put_table};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 
 /// Consecutive chunks with the same number of samples and the same sample description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct ChunkRun {
     pub description_index: u32,
 }
 
-pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<ChunkRun> {
+pub(in super::super) fn read(table: &ChildBox<'_>, notes: &mut DefectLog) -> Vec<ChunkRun> {
     let Some((_, count, cursor)) = super::open(table, notes, |_| 12) else { return Vec::new() };
     let run = |[first_chunk, samples_per_chunk, description_index]: [u32; 3]| ChunkRun {
         first_chunk,

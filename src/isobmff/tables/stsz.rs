@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::isobmff::build::sample_limit;
-use crate::isobmff::cursor::{Child, Cursor};
+use crate::isobmff::cursor::{ByteCursor, ChildBox};
 use crate::isobmff::encode::{full_boxed, put_table, put_u32};
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 
 /// Sample sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl SampleSizes {
     }
 }
 
-pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> SampleSizes {
-    let mut cursor = Cursor::new(table.body);
+pub(in super::super) fn read(table: &ChildBox<'_>, notes: &mut DefectLog) -> SampleSizes {
+    let mut cursor = ByteCursor::new(table.body);
     let head = cursor.full().and_then(|_| Some((cursor.u32()?, cursor.u32()?)));
     match (head, table.fourcc.0) {
         (None, _) => {
@@ -87,7 +87,7 @@ pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> SampleSize
 }
 
 /// `stz2` (§8.7.3.3): sizes of 4, 8 or 16 bits.
-fn read_compact(table: &Child<'_>, notes: &mut Notes, bits: u32, count: u32, sizes: &[u8]) -> SampleSizes {
+fn read_compact(table: &ChildBox<'_>, notes: &mut DefectLog, bits: u32, count: u32, sizes: &[u8]) -> SampleSizes {
     let possible = match bits {
         4 => sizes.len() * 2,
         8 => sizes.len(),

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::isobmff::cursor::children;
-use crate::isobmff::error::Notes;
+use crate::isobmff::error::DefectLog;
 use crate::recording::Defect;
 
 /// Writes a box and hands the reader what it finds in it; asserts that nothing was noted.
-fn again<T>(write: impl FnOnce(&mut Vec<u8>), read: impl FnOnce(&Child<'_>, &mut Notes) -> T) -> T {
+fn again<T>(write: impl FnOnce(&mut Vec<u8>), read: impl FnOnce(&ChildBox<'_>, &mut DefectLog) -> T) -> T {
     let mut out = Vec::new();
     write(&mut out);
-    let mut notes = Notes::default();
+    let mut notes = DefectLog::default();
     let value = read(&children(&out, 0).next().unwrap(), &mut notes);
     assert_eq!(notes.into_defects(), []);
     value
@@ -17,13 +17,15 @@ fn again<T>(write: impl FnOnce(&mut Vec<u8>), read: impl FnOnce(&Child<'_>, &mut
 
 #[test]
 fn stts_comes_back() {
-    let durations = runs::Runs::new(vec![runs::Run { count: 3, value: 512 }, runs::Run { count: 1, value: 0 }]);
+    let durations =
+        runs::ValueRuns::new(vec![runs::ValueRun { count: 3, value: 512 }, runs::ValueRun { count: 1, value: 0 }]);
     assert_eq!(again(|out| stts::write(out, &durations), stts::read), durations);
 }
 
 #[test]
 fn ctts_comes_back_with_negative_offsets_in_version_1() {
-    let offsets = runs::Runs::new(vec![runs::Run { count: 2, value: -512 }, runs::Run { count: 9, value: 1024 }]);
+    let offsets =
+        runs::ValueRuns::new(vec![runs::ValueRun { count: 2, value: -512 }, runs::ValueRun { count: 9, value: 1024 }]);
     assert_eq!(again(|out| ctts::write(out, &offsets), ctts::read), offsets);
     let mut out = Vec::new();
     ctts::write(&mut out, &offsets);
@@ -72,7 +74,7 @@ fn elst_comes_back_in_both_versions() {
     let short = vec![elst::Edit::empty(40), elst::Edit::media(6000, 1024)];
     let long = vec![elst::Edit::empty(40), elst::Edit::media(1 << 40, 1 << 31)];
     for edits in [short, long] {
-        let read = |edts: &Child<'_>, notes: &mut Notes| {
+        let read = |edts: &ChildBox<'_>, notes: &mut DefectLog| {
             elst::read(&crate::isobmff::cursor::children_of(edts).next().unwrap(), notes)
         };
         assert_eq!(again(|out| elst::write(out, &edits), read), edits);
@@ -84,7 +86,7 @@ fn a_billion_entries_in_a_hundred_bytes_are_as_many_as_fit() {
     let mut out = Vec::new();
     stco::write(&mut out, &[7; 20]);
     out[12..16].copy_from_slice(&1_000_000_000_u32.to_be_bytes());
-    let mut notes = Notes::default();
+    let mut notes = DefectLog::default();
     let offsets = stco::read(&children(&out, 5000).next().unwrap(), &mut notes);
     assert_eq!(offsets.len(), 20);
     let defects = notes.into_defects();
@@ -101,7 +103,7 @@ fn sizes_of_four_bits_are_no_more_than_a_track_may_have() {
         out.extend(u32::try_from(most + 10).unwrap().to_be_bytes());
         out.resize(out.len() + most / 2 + 5, 0x11);
     });
-    let mut notes = Notes::default();
+    let mut notes = DefectLog::default();
     let sizes = stsz::read(&children(&out, 0).next().unwrap(), &mut notes);
     assert_eq!((sizes.count(), notes.into_defects().len()), (most as u64, 1));
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::probe::{ours, probed};
 use super::{applied, framehash, ftyp, made, opened};
-use crate::isobmff::fragment::{self, Fragmented};
-use crate::isobmff::{FrontPlan, Movie, Shape, end_of_data, first_difference, payload_digests, validate};
+use crate::isobmff::fragment::{self, FragmentedMovie};
+use crate::isobmff::{FileShape, FrontPlan, Movie, end_of_data, first_difference, payload_digests, validate};
 use crate::recording::Defect;
 
 const TRACKS: [&str; 6] = ["-map", "0:v", "-map", "1:a", "-map", "2:a"];
@@ -21,9 +21,9 @@ const LAYOUTS: [(&str, &[&str]); 7] = [
     ("late", &["-movflags", "frag_keyframe+empty_moov+default_base_moof", "-output_ts_offset", "100"]),
 ];
 
-fn assembled(path: &Path) -> Fragmented {
+fn assembled(path: &Path) -> FragmentedMovie {
     let (mut file, layout) = opened(path);
-    assert_eq!(layout.shape(), Shape::Fragmented);
+    assert_eq!(layout.shape(), FileShape::Fragmented);
     let movie = Movie::read(&mut file, &layout).unwrap();
     let found = fragment::read(&mut file, &layout, movie).unwrap();
     let in_passing = fragment::top_level(&mut file, layout.len).unwrap();
@@ -75,12 +75,12 @@ fn a_progressive_header_gives_players_the_same_packets() {
     for (name, options) in LAYOUTS {
         let old = fragmented(dir.path(), name, options);
         let (mut file, layout) = opened(&old);
-        let Fragmented { movie, .. } = assembled(&old);
+        let FragmentedMovie { movie, .. } = assembled(&old);
         let plan = FrontPlan::spanning(&movie, &movie.to_ftyp(&ftyp(&old, &layout)), layout.len, 4096).unwrap();
         applied(&plan, &old, &new);
         assert_eq!(payload_lines(&new), payload_lines(&old), "{name}");
         let (mut again_file, again_layout, again) = super::read(&new);
-        assert_eq!(again_layout.shape(), Shape::HeaderFirst);
+        assert_eq!(again_layout.shape(), FileShape::HeaderFirst);
         assert_eq!(validate(&again, &again_layout).defects, [], "{name}");
         let digests = payload_digests(&mut again_file, &again).unwrap();
         assert_eq!(digests, payload_digests(&mut file, &movie).unwrap());

@@ -2,7 +2,7 @@
 
 use super::{applied, fixture, framehash, ftyp, made, opened, read};
 use crate::isobmff::{
-    FrontPlan, Movie, Shape, first_difference, first_payload_digests, payload_digests, relocated, validate,
+    FileShape, FrontPlan, Movie, first_difference, first_payload_digests, payload_digests, relocated, validate,
 };
 
 const BLOCK: u64 = 4096;
@@ -28,7 +28,7 @@ fn a_header_in_front_of_the_whole_file_plays_the_same() {
         applied(&plan, &old, &new);
         assert_eq!(framehash(&new), framehash(&old));
         let (mut moved, layout, again) = read(&new);
-        assert_eq!(layout.shape(), Shape::HeaderFirst);
+        assert_eq!(layout.shape(), FileShape::HeaderFirst);
         assert_eq!(layout.garbage_at, None);
         assert_eq!(
             first_payload_digests(&mut moved, &again).unwrap(),
@@ -53,7 +53,7 @@ fn a_compact_file_leaves_only_the_old_headers_out() {
         assert_eq!(framehash(&new), framehash(&old));
         assert_eq!(plan.header.len() as u64 % block, plan.body_ranges[0].start % block);
         let (_, layout) = opened(&new);
-        assert_eq!((layout.shape(), layout.all(b"moov").count()), (Shape::HeaderFirst, 1));
+        assert_eq!((layout.shape(), layout.all(b"moov").count()), (FileShape::HeaderFirst, 1));
     }
     let exact = FrontPlan::compact(&layout, &movie, &ftyp(&old, &layout), 1).unwrap();
     assert_eq!(exact.len(), layout.len);

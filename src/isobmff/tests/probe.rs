@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{fixture, made, read};
-use crate::isobmff::{Movie, Shape, check_packets, first_payload_digests, payload_digests, validate};
+use crate::isobmff::{FileShape, Movie, check_packets, first_payload_digests, payload_digests, validate};
 use crate::recording::Defect;
 
 /// (pts, dts, size, pos, is keyframe) of a track's packets on the media timeline.
@@ -53,7 +53,7 @@ fn a_sound_file_has_a_clean_verdict() {
     let dir = tempfile::tempdir().unwrap();
     let path = made(dir.path(), "last.mp4", &["-map", "0:v", "-map", "1:a", "-map", "2:a"]);
     let (_, layout, movie) = read(&path);
-    assert_eq!(layout.shape(), Shape::HeaderLast);
+    assert_eq!(layout.shape(), FileShape::HeaderLast);
     let verdict = validate(&movie, &layout);
     assert_eq!(verdict.defects, []);
     let video = &verdict.tracks[0];

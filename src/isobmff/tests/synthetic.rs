@@ -1,6 +1,6 @@
 //! Files made byte by byte, for what no muxer at hand writes.
 
-use crate::isobmff::cursor::{Child, children, children_of};
+use crate::isobmff::cursor::{ChildBox, children, children_of};
 use crate::isobmff::encode::{boxed, full_boxed, put_u32, put_u64};
 use crate::isobmff::{FourCc, Layout, Movie, Track, top_level};
 
@@ -11,7 +11,7 @@ pub(super) fn with_box(moov: &[u8], path: &[&[u8; 4]], addition: &[u8]) -> Vec<u
     out
 }
 
-fn append(found: &Child<'_>, path: &[&[u8; 4]], addition: &[u8], out: &mut Vec<u8>) {
+fn append(found: &ChildBox<'_>, path: &[&[u8; 4]], addition: &[u8], out: &mut Vec<u8>) {
     boxed(out, found.fourcc.0, |out| {
         let Some((next, rest)) = path.split_first() else {
             out.extend(found.body);

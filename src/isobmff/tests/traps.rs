@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::synthetic::{Fragment, append_fragment, init, layout_of, track};
-use crate::isobmff::fragment::{self, Fragmented};
+use crate::isobmff::fragment::{self, FragmentedMovie};
 use crate::isobmff::tables::elst::Edit;
 use crate::isobmff::{FourCc, Movie, has_brand, validate};
 use crate::recording::Defect;
@@ -11,7 +11,7 @@ use crate::recording::Defect;
 const PLAIN: Fragment<'_> =
     Fragment { track: 1, begins: 0, description: 1, samples: &[(10, 40, 0), (10, 40, 0)], extra: &[] };
 
-fn assembled(file: &[u8]) -> Fragmented {
+fn assembled(file: &[u8]) -> FragmentedMovie {
     let layout = layout_of(file);
     let mut reader = Cursor::new(file);
     let movie = Movie::read(&mut reader, &layout).unwrap();

@@ -7,16 +7,16 @@ mod places;
 mod summary;
 mod times;
 
-use super::boxes::{Layout, Shape};
+use super::boxes::{FileShape, Layout};
 use super::movie::Movie;
-use super::timeline::{self, Extent};
+use super::timeline::{self, TrackExtent};
 use super::track::Track;
-use crate::recording::{Defect, Span, TrackKind, TrackSummary, drop_still_pictures};
+use crate::recording::{Defect, TrackKind, TrackSpan, TrackSummary, drop_still_pictures};
 pub(super) use times::DURATION_TOLERANCE_MS;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Verdict {
+pub struct ValidationResult {
     /// What is wrong, most general first.
     pub defects: Vec<Defect>,
     /// The tracks in file order; digests are not filled in.
@@ -30,23 +30,23 @@ pub struct Verdict {
 }
 
 /// Judges a movie against the file it was read from.
-pub fn validate(movie: &Movie, layout: &Layout) -> Verdict {
+pub fn validate(movie: &Movie, layout: &Layout) -> ValidationResult {
     let media = layout.media_ranges();
     let mut defects = movie.defects.clone();
     defects.extend(file_defects(layout));
     defects.extend(movie_defects(movie));
-    let measured: Vec<Measured<'_>> = movie.tracks.iter().map(Measured::new).collect();
+    let measured: Vec<MeasuredTrack<'_>> = movie.tracks.iter().map(MeasuredTrack::new).collect();
     for (number, track) in (1..).zip(&measured) {
         defects.extend(places::defects(track, number, &media));
         defects.extend(times::defects(track, number));
     }
-    let spans: Vec<Span> = (1..).zip(&measured).filter_map(|(number, track)| times::span(track, number)).collect();
+    let spans: Vec<TrackSpan> = (1..).zip(&measured).filter_map(|(number, track)| times::span(track, number)).collect();
     drop_still_pictures(&mut defects, &spans);
     let timescale = movie.header.timescale;
     let duration_ms = measured.iter().filter_map(|t| summary::end_ms(t, timescale)).max().unwrap_or(0);
     defects.extend(times::duration_mismatch(movie.declared_duration_ms(), duration_ms));
-    let skew = |time: fn(&Measured<'_>, u32) -> Option<i64>| skew(&measured, |track| time(track, timescale));
-    Verdict {
+    let skew = |time: fn(&MeasuredTrack<'_>, u32) -> Option<i64>| skew(&measured, |track| time(track, timescale));
+    ValidationResult {
         start_skew_ms: skew(summary::start_ms),
         end_skew_ms: skew(summary::end_ms),
         tracks: measured.iter().map(|track| summary::track(track, timescale)).collect(),
@@ -56,17 +56,17 @@ pub fn validate(movie: &Movie, layout: &Layout) -> Verdict {
 }
 
 /// A track with what is asked for more than once and costs a walk over its tables.
-struct Measured<'a> {
+struct MeasuredTrack<'a> {
     track: &'a Track,
     /// Samples that lie in a chunk.
     placed: u64,
     /// Chunks that hold a sample or may.
     chunks: usize,
     /// Beginning and end, if there are samples.
-    extent: Option<Extent>,
+    extent: Option<TrackExtent>,
 }
 
-impl<'a> Measured<'a> {
+impl<'a> MeasuredTrack<'a> {
     fn new(track: &'a Track) -> Self {
         let (chunks, placed) = track.tables.used();
         Self { track, placed, chunks, extent: timeline::extent(&track.tables, placed) }
@@ -74,7 +74,7 @@ impl<'a> Measured<'a> {
 }
 
 /// Sound minus picture, each by its first track with samples.
-fn skew(measured: &[Measured<'_>], time: impl Fn(&Measured<'_>) -> Option<i64>) -> Option<i64> {
+fn skew(measured: &[MeasuredTrack<'_>], time: impl Fn(&MeasuredTrack<'_>) -> Option<i64>) -> Option<i64> {
     let of = |kind| measured.iter().filter(|m| m.track.kind() == kind).find_map(&time);
     Some(of(TrackKind::Audio)? - of(TrackKind::Video)?)
 }
@@ -82,10 +82,10 @@ fn skew(measured: &[Measured<'_>], time: impl Fn(&Measured<'_>) -> Option<i64>) 
 /// What the top level shows by itself.
 pub fn file_defects(layout: &Layout) -> Vec<Defect> {
     let mut defects = match layout.shape() {
-        Shape::Empty => vec![Defect::Empty],
-        Shape::NotMedia => vec![Defect::NotMedia],
-        Shape::NoMovieHeader => vec![Defect::NoMovieHeader],
-        Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => Vec::new(),
+        FileShape::Empty => vec![Defect::Empty],
+        FileShape::NotMedia => vec![Defect::NotMedia],
+        FileShape::NoMovieHeader => vec![Defect::NoMovieHeader],
+        FileShape::HeaderFirst | FileShape::HeaderLast | FileShape::Fragmented => Vec::new(),
     };
     if let Some(torn) = layout.torn().filter(|b| !b.is(b"free") && !b.is(b"skip")) {
         let missing = format!("{} of {} bytes of `{}`", layout.missing_bytes(), torn.size_bytes, torn.fourcc);

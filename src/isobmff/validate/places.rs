@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::Measured;
+use super::MeasuredTrack;
 use crate::isobmff::samples::Chunk;
 use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::track::Track;
 use crate::recording::Defect;
 
 /// Defects of one track's sizes, chunks and offsets.
-pub(super) fn defects(measured: &Measured<'_>, number: u32, media: &[Range<u64>]) -> Vec<Defect> {
+pub(super) fn defects(measured: &MeasuredTrack<'_>, number: u32, media: &[Range<u64>]) -> Vec<Defect> {
     let track = measured.track;
     let mut defects = table_defects(measured, number);
     if !track.is_external() {
@@ -22,7 +22,7 @@ pub(super) fn defects(measured: &Measured<'_>, number: u32, media: &[Range<u64>]
     defects
 }
 
-fn table_defects(Measured { track, placed, chunks, .. }: &Measured<'_>, number: u32) -> Vec<Defect> {
+fn table_defects(MeasuredTrack { track, placed, chunks, .. }: &MeasuredTrack<'_>, number: u32) -> Vec<Defect> {
     let tables = &track.tables;
     let malformed = |detail: String| Defect::Malformed { offset: None, detail: format!("track {number}: {detail}") };
     let mut defects = Vec::new();

@@ -1,13 +1,13 @@
 //! What a record says of a track.
 
-use super::Measured;
+use super::MeasuredTrack;
 use super::times::ms;
 use crate::isobmff::timeline;
 use crate::isobmff::track::Track;
 use crate::recording::{TrackKind, TrackSummary};
 
 /// Summary of one track; its digest is not filled in.
-pub(super) fn track(measured: &Measured<'_>, movie_timescale: u32) -> TrackSummary {
+pub(super) fn track(measured: &MeasuredTrack<'_>, movie_timescale: u32) -> TrackSummary {
     let track = measured.track;
     let tables = &track.tables;
     let extent = measured.extent.unwrap_or_default();
@@ -40,13 +40,13 @@ fn frame_rate(track: &Track, ticks: i64) -> Option<f64> {
 }
 
 /// When the first sample is presented, milliseconds; what an edit list cuts off does not count below 0.
-pub(super) fn start_ms(Measured { track, extent, .. }: &Measured<'_>, movie_timescale: u32) -> Option<i64> {
+pub(super) fn start_ms(MeasuredTrack { track, extent, .. }: &MeasuredTrack<'_>, movie_timescale: u32) -> Option<i64> {
     let extent = extent.as_ref()?;
     Some(ms(track, extent.first_pts.saturating_add(track.presentation_shift(movie_timescale))).max(0))
 }
 
 /// When the last sample ends, milliseconds.
-pub(super) fn end_ms(Measured { track, extent, .. }: &Measured<'_>, movie_timescale: u32) -> Option<i64> {
+pub(super) fn end_ms(MeasuredTrack { track, extent, .. }: &MeasuredTrack<'_>, movie_timescale: u32) -> Option<i64> {
     let extent = extent.as_ref()?;
     Some(ms(track, extent.end_pts.saturating_add(track.presentation_shift(movie_timescale))).max(0))
 }

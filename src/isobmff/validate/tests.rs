@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::isobmff::boxes::top_level;
-use crate::isobmff::tables::runs::{Run, Runs};
+use crate::isobmff::tables::runs::{ValueRun, ValueRuns};
 use crate::isobmff::tables::stsc::ChunkRun;
 use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::{FourCc, Track};
@@ -18,7 +18,7 @@ fn layout() -> Layout {
 fn movie(change: impl FnOnce(&mut Track)) -> Movie {
     let stsd = b"\0\0\0\x18stsd\0\0\0\0\0\0\0\x01\0\0\0\x08avc1";
     let mut track = Track::new(1, FourCc(*b"vide"), 1000, stsd, (16, 16)).unwrap();
-    track.tables.durations = Runs::new(vec![Run { count: 4, value: 40 }]);
+    track.tables.durations = ValueRuns::new(vec![ValueRun { count: 4, value: 40 }]);
     track.tables.sizes = SampleSizes::List(vec![10; 4]);
     track.tables.chunk_runs = vec![ChunkRun { first_chunk: 1, samples_per_chunk: 4, description_index: 1 }];
     track.tables.chunk_offsets = vec![20];
@@ -64,7 +64,10 @@ fn samples_outside_the_media_are_counted() {
 #[test]
 fn tables_that_disagree_are_named_with_their_clause() {
     assert_found(|t| t.tables.durations.push(40), "`stts` times 5 samples of 4 (§8.6.1.2)");
-    assert_found(|t| t.tables.compositions = Some(Runs::new(vec![Run { count: 3, value: 0 }])), "`ctts` composes 3");
+    assert_found(
+        |t| t.tables.compositions = Some(ValueRuns::new(vec![ValueRun { count: 3, value: 0 }])),
+        "`ctts` composes 3",
+    );
     assert_found(|t| t.tables.sync = Some(vec![1, 5]), "`stss` names a sample that does not exist");
     assert_found(|t| t.tables.sync = Some(vec![3, 1]), "`stss` is not in ascending order");
     assert_found(|t| t.tables.chunk_offsets.push(60), "1 chunks hold no sample");
@@ -74,9 +77,9 @@ fn tables_that_disagree_are_named_with_their_clause() {
 
 #[test]
 fn times_that_make_no_sense_are_found() {
-    let jump = vec![Run { count: 3, value: 40 }, Run { count: 1, value: 9000 }];
-    assert_found(|t| t.tables.durations = Runs::new(jump.clone()), "gap of 8960 ms at 120 ms");
-    assert_found(|t| t.tables.durations = Runs::new(jump), "duration mismatch: container 160 ms, samples 9120 ms");
+    let jump = vec![ValueRun { count: 3, value: 40 }, ValueRun { count: 1, value: 9000 }];
+    assert_found(|t| t.tables.durations = ValueRuns::new(jump.clone()), "gap of 8960 ms at 120 ms");
+    assert_found(|t| t.tables.durations = ValueRuns::new(jump), "duration mismatch: container 160 ms, samples 9120 ms");
     assert_found(|t| t.tables.sync = Some(Vec::new()), "no keyframe");
     let empty = |t: &mut Track| t.tables = crate::isobmff::SampleTables::default();
     assert_found(empty, "no packets");

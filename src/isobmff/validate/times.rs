@@ -1,10 +1,10 @@
 //! When samples are due: tables of equal length, sync samples in order, no jumps, durations as declared.
 
-use super::Measured;
+use super::MeasuredTrack;
 use crate::isobmff::error::MAX_NOTES;
 use crate::isobmff::timeline;
 use crate::isobmff::track::{Track, rescaled, saturating_i64};
-use crate::recording::{Defect, Span, TrackKind};
+use crate::recording::{Defect, TrackKind, TrackSpan};
 
 /// How far a declared duration may be off before it is a defect, milliseconds.
 pub const DURATION_TOLERANCE_MS: i64 = 1000;
@@ -12,7 +12,7 @@ pub const DURATION_TOLERANCE_MS: i64 = 1000;
 pub const GAP_MS: i64 = 1000;
 
 /// Defects of one track's time tables.
-pub(super) fn defects(measured: &Measured<'_>, number: u32) -> Vec<Defect> {
+pub(super) fn defects(measured: &MeasuredTrack<'_>, number: u32) -> Vec<Defect> {
     let track = measured.track;
     let tables = &track.tables;
     let malformed = |detail: String| Defect::Malformed { offset: None, detail: format!("track {number}: {detail}") };
@@ -23,7 +23,7 @@ pub(super) fn defects(measured: &Measured<'_>, number: u32) -> Vec<Defect> {
         defects.push(malformed(format!("`stts` times {timed} samples of {samples} (§8.6.1.2)")));
     }
     if let Some(composed) =
-        tables.compositions.as_ref().map(super::super::tables::runs::Runs::count).filter(|count| *count != samples)
+        tables.compositions.as_ref().map(super::super::tables::runs::ValueRuns::count).filter(|count| *count != samples)
     {
         defects.push(malformed(format!("`ctts` composes {composed} samples of {samples} (§8.6.1.3)")));
     }
@@ -41,7 +41,7 @@ pub(super) fn defects(measured: &Measured<'_>, number: u32) -> Vec<Defect> {
 }
 
 /// `mdhd` against `stts`; a writer that does not know leaves 0.
-fn media_duration(Measured { track, extent, .. }: &Measured<'_>, number: u32) -> Option<Defect> {
+fn media_duration(MeasuredTrack { track, extent, .. }: &MeasuredTrack<'_>, number: u32) -> Option<Defect> {
     let declared = ms(track, saturating_i64(track.media.duration));
     let measured = ms(track, extent.as_ref()?.end_dts);
     let is_off = track.media.duration > 0 && (declared - measured).abs() > DURATION_TOLERANCE_MS;
@@ -50,10 +50,10 @@ fn media_duration(Measured { track, extent, .. }: &Measured<'_>, number: u32) ->
 }
 
 /// Where a track lies on the decoding timeline, from which the places of gaps count.
-pub(super) fn span(Measured { track, extent, .. }: &Measured<'_>, number: u32) -> Option<Span> {
+pub(super) fn span(MeasuredTrack { track, extent, .. }: &MeasuredTrack<'_>, number: u32) -> Option<TrackSpan> {
     let to_ms = ms(track, extent.as_ref()?.end_dts);
     let packets = track.tables.count();
-    Some(Span { track: number, kind: track.kind(), packets, origin_ms: 0, from_ms: 0, to_ms })
+    Some(TrackSpan { track: number, kind: track.kind(), packets, origin_ms: 0, from_ms: 0, to_ms })
 }
 
 fn gaps(track: &Track, number: u32) -> Vec<Defect> {

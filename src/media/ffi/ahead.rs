@@ -2,7 +2,7 @@
 //! next bytes while the last ones are demuxed and digested.
 //!
 //! Reads here and there are answered directly; the thread starts only after a long run. Errors show where their bytes
-//! would have been, never earlier, and are noted in the [`Tap`].
+//! would have been, never earlier, and are noted in the [`StreamMonitor`].
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::stream::Tap;
+use super::stream::StreamMonitor;
 
 const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks that are asked for beyond the current one; bounds the memory.
@@ -22,20 +22,20 @@ const BLOCKS_AHEAD: usize = 6;
 const RUN_BYTES: usize = 8 << 20;
 
 /// Bytes of the file from an offset on; fewer than were asked for at the end of the file.
-struct Block {
+struct ReadBlock {
     at: u64,
     bytes: Vec<u8>,
     error: Option<io::Error>,
 }
 
-impl Block {
+impl ReadBlock {
     fn covers(&self, position: u64) -> bool {
         position >= self.at && position - self.at < self.bytes.len() as u64
     }
 }
 
 /// The reading side that FFmpeg or a reader of ours owns.
-pub(super) struct Ahead {
+pub(super) struct ReadAheadInput {
     file: Arc<File>,
     /// Where what is read begins in the file, and where it ends.
     begin: u64,
@@ -44,24 +44,24 @@ pub(super) struct Ahead {
     /// Bytes read one after the other, and where the last of them was.
     run_bytes: u64,
     run_end: u64,
-    current: Option<Block>,
-    worker: Option<Worker>,
-    tap: Tap,
+    current: Option<ReadBlock>,
+    worker: Option<ReadAheadWorker>,
+    tap: StreamMonitor,
 }
 
 /// The thread that reads ahead, and what it was asked for.
-struct Worker {
+struct ReadAheadWorker {
     /// None once the thread is told to end.
     orders: Option<SyncSender<(u64, Vec<u8>)>>,
-    blocks: Receiver<Block>,
+    blocks: Receiver<ReadBlock>,
     thread: Option<JoinHandle<()>>,
     asked: VecDeque<u64>,
     spare: Vec<Vec<u8>>,
 }
 
-impl Ahead {
+impl ReadAheadInput {
     /// Reads a part of a file, whose bytes count from its beginning.
-    pub(super) fn new(file: File, part: Range<u64>, tap: Tap) -> Self {
+    pub(super) fn new(file: File, part: Range<u64>, tap: StreamMonitor) -> Self {
         let Range { start: begin, end } = part;
         let (file, run_end) = (Arc::new(file), begin);
         Self { file, begin, end, position: begin, run_bytes: 0, run_end, current: None, worker: None, tap }
@@ -72,7 +72,7 @@ impl Ahead {
     }
 
     /// The block at the present position, if the thread has it or is about to.
-    fn block(&mut self) -> Option<&mut Block> {
+    fn block(&mut self) -> Option<&mut ReadBlock> {
         if !self.has_now() {
             let spent = self.current.take();
             self.current = self.worker.as_mut()?.take(self.position, spent);
@@ -99,7 +99,7 @@ impl Ahead {
 
     fn has_worker(&mut self) -> bool {
         if self.worker.is_none() {
-            self.worker = Worker::start(Arc::clone(&self.file)).ok();
+            self.worker = ReadAheadWorker::start(Arc::clone(&self.file)).ok();
         }
         self.worker.is_some()
     }
@@ -118,7 +118,7 @@ impl Ahead {
     }
 }
 
-impl Worker {
+impl ReadAheadWorker {
     fn start(file: Arc<File>) -> io::Result<Self> {
         let (orders, inbox) = sync_channel::<(u64, Vec<u8>)>(BLOCKS_AHEAD);
         let (outbox, blocks) = sync_channel(BLOCKS_AHEAD);
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// The block that begins at `position`; those that were asked for and begin elsewhere are dropped.
-    fn take(&mut self, position: u64, spent: Option<Block>) -> Option<Block> {
+    fn take(&mut self, position: u64, spent: Option<ReadBlock>) -> Option<ReadBlock> {
         self.spare.extend(spent.map(|block| block.bytes));
         while self.asked.front().is_some_and(|at| *at != position) {
             self.asked.pop_front();
@@ -151,7 +151,7 @@ impl Worker {
 }
 
 /// Waits for the thread: nothing of ours may keep the file open any longer.
-impl Drop for Worker {
+impl Drop for ReadAheadWorker {
     fn drop(&mut self) {
         self.orders = None;
         while self.blocks.recv().is_ok() {}
@@ -161,7 +161,7 @@ impl Drop for Worker {
 }
 
 /// Reads a whole block or up to the end of the file.
-fn fill(file: &File, at: u64, mut bytes: Vec<u8>) -> Block {
+fn fill(file: &File, at: u64, mut bytes: Vec<u8>) -> ReadBlock {
     bytes.resize(BLOCK_BYTES, 0);
     let mut have = 0;
     let mut error = None;
@@ -178,10 +178,10 @@ fn fill(file: &File, at: u64, mut bytes: Vec<u8>) -> Block {
     }
     bytes.truncate(have);
     // What was read before the error is handed out first; the next read meets the error itself.
-    Block { at, error: error.filter(|_| have == 0), bytes }
+    ReadBlock { at, error: error.filter(|_| have == 0), bytes }
 }
 
-impl Read for Ahead {
+impl Read for ReadAheadInput {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.position != self.run_end && !self.has_now() {
             self.run_bytes = 0;
@@ -197,7 +197,7 @@ impl Read for Ahead {
     }
 }
 
-impl Seek for Ahead {
+impl Seek for ReadAheadInput {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(at) => self.begin.checked_add(at),
@@ -223,11 +223,11 @@ mod tests {
         (0..u32::try_from(LENGTH).unwrap()).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
     }
 
-    fn open(bytes: &[u8]) -> (Ahead, Tap, tempfile::NamedTempFile) {
+    fn open(bytes: &[u8]) -> (ReadAheadInput, StreamMonitor, tempfile::NamedTempFile) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let tap = Tap::default();
-        (Ahead::new(file.reopen().unwrap(), 0..LENGTH as u64, tap.clone()), tap, file)
+        let tap = StreamMonitor::default();
+        (ReadAheadInput::new(file.reopen().unwrap(), 0..LENGTH as u64, tap.clone()), tap, file)
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         let (_, tap, file) = open(&bytes);
         let part = 1000..LENGTH as u64 - 500;
         let expected = &bytes[1000..LENGTH - 500];
-        let mut ahead = Ahead::new(file.reopen().unwrap(), part, tap.clone());
+        let mut ahead = ReadAheadInput::new(file.reopen().unwrap(), part, tap.clone());
         let mut read = Vec::new();
         ahead.read_to_end(&mut read).unwrap();
         assert!(read == expected, "the same bytes");
@@ -285,9 +285,9 @@ mod tests {
 
     #[test]
     fn an_error_keeps_its_kind_and_shows_at_its_place() {
-        let tap = Tap::default();
+        let tap = StreamMonitor::default();
         let directory = tempfile::tempdir().unwrap();
-        let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), 0..4096, tap.clone());
+        let mut ahead = ReadAheadInput::new(File::open(directory.path()).unwrap(), 0..4096, tap.clone());
         ahead.run_bytes = RUN_BYTES as u64;
         assert_eq!(ahead.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::IsADirectory);

@@ -1,7 +1,7 @@
 //! A file that is written by a thread of its own, so that reading and digesting go on while the disk is busy.
 //!
 //! Bytes are written at the position they were given for; seeking costs nothing and waits for nothing. An error shows
-//! at the next write or, at the latest, in [`Drain::wait`], which must be called before the file is used.
+//! at the next write or, at the latest, in [`WriteDrain::wait`], which must be called before the file is used.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -10,13 +10,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::stream::Tap;
+use super::stream::StreamMonitor;
 use crate::durable;
 
 /// Pieces on their way, of a megabyte at most; they bound the memory. A fragment is written in some pieces.
 const IN_FLIGHT: usize = 16;
 
-enum Order {
+enum WriteCommand {
     Write { at: u64, bytes: Vec<u8> },
     Report(Sender<()>),
     Stop,
@@ -24,47 +24,47 @@ enum Order {
 
 /// The writing side that FFmpeg owns.
 #[derive(Debug)]
-pub(super) struct Behind {
-    orders: SyncSender<Order>,
+pub(super) struct WriteBehind {
+    orders: SyncSender<WriteCommand>,
     spent: Receiver<Vec<u8>>,
     position: u64,
     end: u64,
-    tap: Tap,
+    tap: StreamMonitor,
 }
 
 /// The other end, which knows when all is written.
 #[derive(Debug)]
-pub(super) struct Drain {
-    orders: SyncSender<Order>,
+pub(super) struct WriteDrain {
+    orders: SyncSender<WriteCommand>,
     thread: Option<JoinHandle<()>>,
-    tap: Tap,
+    tap: StreamMonitor,
 }
 
-impl Behind {
-    /// Starts the thread. It ends with the [`Drain`].
-    pub(super) fn start(file: File, tap: Tap) -> io::Result<(Self, Drain)> {
+impl WriteBehind {
+    /// Starts the thread. It ends with the [`WriteDrain`].
+    pub(super) fn start(file: File, tap: StreamMonitor) -> io::Result<(Self, WriteDrain)> {
         let (orders, inbox) = sync_channel(IN_FLIGHT);
         let (give_back, spent) = channel();
         let thread_tap = tap.clone();
         let thread = thread::Builder::new()
             .name("write-behind".into())
             .spawn(move || serve(&file, &inbox, &give_back, &thread_tap))?;
-        let drain = Drain { orders: orders.clone(), thread: Some(thread), tap: tap.clone() };
+        let drain = WriteDrain { orders: orders.clone(), thread: Some(thread), tap: tap.clone() };
         Ok((Self { orders, spent, position: 0, end: 0, tap }, drain))
     }
 }
 
 /// An attempt that is given up must not write into the next one's file, and nothing of ours may keep the file open: who
 /// wants a lease on it would not get one.
-impl Drop for Drain {
+impl Drop for WriteDrain {
     fn drop(&mut self) {
         // A thread that is gone already needs no word, and one that panicked has nothing left to give.
-        let _ = self.orders.send(Order::Stop);
+        let _ = self.orders.send(WriteCommand::Stop);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-impl Drain {
+impl WriteDrain {
     /// Notes what the system said about the same file elsewhere.
     pub(super) fn note(&self, error: &io::Error) {
         self.tap.note(error);
@@ -73,18 +73,18 @@ impl Drain {
     /// Waits until everything that was handed over is in the kernel's hands. Errors are in the tap.
     pub(super) fn wait(&self) {
         let (done, reported) = channel();
-        if self.orders.send(Order::Report(done)).is_ok() {
+        if self.orders.send(WriteCommand::Report(done)).is_ok() {
             // A thread that died drops its end, which wakes this one as well.
             let _ = reported.recv();
         }
     }
 }
 
-fn serve(file: &File, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>, tap: &Tap) {
+fn serve(file: &File, inbox: &Receiver<WriteCommand>, give_back: &Sender<Vec<u8>>, tap: &StreamMonitor) {
     let mut waiting = 0..0;
     for order in inbox {
         match order {
-            Order::Write { at, mut bytes } => {
+            WriteCommand::Write { at, mut bytes } => {
                 if let Err(error) = if tap.has_error() { Ok(()) } else { file.write_all_at(&bytes, at) } {
                     tap.note(&error);
                 }
@@ -93,8 +93,8 @@ fn serve(file: &File, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>, tap:
                 // The other half may be gone already; then nobody needs the buffer.
                 let _ = give_back.send(bytes);
             }
-            Order::Report(done) => drop(done.send(())),
-            Order::Stop => return,
+            WriteCommand::Report(done) => drop(done.send(())),
+            WriteCommand::Stop => return,
         }
     }
 }
@@ -113,14 +113,14 @@ fn waiting_after(file: &File, waiting: Range<u64>, written: Range<u64>) -> Range
     waiting.end..waiting.end
 }
 
-impl Write for Behind {
+impl Write for WriteBehind {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.tap.has_error() {
             return Err(io::ErrorKind::Other.into());
         }
         let mut buffer = self.spent.try_recv().unwrap_or_default();
         buffer.extend_from_slice(bytes);
-        let order = Order::Write { at: self.position, bytes: buffer };
+        let order = WriteCommand::Write { at: self.position, bytes: buffer };
         self.orders.send(order).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         self.position += bytes.len() as u64;
         self.end = self.end.max(self.position);
@@ -132,7 +132,7 @@ impl Write for Behind {
     }
 }
 
-impl Seek for Behind {
+impl Seek for WriteBehind {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(at) => Some(at),
@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn bytes_land_where_they_were_meant_to() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let tap = Tap::default();
-        let (mut behind, drain) = Behind::start(file.reopen().unwrap(), tap.clone()).unwrap();
+        let tap = StreamMonitor::default();
+        let (mut behind, drain) = WriteBehind::start(file.reopen().unwrap(), tap.clone()).unwrap();
         behind.write_all(b"0000media").unwrap();
         behind.seek(SeekFrom::Start(0)).unwrap();
         behind.write_all(b"size").unwrap();
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn nothing_keeps_the_file_open_afterwards() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (mut behind, drain) = Behind::start(file.reopen().unwrap(), Tap::default()).unwrap();
+        let (mut behind, drain) = WriteBehind::start(file.reopen().unwrap(), StreamMonitor::default()).unwrap();
         behind.write_all(b"x").unwrap();
         drop((behind, drain));
         let name = file.path().to_owned();
@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_shows_at_the_latest_when_waiting() {
-        let tap = Tap::default();
+        let tap = StreamMonitor::default();
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let (mut behind, drain) = Behind::start(full, tap.clone()).unwrap();
+        let (mut behind, drain) = WriteBehind::start(full, tap.clone()).unwrap();
         behind.write_all(b"x").unwrap();
         drain.wait();
         assert!(behind.write_all(b"y").is_err());

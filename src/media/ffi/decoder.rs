@@ -13,22 +13,22 @@ use ffmpeg_next::decoder::{Check, Opened};
 use ffmpeg_next::ffi::AVCodecContext;
 use ffmpeg_next::{Discard, Error, Packet, frame};
 
-use super::leading::Leading;
-use super::source::Source;
+use super::leading::LeadingPackets;
+use super::source::MediaSource;
 
 /// Most errors in a row that a decoder is asked to go on behind.
 const MOST_REFUSED: u64 = 64;
 
 /// How closely a decoder looks (`err_detect`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) enum Care {
+pub(in crate::media) enum Strictness {
     /// What does not decode, and checksums that are wrong.
     Usual,
     /// Also what the standard forbids, and reads beyond the data, where a decoder would otherwise go on.
     Strict,
 }
 
-impl Care {
+impl Strictness {
     const fn check(self) -> Check {
         match self {
             Self::Usual => Check::CRC,
@@ -46,20 +46,24 @@ pub(in crate::media) struct Decoder {
     opened: Opened,
     said: Box<AtomicU64>,
     frame: frame::Video,
-    leading: Option<Leading>,
+    leading: Option<LeadingPackets>,
     refused: u64,
     shown: u64,
 }
 
 impl Decoder {
     /// Opens the decoder of a track with so many threads; `None` if there is none, or if it does not take the parameters.
-    pub(in crate::media) fn open(source: &Source, track: usize, (threads, care): (usize, Care)) -> Option<Self> {
+    pub(in crate::media) fn open(
+        source: &MediaSource,
+        track: usize,
+        (threads, care): (usize, Strictness),
+    ) -> Option<Self> {
         // A system that has no thread left to give still decodes on this one.
         let opened = Self::open_with(source, track, (threads, care));
         if opened.is_none() && threads > 1 { Self::open_with(source, track, (1, care)) } else { opened }
     }
 
-    fn open_with(source: &Source, track: usize, (threads, care): (usize, Care)) -> Option<Self> {
+    fn open_with(source: &MediaSource, track: usize, (threads, care): (usize, Strictness)) -> Option<Self> {
         let parameters = source.input().stream(track)?.parameters();
         let codec = ffmpeg_next::codec::decoder::find(parameters.id())?;
         let mut context = Context::from_parameters(parameters).ok()?;
@@ -71,7 +75,7 @@ impl Decoder {
         // It smooths pictures that nobody looks at, and meets no error that reading them does not.
         decoder.skip_loop_filter(Discard::All);
         let opened = decoder.open_as(codec).ok()?;
-        let leading = source.track(track).and_then(|facts| Leading::of(&facts.codec, &facts.extradata));
+        let leading = source.track(track).and_then(|facts| LeadingPackets::of(&facts.codec, &facts.extradata));
         Some(Self { opened, said, frame: frame::Video::empty(), leading, refused: 0, shown: 0 })
     }
 

@@ -4,21 +4,21 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-use super::stream::Tap;
+use super::stream::StreamMonitor;
 
 /// The reading side that FFmpeg owns.
-pub(super) struct Headed {
+pub(super) struct HeadedInput {
     header: Vec<u8>,
     file: File,
     /// How far the file is read, without the header.
     end: u64,
     position: u64,
-    tap: Tap,
+    tap: StreamMonitor,
 }
 
-impl Headed {
+impl HeadedInput {
     /// The header, then the first `end` bytes of the file.
-    pub(super) const fn new(header: Vec<u8>, file: File, end: u64, tap: Tap) -> Self {
+    pub(super) const fn new(header: Vec<u8>, file: File, end: u64, tap: StreamMonitor) -> Self {
         Self { header, file, end, position: 0, tap }
     }
 
@@ -39,7 +39,7 @@ impl Headed {
     }
 }
 
-impl Read for Headed {
+impl Read for HeadedInput {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let outcome = self.read_at_position(into);
         match &outcome {
@@ -50,7 +50,7 @@ impl Read for Headed {
     }
 }
 
-impl Seek for Headed {
+impl Seek for HeadedInput {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let place = match to {
             SeekFrom::Start(at) => Some(at),
@@ -71,7 +71,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, b"behind it, and more").unwrap();
-        let mut headed = Headed::new(b"header ".to_vec(), File::open(&path).unwrap(), 9, Tap::default());
+        let mut headed = HeadedInput::new(b"header ".to_vec(), File::open(&path).unwrap(), 9, StreamMonitor::default());
         let mut all = String::new();
         headed.read_to_string(&mut all).unwrap();
         assert_eq!(all, "header behind it");

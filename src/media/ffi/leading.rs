@@ -16,7 +16,7 @@ const ENDS: std::ops::RangeInclusive<u8> = 36..=37;
 
 /// Tells the packets of a track that are to be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leading {
+pub(super) struct LeadingPackets {
     /// Bytes of the length in front of each unit; `None` where start codes part them.
     length_bytes: Option<usize>,
     /// Whether nothing came before the next picture.
@@ -25,7 +25,7 @@ pub(super) struct Leading {
     skips: bool,
 }
 
-impl Leading {
+impl LeadingPackets {
     /// Of a track of such a codec and configuration; `None` for all others.
     pub(super) fn of(codec: &str, extradata: &[u8]) -> Option<Self> {
         // A configuration record begins with its version (ISO/IEC 14496-15 §8.3.3.1).
@@ -92,8 +92,8 @@ mod tests {
 
     /// Which of so many packets, each of units of some types, are skipped.
     fn skipped(packets: &[&[u8]]) -> Vec<bool> {
-        let mut with_lengths = Leading::of("hevc", &RECORD).unwrap();
-        let mut with_codes = Leading::of("hevc", &[]).unwrap();
+        let mut with_lengths = LeadingPackets::of("hevc", &RECORD).unwrap();
+        let mut with_codes = LeadingPackets::of("hevc", &[]).unwrap();
         let both = packets.iter().map(|kinds| {
             let (lengths, codes) = units(kinds);
             let skips = with_lengths.skips(&lengths);
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn other_codecs_and_cut_packets_are_passed_on() {
-        assert_eq!(Leading::of("h264", &RECORD), None);
-        let mut leading = Leading::of("hevc", &RECORD).unwrap();
+        assert_eq!(LeadingPackets::of("h264", &RECORD), None);
+        let mut leading = LeadingPackets::of("hevc", &RECORD).unwrap();
         for packet in [&[][..], &[0, 0], &[0, 0, 0, 9], &[0xFF; 9]] {
             assert!(!leading.skips(packet));
         }

@@ -1,4 +1,4 @@
-//! The only `unsafe` of the house: safe faces over libavformat, libavcodec and libswscale.
+//! The only `unsafe` of the program: safe faces over libavformat, libavcodec and libswscale.
 //!
 //! Everything here hands plain Rust values to the rest of the room. Files are opened by us and given to FFmpeg as
 //! streams (`ahead`, `behind`), so errors keep their kind and FFmpeg opens nothing.
@@ -23,5 +23,5 @@ pub(in crate::media) use extras::Chapter;
 pub(in crate::media) use ffmpeg_next::Packet;
 pub(in crate::media) use ffmpeg_next::packet::Flags;
 pub(in crate::media) use sink::Sink;
-pub(in crate::media) use source::{Depth, Next, Source};
+pub(in crate::media) use source::{MediaSource, ProbeDepth, ReadOutcome};
 pub(in crate::media) use stream::TimeBase;

@@ -9,7 +9,7 @@ use ffmpeg_next::software::scaling::{self, Flags};
 use ffmpeg_next::util::color::{Primaries, Range, Space, TransferCharacteristic};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, decoder, frame};
 
-use super::source::{Source, checked};
+use super::source::{MediaSource, checked};
 use crate::media::picture::{Format, Transfer, Turn};
 
 /// Bytes of a display matrix: nine numbers of 32 bits (ISO/IEC 14496-12 §8.3.2).
@@ -19,7 +19,7 @@ const MOST_STRETCHED: i32 = 16;
 /// Height in lines from which a picture of unknown colours counts as high definition (BT.709), as players take it.
 const HIGH_DEFINITION: u32 = 600;
 
-impl Source {
+impl MediaSource {
     /// Reads nothing but one track from now on, where the demuxer can leave the others where they lie.
     #[expect(unsafe_code, reason = "ffmpeg-next cannot tell a demuxer what is not wanted")]
     pub(in crate::media) fn only(&mut self, track: usize) {
@@ -192,7 +192,7 @@ pub(in crate::media) fn has_encoder(format: Format) -> bool {
 }
 
 /// Opens the decoder of a track for pictures or sound that are looked at: one thread, nothing left out.
-pub(in crate::media) fn open_decoder(source: &Source, track: usize) -> Result<decoder::Opened, Error> {
+pub(in crate::media) fn open_decoder(source: &MediaSource, track: usize) -> Result<decoder::Opened, Error> {
     let stream = source.input().stream(track).ok_or(Error::StreamNotFound)?;
     let parameters = stream.parameters();
     let codec = decoder::find(parameters.id()).ok_or(Error::DecoderNotFound)?;

@@ -16,21 +16,21 @@ use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
 
 use super::Chapter;
-use super::behind::{Behind, Drain};
+use super::behind::{WriteBehind, WriteDrain};
 use super::extras;
 use super::library;
 use super::log;
-use super::source::{Source, checked, stream_metadata};
-use super::stream::{Tap, TimeBase};
+use super::source::{MediaSource, checked, stream_metadata};
+use super::stream::{StreamMonitor, TimeBase};
 use crate::media::MediaError;
 use crate::recording::Container;
 
 /// An output that is being written.
 pub(in crate::media) struct Sink {
     output: Output,
-    tap: Tap,
+    tap: StreamMonitor,
     /// After `output`, which still writes when it is dropped. Boxed, as `output` points to it.
-    drain: Box<Drain>,
+    drain: Box<WriteDrain>,
     path: PathBuf,
     time_bases: Vec<TimeBase>,
     /// Ticks by which each track's packets must be said to come later, see [`delay`].
@@ -48,9 +48,9 @@ impl Sink {
     pub(in crate::media) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
         library::ready()?;
         log::forget();
-        let tap = Tap::default();
+        let tap = StreamMonitor::default();
         let file = open_empty(path).map_err(write_error(path))?;
-        let (behind, drain) = Behind::start(file, tap.clone()).map_err(write_error(path))?;
+        let (behind, drain) = WriteBehind::start(file, tap.clone()).map_err(write_error(path))?;
         let drain = Box::new(drain);
         let made = StreamIo::from_write_seek_with_capacity(behind, BUFFER_BYTES)
             .and_then(|io| make_output(io, container, path, &drain));
@@ -64,7 +64,7 @@ impl Sink {
     }
 
     /// Adds a track like the source's and returns its index here.
-    pub(in crate::media) fn add_track(&mut self, source: &Source, index: usize) -> Result<usize, MediaError> {
+    pub(in crate::media) fn add_track(&mut self, source: &MediaSource, index: usize) -> Result<usize, MediaError> {
         let stream =
             source.input().stream(index).ok_or_else(|| self.refused("add a track to", Error::StreamNotFound))?;
         add_stream(&mut self.output, &stream, source.container()).map_err(|e| self.refused("add a track to", e))?;
@@ -72,7 +72,7 @@ impl Sink {
     }
 
     /// Attaches a file that is attached to the source, or its cover.
-    pub(in crate::media) fn attach(&mut self, source: &Source, index: usize) -> Result<(), MediaError> {
+    pub(in crate::media) fn attach(&mut self, source: &MediaSource, index: usize) -> Result<(), MediaError> {
         let stream =
             source.input().stream(index).ok_or_else(|| self.refused("attach a file to", Error::StreamNotFound))?;
         extras::attach(&mut self.output, &stream).map_err(|e| self.refused("attach a file to", e))
@@ -193,7 +193,7 @@ fn delay(stream: &Stream<'_>, muxer: &str) -> i64 {
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next takes only UTF-8 names and panics on others")]
-fn make_output(mut io: StreamIo, container: Container, path: &Path, drain: &Drain) -> Result<Output, Error> {
+fn make_output(mut io: StreamIo, container: Container, path: &Path, drain: &WriteDrain) -> Result<Output, Error> {
     let url = [b"file:", path.as_os_str().as_bytes()].concat();
     let url = CString::new(url).map_err(|_| Error::InvalidData)?;
     let mut context: *mut AVFormatContext = std::ptr::null_mut();
@@ -255,7 +255,7 @@ unsafe extern "C" fn reopen(
     // SAFETY: `opaque` is the drain that `make_output` was given and outlives the context; the other arguments are
     // libavformat's own and only handed on.
     unsafe {
-        let drain = &*(*context).opaque.cast::<Drain>();
+        let drain = &*(*context).opaque.cast::<WriteDrain>();
         drain.wait();
         let opened = avio_open2(stream, url, flags, std::ptr::null(), options);
         if let Err(Error::Other { errno }) = checked(opened) {

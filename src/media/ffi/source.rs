@@ -14,11 +14,11 @@ use ffmpeg_next::ffi::{
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream};
 
-use super::ahead::Ahead;
+use super::ahead::ReadAheadInput;
 pub(in crate::media) use super::facts::StreamFacts;
 use super::facts::facts;
-use super::headed::Headed;
-use super::stream::{Tap, TimeBase};
+use super::headed::HeadedInput;
+use super::stream::{StreamMonitor, TimeBase};
 use super::tags::TagFeed;
 use super::{Chapter, extras, library, log};
 use crate::durable;
@@ -28,7 +28,7 @@ use crate::recording::Container;
 
 /// How far a file is looked into for tracks and their parameters before packets are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) enum Depth {
+pub(in crate::media) enum ProbeDepth {
     /// As far as memory for the buffered packets should go.
     Usual,
     /// So many bytes, and the packets seen on the way are forgotten: for parameters only.
@@ -39,7 +39,7 @@ pub(in crate::media) enum Depth {
     HeaderOnly,
 }
 
-impl Depth {
+impl ProbeDepth {
     /// Bytes that are looked into at most.
     pub(super) fn bytes(self) -> u64 {
         match self {
@@ -58,7 +58,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// What the next read gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) enum Next {
+pub(in crate::media) enum ReadOutcome {
     /// A packet.
     Packet,
     /// The end of the file; it need not be the end of the recording.
@@ -68,13 +68,13 @@ pub(in crate::media) enum Next {
 }
 
 /// An open recording.
-pub(in crate::media) struct Source {
+pub(in crate::media) struct MediaSource {
     input: Input,
     /// Where the packets come from if not from libavformat's demuxer.
     feed: Option<TagFeed>,
     /// What the recording says of itself, where libavformat's demuxer does not read it.
     tags: Tags,
-    tap: Tap,
+    tap: StreamMonitor,
     path: PathBuf,
     container: Container,
     declared_us: Option<i64>,
@@ -82,9 +82,9 @@ pub(in crate::media) struct Source {
     pub(in crate::media) size_bytes: u64,
 }
 
-impl Source {
+impl MediaSource {
     /// Opens a recording with the demuxer of its container.
-    pub(in crate::media) fn open(path: &Path, container: Container, depth: Depth) -> Result<Self, MediaError> {
+    pub(in crate::media) fn open(path: &Path, container: Container, depth: ProbeDepth) -> Result<Self, MediaError> {
         Self::open_part(path, container, depth, 0..u64::MAX)
     }
 
@@ -92,7 +92,7 @@ impl Source {
     pub(in crate::media) fn open_part(
         path: &Path,
         container: Container,
-        depth: Depth,
+        depth: ProbeDepth,
         part: Range<u64>,
     ) -> Result<Self, MediaError> {
         library::ready()?;
@@ -107,7 +107,7 @@ impl Source {
         file: File,
         name: &Path,
         container: Container,
-        depth: Depth,
+        depth: ProbeDepth,
     ) -> Result<Self, MediaError> {
         library::ready()?;
         log::forget();
@@ -119,14 +119,14 @@ impl Source {
         file: File,
         size_bytes: u64,
         path: &Path,
-        (container, depth, part): (Container, Depth, Range<u64>),
+        (container, depth, part): (Container, ProbeDepth, Range<u64>),
     ) -> Result<Self, MediaError> {
         if container.is_iso() {
             check_headers(path, &file, size_bytes)?;
         }
         let end = whole::data_end(&mut &file, container, size_bytes).min(part.end);
-        let tap = Tap::default();
-        let mut ahead = Ahead::new(file, part.start..end, tap.clone());
+        let tap = StreamMonitor::default();
+        let mut ahead = ReadAheadInput::new(file, part.start..end, tap.clone());
         let head = head(&mut ahead, container).map_err(MediaError::open(path))?;
         let (input, feed, declared_us) = if head.is_foreign {
             let (input, feed) = TagFeed::open(ahead, end.saturating_sub(part.start), depth)
@@ -147,10 +147,10 @@ impl Source {
         library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
-        let (container, tap) = (Container::Mp4, Tap::default());
-        let both = Headed::new(header, file, len.min(size_bytes), tap.clone());
+        let (container, tap) = (Container::Mp4, StreamMonitor::default());
+        let both = HeadedInput::new(header, file, len.min(size_bytes), tap.clone());
         let (input, declared_us) = StreamIo::from_read_seek_with_capacity(both, BUFFER_BYTES)
-            .and_then(|io| open_input(io, container, Depth::HeaderOnly))
+            .and_then(|io| open_input(io, container, ProbeDepth::HeaderOnly))
             .map_err(|error| refusal(path, container, &tap, error))?;
         let (path, tags) = (path.to_owned(), Tags::default());
         Ok(Self { input, feed: None, tags, tap, path, container, declared_us, size_bytes })
@@ -167,17 +167,17 @@ impl Source {
     }
 
     /// Reads the next packet into a blank one.
-    pub(in crate::media) fn next(&mut self, packet: &mut Packet) -> Result<Next, MediaError> {
+    pub(in crate::media) fn next(&mut self, packet: &mut Packet) -> Result<ReadOutcome, MediaError> {
         let outcome = match &mut self.feed {
             Some(feed) => feed.next(packet, &mut self.input),
-            None => packet.read(&mut self.input).map(|()| Next::Packet),
+            None => packet.read(&mut self.input).map(|()| ReadOutcome::Packet),
         };
         let Err(error) = outcome else { return outcome.map_err(|error| self.refused("read", error)) };
         match (self.tap.take_error(), error) {
             (Some(source), _) => Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source }),
-            (None, Error::Eof) => Ok(Next::End),
+            (None, Error::Eof) => Ok(ReadOutcome::End),
             (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
-                Ok(Next::Nonsense)
+                Ok(ReadOutcome::Nonsense)
             }
             (None, error) => Err(self.refused("read", error)),
         }
@@ -278,16 +278,16 @@ fn check_headers(path: &Path, file: &File, size_bytes: u64) -> Result<(), MediaE
 
 /// The head of an FLV file, which says whether it is read tag by tag because libavformat would misread it; of any other
 /// container nothing.
-fn head(file: &mut Ahead, container: Container) -> io::Result<whole::flv::Head> {
+fn head(file: &mut ReadAheadInput, container: Container) -> io::Result<whole::flv::FlvHead> {
     if container != Container::Flv {
-        return Ok(whole::flv::Head::default());
+        return Ok(whole::flv::FlvHead::default());
     }
     let head = whole::flv::read_head(file)?;
     file.rewind()?;
     Ok(head)
 }
 
-fn refusal(path: &Path, container: Container, tap: &Tap, error: Error) -> MediaError {
+fn refusal(path: &Path, container: Container, tap: &StreamMonitor, error: Error) -> MediaError {
     match (tap.take_error(), error) {
         (Some(source), _) => MediaError::Read { path: path.to_owned(), offset: tap.furthest(), source },
         (None, Error::DemuxerNotFound) => {
@@ -316,7 +316,7 @@ pub(super) const fn demuxer(container: Container) -> &'static CStr {
 }
 
 /// Options that keep the demuxer inside this file. Edit lists are not applied to the packets: every sample counts.
-fn options(container: Container, depth: Depth) -> Dictionary<'static> {
+fn options(container: Container, depth: ProbeDepth) -> Dictionary<'static> {
     let mut options = Dictionary::new();
     let name = demuxer(container).to_str().unwrap_or("none");
     options.set("protocol_whitelist", "file");
@@ -326,7 +326,7 @@ fn options(container: Container, depth: Depth) -> Dictionary<'static> {
         options.set("use_absolute_path", "0");
         options.set("advanced_editlist", "0");
     }
-    if container == Container::MpegTs && matches!(depth, Depth::LateTracks(_)) {
+    if container == Container::MpegTs && matches!(depth, ProbeDepth::LateTracks(_)) {
         // Else the first version of the table of programmes is the last that is waited for.
         options.set("scan_all_pmts", "1");
     }
@@ -345,7 +345,7 @@ extern "C" fn refuse_to_open(
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next opens streams only by guessing the format and probes without a bound")]
-fn open_input(mut io: StreamIo, container: Container, depth: Depth) -> Result<(Input, Option<i64>), Error> {
+fn open_input(mut io: StreamIo, container: Container, depth: ProbeDepth) -> Result<(Input, Option<i64>), Error> {
     // SAFETY: the context is ours until `avformat_open_input` frees it on failure or `Input` owns it on success; the
     // stream outlives it, as `io` is dropped after the failed call and kept by `Input` otherwise. All strings and
     // dictionaries live through the calls.
@@ -364,18 +364,18 @@ fn open_input(mut io: StreamIo, container: Container, depth: Depth) -> Result<(I
         checked(opened)?;
         let input = Input::wrap_with_custom_io(context, io);
         let declared = (*context).duration;
-        if depth != Depth::HeaderOnly {
+        if depth != ProbeDepth::HeaderOnly {
             checked(avformat_find_stream_info(context, std::ptr::null_mut()))?;
         }
         Ok((input, (declared != AV_NOPTS_VALUE).then_some(declared)))
     }
 }
 
-fn limit(context: &mut AVFormatContext, depth: Depth) {
+fn limit(context: &mut AVFormatContext, depth: ProbeDepth) {
     context.flags |= AVFMT_FLAG_CUSTOM_IO;
     context.probesize = USUAL_BYTES;
     context.max_analyze_duration = USUAL_MICROSECONDS;
-    if let Depth::ParametersOnly(bytes) | Depth::LateTracks(bytes) = depth {
+    if let ProbeDepth::ParametersOnly(bytes) | ProbeDepth::LateTracks(bytes) = depth {
         context.flags |= AVFMT_FLAG_NOBUFFER;
         context.probesize = i64::try_from(bytes).unwrap_or(i64::MAX);
         context.max_analyze_duration = i64::from(i32::MAX) * 1_000_000;

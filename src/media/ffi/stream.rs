@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is remembered about a stream while FFmpeg owns it.
 #[derive(Debug, Clone, Default)]
-pub(in crate::media) struct Tap(Arc<Inner>);
+pub(in crate::media) struct StreamMonitor(Arc<StreamState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct StreamState {
     first_error: Mutex<Option<io::Error>>,
     furthest: AtomicU64,
 }
 
-impl Tap {
+impl StreamMonitor {
     /// Takes the first error the operating system reported, if any.
     pub(in crate::media) fn take_error(&self) -> Option<io::Error> {
         self.0.first_error.lock().unwrap_or_else(PoisonError::into_inner).take()

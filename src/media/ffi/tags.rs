@@ -1,6 +1,6 @@
 //! FLV files that libavformat misreads, with the face of a demuxer: tracks with parameters, and packets.
 //!
-//! The tags are read by [`Reader`]; FFmpeg's part is a context that holds the tracks, so that muxers and decoders find
+//! The tags are read by [`FlvReader`]; FFmpeg's part is a context that holds the tracks, so that muxers and decoders find
 //! them where they look, and the decoders, which know sizes and rates from a configuration or from one access unit.
 
 use std::ffi::CString;
@@ -15,11 +15,11 @@ use ffmpeg_next::format::context::Input;
 use ffmpeg_next::packet::{Flags, Mut as _};
 use ffmpeg_next::{Error, Packet, codec, frame};
 
-use super::ahead::Ahead;
+use super::ahead::ReadAheadInput;
 use super::facts::set_extradata;
-use super::source::{Depth, Next, checked};
+use super::source::{ProbeDepth, ReadOutcome, checked};
 use super::stream::TimeBase;
-use crate::media::flv::{Body, Content, Reader, Step, Tag};
+use crate::media::flv::{BodyContent, FlvBody, FlvReader, FlvStep, FlvTag};
 use crate::recording::TrackKind;
 
 /// Time that is looked into for tracks before packets are handed out, as long as one is missing.
@@ -29,12 +29,12 @@ const PATIENCE: u32 = 32;
 
 /// The packets of an FLV file, read tag by tag.
 pub(super) struct TagFeed {
-    reader: Reader<Ahead>,
-    lanes: Vec<Lane>,
+    reader: FlvReader<ReadAheadInput>,
+    lanes: Vec<TagTrack>,
 }
 
 /// One track: all units of one kind, number and codec.
-struct Lane {
+struct TagTrack {
     kind: TrackKind,
     number: u8,
     codec: &'static str,
@@ -53,25 +53,25 @@ struct Lane {
 
 impl TagFeed {
     /// Opens a file and looks for its tracks.
-    pub(super) fn open(file: Ahead, size_bytes: u64, depth: Depth) -> Result<(Input, Self), Error> {
-        let reader = Reader::open(file, size_bytes).map_err(|error| failed(&error))?;
+    pub(super) fn open(file: ReadAheadInput, size_bytes: u64, depth: ProbeDepth) -> Result<(Input, Self), Error> {
+        let reader = FlvReader::open(file, size_bytes).map_err(|error| failed(&error))?;
         let mut input = empty_input()?;
         let mut feed = Self { reader, lanes: Vec::new() };
         feed.look(&mut input, depth)?;
         feed.reader.rewind().map_err(|error| failed(&error))?;
-        feed.lanes.iter_mut().for_each(Lane::rewind);
+        feed.lanes.iter_mut().for_each(TagTrack::rewind);
         Ok((input, feed))
     }
 
     /// Describes tracks until there is one of sound and one of pictures, or all that begin so early.
-    fn look(&mut self, input: &mut Input, depth: Depth) -> Result<(), Error> {
-        let is_known = |lanes: &[Lane], kind| lanes.iter().any(|lane| lane.kind == kind && lane.is_described);
+    fn look(&mut self, input: &mut Input, depth: ProbeDepth) -> Result<(), Error> {
+        let is_known = |lanes: &[TagTrack], kind| lanes.iter().any(|lane| lane.kind == kind && lane.is_described);
         let mut packet = Packet::empty();
         let mut from_ms = None;
-        while self.reader.position() < depth.bytes() && self.next(&mut packet, input)? != Next::End {
+        while self.reader.position() < depth.bytes() && self.next(&mut packet, input)? != ReadOutcome::End {
             let now_ms = packet.dts().unwrap_or(0);
-            let is_long = depth == Depth::Usual && now_ms - *from_ms.get_or_insert(now_ms) > LOOK_MS;
-            let is_for_all = matches!(depth, Depth::LateTracks(_));
+            let is_long = depth == ProbeDepth::Usual && now_ms - *from_ms.get_or_insert(now_ms) > LOOK_MS;
+            let is_for_all = matches!(depth, ProbeDepth::LateTracks(_));
             if is_long
                 || (!is_for_all && is_known(&self.lanes, TrackKind::Video) && is_known(&self.lanes, TrackKind::Audio))
             {
@@ -82,17 +82,17 @@ impl TagFeed {
     }
 
     /// Reads the next packet into a blank one. An operating system's error is in the tap.
-    pub(super) fn next(&mut self, packet: &mut Packet, input: &mut Input) -> Result<Next, Error> {
+    pub(super) fn next(&mut self, packet: &mut Packet, input: &mut Input) -> Result<ReadOutcome, Error> {
         loop {
             let (tag, body) = match self.reader.step().map_err(|error| failed(&error))? {
-                Step::Unit(tag, body) => (tag, body),
-                Step::Nonsense | Step::Unread(_) => return Ok(Next::Nonsense),
-                Step::End => return Ok(Next::End),
+                FlvStep::Unit(tag, body) => (tag, body),
+                FlvStep::Nonsense | FlvStep::Unread(_) => return Ok(ReadOutcome::Nonsense),
+                FlvStep::End => return Ok(ReadOutcome::End),
             };
             let outcome = match body.content {
-                Content::Nothing | Content::Unknown => self.pass_over(&tag)?,
-                Content::Configuration => self.configure(&tag, &body, input)?,
-                Content::Frame => self.frame(&tag, &body, packet, input)?,
+                BodyContent::Nothing | BodyContent::Unknown => self.pass_over(&tag)?,
+                BodyContent::Configuration => self.configure(&tag, &body, input)?,
+                BodyContent::Frame => self.frame(&tag, &body, packet, input)?,
             };
             if let Some(next) = outcome {
                 return Ok(next);
@@ -100,15 +100,15 @@ impl TagFeed {
         }
     }
 
-    fn pass_over(&mut self, tag: &Tag) -> Result<Option<Next>, Error> {
+    fn pass_over(&mut self, tag: &FlvTag) -> Result<Option<ReadOutcome>, Error> {
         let is_sound = self.reader.skip(tag).map_err(|error| failed(&error))?;
-        Ok((!is_sound).then_some(Next::Nonsense))
+        Ok((!is_sound).then_some(ReadOutcome::Nonsense))
     }
 
-    fn configure(&mut self, tag: &Tag, body: &Body, input: &mut Input) -> Result<Option<Next>, Error> {
+    fn configure(&mut self, tag: &FlvTag, body: &FlvBody, input: &mut Input) -> Result<Option<ReadOutcome>, Error> {
         let mut bytes = vec![0; body.content_bytes(tag)];
         let Some(have) = self.reader.take(tag, body, &mut bytes).map_err(|error| failed(&error))? else {
-            return Ok(Some(Next::Nonsense));
+            return Ok(Some(ReadOutcome::Nonsense));
         };
         if have == bytes.len() && have > 0 {
             let index = self.lane(body, input)?;
@@ -118,11 +118,17 @@ impl TagFeed {
         Ok(None)
     }
 
-    fn frame(&mut self, tag: &Tag, body: &Body, packet: &mut Packet, input: &mut Input) -> Result<Option<Next>, Error> {
+    fn frame(
+        &mut self,
+        tag: &FlvTag,
+        body: &FlvBody,
+        packet: &mut Packet,
+        input: &mut Input,
+    ) -> Result<Option<ReadOutcome>, Error> {
         let wanted = body.content_bytes(tag);
         *packet = Packet::new(wanted);
         let taken = self.reader.take(tag, body, packet.data_mut().unwrap_or_default());
-        let Some(have) = taken.map_err(|error| failed(&error))? else { return Ok(Some(Next::Nonsense)) };
+        let Some(have) = taken.map_err(|error| failed(&error))? else { return Ok(Some(ReadOutcome::Nonsense)) };
         if have == 0 {
             return Ok(None);
         }
@@ -135,24 +141,24 @@ impl TagFeed {
         lane.stamp(tag, body, packet);
         packet.set_stream(index);
         packet.set_flags(flags(body.is_key, have < wanted));
-        Ok(Some(Next::Packet))
+        Ok(Some(ReadOutcome::Packet))
     }
 
     /// The track of a unit, made where it is the first of its kind, number and codec.
-    fn lane(&mut self, body: &Body, input: &mut Input) -> Result<usize, Error> {
-        let is_of = |lane: &Lane| (lane.kind, lane.number, lane.codec) == (body.kind, body.track, body.codec);
+    fn lane(&mut self, body: &FlvBody, input: &mut Input) -> Result<usize, Error> {
+        let is_of = |lane: &TagTrack| (lane.kind, lane.number, lane.codec) == (body.kind, body.track, body.codec);
         let found = self.lanes.iter().position(is_of);
         if let Some(index) = found {
             return Ok(index);
         }
         add_stream(input, body.kind)?;
-        self.lanes.push(Lane::new(body));
+        self.lanes.push(TagTrack::new(body));
         Ok(self.lanes.len() - 1)
     }
 }
 
-impl Lane {
-    fn new(body: &Body) -> Self {
+impl TagTrack {
+    fn new(body: &FlvBody) -> Self {
         Self {
             kind: body.kind,
             number: body.track,
@@ -193,7 +199,7 @@ impl Lane {
         Ok(())
     }
 
-    fn stamp(&mut self, tag: &Tag, body: &Body, packet: &mut Packet) {
+    fn stamp(&mut self, tag: &FlvTag, body: &FlvBody, packet: &mut Packet) {
         self.step_ms = self.last_dts.map(|last| tag.time_ms - last).filter(|step| *step > 0).unwrap_or(self.step_ms);
         self.last_dts = Some(tag.time_ms);
         packet.set_dts(Some(tag.time_ms));

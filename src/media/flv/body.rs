@@ -4,12 +4,12 @@
 //! `ExVideoTagHeader`, `ExAudioTagHeader`). Of `Multitrack` packets those of one track are read; several tracks in one tag
 //! are named and not read.
 
-use super::tag::{AUDIO, Tag, VIDEO};
+use super::tag::{AUDIO, FlvTag, VIDEO};
 use crate::recording::TrackKind;
 
 /// What follows the head of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) enum Content {
+pub(in crate::media) enum BodyContent {
     /// The codec's configuration (avcC, hvcC, av1C, `AudioSpecificConfig`, `OpusHead` …).
     Configuration,
     /// One access unit.
@@ -22,13 +22,13 @@ pub(in crate::media) enum Content {
 
 /// The head of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) struct Body {
+pub(in crate::media) struct FlvBody {
     pub(in crate::media) kind: TrackKind,
     /// FFmpeg's name; `none` where nobody knows it.
     pub(in crate::media) codec: &'static str,
     /// Number of the track among those of its kind; 0 is the one of tags that name none.
     pub(in crate::media) track: u8,
-    pub(in crate::media) content: Content,
+    pub(in crate::media) content: BodyContent,
     pub(in crate::media) is_key: bool,
     /// Presentation time minus decoding time, milliseconds.
     pub(in crate::media) composition_ms: i64,
@@ -53,9 +53,9 @@ const MULTITRACK_AUDIO: u8 = 5;
 /// `AvMultitrackType` of a tag with one track in it.
 const ONE_TRACK: u8 = 0;
 
-impl Body {
+impl FlvBody {
     /// Bytes of content that follow in its tag.
-    pub(in crate::media) fn content_bytes(&self, tag: &Tag) -> usize {
+    pub(in crate::media) fn content_bytes(&self, tag: &FlvTag) -> usize {
         usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).saturating_sub(self.head_bytes)
     }
 
@@ -72,9 +72,9 @@ impl Body {
     }
 }
 
-fn video(head: u8, body: &[u8]) -> Option<Body> {
+fn video(head: u8, body: &[u8]) -> Option<FlvBody> {
     let frame_type = head >> 4;
-    let plain = |codec| Body { is_key: frame_type == KEY, ..frame(TrackKind::Video, codec, 1) };
+    let plain = |codec| FlvBody { is_key: frame_type == KEY, ..frame(TrackKind::Video, codec, 1) };
     let (codec, is_foreign) = match head & 0x0F {
         7 => ("h264", false),
         12 => ("hevc", true),
@@ -82,14 +82,14 @@ fn video(head: u8, body: &[u8]) -> Option<Body> {
         _ => return Some(plain("none")),
     };
     let content = match body.get(1)? {
-        _ if frame_type == COMMAND => Content::Nothing,
-        0 => Content::Configuration,
-        1 => Content::Frame,
-        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
-        _ => Content::Unknown,
+        _ if frame_type == COMMAND => BodyContent::Nothing,
+        0 => BodyContent::Configuration,
+        1 => BodyContent::Frame,
+        2 if body.len() <= MOST_END_BYTES => BodyContent::Nothing,
+        _ => BodyContent::Unknown,
     };
     let composition_ms = signed_24(body.get(2..5)?)?;
-    Some(Body {
+    Some(FlvBody {
         content,
         composition_ms,
         is_foreign,
@@ -98,10 +98,10 @@ fn video(head: u8, body: &[u8]) -> Option<Body> {
     })
 }
 
-fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
+fn enhanced_video(head: u8, body: &[u8]) -> Option<FlvBody> {
     let frame_type = head >> 4 & 7;
     let (packet_type, at) = skip_modifiers(head & 0x0F, body)?;
-    let Head { packet_type, code, track, at } = packet(packet_type, MULTITRACK_VIDEO, at, body)?;
+    let EnhancedHeader { packet_type, code, track, at } = packet(packet_type, MULTITRACK_VIDEO, at, body)?;
     let codec = match code {
         b"avc1" => "h264",
         b"hvc1" => "hevc",
@@ -113,14 +113,14 @@ fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
     let has_composition = packet_type == 1 && matches!(codec, "h264" | "hevc");
     let composition_ms = if has_composition { signed_24(body.get(at..at + 3)?)? } else { 0 };
     let content = match packet_type {
-        _ if frame_type == COMMAND => Content::Nothing,
-        0 => Content::Configuration,
-        1 | 3 | MULTITRACK_VIDEO => Content::Frame,
-        4 => Content::Nothing,
-        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
-        _ => Content::Unknown,
+        _ if frame_type == COMMAND => BodyContent::Nothing,
+        0 => BodyContent::Configuration,
+        1 | 3 | MULTITRACK_VIDEO => BodyContent::Frame,
+        4 => BodyContent::Nothing,
+        2 if body.len() <= MOST_END_BYTES => BodyContent::Nothing,
+        _ => BodyContent::Unknown,
     };
-    Some(Body {
+    Some(FlvBody {
         content,
         composition_ms,
         track,
@@ -130,20 +130,20 @@ fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
     })
 }
 
-fn audio(head: u8, body: &[u8]) -> Option<Body> {
+fn audio(head: u8, body: &[u8]) -> Option<FlvBody> {
     Some(match head >> 4 {
         10 => {
-            let content = if *body.get(1)? == 0 { Content::Configuration } else { Content::Frame };
-            Body { content, ..frame(TrackKind::Audio, "aac", 2) }
+            let content = if *body.get(1)? == 0 { BodyContent::Configuration } else { BodyContent::Frame };
+            FlvBody { content, ..frame(TrackKind::Audio, "aac", 2) }
         }
         2 | 14 => frame(TrackKind::Audio, "mp3", 1),
         _ => frame(TrackKind::Audio, "none", 1),
     })
 }
 
-fn enhanced_audio(head: u8, body: &[u8]) -> Option<Body> {
+fn enhanced_audio(head: u8, body: &[u8]) -> Option<FlvBody> {
     let (packet_type, at) = skip_modifiers(head & 0x0F, body)?;
-    let Head { packet_type, code, track, at } = packet(packet_type, MULTITRACK_AUDIO, at, body)?;
+    let EnhancedHeader { packet_type, code, track, at } = packet(packet_type, MULTITRACK_AUDIO, at, body)?;
     let codec = match code {
         b"mp4a" => "aac",
         b".mp3" => "mp3",
@@ -154,17 +154,17 @@ fn enhanced_audio(head: u8, body: &[u8]) -> Option<Body> {
         _ => "none",
     };
     let content = match packet_type {
-        0 => Content::Configuration,
-        1 | MULTITRACK_AUDIO => Content::Frame,
-        4 => Content::Nothing,
-        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
-        _ => Content::Unknown,
+        0 => BodyContent::Configuration,
+        1 | MULTITRACK_AUDIO => BodyContent::Frame,
+        4 => BodyContent::Nothing,
+        2 if body.len() <= MOST_END_BYTES => BodyContent::Nothing,
+        _ => BodyContent::Unknown,
     };
-    Some(Body { content, track, is_foreign: true, ..frame(TrackKind::Audio, codec, at) })
+    Some(FlvBody { content, track, is_foreign: true, ..frame(TrackKind::Audio, codec, at) })
 }
 
 /// What enhanced RTMP says in front of every content.
-struct Head<'a> {
+struct EnhancedHeader<'a> {
     packet_type: u8,
     code: &'a [u8; 4],
     track: u8,
@@ -174,16 +174,16 @@ struct Head<'a> {
 
 /// Reads the code of the codec, and of a `Multitrack` packet what it says of its track. Several tracks in one tag keep the
 /// packet type `multitrack` and have no code.
-fn packet(packet_type: u8, multitrack: u8, at: usize, body: &[u8]) -> Option<Head<'_>> {
+fn packet(packet_type: u8, multitrack: u8, at: usize, body: &[u8]) -> Option<EnhancedHeader<'_>> {
     if packet_type != multitrack {
-        return Some(Head { packet_type, code: body.get(at..)?.first_chunk()?, track: 0, at: at + 4 });
+        return Some(EnhancedHeader { packet_type, code: body.get(at..)?.first_chunk()?, track: 0, at: at + 4 });
     }
     let types = *body.get(at)?;
     if types >> 4 != ONE_TRACK {
-        return Some(Head { packet_type, code: &[0; 4], track: 0, at: at + 1 });
+        return Some(EnhancedHeader { packet_type, code: &[0; 4], track: 0, at: at + 1 });
     }
     let code = body.get(at + 1..)?.first_chunk()?;
-    Some(Head { packet_type: types & 0x0F, code, track: *body.get(at + 5)?, at: at + 6 })
+    Some(EnhancedHeader { packet_type: types & 0x0F, code, track: *body.get(at + 5)?, at: at + 6 })
 }
 
 /// Steps over `ModEx` packets (enhanced RTMP v2): the packet type behind them and where it ends.
@@ -202,9 +202,18 @@ fn skip_modifiers(mut packet_type: u8, body: &[u8]) -> Option<(u8, usize)> {
     Some((packet_type, at))
 }
 
-fn frame(kind: TrackKind, codec: &'static str, head_bytes: usize) -> Body {
+fn frame(kind: TrackKind, codec: &'static str, head_bytes: usize) -> FlvBody {
     let is_key = kind == TrackKind::Audio;
-    Body { kind, codec, track: 0, content: Content::Frame, is_key, composition_ms: 0, head_bytes, is_foreign: false }
+    FlvBody {
+        kind,
+        codec,
+        track: 0,
+        content: BodyContent::Frame,
+        is_key,
+        composition_ms: 0,
+        head_bytes,
+        is_foreign: false,
+    }
 }
 
 fn signed_24(bytes: &[u8]) -> Option<i64> {
@@ -216,8 +225,8 @@ fn signed_24(bytes: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn video(body: &[u8]) -> Body {
-        Body::parse(VIDEO, body).unwrap()
+    fn video(body: &[u8]) -> FlvBody {
+        FlvBody::parse(VIDEO, body).unwrap()
     }
 
     #[test]
@@ -228,9 +237,9 @@ mod tests {
         assert_eq!((coded.codec, coded.is_key, coded.composition_ms, coded.head_bytes), ("hevc", false, 40, 8));
         let coded_x = video(b"\x93hvc1rest");
         assert_eq!((coded_x.codec, coded_x.is_key, coded_x.composition_ms, coded_x.head_bytes), ("hevc", true, 0, 5));
-        assert!([legacy, coded, coded_x].iter().all(|b| b.is_foreign && b.content == Content::Frame));
-        assert_eq!(video(b"\x90hvc1\x01").content, Content::Configuration);
-        assert_eq!(video(b"\x1C\0\0\0\0\x01").content, Content::Configuration);
+        assert!([legacy, coded, coded_x].iter().all(|b| b.is_foreign && b.content == BodyContent::Frame));
+        assert_eq!(video(b"\x90hvc1\x01").content, BodyContent::Configuration);
+        assert_eq!(video(b"\x1C\0\0\0\0\x01").content, BodyContent::Configuration);
     }
 
     #[test]
@@ -243,7 +252,7 @@ mod tests {
     #[test]
     fn ends_commands_and_colours_are_no_frames() {
         for body in [&b"\x92hvc1"[..], b"\x94hvc1\x02", b"\xD1hvc1\0\0\0\0", b"\x1C\x02\0\0\0", b"\x57\x01\0\0\0"] {
-            assert_eq!(video(body).content, Content::Nothing, "{body:?}");
+            assert_eq!(video(body).content, BodyContent::Nothing, "{body:?}");
         }
     }
 
@@ -257,33 +266,33 @@ mod tests {
     fn what_libavformat_reads_is_not_foreign() {
         assert!(!video(b"\x17\0\0\0\0\x01").is_foreign);
         assert!(!video(b"\x12x").is_foreign);
-        assert!(!Body::parse(AUDIO, b"\xAF\x01").unwrap().is_foreign);
-        assert!(Body::parse(AUDIO, b"\x91Opus").unwrap().is_foreign);
+        assert!(!FlvBody::parse(AUDIO, b"\xAF\x01").unwrap().is_foreign);
+        assert!(FlvBody::parse(AUDIO, b"\x91Opus").unwrap().is_foreign);
     }
 
     #[test]
     fn more_tracks_in_one_tag_and_unknown_codes_have_no_codec() {
         for many in [b"\x96\x11hvc1\0", b"\x96\x21\0hvc1"] {
-            assert_eq!((video(many).codec, video(many).content), ("none", Content::Frame));
+            assert_eq!((video(many).codec, video(many).content), ("none", BodyContent::Frame));
         }
         assert_eq!(video(b"\x91nope").codec, "none");
-        assert_eq!(Body::parse(AUDIO, b"\x95\x11mp4a\x01").unwrap().codec, "none");
+        assert_eq!(FlvBody::parse(AUDIO, b"\x95\x11mp4a\x01").unwrap().codec, "none");
     }
 
     #[test]
     fn a_tag_of_one_track_names_it() {
         let sound = |body: &[u8]| {
-            let body = Body::parse(AUDIO, body).unwrap();
+            let body = FlvBody::parse(AUDIO, body).unwrap();
             (body.codec, body.track, body.content, body.head_bytes)
         };
-        assert_eq!(sound(b"\x95\x00mp4a\x01\x12\x10"), ("aac", 1, Content::Configuration, 7));
-        assert_eq!(sound(b"\x95\x01Opus\x02rest"), ("opus", 2, Content::Frame, 7));
-        assert_eq!(sound(b"\x91Opusrest"), ("opus", 0, Content::Frame, 5));
+        assert_eq!(sound(b"\x95\x00mp4a\x01\x12\x10"), ("aac", 1, BodyContent::Configuration, 7));
+        assert_eq!(sound(b"\x95\x01Opus\x02rest"), ("opus", 2, BodyContent::Frame, 7));
+        assert_eq!(sound(b"\x91Opusrest"), ("opus", 0, BodyContent::Frame, 5));
         let coded = video(b"\xA6\x01hvc1\x03\0\0\x28rest");
         assert_eq!((coded.codec, coded.track, coded.composition_ms, coded.head_bytes), ("hevc", 3, 40, 10));
         let coded_x = video(b"\x96\x03av01\x01rest");
         assert_eq!((coded_x.codec, coded_x.track, coded_x.is_key, coded_x.head_bytes), ("av1", 1, true, 7));
-        assert!((0..7).all(|length| Body::parse(AUDIO, &b"\x95\x01mp4a\x01"[..length]).is_none()));
+        assert!((0..7).all(|length| FlvBody::parse(AUDIO, &b"\x95\x01mp4a\x01"[..length]).is_none()));
     }
 
     #[test]
@@ -291,10 +300,10 @@ mod tests {
         for kind in [AUDIO, VIDEO, 18] {
             for first in 0..=255 {
                 for length in 0..9 {
-                    let _ = Body::parse(kind, &[&[first], &[0xFF; 8][..length]].concat());
+                    let _ = FlvBody::parse(kind, &[&[first], &[0xFF; 8][..length]].concat());
                 }
             }
         }
-        assert_eq!(Body::parse(VIDEO, b""), None);
+        assert_eq!(FlvBody::parse(VIDEO, b""), None);
     }
 }

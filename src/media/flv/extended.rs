@@ -10,14 +10,14 @@ const SAME_CLOCK_MS: i64 = 10_000;
 
 /// The clock of one track.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::media) struct Extended {
+pub(in crate::media) struct ExtendedClock {
     /// Decoding time of the last packet, as it was given back.
     last_ms: Option<i64>,
     added_ms: i64,
     wraps: u64,
 }
 
-impl Extended {
+impl ExtendedClock {
     /// What is to be added to the times of a packet that is decoded at `dts_ms`.
     pub(in crate::media) fn take(&mut self, dts_ms: i64) -> i64 {
         let leap_ms = self.last_ms.map_or(0, |last| dts_ms.saturating_add(self.added_ms).saturating_sub(last));
@@ -53,7 +53,7 @@ mod tests {
 
     /// The times that come out for those that go in.
     fn placed(times: &[i64]) -> (Vec<i64>, u64) {
-        let mut clock = Extended::default();
+        let mut clock = ExtendedClock::default();
         let out = times.iter().map(|at| at + clock.take(*at)).collect();
         (out, clock.wraps())
     }

@@ -13,10 +13,10 @@ mod script;
 pub(super) mod tag;
 mod walk;
 
-pub(super) use body::{Body, Content};
-pub(super) use extended::Extended;
-pub(super) use reader::{Reader, Step};
-pub use script::{FlvSaid, flv_said};
-pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
+pub(super) use body::{BodyContent, FlvBody};
+pub(super) use extended::ExtendedClock;
+pub(super) use reader::{FlvReader, FlvStep};
+pub use script::{FlvMetadata, flv_said};
+pub(super) use tag::{FlvTag, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, first_tag, read_tag, read_up_to};
 pub(super) use walk::is_metadata;
-pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_unsound_at, is_flv_head, walk_flv};
+pub use walk::{FlvPacket, FlvUnit, FlvWalk, WalkControl, flv_unsound_at, is_flv_head, walk_flv};

@@ -6,25 +6,25 @@
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use super::body::HEAD_BYTES;
-use super::tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_up_to};
-use super::{Body, Content};
+use super::tag::{FlvTag, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, first_tag, read_up_to};
+use super::{BodyContent, FlvBody};
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) enum Step {
-    /// Sound or pictures; [`Reader::take`] or [`Reader::skip`] comes next.
-    Unit(Tag, Body),
+pub(in crate::media) enum FlvStep {
+    /// Sound or pictures; [`FlvReader::take`] or [`FlvReader::skip`] comes next.
+    Unit(FlvTag, FlvBody),
     /// The end of the file.
     End,
     /// A tag of sound or pictures whose head says nothing that can be read. The next step goes on behind it.
-    Unread(Tag),
+    Unread(FlvTag),
     /// Bytes that are no tag. The next step goes on behind them.
     Nonsense,
 }
 
 /// Reads an FLV file once, from front to back.
 #[derive(Debug)]
-pub(in crate::media) struct Reader<R> {
+pub(in crate::media) struct FlvReader<R> {
     file: BufReader<R>,
     size_bytes: u64,
     /// Offset of the next tag.
@@ -39,7 +39,7 @@ const FILE_HEADER_BYTES: u64 = 13;
 /// Commands and the like are no longer than this; a longer tag of sound or pictures whose head cannot be read held media.
 const MOST_IDLE_BYTES: u64 = 16;
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: Read + Seek> FlvReader<R> {
     pub(in crate::media) fn open(file: R, size_bytes: u64) -> io::Result<Self> {
         let mut reader =
             Self { file: BufReader::with_capacity(BUFFER_BYTES, file), size_bytes, next: 0, is_lost: false };
@@ -70,33 +70,38 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Goes to the next tag with sound or pictures.
-    pub(in crate::media) fn step(&mut self) -> io::Result<Step> {
+    pub(in crate::media) fn step(&mut self) -> io::Result<FlvStep> {
         if self.is_lost && !self.search()? {
-            return Ok(Step::End);
+            return Ok(FlvStep::End);
         }
         loop {
             self.go_to(self.next)?;
-            let Some(tag) = read_up_to(&mut self.file)?.map(|header| Tag::parse(header, self.next)) else {
-                return Ok(Step::End);
+            let Some(tag) = read_up_to(&mut self.file)?.map(|header| FlvTag::parse(header, self.next)) else {
+                return Ok(FlvStep::End);
             };
             if !tag.is_known() {
                 return Ok(self.lose(self.next + 1));
             }
             if let Some(body) = self.read_head(&tag)? {
-                return Ok(Step::Unit(tag, body));
+                return Ok(FlvStep::Unit(tag, body));
             }
             if !self.close(&tag)? {
                 return Ok(self.lose(tag.at + 1));
             }
             if tag.kind != SCRIPT && tag.body_bytes > MOST_IDLE_BYTES {
-                return Ok(Step::Unread(tag));
+                return Ok(FlvStep::Unread(tag));
             }
         }
     }
 
     /// Reads the content of the unit of the last step: how many bytes of it the file has, or none where the tag turns
     /// out to be no tag.
-    pub(in crate::media) fn take(&mut self, tag: &Tag, body: &Body, into: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(in crate::media) fn take(
+        &mut self,
+        tag: &FlvTag,
+        body: &FlvBody,
+        into: &mut [u8],
+    ) -> io::Result<Option<usize>> {
         self.go_to(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64)?;
         let mut have = 0;
         while have < into.len() {
@@ -115,7 +120,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Passes over the content of the unit of the last step; false where the tag turns out to be no tag.
-    pub(in crate::media) fn skip(&mut self, tag: &Tag) -> io::Result<bool> {
+    pub(in crate::media) fn skip(&mut self, tag: &FlvTag) -> io::Result<bool> {
         let is_sound = self.close(tag)?;
         if !is_sound {
             self.lose(tag.at + 1);
@@ -123,17 +128,17 @@ impl<R: Read + Seek> Reader<R> {
         Ok(is_sound)
     }
 
-    fn read_head(&mut self, tag: &Tag) -> io::Result<Option<Body>> {
+    fn read_head(&mut self, tag: &FlvTag) -> io::Result<Option<FlvBody>> {
         let mut head = [0; HEAD_BYTES];
         let length = usize::try_from(tag.body_bytes.min(self.size_bytes.saturating_sub(tag.at + TAG_HEADER_BYTES)))
             .map_or(HEAD_BYTES, |length| length.min(HEAD_BYTES));
         self.file.read_exact(&mut head[..length])?;
-        Ok(Body::parse(tag.kind, &head[..length])
-            .filter(|body| body.head_bytes <= length || body.content == Content::Nothing))
+        Ok(FlvBody::parse(tag.kind, &head[..length])
+            .filter(|body| body.head_bytes <= length || body.content == BodyContent::Nothing))
     }
 
     /// Goes behind a tag and says whether it was one.
-    fn close(&mut self, tag: &Tag) -> io::Result<bool> {
+    fn close(&mut self, tag: &FlvTag) -> io::Result<bool> {
         self.next = tag.end() + TRAILER_BYTES;
         if self.next + TAG_HEADER_BYTES > self.size_bytes {
             return Ok(true);
@@ -143,15 +148,15 @@ impl<R: Read + Seek> Reader<R> {
         if u64::from(trailer) == tag.body_bytes + TAG_HEADER_BYTES {
             return Ok(true);
         }
-        let next = read_up_to(&mut self.file)?.map(|header| Tag::parse(header, self.next));
+        let next = read_up_to(&mut self.file)?.map(|header| FlvTag::parse(header, self.next));
         Ok(next.is_none_or(|next| next.is_plausible()))
     }
 
     /// Gives up the place before `from`.
-    fn lose(&mut self, from: u64) -> Step {
+    fn lose(&mut self, from: u64) -> FlvStep {
         self.next = from;
         self.is_lost = true;
-        Step::Nonsense
+        FlvStep::Nonsense
     }
 
     /// Finds the next place that looks like a tag and ends like one; false if there is none.
@@ -160,7 +165,7 @@ impl<R: Read + Seek> Reader<R> {
         self.go_to(self.next)?;
         let Some(mut window) = read_up_to(&mut self.file)? else { return Ok(false) };
         loop {
-            let tag = Tag::parse(window, self.next);
+            let tag = FlvTag::parse(window, self.next);
             if tag.is_plausible() && self.ends_well(&tag)? {
                 return Ok(true);
             }
@@ -171,7 +176,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    fn ends_well(&mut self, tag: &Tag) -> io::Result<bool> {
+    fn ends_well(&mut self, tag: &FlvTag) -> io::Result<bool> {
         if tag.end() + TRAILER_BYTES > self.size_bytes {
             return Ok(false);
         }
@@ -201,13 +206,13 @@ mod tests {
 
     /// Decoding time and content of every unit; none for nonsense.
     fn units(bytes: &[u8]) -> Vec<Option<(i64, Vec<u8>)>> {
-        let mut reader = Reader::open(Cursor::new(bytes), bytes.len() as u64).unwrap();
+        let mut reader = FlvReader::open(Cursor::new(bytes), bytes.len() as u64).unwrap();
         let mut found = Vec::new();
         loop {
             match reader.step().unwrap() {
-                Step::End => return found,
-                Step::Nonsense | Step::Unread(_) => found.push(None),
-                Step::Unit(tag, body) => {
+                FlvStep::End => return found,
+                FlvStep::Nonsense | FlvStep::Unread(_) => found.push(None),
+                FlvStep::Unit(tag, body) => {
                     let mut content = vec![0; body.content_bytes(&tag)];
                     let have = reader.take(&tag, &body, &mut content).unwrap();
                     found.push(have.map(|have| (tag.time_ms, content[..have].to_vec())));

@@ -54,7 +54,7 @@ impl ScriptValue<'_> {
 
 /// What `onMetaData` says that an MP4 has a place for.
 #[derive(Debug, Default)]
-pub struct FlvSaid {
+pub struct FlvMetadata {
     /// Title, comment and so on.
     pub tags: Tags,
     /// When the recording was made, milliseconds since the Unix epoch.
@@ -62,8 +62,8 @@ pub struct FlvSaid {
 }
 
 /// Reads `onMetaData`; the bytes begin behind its name.
-pub fn flv_said(bytes: &[u8]) -> FlvSaid {
-    let mut said = FlvSaid::default();
+pub fn flv_said(bytes: &[u8]) -> FlvMetadata {
+    let mut said = FlvMetadata::default();
     named_values(bytes, |name, value| {
         let Some(text) = value.to_text() else { return };
         if let Some(name) = Tags::known(name) {

@@ -16,7 +16,7 @@ const FILE_HEADER_BYTES: u32 = 9;
 
 /// A tag's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::media) struct Tag {
+pub(in crate::media) struct FlvTag {
     pub(in crate::media) kind: u8,
     /// Offset of the header.
     pub(in crate::media) at: u64,
@@ -26,7 +26,7 @@ pub(in crate::media) struct Tag {
     stream: u32,
 }
 
-impl Tag {
+impl FlvTag {
     pub(in crate::media) fn parse(header: [u8; 11], at: u64) -> Self {
         let [kind, size_2, size_1, size_0, time_2, time_1, time_0, time_3, stream @ ..] = header;
         Self {
@@ -62,9 +62,9 @@ pub(in crate::media) fn first_tag(file: &mut (impl Read + Seek)) -> io::Result<u
 }
 
 /// Reads a tag's header and leaves the file at its body; none at the end of the file.
-pub(in crate::media) fn read_tag(file: &mut (impl Read + Seek), at: u64) -> io::Result<Option<Tag>> {
+pub(in crate::media) fn read_tag(file: &mut (impl Read + Seek), at: u64) -> io::Result<Option<FlvTag>> {
     file.seek(SeekFrom::Start(at))?;
-    Ok(read_up_to(file)?.map(|header| Tag::parse(header, at)))
+    Ok(read_up_to(file)?.map(|header| FlvTag::parse(header, at)))
 }
 
 /// Reads exactly N bytes, or none where fewer are left.
@@ -100,7 +100,7 @@ pub(in crate::media) mod tests {
     #[test]
     fn times_go_beyond_24_bits() {
         let bytes = tag(9, 0x1234_5678, b"body");
-        let parsed = Tag::parse(bytes[..11].try_into().unwrap(), 13);
+        let parsed = FlvTag::parse(bytes[..11].try_into().unwrap(), 13);
         assert_eq!((parsed.time_ms, parsed.body_bytes, parsed.end()), (0x1234_5678, 4, 28));
         assert!(parsed.is_plausible());
     }

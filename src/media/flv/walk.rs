@@ -5,8 +5,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::body::{Body, Content, HEAD_BYTES};
-use super::tag::{AUDIO, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, VIDEO, first_tag, read_up_to};
+use super::body::{BodyContent, FlvBody, HEAD_BYTES};
+use super::tag::{AUDIO, FlvTag, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, VIDEO, first_tag, read_up_to};
 use crate::recording::TrackKind;
 
 /// No configuration of a codec is longer.
@@ -61,7 +61,7 @@ pub struct FlvPacket {
 
 /// What a taker says to a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum WalkControl {
     /// Go on.
     Next,
     /// It has seen enough.
@@ -84,9 +84,13 @@ pub enum FlvWalk {
 /// Hands every unit of an FLV file of `len` bytes to `take`, in file order.
 ///
 /// A few bytes are read of each tag, so the reader should keep what lies around them.
-pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<FlvWalk> {
+pub fn walk_flv<R: Read + Seek>(
+    mut file: R,
+    len: u64,
+    take: impl FnMut(FlvUnit<'_>) -> WalkControl,
+) -> io::Result<FlvWalk> {
     let next = first_tag(&mut file)?;
-    Walk { file, len, next, take, has_metadata: false }.run()
+    FlvWalker { file, len, next, take, has_metadata: false }.run()
 }
 
 /// From which byte on tags do not follow one another in an FLV file of `len` bytes, whatever is in them; `None` for a sound one.
@@ -94,8 +98,8 @@ pub fn flv_unsound_at<R: Read + Seek>(mut file: R, len: u64) -> io::Result<Optio
     let mut next = first_tag(&mut file)?;
     file.seek(SeekFrom::Start(next))?;
     while let Some(header) = read_up_to(&mut file)? {
-        crate::stop::look();
-        let tag = Tag::parse(header, next);
+        crate::stop::check();
+        let tag = FlvTag::parse(header, next);
         if !tag.is_plausible() || tag.end() > len || !is_closed(&mut file, len, &tag)? {
             return Ok(Some(tag.at));
         }
@@ -115,13 +119,13 @@ pub(in crate::media) fn is_metadata(script: &[u8]) -> bool {
 }
 
 /// Goes behind a tag of a file of `len` bytes; false if its length does not stand there, and it is not the end.
-fn is_closed(file: &mut (impl Read + Seek), len: u64, tag: &Tag) -> io::Result<bool> {
+fn is_closed(file: &mut (impl Read + Seek), len: u64, tag: &FlvTag) -> io::Result<bool> {
     file.seek(SeekFrom::Start(tag.end()))?;
     let trailer = read_up_to(file)?.map(u32::from_be_bytes);
     Ok(trailer.map_or(tag.end() == len, |length| u64::from(length) == tag.body_bytes + TAG_HEADER_BYTES))
 }
 
-struct Walk<R, T> {
+struct FlvWalker<R, T> {
     file: R,
     len: u64,
     next: u64,
@@ -129,20 +133,20 @@ struct Walk<R, T> {
     has_metadata: bool,
 }
 
-impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
+impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> WalkControl> FlvWalker<R, T> {
     fn run(&mut self) -> io::Result<FlvWalk> {
         self.file.seek(SeekFrom::Start(self.next))?;
         while let Some(header) = read_up_to(&mut self.file)? {
-            crate::stop::look();
-            let tag = Tag::parse(header, self.next);
+            crate::stop::check();
+            let tag = FlvTag::parse(header, self.next);
             if !tag.is_plausible() || tag.end() > self.len {
                 return Ok(FlvWalk::Unsound(tag.at));
             }
-            let taken = if tag.time_ms > i64::from(i32::MAX) { Taken::Refused } else { self.unit(&tag)? };
+            let taken = if tag.time_ms > i64::from(i32::MAX) { WalkControl::Refused } else { self.unit(&tag)? };
             match taken {
-                Taken::Next => {}
-                Taken::Enough => return Ok(FlvWalk::Sound),
-                Taken::Refused => return Ok(FlvWalk::Refused),
+                WalkControl::Next => {}
+                WalkControl::Enough => return Ok(FlvWalk::Sound),
+                WalkControl::Refused => return Ok(FlvWalk::Refused),
             }
             if !is_closed(&mut self.file, self.len, &tag)? {
                 return Ok(FlvWalk::Unsound(tag.at));
@@ -154,26 +158,26 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
     }
 
     /// Hands on what lies in a tag; the file stands at its body.
-    fn unit(&mut self, tag: &Tag) -> io::Result<Taken> {
+    fn unit(&mut self, tag: &FlvTag) -> io::Result<WalkControl> {
         match tag.kind {
             SCRIPT => self.script(tag),
             AUDIO | VIDEO if tag.body_bytes > 0 => self.media(tag),
-            _ => Ok(Taken::Next),
+            _ => Ok(WalkControl::Next),
         }
     }
 
     /// Metadata of the whole file is what comes first; what comes again is passed over. libavformat makes tracks of all other
     /// script data.
-    fn script(&mut self, tag: &Tag) -> io::Result<Taken> {
+    fn script(&mut self, tag: &FlvTag) -> io::Result<WalkControl> {
         let mut head = [0; SCRIPT_HEAD_BYTES];
         let length = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).min(SCRIPT_HEAD_BYTES);
         self.file.read_exact(&mut head[..length])?;
         let is_first = !std::mem::replace(&mut self.has_metadata, true);
         if !is_metadata(&head) {
-            return Ok(Taken::Refused);
+            return Ok(WalkControl::Refused);
         }
         if !is_first {
-            return Ok(Taken::Next);
+            return Ok(WalkControl::Next);
         }
         let mut values = Vec::new();
         let rest = (tag.body_bytes - SCRIPT_HEAD_BYTES as u64).min(MOST_METADATA_BYTES);
@@ -181,18 +185,18 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         Ok((self.take)(FlvUnit::Metadata(&values)))
     }
 
-    fn media(&mut self, tag: &Tag) -> io::Result<Taken> {
+    fn media(&mut self, tag: &FlvTag) -> io::Result<WalkControl> {
         let mut head = [0; HEAD_BYTES];
         let body_bytes = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX);
         let length = body_bytes.min(HEAD_BYTES);
         self.file.read_exact(&mut head[..length])?;
-        let Some(body) = Body::parse(tag.kind, &head[..length]) else { return Ok(Taken::Refused) };
+        let Some(body) = FlvBody::parse(tag.kind, &head[..length]) else { return Ok(WalkControl::Refused) };
         let content_bytes = body_bytes.checked_sub(body.head_bytes);
         match (body.content, content_bytes) {
-            (Content::Nothing, _) | (Content::Frame, Some(0)) => Ok(Taken::Next),
-            (Content::Unknown, _) | (_, None) => Ok(Taken::Refused),
-            (Content::Configuration, Some(bytes)) => self.configuration(tag, &body, bytes),
-            (Content::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
+            (BodyContent::Nothing, _) | (BodyContent::Frame, Some(0)) => Ok(WalkControl::Next),
+            (BodyContent::Unknown, _) | (_, None) => Ok(WalkControl::Refused),
+            (BodyContent::Configuration, Some(bytes)) => self.configuration(tag, &body, bytes),
+            (BodyContent::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
                 kind: body.kind,
                 codec: body.codec,
                 track: body.track,
@@ -205,9 +209,9 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         }
     }
 
-    fn configuration(&mut self, tag: &Tag, body: &Body, content_bytes: usize) -> io::Result<Taken> {
+    fn configuration(&mut self, tag: &FlvTag, body: &FlvBody, content_bytes: usize) -> io::Result<WalkControl> {
         if content_bytes > MOST_CONFIGURATION_BYTES {
-            return Ok(Taken::Refused);
+            return Ok(WalkControl::Refused);
         }
         let mut bytes = vec![0; content_bytes];
         self.file.seek(SeekFrom::Start(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64))?;
@@ -241,7 +245,7 @@ mod tests {
             if let FlvUnit::Packet(p) = unit {
                 found.push((p.offset, p.size_bytes, p.dts_ms, p.composition_ms));
             }
-            Taken::Next
+            WalkControl::Next
         };
         (walk_flv(Cursor::new(bytes), bytes.len() as u64, take).unwrap() == FlvWalk::Sound).then_some(found)
     }
@@ -267,7 +271,7 @@ mod tests {
             let mut found = Vec::new();
             let take = |unit: FlvUnit<'_>| {
                 found.push(if let FlvUnit::Metadata(values) = unit { Some(values.len()) } else { None });
-                Taken::Next
+                WalkControl::Next
             };
             assert_eq!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap(), FlvWalk::Sound);
             assert_eq!(found, [Some(length.min(most)), None]);
@@ -281,7 +285,7 @@ mod tests {
             if let FlvUnit::Configuration { codec, bytes, .. } = unit {
                 found.push((codec, bytes.to_vec()));
             }
-            if found.len() == 2 { Taken::Enough } else { Taken::Next }
+            if found.len() == 2 { WalkControl::Enough } else { WalkControl::Next }
         };
         let bytes = sound_file();
         assert_eq!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap(), FlvWalk::Sound);

@@ -8,7 +8,7 @@ use ffmpeg_next::{Error, decoder, frame};
 use super::develop::Shape;
 use crate::media::MediaError;
 use crate::media::ffi::picture::{open_decoder, shape_of};
-use crate::media::ffi::{Depth, Next, Packet, Source, TimeBase};
+use crate::media::ffi::{MediaSource, Packet, ProbeDepth, ReadOutcome, TimeBase};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Unreadable places that are passed over; behind so many the rest counts as lost.
@@ -24,9 +24,9 @@ pub(in crate::media) struct Recording<'a> {
 
 impl Recording<'_> {
     /// Opens it, looked into so far.
-    pub(super) fn open(&self, depth: Depth) -> Result<Source, MediaError> {
+    pub(super) fn open(&self, depth: ProbeDepth) -> Result<MediaSource, MediaError> {
         let file = self.file.try_clone().map_err(MediaError::open(self.name))?;
-        Source::over(file, self.name, self.container, depth)
+        MediaSource::over(file, self.name, self.container, depth)
     }
 
     /// Whether its header says all that a decoder needs.
@@ -44,7 +44,7 @@ impl Recording<'_> {
 }
 
 /// The first track of a kind that is not a cover.
-pub(super) fn track_of(source: &Source, kind: TrackKind) -> Option<usize> {
+pub(super) fn track_of(source: &MediaSource, kind: TrackKind) -> Option<usize> {
     source.tracks().into_iter().find(|track| track.kind == kind && !track.is_picture).map(|track| track.index)
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Key {
 
 /// The frames of one track.
 pub(super) struct Frames {
-    source: Source,
+    source: MediaSource,
     track: usize,
     decoder: decoder::Opened,
     pub(super) time_base: TimeBase,
@@ -72,7 +72,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn of(mut source: Source, track: usize) -> Result<Self, Error> {
+    pub(super) fn of(mut source: MediaSource, track: usize) -> Result<Self, Error> {
         source.only(track);
         let time_base = source.track(track).map_or(TimeBase::MILLISECONDS, |facts| facts.time_base);
         let decoder = open_decoder(&source, track)?;
@@ -160,10 +160,10 @@ impl Frames {
         loop {
             let mut packet = Packet::empty();
             match self.source.next(&mut packet)? {
-                Next::Packet if packet.stream() == self.track => return Ok(Some(packet)),
-                Next::Packet => {}
-                Next::Nonsense if self.nonsense < MOST_NONSENSE => self.nonsense += 1,
-                Next::Nonsense | Next::End => return Ok(None),
+                ReadOutcome::Packet if packet.stream() == self.track => return Ok(Some(packet)),
+                ReadOutcome::Packet => {}
+                ReadOutcome::Nonsense if self.nonsense < MOST_NONSENSE => self.nonsense += 1,
+                ReadOutcome::Nonsense | ReadOutcome::End => return Ok(None),
             }
         }
     }
@@ -183,7 +183,8 @@ pub(super) fn with_frames<T>(
     recording: &Recording<'_>,
     mut find: impl FnMut(&mut Frames) -> Result<Option<T>, MediaError>,
 ) -> Result<Option<(Frames, T)>, MediaError> {
-    let depths = if recording.says_all() { &[Depth::HeaderOnly, Depth::Usual][..] } else { &[Depth::Usual] };
+    let depths =
+        if recording.says_all() { &[ProbeDepth::HeaderOnly, ProbeDepth::Usual][..] } else { &[ProbeDepth::Usual] };
     let mut failed = None;
     for depth in depths {
         let source = recording.open(*depth)?;

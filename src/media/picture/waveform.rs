@@ -12,7 +12,7 @@ use super::poster::Look;
 use super::{Budget, Made};
 use crate::media::MediaError;
 use crate::media::ffi::picture::{encode, open_decoder};
-use crate::media::ffi::{Depth, Next, Packet};
+use crate::media::ffi::{Packet, ProbeDepth, ReadOutcome};
 use crate::recording::{Defect, Shows, TrackKind};
 
 /// A bar and the gap behind it, pixels.
@@ -44,7 +44,7 @@ pub(super) fn of_sound(recording: Recording<'_>, look: Look, budget: Budget) -> 
 /// The loudest sample of each packet that is decoded, 0 to 1, in order.
 fn peaks(recording: &Recording<'_>, budget: Budget) -> Result<Vec<f32>, MediaError> {
     let every = skipping(count(recording, budget)?);
-    let mut source = recording.open(Depth::Usual)?;
+    let mut source = recording.open(ProbeDepth::Usual)?;
     let no_sound = || MediaError::unfinishable(recording.name, Defect::NoKeyframe);
     let track = track_of(&source, TrackKind::Audio).ok_or_else(no_sound)?;
     let mut decoder = open_decoder(&source, track).map_err(|error| recording.refused(error))?;
@@ -74,7 +74,7 @@ fn peaks(recording: &Recording<'_>, budget: Budget) -> Result<Vec<f32>, MediaErr
 
 /// How many packets of sound there are, as far as the budget allows to count them.
 fn count(recording: &Recording<'_>, budget: Budget) -> Result<u64, MediaError> {
-    let mut source = recording.open(Depth::Usual)?;
+    let mut source = recording.open(ProbeDepth::Usual)?;
     let Some(track) = track_of(&source, TrackKind::Audio) else { return Ok(0) };
     if let Some(count) = source.track(track).and_then(|facts| facts.declared_packets) {
         return Ok(count);
@@ -91,7 +91,7 @@ fn skipping(packets: u64) -> u64 {
 }
 
 fn each_packet(
-    source: &mut crate::media::ffi::Source,
+    source: &mut crate::media::ffi::MediaSource,
     track: usize,
     budget: Budget,
     mut take: impl FnMut(&Packet),
@@ -100,10 +100,10 @@ fn each_packet(
     while !budget.is_spent() {
         let mut packet = Packet::empty();
         match source.next(&mut packet)? {
-            Next::Packet if packet.stream() == track => take(&packet),
-            Next::Packet => {}
-            Next::Nonsense if nonsense < MOST_NONSENSE => nonsense += 1,
-            Next::Nonsense | Next::End => break,
+            ReadOutcome::Packet if packet.stream() == track => take(&packet),
+            ReadOutcome::Packet => {}
+            ReadOutcome::Nonsense if nonsense < MOST_NONSENSE => nonsense += 1,
+            ReadOutcome::Nonsense | ReadOutcome::End => break,
         }
     }
     Ok(())

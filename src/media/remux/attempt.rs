@@ -2,20 +2,20 @@
 
 use super::layout::{begin_output, lay_out, lead, nothing_in};
 use super::next::NextRecordings;
-use super::passed_over::Entry;
-use super::start::{Start, Verdict};
-use super::track::{Placed, Route, Track, Why};
-use super::{Lessons, Remux, Remuxed};
+use super::passed_over::TrackEntry;
+use super::start::{PacketVerdict, StartFinder};
+use super::track::{ExclusionReason, PlacedPacket, RemuxTrack, TrackRoute};
+use super::{AttemptHints, Remux, Remuxed};
 use crate::media::ffi::source::StreamFacts;
-use crate::media::ffi::{Depth, Packet, Sink, Source};
-use crate::media::reading::{Pass, span};
-use crate::media::timeline::{Common, Stamp};
+use crate::media::ffi::{MediaSource, Packet, ProbeDepth, Sink};
+use crate::media::reading::{PacketPass, span};
+use crate::media::timeline::{PacketTime, SharedTimeline};
 use crate::media::{MediaError, TrackReading, whole};
-use crate::recording::{Container, Defect, Span, TrackKind, drop_still_pictures};
+use crate::recording::{Container, Defect, TrackKind, TrackSpan, drop_still_pictures};
 
 /// How an attempt ended without an error.
-pub(super) enum Ended {
-    Done(Box<Remuxed>, Vec<Entry>),
+pub(super) enum RemuxEnd {
+    Done(Box<Remuxed>, Vec<TrackEntry>),
     /// A sound or picture track turned up, or sent its first packet, at this byte, and its parameters are not known.
     LateTrack {
         at: u64,
@@ -26,13 +26,13 @@ pub(super) enum Ended {
     },
 }
 
-pub(super) struct Attempt<'a> {
+pub(super) struct RemuxAttempt<'a> {
     request: &'a Remux<'a>,
-    pass: Pass<'a>,
+    pass: PacketPass<'a>,
     sink: Sink,
-    tracks: Vec<Track>,
-    start: Start,
-    common: Common,
+    tracks: Vec<RemuxTrack>,
+    start: StartFinder,
+    common: SharedTimeline,
     next: NextRecordings,
     /// Whether the parameters were already looked for in depth, and of how many tracks they were looked for.
     is_deep: bool,
@@ -41,17 +41,17 @@ pub(super) struct Attempt<'a> {
     is_last: bool,
 }
 
-impl<'a> Attempt<'a> {
-    pub(super) fn begin(request: &'a Remux<'a>, lessons: &Lessons) -> Result<Self, MediaError> {
+impl<'a> RemuxAttempt<'a> {
+    pub(super) fn begin(request: &'a Remux<'a>, lessons: &AttemptHints) -> Result<Self, MediaError> {
         let first = 0..request.recordings.first().copied().unwrap_or(u64::MAX);
-        let open = |depth| Source::open_part(request.source, request.from, depth, first.clone());
+        let open = |depth| MediaSource::open_part(request.source, request.from, depth, first.clone());
         let (source, deep) = match lessons.look_bytes {
             // What libavformat does not know when it reads a packet it cannot tell the time of.
-            Some(bytes) if request.from == Container::MpegTs => (open(Depth::LateTracks(bytes))?.rewound()?, None),
-            Some(bytes) => (open(Depth::Usual)?, Some(open(Depth::LateTracks(bytes))?)),
-            None => (open(Depth::Usual)?, None),
+            Some(bytes) if request.from == Container::MpegTs => (open(ProbeDepth::LateTracks(bytes))?.rewound()?, None),
+            Some(bytes) => (open(ProbeDepth::Usual)?, Some(open(ProbeDepth::LateTracks(bytes))?)),
+            None => (open(ProbeDepth::Usual)?, None),
         };
-        let pass = Pass::over(source, request.watch);
+        let pass = PacketPass::over(source, request.watch);
         let known = deep.as_ref().unwrap_or(&pass.source);
         let mut sink = Sink::create(request.output, request.to)?;
         let cut = cut_pids(request)?;
@@ -59,19 +59,19 @@ impl<'a> Attempt<'a> {
         for facts in known.tracks() {
             let is_cut = cut.iter().any(|pid| i32::from(*pid) == facts.id);
             let route = lay_out(request, known, &mut sink, &facts, lessons)?;
-            tracks.push(Track::new(facts, route, (request.from, request.to), is_cut));
+            tracks.push(RemuxTrack::new(facts, route, (request.from, request.to), is_cut));
         }
         begin_output(request, &pass.source, &mut sink, &tracks)?;
-        let is_written = |t: &&Track| t.is_main_media() && t.is_output();
+        let is_written = |t: &&RemuxTrack| t.is_main_media() && t.is_output();
         let written = tracks.iter().filter(is_written).map(|t| t.facts.index);
-        let start = Start::new(lead(&tracks), written, request.begins);
+        let start = StartFinder::new(lead(&tracks), written, request.begins);
         let next = NextRecordings::behind(&pass.source, request);
-        let (common, looked_for) = (Common::default(), tracks.len());
+        let (common, looked_for) = (SharedTimeline::default(), tracks.len());
         let (is_deep, is_last) = (lessons.look_bytes.is_some(), lessons.is_last);
         Ok(Self { request, pass, sink, tracks, start, common, next, is_deep, looked_for, is_last })
     }
 
-    pub(super) fn run(mut self) -> Result<Ended, MediaError> {
+    pub(super) fn run(mut self) -> Result<RemuxEnd, MediaError> {
         let mut packet = Packet::empty();
         while self.pass.next(&mut packet)? || self.go_on(&mut packet)? {
             if !self.next.map(&mut packet, &self.tracks) {
@@ -81,13 +81,13 @@ impl<'a> Attempt<'a> {
             let track = packet.stream();
             let route = self.tracks.get(track).map(|t| t.route);
             match route {
-                Some(Route::Output(_)) if packet.size() > 0 => self.take(packet)?,
-                Some(Route::Output(_)) => {}
-                Some(Route::Attached) => self.tracks[track].note_attached(&packet),
-                Some(Route::LeftOut(_)) => self.count_only(&packet),
-                Some(Route::Unknown) | None => {
+                Some(TrackRoute::Output(_)) if packet.size() > 0 => self.take(packet)?,
+                Some(TrackRoute::Output(_)) => {}
+                Some(TrackRoute::Attached) => self.tracks[track].note_attached(&packet),
+                Some(TrackRoute::LeftOut(_)) => self.count_only(&packet),
+                Some(TrackRoute::Unknown) | None => {
                     if let Some(at) = self.late(track, &packet) {
-                        return Ok(Ended::LateTrack { at });
+                        return Ok(RemuxEnd::LateTrack { at });
                     }
                 }
             }
@@ -105,7 +105,7 @@ impl<'a> Attempt<'a> {
         self.settle_held()?;
         let start_us = source.start_us().unwrap_or(0);
         let shift_us = self.common.join(start_us, self.start.zero_us().unwrap_or(start_us));
-        self.tracks.iter_mut().for_each(Track::begin_recording);
+        self.tracks.iter_mut().for_each(RemuxTrack::begin_recording);
         self.next.note_joined(&source, begin, shift_us);
         self.pass.go_on(source, begin);
         *packet = Packet::empty();
@@ -116,19 +116,19 @@ impl<'a> Attempt<'a> {
     /// left out.
     fn late(&mut self, track: usize, packet: &Packet) -> Option<u64> {
         let why = match self.pass.source.track(track)?.kind {
-            TrackKind::Data => Why::NotCarried,
+            TrackKind::Data => ExclusionReason::NotCarried,
             // Subtitles that are not found in depth either are sent by nobody who says how they are coded.
-            TrackKind::Subtitle if self.is_deep => Why::NotRead,
-            _ if self.is_deep && track < self.looked_for => Why::NotRead,
-            _ if self.is_last => Why::TooLate,
+            TrackKind::Subtitle if self.is_deep => ExclusionReason::NotRead,
+            _ if self.is_deep && track < self.looked_for => ExclusionReason::NotRead,
+            _ if self.is_last => ExclusionReason::TooLate,
             _ => return Some(self.pass.source.bytes_read()),
         };
         while self.tracks.len() <= track {
             let facts = self.pass.source.track(self.tracks.len())?;
             let (from, to) = (self.request.from, self.request.to);
-            self.tracks.push(Track::new(facts, Route::Unknown, (from, to), false));
+            self.tracks.push(RemuxTrack::new(facts, TrackRoute::Unknown, (from, to), false));
         }
-        self.tracks[track].route = Route::LeftOut(why);
+        self.tracks[track].route = TrackRoute::LeftOut(why);
         self.count_only(packet);
         None
     }
@@ -163,9 +163,9 @@ impl<'a> Attempt<'a> {
     fn judge(&mut self, packet: Packet) -> Result<(), MediaError> {
         let time_base = self.tracks[packet.stream()].facts.time_base;
         match self.start.judge(packet, time_base) {
-            Verdict::Keep(packet) => self.hold_or_write(packet),
-            Verdict::Held => Ok(()),
-            Verdict::Drop(packet) => {
+            PacketVerdict::Keep(packet) => self.hold_or_write(packet),
+            PacketVerdict::Held => Ok(()),
+            PacketVerdict::Drop(packet) => {
                 self.tracks[packet.stream()].drop_leading(&packet);
                 Ok(())
             }
@@ -219,13 +219,13 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn write_placed(&mut self, placed: Placed) -> Result<(), MediaError> {
-        let Placed { mut packet, stamp, duration } = placed;
+    fn write_placed(&mut self, placed: PlacedPacket) -> Result<(), MediaError> {
+        let PlacedPacket { mut packet, stamp, duration } = placed;
         let track = &mut self.tracks[packet.stream()];
-        let Route::Output(output) = track.route else { return Ok(()) };
+        let TrackRoute::Output(output) = track.route else { return Ok(()) };
         track.note_written(&packet, stamp);
         let (time_base, to) = (track.facts.time_base, self.sink.time_base(output));
-        let Stamp { pts, dts, .. } = track.out_stamp(stamp, to);
+        let PacketTime { pts, dts, .. } = track.out_stamp(stamp, to);
         packet.set_duration(time_base.rescale(duration, to));
         let delay = self.sink.delay(output);
         packet.set_pts(Some(pts.saturating_add(delay)));
@@ -235,7 +235,7 @@ impl<'a> Attempt<'a> {
         self.sink.write(&packet)
     }
 
-    fn end(mut self) -> Result<Ended, MediaError> {
+    fn end(mut self) -> Result<RemuxEnd, MediaError> {
         if let Some(ended) = self.no_beginning()? {
             return Ok(ended);
         }
@@ -248,10 +248,10 @@ impl<'a> Attempt<'a> {
         let Self { request, pass, mut sink, mut tracks, .. } = self;
         sink.add_chapters(&chapters)?;
         sink.finish()?;
-        let source = pass.conclude(tracks.iter_mut().map(Track::read).collect())?;
-        let entries = tracks.iter().map(Track::entry).collect();
-        let mut tracks_written: Vec<_> = tracks.iter().filter_map(Track::written).collect();
-        let moved = tracks.iter().filter(|t| t.is_written()).map(Track::moved).collect();
+        let source = pass.conclude(tracks.iter_mut().map(RemuxTrack::read).collect())?;
+        let entries = tracks.iter().map(RemuxTrack::entry).collect();
+        let mut tracks_written: Vec<_> = tracks.iter().filter_map(RemuxTrack::written).collect();
+        let moved = tracks.iter().filter(|t| t.is_written()).map(RemuxTrack::moved).collect();
         super::super::meter::align(&mut tracks_written);
         // Of pictures that are left out nothing is decoded.
         let lacks_keyframe = |t: &TrackReading| t.kind == TrackKind::Video && t.packets > 0 && t.keyframes == 0;
@@ -262,16 +262,19 @@ impl<'a> Attempt<'a> {
         };
         let mut defects: Vec<Defect> = source.defects.iter().filter(|d| is_said(d)).cloned().collect();
         defects.extend(tracks.iter().flat_map(|track| track.defects(request.to)).chain(beside));
-        let spans: Vec<Span> = tracks_written.iter().map(|track| span(track, 0)).collect();
+        let spans: Vec<TrackSpan> = tracks_written.iter().map(|track| span(track, 0)).collect();
         drop_still_pictures(&mut defects, &spans);
         if tracks_written.iter().all(|t| t.packets == 0) {
             return Err(unfinishable(request, defects, Defect::NoPackets));
         }
-        Ok(Ended::Done(Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects }), entries))
+        Ok(RemuxEnd::Done(
+            Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects }),
+            entries,
+        ))
     }
 
     /// The end came before the beginning: no packets, no keyframe, or a picture track that is only declared.
-    fn no_beginning(&self) -> Result<Option<Ended>, MediaError> {
+    fn no_beginning(&self) -> Result<Option<RemuxEnd>, MediaError> {
         if self.start.is_found() {
             return Ok(None);
         }
@@ -280,7 +283,7 @@ impl<'a> Attempt<'a> {
         let Some(lead) = self.start.lead() else { return Err(nothing()) };
         match self.tracks[lead].source.packets() {
             0 if self.tracks.iter().all(|t| t.source.packets() == 0) => Err(nothing()),
-            0 => Ok(Some(Ended::Silent { track: lead })),
+            0 => Ok(Some(RemuxEnd::Silent { track: lead })),
             _ => Err(MediaError::unfinishable(request.source, Defect::NoKeyframe)),
         }
     }

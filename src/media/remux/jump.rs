@@ -9,27 +9,33 @@
 //! another one, and the distance of sound and pictures is gone. Only one packet waits, and none that other tracks have come up to:
 //! what is read late is written late. Several times in a row that were hit (that of a cluster) are taken for two clocks.
 
-use crate::media::timeline::{Common, TrackClock};
+use crate::media::timeline::{SharedTimeline, TrackClock};
 
 /// A time further away than that from the one before may have been hit; clocks within a second are one clock.
 const FAR_MS: i64 = 1000;
 
 /// What waits, with its decoding time in the source.
 #[derive(Debug)]
-pub(super) struct Jump<P>(Option<(P, i64)>);
+pub(super) struct TimestampJump<P>(Option<(P, i64)>);
 
 /// A packet that waits no longer, and its decoding time where that was hit.
-pub(super) type InStep<P> = (P, Option<i64>);
+pub(super) type ReleasedPacket<P> = (P, Option<i64>);
 
-impl<P> Default for Jump<P> {
+impl<P> Default for TimestampJump<P> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<P> Jump<P> {
+impl<P> TimestampJump<P> {
     /// Takes the next packet of a track with its decoding time; what comes back, in order, waits no longer.
-    pub(super) fn next(&mut self, clock: &TrackClock, common: &Common, packet: P, dts: i64) -> Vec<InStep<P>> {
+    pub(super) fn next(
+        &mut self,
+        clock: &TrackClock,
+        common: &SharedTimeline,
+        packet: P,
+        dts: i64,
+    ) -> Vec<ReleasedPacket<P>> {
         let last = clock.last_in_source();
         match (self.0.take(), last) {
             (Some((waited, jumped)), Some(last)) => {
@@ -49,13 +55,13 @@ impl<P> Jump<P> {
     }
 
     /// The same, where another track has come up to it: it is later, and nothing was hit.
-    pub(super) fn release_explained(&mut self, clock: &TrackClock, common: &Common) -> Option<P> {
+    pub(super) fn release_explained(&mut self, clock: &TrackClock, common: &SharedTimeline) -> Option<P> {
         let is_explained = |(_, dts): &mut (P, i64)| clock.ms_ahead_of_all(*dts, common).abs() <= FAR_MS;
         self.0.take_if(is_explained).map(|(packet, _)| packet)
     }
 }
 
-fn jumps(clock: &TrackClock, common: &Common, last: i64, dts: i64) -> bool {
+fn jumps(clock: &TrackClock, common: &SharedTimeline, last: i64, dts: i64) -> bool {
     let step_ms = clock.ms_between(last, dts);
     step_ms < -FAR_MS || (step_ms > FAR_MS && clock.ms_ahead_of_all(dts, common) > FAR_MS)
 }
@@ -73,8 +79,8 @@ mod tests {
 
     /// What becomes of the times of a track whose packets say that they last so long.
     fn placed(times: &[i64], duration: i64) -> Vec<i64> {
-        let (mut clock, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), Common::default());
-        let (mut jump, mut out) = (Jump::default(), Vec::new());
+        let (mut clock, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), SharedTimeline::default());
+        let (mut jump, mut out) = (TimestampJump::default(), Vec::new());
         for time in times {
             for (time, mended) in jump.next(&clock, &common, *time, *time) {
                 let time = mended.unwrap_or(time);
@@ -125,9 +131,9 @@ mod tests {
 
     #[test]
     fn what_another_track_has_come_up_to_waits_no_longer() {
-        let (mut pictures, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), Common::default());
+        let (mut pictures, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), SharedTimeline::default());
         let mut sound = TrackClock::new(TimeBase::MILLISECONDS, 0, true);
-        let mut jump = Jump::default();
+        let mut jump = TimestampJump::default();
         pictures.place(Some(0), Some(0), 40, &mut common);
         assert!(jump.next(&pictures, &common, "slide", 30_000).is_empty());
         sound.place(Some(28_000), Some(28_000), 20, &mut common);

@@ -1,11 +1,11 @@
 //! What goes into an output before its first packet: tracks, covers and attached files, metadata, and how the muxer writes it.
 
 use super::attempt::unreadable;
-use super::track::{Route, Track, Why};
-use super::{Header, Lessons, Remux};
+use super::track::{ExclusionReason, RemuxTrack, TrackRoute};
+use super::{AttemptHints, HeaderPlacement, Remux};
 use crate::isobmff::Tags;
 use crate::media::ffi::source::StreamFacts;
-use crate::media::ffi::{Sink, Source};
+use crate::media::ffi::{MediaSource, Sink};
 use crate::media::fits::fits_as_cover;
 use crate::media::probe::created_ms;
 use crate::media::{MediaError, fits};
@@ -14,23 +14,23 @@ use crate::recording::{Container, Defect, TrackKind};
 /// Decides where a track goes and makes it in the output.
 pub(super) fn lay_out(
     request: &Remux<'_>,
-    known: &Source,
+    known: &MediaSource,
     sink: &mut Sink,
     facts: &StreamFacts,
-    lessons: &Lessons,
-) -> Result<Route, MediaError> {
+    lessons: &AttemptHints,
+) -> Result<TrackRoute, MediaError> {
     if facts.attached.is_some() || facts.is_picture {
         return lay_out_extra(request, known, sink, facts);
     }
     let is_media = matches!(facts.kind, TrackKind::Video | TrackKind::Audio);
     if is_media && (lessons.silent.contains(&facts.index) || !facts.is_described()) {
-        return Ok(Route::Unknown);
+        return Ok(TrackRoute::Unknown);
     }
     if fits(&facts.codec, request.to) && facts.kind != TrackKind::Data {
-        return sink.add_track(known, facts.index).map(Route::Output);
+        return sink.add_track(known, facts.index).map(TrackRoute::Output);
     }
     if !is_media {
-        return Ok(Route::LeftOut(Why::NotCarried));
+        return Ok(TrackRoute::LeftOut(ExclusionReason::NotCarried));
     }
     Err(MediaError::DoesNotFit {
         path: request.source.to_owned(),
@@ -43,51 +43,51 @@ pub(super) fn lay_out(
 /// The same for a cover and for a file that is attached.
 fn lay_out_extra(
     request: &Remux<'_>,
-    known: &Source,
+    known: &MediaSource,
     sink: &mut Sink,
     facts: &StreamFacts,
-) -> Result<Route, MediaError> {
+) -> Result<TrackRoute, MediaError> {
     match request.to {
-        Container::Matroska => sink.attach(known, facts.index).map(|()| Route::Attached),
+        Container::Matroska => sink.attach(known, facts.index).map(|()| TrackRoute::Attached),
         to if facts.is_picture && fits_as_cover(&facts.codec, to) => {
-            sink.add_track(known, facts.index).map(Route::Output)
+            sink.add_track(known, facts.index).map(TrackRoute::Output)
         }
-        _ => Ok(Route::LeftOut(Why::NotCarried)),
+        _ => Ok(TrackRoute::LeftOut(ExclusionReason::NotCarried)),
     }
 }
 
 /// The first picture track that is no cover art decides where the file begins.
-pub(super) fn lead(tracks: &[Track]) -> Option<usize> {
-    let is_lead = |t: &&Track| t.facts.kind == TrackKind::Video && !t.facts.is_picture && t.is_output();
+pub(super) fn lead(tracks: &[RemuxTrack]) -> Option<usize> {
+    let is_lead = |t: &&RemuxTrack| t.facts.kind == TrackKind::Video && !t.facts.is_picture && t.is_output();
     tracks.iter().find(is_lead).map(|t| t.facts.index)
 }
 
 pub(super) fn begin_output(
     request: &Remux<'_>,
-    source: &Source,
+    source: &MediaSource,
     sink: &mut Sink,
-    tracks: &[Track],
+    tracks: &[RemuxTrack],
 ) -> Result<(), MediaError> {
-    if !tracks.iter().any(Track::is_output) {
+    if !tracks.iter().any(RemuxTrack::is_output) {
         return match tracks.iter().find(|t| t.is_main_media()) {
             Some(track) => Err(unreadable(request, &track.facts)),
             None => Err(MediaError::unfinishable(request.source, nothing_in(source))),
         };
     }
-    if request.header == Header::Fragments {
+    if request.header == HeaderPlacement::Fragments {
         sink.write_unbuffered();
     }
     sink.begin(&metadata(request, source), options(request))
 }
 
-pub(super) fn nothing_in(source: &Source) -> Defect {
+pub(super) fn nothing_in(source: &MediaSource) -> Defect {
     if source.size_bytes == 0 { Defect::Empty } else { Defect::NoPackets }
 }
 
 /// Whether the muxer writes chapters that it is given at the end.
 pub(super) fn carries_chapters(request: &Remux<'_>) -> bool {
     match request.to {
-        Container::Mp4 | Container::Mov => request.header == Header::First,
+        Container::Mp4 | Container::Mov => request.header == HeaderPlacement::First,
         Container::Matroska | Container::Webm => true,
         _ => false,
     }
@@ -97,7 +97,7 @@ pub(super) fn carries_chapters(request: &Remux<'_>) -> bool {
 const UNNAMED: [&str; 2] = ["Service01", "FFmpeg"];
 
 /// The name of the only programme and of who sends it, under the names that other containers have for them.
-fn programme(source: &Source) -> Vec<(String, String)> {
+fn programme(source: &MediaSource) -> Vec<(String, String)> {
     let mut programmes = source.programmes();
     let Some(only) = programmes.pop().filter(|_| programmes.is_empty()) else { return Vec::new() };
     let named = |(key, value): (String, String)| {
@@ -112,7 +112,7 @@ fn programme(source: &Source) -> Vec<(String, String)> {
 }
 
 /// Metadata of the container that stays true, which is what an MP4 has a place for, and the time of the recording.
-fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
+fn metadata(request: &Remux<'_>, source: &MediaSource) -> Vec<(String, String)> {
     let mut kept = source.metadata();
     for (key, value) in programme(source) {
         if !kept.iter().any(|(other, _)| other.eq_ignore_ascii_case(&key)) {
@@ -130,10 +130,10 @@ fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
 
 fn options(request: &Remux<'_>) -> &'static [(&'static str, &'static str)] {
     match (request.to, request.header) {
-        (Container::Mp4 | Container::Mov, Header::First) => &[("movflags", "+faststart"), ("write_tmcd", "0")],
+        (Container::Mp4 | Container::Mov, HeaderPlacement::First) => &[("movflags", "+faststart"), ("write_tmcd", "0")],
         // The first fragment lies before `moov`, so that its packets say what the edit lists must and what ADTS said. An
         // empty `moov` would come too early for both; an index of the fragments is not needed.
-        (Container::Mp4 | Container::Mov, Header::Fragments) => &[
+        (Container::Mp4 | Container::Mov, HeaderPlacement::Fragments) => &[
             ("movflags", "+default_base_moof+skip_trailer"),
             ("use_editlist", "1"),
             ("frag_duration", "2000000"),

@@ -22,18 +22,18 @@ mod track;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use attempt::{Attempt, Ended};
-use passed_over::Entry;
+use attempt::{RemuxAttempt, RemuxEnd};
+use passed_over::TrackEntry;
 
 use super::ffi::source::PARAMETER_BYTES;
-use super::{MediaError, Reading, TrackReading, Watch};
+use super::{MediaError, MediaReading, PassControl, TrackReading};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 use crate::threads::alongside;
 
 /// Where the index of an MP4 goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Header {
+pub enum HeaderPlacement {
     /// To the front; the media is moved once more when all is written (`+faststart`).
     #[default]
     First,
@@ -44,7 +44,7 @@ pub enum Header {
 
 /// With which packet the output begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Begins {
+pub enum OutputStart {
     /// With the first keyframe of the first picture track, and all of the sound.
     #[default]
     AtKeyframe,
@@ -64,16 +64,16 @@ pub struct Remux<'a> {
     /// The wanted container.
     pub to: Container,
     /// Where the index of an MP4 goes.
-    pub header: Header,
+    pub header: HeaderPlacement,
     /// With which packet the output begins.
-    pub begins: Begins,
+    pub begins: OutputStart,
     /// Byte offsets at which further recordings begin in the same file, rising. They are joined as far as they are coded
     /// alike.
     pub recordings: &'a [u64],
     /// When the recording began, milliseconds since the Unix epoch; used where the source does not say.
     pub created_ms: Option<i64>,
     /// Stops the pass and hears of its progress.
-    pub watch: Watch<'a>,
+    pub watch: PassControl<'a>,
 }
 
 impl<'a> Remux<'a> {
@@ -84,11 +84,11 @@ impl<'a> Remux<'a> {
             from,
             output,
             to,
-            header: Header::First,
-            begins: Begins::default(),
+            header: HeaderPlacement::First,
+            begins: OutputStart::default(),
             recordings: &[],
             created_ms: None,
-            watch: Watch::default(),
+            watch: PassControl::default(),
         }
     }
 }
@@ -104,7 +104,7 @@ pub struct Remuxed {
     /// How many chapters were written.
     pub chapters: usize,
     /// The source as it was read on the way; its numbers count what was left out, too.
-    pub source: Reading,
+    pub source: MediaReading,
     /// What is wrong with the source and what was repaired or left out.
     pub defects: Vec<Defect>,
 }
@@ -118,7 +118,7 @@ impl Remuxed {
 
 /// What an earlier attempt found out.
 #[derive(Debug, Clone, Default)]
-struct Lessons {
+struct AttemptHints {
     /// Read so many bytes for the parameters of late tracks.
     look_bytes: Option<u64>,
     /// Tracks (index in the source) that never send a packet.
@@ -131,7 +131,7 @@ const ATTEMPTS: usize = 5;
 /// Beyond a late track's first packet, so that its parameters are found.
 const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
 
-impl Lessons {
+impl AttemptHints {
     /// A track turned up at this byte. The second time, all of the file is looked at.
     fn note_late(&mut self, at: u64) {
         let near = at.saturating_add(LOOK_BEYOND_BYTES).max(PARAMETER_BYTES);
@@ -159,19 +159,19 @@ pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
     Ok(remuxed)
 }
 
-fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Entry>), MediaError> {
-    let mut lessons = Lessons::default();
+fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<TrackEntry>), MediaError> {
+    let mut lessons = AttemptHints::default();
     for attempt in 1..=ATTEMPTS {
         lessons.is_last = attempt == ATTEMPTS;
-        let ended = match Attempt::begin(request, &lessons) {
+        let ended = match RemuxAttempt::begin(request, &lessons) {
             // What the first megabytes do not tell may stand further on.
-            Err(MediaError::UnreadableTrack { .. }) if lessons.look_bytes.is_none() => Ended::LateTrack { at: 0 },
+            Err(MediaError::UnreadableTrack { .. }) if lessons.look_bytes.is_none() => RemuxEnd::LateTrack { at: 0 },
             begun => begun?.run()?,
         };
         match ended {
-            Ended::Done(remuxed, entries) => return Ok((*remuxed, entries)),
-            Ended::LateTrack { at } => lessons.note_late(at),
-            Ended::Silent { track } => drop(lessons.silent.insert(track)),
+            RemuxEnd::Done(remuxed, entries) => return Ok((*remuxed, entries)),
+            RemuxEnd::LateTrack { at } => lessons.note_late(at),
+            RemuxEnd::Silent { track } => drop(lessons.silent.insert(track)),
         }
         tracing::debug!(source = %printable(request.source), ?lessons, "restarting the remux");
     }

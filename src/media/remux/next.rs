@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 
 use super::Remux;
 use super::layout::carries_chapters;
-use super::track::Track;
+use super::track::RemuxTrack;
 use crate::media::MediaError;
 use crate::media::ffi::source::StreamFacts;
-use crate::media::ffi::{Chapter, Depth, Packet, Source};
+use crate::media::ffi::{Chapter, MediaSource, Packet, ProbeDepth};
 use crate::recording::{Defect, counted};
 
 /// The recordings that are still to be read, and what was found in those that are.
@@ -26,7 +26,7 @@ pub(super) struct NextRecordings {
 
 impl NextRecordings {
     /// Those behind the first, which is open.
-    pub(super) fn behind(first: &Source, request: &Remux<'_>) -> Self {
+    pub(super) fn behind(first: &MediaSource, request: &Remux<'_>) -> Self {
         Self {
             begins: request.recordings.iter().copied().collect(),
             map: None,
@@ -37,10 +37,14 @@ impl NextRecordings {
     }
 
     /// Opens the next one, if there is one whose tracks are those of the first.
-    pub(super) fn open(&mut self, request: &Remux<'_>, tracks: &[Track]) -> Result<Option<(Source, u64)>, MediaError> {
+    pub(super) fn open(
+        &mut self,
+        request: &Remux<'_>,
+        tracks: &[RemuxTrack],
+    ) -> Result<Option<(MediaSource, u64)>, MediaError> {
         let Some(begin) = self.begins.pop_front() else { return Ok(None) };
         let end = self.begins.front().copied().unwrap_or(u64::MAX);
-        let opened = match Source::open_part(request.source, request.from, Depth::Usual, begin..end) {
+        let opened = match MediaSource::open_part(request.source, request.from, ProbeDepth::Usual, begin..end) {
             Err(MediaError::NotReadable { .. }) => None,
             opened => Some(opened?),
         };
@@ -56,7 +60,7 @@ impl NextRecordings {
     }
 
     /// Notes what a recording that was joined holds, whose clock is shifted by so many microseconds.
-    pub(super) fn note_joined(&mut self, source: &Source, begin: u64, shift_us: i64) {
+    pub(super) fn note_joined(&mut self, source: &MediaSource, begin: u64, shift_us: i64) {
         let detail = "another recording begins here; it is joined to the previous one".to_owned();
         self.defects.push(Defect::Malformed { offset: Some(begin), detail });
         let moved = |us: i64| us.saturating_add(shift_us);
@@ -65,7 +69,7 @@ impl NextRecordings {
     }
 
     /// Gives a packet the number of its track in the first recording; `false` for one that is there already: a cover.
-    pub(super) fn map(&self, packet: &mut Packet, tracks: &[Track]) -> bool {
+    pub(super) fn map(&self, packet: &mut Packet, tracks: &[RemuxTrack]) -> bool {
         let Some(map) = &self.map else { return true };
         let track = map.get(packet.stream()).copied().unwrap_or(usize::MAX);
         packet.set_stream(track);
@@ -101,10 +105,10 @@ impl NextRecordings {
 }
 
 /// For each track of another recording the one of the first that it goes on with; `None` if one is new or coded otherwise.
-fn alike(tracks: &[Track], others: &[StreamFacts]) -> Option<Vec<usize>> {
+fn alike(tracks: &[RemuxTrack], others: &[StreamFacts]) -> Option<Vec<usize>> {
     let mut map: Vec<usize> = Vec::with_capacity(others.len());
     for other in others {
-        let is_free = |track: &&Track| !map.contains(&track.facts.index) && is_alike(&track.facts, other);
+        let is_free = |track: &&RemuxTrack| !map.contains(&track.facts.index) && is_alike(&track.facts, other);
         let index = tracks.iter().find(is_free)?.facts.index;
         map.push(index);
     }

@@ -10,7 +10,7 @@ use crate::recording::{Container, Defect, TrackKind, counted};
 
 /// What a reading does not say of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct TrackEntry {
     /// Its number in the container, such as the PID.
     pub(super) id: i32,
     /// Whether it is a track of the output.
@@ -25,18 +25,18 @@ const REGROUPED: &str = "vp9";
 
 /// What a walk of our own found.
 #[derive(Debug)]
-pub(super) enum Walked {
-    Transport(transport::Walked),
-    Tags(tags::Carried),
+pub(super) enum OwnWalk {
+    Transport(transport::TransportWalk),
+    Tags(tags::TagBytes),
 }
 
 /// Walks through the source, if it is of a container whose demuxer keeps silent.
-pub(super) fn walk(source: &Path, from: Container) -> Result<Option<Walked>, MediaError> {
-    let walk = |file: File| -> io::Result<Option<Walked>> {
+pub(super) fn walk(source: &Path, from: Container) -> Result<Option<OwnWalk>, MediaError> {
+    let walk = |file: File| -> io::Result<Option<OwnWalk>> {
         let size_bytes = file.metadata()?.len();
         Ok(match from {
-            Container::MpegTs => transport::walk(&mut &file, size_bytes)?.map(Walked::Transport),
-            Container::Flv => Some(Walked::Tags(tags::walk(file, size_bytes)?)),
+            Container::MpegTs => transport::walk(&mut &file, size_bytes)?.map(OwnWalk::Transport),
+            Container::Flv => Some(OwnWalk::Tags(tags::walk(file, size_bytes)?)),
             _ => None,
         })
     };
@@ -44,14 +44,14 @@ pub(super) fn walk(source: &Path, from: Container) -> Result<Option<Walked>, Med
 }
 
 /// What the original holds and the output does not; the tracks as the demuxer handed them out, and where each is.
-pub(super) fn defects(walked: &Walked, tracks: &[TrackReading], entries: &[Entry]) -> Vec<Defect> {
+pub(super) fn defects(walked: &OwnWalk, tracks: &[TrackReading], entries: &[TrackEntry]) -> Vec<Defect> {
     match walked {
-        Walked::Transport(walked) => of_transport(walked, tracks, entries),
-        Walked::Tags(carried) => of_tags(carried, tracks),
+        OwnWalk::Transport(walked) => of_transport(walked, tracks, entries),
+        OwnWalk::Tags(carried) => of_tags(carried, tracks),
     }
 }
 
-fn of_transport(walked: &transport::Walked, tracks: &[TrackReading], entries: &[Entry]) -> Vec<Defect> {
+fn of_transport(walked: &transport::TransportWalk, tracks: &[TrackReading], entries: &[TrackEntry]) -> Vec<Defect> {
     let (bytes, places, misled) = (walked.skipped_bytes, walked.skipped_places, walked.misled());
     let skipped =
         (places > 0).then_some(Defect::Unexplained { bytes, places, offset: walked.skipped_from, lost_packets: 0 });
@@ -61,7 +61,7 @@ fn of_transport(walked: &transport::Walked, tracks: &[TrackReading], entries: &[
     let missing = format!("the start of {}", counted(misbegun, "PES packet"));
     let misbegun = (misbegun > 0).then_some(Defect::Truncated { missing });
     let is_told =
-        |(track, entry): &(&TrackReading, &Entry)| entry.is_output && ALL_PAYLOAD.contains(&track.codec.as_str());
+        |(track, entry): &(&TrackReading, &TrackEntry)| entry.is_output && ALL_PAYLOAD.contains(&track.codec.as_str());
     let short = tracks.iter().zip(entries).filter(is_told).filter_map(|(track, entry)| {
         let pid = u16::try_from(entry.id).ok()?;
         let short = walked.bytes_of(pid).saturating_sub(track.bytes);
@@ -73,7 +73,7 @@ fn of_transport(walked: &transport::Walked, tracks: &[TrackReading], entries: &[
     skipped.into_iter().chain(misled).chain(misbegun).chain(short).collect()
 }
 
-fn of_tags(carried: &tags::Carried, tracks: &[TrackReading]) -> Vec<Defect> {
+fn of_tags(carried: &tags::TagBytes, tracks: &[TrackReading]) -> Vec<Defect> {
     let unknown = (carried.unknown_places > 0).then_some(Defect::Unexplained {
         bytes: carried.unknown_bytes,
         places: carried.unknown_places,

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::timeline::Stamp;
+use crate::media::timeline::PacketTime;
 
 /// No codec shows a picture after more that were decoded later (ITU-T H.264 §E.2.1, H.265 §7.4.3.2.1).
 pub(super) const MOST_REORDERED: usize = 16;
@@ -23,15 +23,15 @@ pub(super) const WAIT_MS: i64 = 500;
 /// A picture with its place on the timeline, by how much later than the source says it is presented, and how long it is until
 /// the next is decoded, if that is known.
 #[derive(Debug)]
-pub(super) struct Ordered<P> {
+pub(super) struct OrderedPicture<P> {
     pub(super) packet: P,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: PacketTime,
     pub(super) later: i64,
     pub(super) lasts: Option<i64>,
 }
 
 #[derive(Debug)]
-struct Waiting<P> {
+struct WaitingPicture<P> {
     packet: P,
     /// Not known while too few are there to tell.
     dts: Option<i64>,
@@ -42,8 +42,8 @@ struct Waiting<P> {
 
 /// The pictures of a track in decoding order.
 #[derive(Debug)]
-pub(super) struct Reorder<P> {
-    waiting: VecDeque<Waiting<P>>,
+pub(super) struct ReorderBuffer<P> {
+    waiting: VecDeque<WaitingPicture<P>>,
     /// How many pictures are decoded between one and the last that is presented before it, as far as that is known.
     delay: usize,
     /// Most ticks that pictures wait.
@@ -57,7 +57,7 @@ pub(super) struct Reorder<P> {
     is_reordered: bool,
 }
 
-impl<P> Reorder<P> {
+impl<P> ReorderBuffer<P> {
     /// Of a track whose decoder says that it delays by so many pictures, and of which `wait` ticks may wait.
     pub(super) fn new(delay: usize, wait: i64) -> Self {
         Self {
@@ -73,16 +73,16 @@ impl<P> Reorder<P> {
     }
 
     /// Takes the next picture with a decoding time, which is after the one before.
-    pub(super) fn push(&mut self, packet: P, stamp: Stamp, duration: i64) {
-        let Stamp { pts, dts, said } = stamp;
+    pub(super) fn push(&mut self, packet: P, stamp: PacketTime, duration: i64) {
+        let PacketTime { pts, dts, said } = stamp;
         self.is_reordered |= pts != dts;
-        self.waiting.push_back(Waiting { packet, dts: Some(dts), pts, said, duration });
+        self.waiting.push_back(WaitingPicture { packet, dts: Some(dts), pts, said, duration });
     }
 
     /// Takes the next picture of a container that keeps only presentation times. It is decoded when the one is presented that
     /// lies so many places before it in the order of presentation as the decoder delays.
     pub(super) fn push_presented(&mut self, packet: P, pts: i64, duration: i64) {
-        self.waiting.push_back(Waiting { packet, dts: None, pts, said: pts, duration });
+        self.waiting.push_back(WaitingPicture { packet, dts: None, pts, said: pts, duration });
         let at = self.newest.partition_point(|other| *other <= pts);
         self.newest.insert(at, pts);
         if self.newest.len() > self.delay {
@@ -103,7 +103,7 @@ impl<P> Reorder<P> {
     }
 
     /// The oldest picture, once it is known when it is decoded.
-    pub(super) fn next(&mut self) -> Option<Ordered<P>> {
+    pub(super) fn next(&mut self) -> Option<OrderedPicture<P>> {
         let (oldest, newest) = (self.waiting.front()?, self.waiting.back()?);
         let span = newest.dts?.saturating_sub(oldest.dts?);
         let least = if self.is_reordered { LEAST_WAITING.max(self.delay) } else { 0 };
@@ -112,7 +112,7 @@ impl<P> Reorder<P> {
     }
 
     /// The oldest picture, as none comes behind those that wait.
-    pub(super) fn rest(&mut self) -> Option<Ordered<P>> {
+    pub(super) fn rest(&mut self) -> Option<OrderedPicture<P>> {
         if self.waiting.front()?.dts.is_none() {
             let earliest = *self.newest.first()?;
             self.date_back(earliest);
@@ -120,18 +120,18 @@ impl<P> Reorder<P> {
         self.take()
     }
 
-    fn take(&mut self) -> Option<Ordered<P>> {
-        let behind = |w: &Waiting<P>| w.dts.map(|dts| dts.saturating_sub(w.pts));
+    fn take(&mut self) -> Option<OrderedPicture<P>> {
+        let behind = |w: &WaitingPicture<P>| w.dts.map(|dts| dts.saturating_sub(w.pts));
         let most = self.waiting.iter().filter_map(behind).max().unwrap_or(0);
         self.lead = self.lead.max(most);
         let oldest = self.waiting.pop_front()?;
         let wanted = oldest.dts.unwrap_or(oldest.pts).saturating_sub(self.lead);
         let dts = self.last_written.map_or(wanted, |last| wanted.max(last + 1));
         self.last_written = Some(dts);
-        let stamp = Stamp { pts: oldest.pts.max(dts), dts, said: oldest.said };
+        let stamp = PacketTime { pts: oldest.pts.max(dts), dts, said: oldest.said };
         let next = self.waiting.front().and_then(|next| next.dts).map(|next| next.saturating_sub(self.lead));
         let lasts = next.map(|next| next.saturating_sub(dts)).filter(|ticks| *ticks > 0);
-        Some(Ordered { packet: oldest.packet, stamp, later: stamp.pts - oldest.pts, lasts })
+        Some(OrderedPicture { packet: oldest.packet, stamp, later: stamp.pts - oldest.pts, lasts })
     }
 }
 
@@ -140,11 +140,11 @@ mod tests {
     use super::*;
 
     /// Presentation and decoding times in milliseconds, as they are written.
-    fn written(mut reorder: Reorder<()>, times: &[(i64, Option<i64>)]) -> Vec<(i64, i64)> {
+    fn written(mut reorder: ReorderBuffer<()>, times: &[(i64, Option<i64>)]) -> Vec<(i64, i64)> {
         let mut found = Vec::new();
         for (pts, dts) in times {
             match dts {
-                Some(dts) => reorder.push((), Stamp { pts: *pts, dts: *dts, said: *pts }, 40),
+                Some(dts) => reorder.push((), PacketTime { pts: *pts, dts: *dts, said: *pts }, 40),
                 None => reorder.push_presented((), *pts, 40),
             }
             found.extend(std::iter::from_fn(|| reorder.next()));
@@ -169,7 +169,7 @@ mod tests {
     fn decoding_gives_way_to_presentation_evenly_from_the_first_picture_on() {
         let pts = pattern(40);
         let times: Vec<_> = pts.iter().zip(0..).map(|(pts, n)| (*pts, Some(n * 40))).collect();
-        let found = written(Reorder::new(0, WAIT_MS), &times);
+        let found = written(ReorderBuffer::new(0, WAIT_MS), &times);
         assert_eq!(presented(&found), pts);
         assert!(found.iter().zip(-1..).all(|((_, dts), n)| *dts == n * 40), "{found:?}");
     }
@@ -177,14 +177,14 @@ mod tests {
     #[test]
     fn decoding_times_that_are_early_enough_stay_as_they_are() {
         let times: Vec<_> = pattern(40).iter().zip(-2..).map(|(pts, n)| (*pts, Some(n * 40))).collect();
-        let found = written(Reorder::new(2, WAIT_MS), &times);
+        let found = written(ReorderBuffer::new(2, WAIT_MS), &times);
         assert!(found.iter().zip(&times).all(|(found, time)| (found.0, Some(found.1)) == *time));
     }
 
     #[test]
     fn a_time_that_goes_back_a_little_moves_no_picture() {
         let times = [(0, 0), (40, 40), (30, 41), (80, 80), (120, 120)].map(|(pts, dts)| (pts, Some(dts)));
-        assert_eq!(presented(&written(Reorder::new(0, WAIT_MS), &times)), [0, 40, 30, 80, 120]);
+        assert_eq!(presented(&written(ReorderBuffer::new(0, WAIT_MS), &times)), [0, 40, 30, 80, 120]);
     }
 
     #[test]
@@ -192,21 +192,21 @@ mod tests {
         for delay in [0, 1, 2, 16] {
             let pts = pattern(40);
             let times: Vec<_> = pts.iter().map(|pts| (*pts, None)).collect();
-            let found = written(Reorder::new(delay, WAIT_MS), &times);
+            let found = written(ReorderBuffer::new(delay, WAIT_MS), &times);
             assert_eq!(presented(&found), pts, "{delay}");
             let steps: Vec<_> = found.windows(2).map(|w| w[1].1 - w[0].1).collect();
             assert!(delay == 0 || steps.iter().all(|step| *step == 40), "{delay}: {steps:?}");
         }
         for count in 1..4 {
             let times: Vec<_> = pattern(1)[..count].iter().map(|pts| (*pts, None)).collect();
-            assert_eq!(presented(&written(Reorder::new(2, WAIT_MS), &times)), pattern(1)[..count]);
+            assert_eq!(presented(&written(ReorderBuffer::new(2, WAIT_MS), &times)), pattern(1)[..count]);
         }
     }
 
     #[test]
     fn slides_wait_only_for_the_next() {
-        let mut reorder = Reorder::new(0, WAIT_MS);
-        let slide = |at: i64| Stamp { pts: at, dts: at, said: at };
+        let mut reorder = ReorderBuffer::new(0, WAIT_MS);
+        let slide = |at: i64| PacketTime { pts: at, dts: at, said: at };
         reorder.push((), slide(0), 40);
         assert!(reorder.next().is_none());
         reorder.push((), slide(5000), 40);
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn a_picture_that_is_shown_before_what_is_written_is_shown_later_and_that_is_counted() {
-        let mut reorder = Reorder::new(0, 0);
-        reorder.push((), Stamp { pts: 1000, dts: 1000, said: 1000 }, 40);
+        let mut reorder = ReorderBuffer::new(0, 0);
+        reorder.push((), PacketTime { pts: 1000, dts: 1000, said: 1000 }, 40);
         assert_eq!(reorder.rest().unwrap().later, 0);
-        reorder.push((), Stamp { pts: 900, dts: 1001, said: 900 }, 40);
+        reorder.push((), PacketTime { pts: 900, dts: 1001, said: 900 }, 40);
         assert_eq!(reorder.rest().unwrap().later, 101);
     }
 }

@@ -10,11 +10,11 @@
 //! the keyframe.
 //!
 //! Of a recording that was damaged every packet counts: its pictures begin with the first one, too
-//! ([`Begins::AtFirstPacket`]), and may show only from the first keyframe on.
+//! ([`OutputStart::AtFirstPacket`]), and may show only from the first keyframe on.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Begins;
+use super::OutputStart;
 use super::reorder::MOST_REORDERED;
 use crate::media::ffi::{Packet, TimeBase};
 
@@ -24,7 +24,7 @@ const LEAD_MICROSECONDS: i64 = 100_000;
 const HELD_BYTES: usize = 8 << 20;
 
 /// What to do with a packet.
-pub(super) enum Verdict {
+pub(super) enum PacketVerdict {
     /// Write it.
     Keep(Packet),
     /// It lies before the beginning.
@@ -35,10 +35,10 @@ pub(super) enum Verdict {
 
 /// Finds the beginning, then decides which packets lie before it.
 #[derive(Default)]
-pub(super) struct Start {
+pub(super) struct StartFinder {
     /// The picture track that decides, index in the source.
     lead: Option<usize>,
-    begins: Begins,
+    begins: OutputStart,
     /// Tracks of sound and pictures, and those of them that have not shown a packet that they can begin with.
     timed: BTreeSet<usize>,
     awaited: BTreeSet<usize>,
@@ -52,9 +52,9 @@ pub(super) struct Start {
     held_bytes: usize,
 }
 
-impl Start {
+impl StartFinder {
     /// Of tracks of sound and pictures, of which one of pictures may decide.
-    pub(super) fn new(lead: Option<usize>, tracks: impl Iterator<Item = usize>, begins: Begins) -> Self {
+    pub(super) fn new(lead: Option<usize>, tracks: impl Iterator<Item = usize>, begins: OutputStart) -> Self {
         let timed: BTreeSet<usize> = tracks.collect();
         Self { lead, begins, awaited: timed.clone(), timed, ..Self::default() }
     }
@@ -74,20 +74,20 @@ impl Start {
     }
 
     /// Judges a packet of the source.
-    pub(super) fn judge(&mut self, packet: Packet, time_base: TimeBase) -> Verdict {
+    pub(super) fn judge(&mut self, packet: Packet, time_base: TimeBase) -> PacketVerdict {
         let is_lead = Some(packet.stream()) == self.lead;
         let at = packet.pts().or(packet.dts()).map(|at| time_base.rescale(at, TimeBase::MICROSECONDS));
         if is_lead && packet.is_key() && self.keyframe_us.is_none() {
             self.keyframe_us = at.or(self.earliest_us).or(Some(0));
         }
-        if is_lead && self.keyframe_us.is_none() && self.begins == Begins::AtKeyframe {
-            return Verdict::Drop(packet);
+        if is_lead && self.keyframe_us.is_none() && self.begins == OutputStart::AtKeyframe {
+            return PacketVerdict::Drop(packet);
         }
         if self.zero_us.is_some() {
-            return Verdict::Keep(packet);
+            return PacketVerdict::Keep(packet);
         }
         self.hold(packet, at);
-        Verdict::Held
+        PacketVerdict::Held
     }
 
     /// Waits until no packet can come any more that is presented before those that are here.
@@ -99,7 +99,8 @@ impl Start {
         self.lead_packets += usize::from(Some(packet.stream()) == self.lead);
         self.held_bytes += packet.size();
         self.held.push_back(packet);
-        let is_ordered = self.begins == Begins::AtKeyframe || self.lead.is_none() || self.lead_packets > MOST_REORDERED;
+        let is_ordered =
+            self.begins == OutputStart::AtKeyframe || self.lead.is_none() || self.lead_packets > MOST_REORDERED;
         if self.awaited.is_empty() && is_ordered || self.held_bytes > HELD_BYTES {
             self.settle();
         }
@@ -117,7 +118,7 @@ impl Start {
         if waits {
             let earliest = self.earliest_us.unwrap_or(0);
             let is_priming = |keyframe: &i64| keyframe.saturating_sub(earliest) <= LEAD_MICROSECONDS;
-            let keyframe = self.keyframe_us.filter(|_| self.begins == Begins::AtKeyframe);
+            let keyframe = self.keyframe_us.filter(|_| self.begins == OutputStart::AtKeyframe);
             self.zero_us = Some(keyframe.filter(is_priming).unwrap_or(earliest));
         }
         waits

@@ -1,36 +1,36 @@
 //! One track on its way through a remux.
 
-use super::jump::{InStep, Jump};
-use super::passed_over::Entry;
-use super::reorder::{Ordered, Reorder, WAIT_MS};
+use super::jump::{ReleasedPacket, TimestampJump};
+use super::passed_over::TrackEntry;
+use super::reorder::{OrderedPicture, ReorderBuffer, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
 use crate::media::flv::is_metadata;
 use crate::media::frame::FrameHeader;
-use crate::media::meter::Meter;
+use crate::media::meter::TrackMeter;
 use crate::media::reading::{facts_of, gap_defects};
-use crate::media::timeline::{Common, Stamp, TrackClock};
+use crate::media::timeline::{PacketTime, SharedTimeline, TrackClock};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, TrackKind};
 use std::path::Path;
 
 /// Where the packets of a track go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum TrackRoute {
     /// Into the output, as its track of that index.
     Output(usize),
     /// Into the header of the output: attached files, and covers of a container that keeps them as such.
     Attached,
     /// Nowhere.
-    LeftOut(Why),
+    LeftOut(ExclusionReason),
     /// Nowhere yet: sound or pictures whose parameters are not known. A packet here ends the attempt.
     Unknown,
 }
 
 /// Why a track is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum ExclusionReason {
     /// The container has no place for it.
     NotCarried,
     /// Its codec or the parameters of it are not known.
@@ -40,22 +40,22 @@ pub(super) enum Why {
 }
 
 /// A packet with its place on the timeline, and how long it lasts, ticks of its track.
-pub(super) struct Placed {
+pub(super) struct PlacedPacket {
     pub(super) packet: Packet,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: PacketTime,
     pub(super) duration: i64,
 }
 
 /// No codec reorders more pictures than this (ITU-T H.264 §E.2.1 allows 16).
 const UNDATED_PACKETS: usize = 32;
 
-pub(super) struct Track {
+pub(super) struct RemuxTrack {
     pub(super) facts: StreamFacts,
-    pub(super) route: Route,
+    pub(super) route: TrackRoute,
     /// What each of its frames must begin with.
     frame_header: FrameHeader,
-    pub(super) source: Meter,
-    pub(super) written: Meter,
+    pub(super) source: TrackMeter,
+    pub(super) written: TrackMeter,
     /// Set when the timeline starts.
     pub(super) clock: Option<TrackClock>,
     /// The newest packet, where it may turn out to be a cut last one.
@@ -63,13 +63,13 @@ pub(super) struct Track {
     /// Packets at the beginning whose decoding time is not known yet (Matroska stores none).
     undated: Vec<Packet>,
     /// Sound that waits until it is known how long it lasts.
-    waiting: Option<Placed>,
+    waiting: Option<PlacedPacket>,
     /// The packet that can be written now, of a track whose packets are not reordered.
-    placed: Option<Placed>,
+    placed: Option<PlacedPacket>,
     /// What waits because its time jumped.
-    jump: Jump<Packet>,
+    jump: TimestampJump<Packet>,
     /// Pictures that wait until it is known when they must be decoded.
-    reorder: Option<Reorder<Packet>>,
+    reorder: Option<ReorderBuffer<Packet>>,
     /// Whether the container keeps only presentation times of pictures that may be decoded in another order. FFmpeg's decoding
     /// times do not outlive a clock that starts again.
     is_presented: bool,
@@ -88,9 +88,9 @@ pub(super) struct Track {
     is_forked: bool,
 }
 
-impl Track {
-    pub(super) fn new(facts: StreamFacts, route: Route, (from, to): (Container, Container), is_cut: bool) -> Self {
-        let source = Meter::new(&facts, facts.time_base);
+impl RemuxTrack {
+    pub(super) fn new(facts: StreamFacts, route: TrackRoute, (from, to): (Container, Container), is_cut: bool) -> Self {
+        let source = TrackMeter::new(&facts, facts.time_base);
         let is_video = facts.kind == TrackKind::Video && !facts.is_picture;
         let may_be_reordered = facts.delay > 0 || matches!(facts.codec.as_str(), "h264" | "hevc");
         let wait = TimeBase::MILLISECONDS.rescale(WAIT_MS, facts.time_base);
@@ -104,8 +104,8 @@ impl Track {
             undated: Vec::new(),
             waiting: None,
             placed: None,
-            jump: Jump::default(),
-            reorder: is_video.then(|| Reorder::new(facts.delay, wait)),
+            jump: TimestampJump::default(),
+            reorder: is_video.then(|| ReorderBuffer::new(facts.delay, wait)),
             is_presented: is_video && may_be_reordered && matches!(from, Container::Matroska | Container::Webm),
             is_cut,
             leading_dropped: 0,
@@ -123,7 +123,7 @@ impl Track {
 
     /// Whether it is in the output.
     pub(super) const fn is_output(&self) -> bool {
-        matches!(self.route, Route::Output(_))
+        matches!(self.route, TrackRoute::Output(_))
     }
 
     pub(super) fn is_main_media(&self) -> bool {
@@ -169,10 +169,10 @@ impl Track {
     }
 
     /// Places a packet on the timeline that begins at `zero_us`.
-    pub(super) fn place(&mut self, packet: Packet, zero_us: i64, common: &mut Common) {
+    pub(super) fn place(&mut self, packet: Packet, zero_us: i64, common: &mut SharedTimeline) {
         if self.facts.is_picture {
-            let (stamp, duration) = (Stamp { pts: 0, dts: 0, said: 0 }, 0);
-            self.placed = Some(Placed { packet, stamp, duration });
+            let (stamp, duration) = (PacketTime { pts: 0, dts: 0, said: 0 }, 0);
+            self.placed = Some(PlacedPacket { packet, stamp, duration });
             return;
         }
         let (time_base, is_steady) = (self.facts.time_base, self.is_main_media());
@@ -190,7 +190,7 @@ impl Track {
             }
             (None, _) => {
                 let stamp = clock.place(packet.pts(), packet.dts(), duration, common);
-                let placed = Placed { packet, stamp, duration };
+                let placed = PlacedPacket { packet, stamp, duration };
                 self.placed = if is_steady { self.lasting(placed) } else { Some(placed) };
             }
         }
@@ -198,14 +198,14 @@ impl Track {
 
     /// The packet before this one, which lasts until this one. A muxer that ends a fragment with it places the next packet where
     /// it ends, wherever that is due.
-    fn lasting(&mut self, next: Placed) -> Option<Placed> {
+    fn lasting(&mut self, next: PlacedPacket) -> Option<PlacedPacket> {
         let until = next.stamp.dts;
         let before = self.waiting.replace(next)?;
-        Some(Placed { duration: until - before.stamp.dts, ..before })
+        Some(PlacedPacket { duration: until - before.stamp.dts, ..before })
     }
 
     /// The next packet that can be written, and its time.
-    pub(super) fn next_placed(&mut self) -> Option<Placed> {
+    pub(super) fn next_placed(&mut self) -> Option<PlacedPacket> {
         self.placed.take().or_else(|| {
             let ordered = self.reorder.as_mut()?.next()?;
             Some(self.noted(ordered))
@@ -213,7 +213,7 @@ impl Track {
     }
 
     /// The next packet that is still held back at the end, and its time.
-    pub(super) fn next_left(&mut self) -> Option<Placed> {
+    pub(super) fn next_left(&mut self) -> Option<PlacedPacket> {
         if let Some(last) = self.waiting.take() {
             return Some(last);
         }
@@ -221,13 +221,13 @@ impl Track {
         Some(self.noted(ordered))
     }
 
-    fn noted(&mut self, ordered: Ordered<Packet>) -> Placed {
+    fn noted(&mut self, ordered: OrderedPicture<Packet>) -> PlacedPacket {
         if let Some(clock) = &mut self.clock {
             clock.note_presented_later(ordered.later);
         }
         // As for sound, until the next one is decoded.
         let duration = ordered.lasts.unwrap_or(ordered.packet.duration());
-        Placed { packet: ordered.packet, stamp: ordered.stamp, duration }
+        PlacedPacket { packet: ordered.packet, stamp: ordered.stamp, duration }
     }
 
     /// The packets of another recording come now.
@@ -275,13 +275,13 @@ impl Track {
 
     /// Packets that can be written now, in order: one whose time jumps waits for the next, and if only its time was hit it
     /// gets another.
-    pub(super) fn in_step(&mut self, packet: Packet, common: &Common) -> Vec<Packet> {
+    pub(super) fn in_step(&mut self, packet: Packet, common: &SharedTimeline) -> Vec<Packet> {
         let is_steady = self.is_main_media();
         let Some((clock, dts)) = self.clock.as_mut().zip(packet.dts()).filter(|_| is_steady) else {
             return self.in_step_rest().into_iter().chain([packet]).collect();
         };
         let all = self.jump.next(clock, common, packet, dts);
-        let mend = |(mut packet, mended): InStep<Packet>| {
+        let mend = |(mut packet, mended): ReleasedPacket<Packet>| {
             if let Some((new, old)) = mended.zip(packet.dts()) {
                 clock.note_mended(new.saturating_sub(old));
                 let moved = |pts: i64| pts.saturating_sub(old).saturating_add(new);
@@ -296,7 +296,7 @@ impl Track {
     }
 
     /// What waits for the next packet, if another track has come up to it.
-    pub(super) fn explained(&mut self, common: &Common) -> Option<Packet> {
+    pub(super) fn explained(&mut self, common: &SharedTimeline) -> Option<Packet> {
         self.jump.release_explained(self.clock.as_ref()?, common)
     }
 
@@ -306,7 +306,7 @@ impl Track {
     }
 
     /// Counts a packet that goes into the output at `stamp`.
-    pub(super) fn note_written(&mut self, packet: &Packet, stamp: Stamp) {
+    pub(super) fn note_written(&mut self, packet: &Packet, stamp: PacketTime) {
         let payload = packet.data().unwrap_or_default();
         let mut facts = facts_of(packet);
         (facts.pts, facts.dts, facts.presented) = (Some(stamp.pts), Some(stamp.dts), Some(stamp.said));
@@ -318,7 +318,7 @@ impl Track {
         self.note_configuration(packet, stamp);
     }
 
-    fn note_configuration(&mut self, packet: &Packet, stamp: Stamp) {
+    fn note_configuration(&mut self, packet: &Packet, stamp: PacketTime) {
         use ffmpeg_next::packet::side_data::Type;
         let changed = |side: ffmpeg_next::packet::SideData<'_>| {
             side.kind() == Type::NewExtraData && !side.data().is_empty() && side.data() != self.facts.extradata
@@ -331,12 +331,12 @@ impl Track {
     }
 
     /// Timestamps in the output's ticks; rounding must not make two decoding times equal.
-    pub(super) fn out_stamp(&mut self, stamp: Stamp, to: TimeBase) -> Stamp {
+    pub(super) fn out_stamp(&mut self, stamp: PacketTime, to: TimeBase) -> PacketTime {
         let from = self.facts.time_base;
         let dts = from.rescale(stamp.dts, to);
         let dts = self.last_out_dts.map_or(dts, |last| dts.max(last + 1));
         self.last_out_dts = Some(dts);
-        Stamp { pts: from.rescale(stamp.pts, to).max(dts), dts, ..stamp }
+        PacketTime { pts: from.rescale(stamp.pts, to).max(dts), dts, ..stamp }
     }
 
     /// The track as it was written; none if nothing was.
@@ -346,18 +346,18 @@ impl Track {
 
     /// Whether it is in the output.
     pub(super) fn is_written(&self) -> bool {
-        matches!(self.route, Route::Output(_) | Route::Attached)
+        matches!(self.route, TrackRoute::Output(_) | TrackRoute::Attached)
     }
 
     /// Notes a picture that is in the header of the output.
     pub(super) fn note_attached(&mut self, packet: &Packet) {
         self.count(packet, packet.data().unwrap_or_default());
-        self.note_written(packet, Stamp { pts: 0, dts: 0, said: 0 });
+        self.note_written(packet, PacketTime { pts: 0, dts: 0, said: 0 });
     }
 
     /// Which number it has in the container, and whether it is a track of the output.
-    pub(super) fn entry(&self) -> Entry {
-        Entry { id: self.facts.id, is_output: self.is_output() }
+    pub(super) fn entry(&self) -> TrackEntry {
+        TrackEntry { id: self.facts.id, is_output: self.is_output() }
     }
 
     /// The track as it was read.
@@ -399,7 +399,7 @@ impl Track {
             let missing = format!("the second codec configuration of track {track}, which begins at {at_ms} ms");
             defects.push(Defect::Truncated { missing });
         }
-        let Route::LeftOut(why) = self.route else { return defects };
+        let TrackRoute::LeftOut(why) = self.route else { return defects };
         if let Some(name) = &self.facts.attached {
             let what = format!("the attached file `{}`", printable(Path::new(name)));
             defects.push(Defect::ContentLeftOut { what, reason: format!("{} cannot carry it", to.extension()) });
@@ -411,12 +411,12 @@ impl Track {
         defects
     }
 
-    fn reason(&self, why: Why, to: Container) -> String {
+    fn reason(&self, why: ExclusionReason, to: Container) -> String {
         match why {
-            Why::NotCarried => format!("{} cannot carry it", to.extension()),
-            Why::NotRead if self.facts.codec == "none" => "unknown codec".to_owned(),
-            Why::NotRead => "no usable codec parameters".to_owned(),
-            Why::TooLate => "it begins after the other tracks were determined".to_owned(),
+            ExclusionReason::NotCarried => format!("{} cannot carry it", to.extension()),
+            ExclusionReason::NotRead if self.facts.codec == "none" => "unknown codec".to_owned(),
+            ExclusionReason::NotRead => "no usable codec parameters".to_owned(),
+            ExclusionReason::TooLate => "it begins after the other tracks were determined".to_owned(),
         }
     }
 }

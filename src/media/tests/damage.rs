@@ -130,12 +130,12 @@ fn pictures_without_a_keyframe_cannot_be_finished() {
     write_tags(&source, &all.into_iter().filter(|t| t.0 == 8 || t.2[1] == 0 || t.2[0] >> 4 != 1).collect::<Vec<_>>());
     let output = directory.path().join("o.mp4");
     fs::write(&output, b"").unwrap();
-    for begins in [Begins::AtKeyframe, Begins::AtFirstPacket] {
+    for begins in [OutputStart::AtKeyframe, OutputStart::AtFirstPacket] {
         let request = Remux { begins, ..Remux::new(&source, Container::Flv, &output, Container::Mp4) };
         let error = remux(&request).unwrap_err();
         assert_eq!(error.defects(), [Defect::NoKeyframe], "{error:?}");
     }
-    assert!(read(&source, Container::Flv, Watch::default()).unwrap().defects.contains(&Defect::NoKeyframe));
+    assert!(read(&source, Container::Flv, PassControl::default()).unwrap().defects.contains(&Defect::NoKeyframe));
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn of_a_damaged_recording_every_packet_is_kept_from_the_first_on() {
         let source = directory.path().join("headless.flv");
         write_tags(&source, &[&all[..first], &left].concat());
         let output = directory.path().join("o.mp4");
-        for header in [Header::First, Header::Fragments] {
+        for header in [HeaderPlacement::First, HeaderPlacement::Fragments] {
             fs::write(&output, b"").unwrap();
             let request = Remux::new(&source, Container::Flv, &output, Container::Mp4);
-            let request = Remux { begins: Begins::AtFirstPacket, header, ..request };
+            let request = Remux { begins: OutputStart::AtFirstPacket, header, ..request };
             let done = remux(&request).unwrap();
             assert!(!done.leaves_something_out(), "{skipped}: {:?}", done.defects);
-            let reading = read(&output, Container::Mp4, Watch::default()).unwrap();
+            let reading = read(&output, Container::Mp4, PassControl::default()).unwrap();
             compare(&done, &reading).unwrap();
             let [video, audio] = &reading.tracks[..] else { panic!("two tracks") };
             assert_eq!(video.packets, left.iter().filter(pictures(skipped)).count() as u64, "{skipped}");
@@ -190,9 +190,9 @@ fn the_creation_time_is_kept_or_set() {
     let source = fixture("test_short.flv");
     let mut request = Remux::new(&source, Container::Flv, &output, Container::Mp4);
     request.created_ms = Some(1_772_634_615_000);
-    request.header = Header::Fragments;
+    request.header = HeaderPlacement::Fragments;
     let remuxed = remux(&request).unwrap();
-    let reading = read(&output, Container::Mp4, Watch::default()).unwrap();
+    let reading = read(&output, Container::Mp4, PassControl::default()).unwrap();
     compare(&remuxed, &reading).unwrap();
     assert_eq!(reading.created_ms, Some(1_772_634_615_000));
     assert!(boxes(&output).contains(&"moof".to_owned()), "the muxer wrote fragments");
@@ -212,7 +212,7 @@ fn every_cut_of_a_recording_is_an_answer_and_never_a_crash() {
             fs::write(&output, b"").unwrap();
             match remux(&Remux::new(&cut, from, &output, to)) {
                 Ok(done) => {
-                    compare(&done, &read(&output, to, Watch::default()).unwrap()).unwrap();
+                    compare(&done, &read(&output, to, PassControl::default()).unwrap()).unwrap();
                     assert!(done.leaves_something_out(), "{name} at {length}: {:?}", done.defects);
                 }
                 Err(error) => assert_eq!(error.class(), Class::Permanent, "{name} at {length}: {error:?}"),

@@ -1,12 +1,12 @@
 //! FLV with codecs that FFmpeg 5.1 does not know there, made by a small muxer from files that FFmpeg makes.
 
 use super::*;
-use crate::media::ffi::{Depth, Next, Packet, Source, TimeBase};
+use crate::media::ffi::{MediaSource, Packet, ProbeDepth, ReadOutcome, TimeBase};
 use crate::media::flv::tag::tests::{file, tag};
 
 /// How a picture tag says its codec.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Form {
+enum PictureTagForm {
     /// Codec id 12 or 13 in the low bits of the first byte.
     CodecId(u8),
     /// Enhanced RTMP with a composition time in every frame.
@@ -17,7 +17,7 @@ enum Form {
     Modified(&'static [u8; 4]),
 }
 
-impl Form {
+impl PictureTagForm {
     fn configuration(self, extradata: &[u8]) -> Vec<u8> {
         match self {
             Self::CodecId(id) => [&[0x10 | id, 0, 0, 0, 0], extradata].concat(),
@@ -49,8 +49,8 @@ const AAC: SoundHeads = (b"\xAF\0", b"\xAF\x01");
 const OPUS: SoundHeads = (b"\x90Opus", b"\x91Opus");
 
 /// The tags of a file's tracks in decoding order.
-fn flv_tags(path: &Path, container: Container, form: Form, sound: SoundHeads) -> Vec<(i64, Vec<u8>)> {
-    let mut source = Source::open(path, container, Depth::Usual).unwrap();
+fn flv_tags(path: &Path, container: Container, form: PictureTagForm, sound: SoundHeads) -> Vec<(i64, Vec<u8>)> {
+    let mut source = MediaSource::open(path, container, ProbeDepth::Usual).unwrap();
     let (mut tags, mut earliest) = (Vec::new(), None);
     for facts in source.tracks() {
         tags.push((
@@ -62,7 +62,7 @@ fn flv_tags(path: &Path, container: Container, form: Form, sound: SoundHeads) ->
         ));
     }
     let mut packet = Packet::empty();
-    while source.next(&mut packet).unwrap() == Next::Packet {
+    while source.next(&mut packet).unwrap() == ReadOutcome::Packet {
         let facts = source.track(packet.stream()).unwrap();
         let ms = |ticks: i64| facts.time_base.rescale(ticks, TimeBase::MILLISECONDS);
         let dts = ms(packet.dts().unwrap());
@@ -90,7 +90,7 @@ const X265: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=none:b
 const HVC1: &[u8; 4] = b"hvc1";
 
 /// An MP4 with H.265 and AAC, and the same packets as FLV.
-fn h265(directory: &Path, form: Form) -> (PathBuf, PathBuf) {
+fn h265(directory: &Path, form: PictureTagForm) -> (PathBuf, PathBuf) {
     let mp4 = made(directory, "model.mp4", &format!("{X265} -tag:v hvc1 -c:a aac"));
     let flv = directory.join("source.flv");
     write_flv(&flv, &flv_tags(&mp4, Container::Mp4, form, AAC));
@@ -114,7 +114,12 @@ fn payloads(path: &Path) -> [Vec<String>; 2] {
 
 #[test]
 fn h265_in_flv_comes_out_whole_in_every_form() {
-    for form in [Form::CodecId(12), Form::CodedFrames(HVC1), Form::CodedFramesX(HVC1), Form::Modified(HVC1)] {
+    for form in [
+        PictureTagForm::CodecId(12),
+        PictureTagForm::CodedFrames(HVC1),
+        PictureTagForm::CodedFramesX(HVC1),
+        PictureTagForm::Modified(HVC1),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let (mp4, flv) = h265(directory.path(), form);
         for to in [Container::Mp4, Container::Matroska] {
@@ -123,7 +128,7 @@ fn h265_in_flv_comes_out_whole_in_every_form() {
             assert_eq!(done.remuxed.defects, [], "{form:?} to {to:?}");
             assert_eq!(payloads(&done.output), payloads(&mp4), "{form:?} to {to:?}");
             assert_eq!(payloads(&mp4)[0].len(), 100);
-            assert_eq!(read(&flv, Container::Flv, Watch::default()).unwrap(), done.remuxed.source, "{form:?}");
+            assert_eq!(read(&flv, Container::Flv, PassControl::default()).unwrap(), done.remuxed.source, "{form:?}");
         }
     }
 }
@@ -132,7 +137,7 @@ fn h265_in_flv_comes_out_whole_in_every_form() {
 fn h265_keeps_its_shape_and_what_it_says_of_itself() {
     let directory = tempfile::tempdir().unwrap();
     let mp4 = made(directory.path(), "model.mp4", &format!("{X265} -vf setsar=4/3 -tag:v hvc1 -c:a aac"));
-    let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodedFrames(HVC1), AAC);
+    let mut tags = flv_tags(&mp4, Container::Mp4, PictureTagForm::CodedFrames(HVC1), AAC);
     let script = b"\x02\0\x0AonMetaData\x08\0\0\0\x01\0\x05title\x02\0\x01x\0\x06server\x02\0\x01y\0\0\x09";
     tags.insert(0, (i64::MIN, tag(18, 0, script)));
     let flv = directory.path().join("source.flv");
@@ -151,9 +156,9 @@ fn h265_keeps_its_shape_and_what_it_says_of_itself() {
 #[test]
 fn times_of_h265_are_those_of_the_tags() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodecId(12));
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodecId(12));
     let done = finish(&flv, Container::Mp4, directory.path());
-    let model = read(&mp4, Container::Mp4, Watch::default()).unwrap();
+    let model = read(&mp4, Container::Mp4, PassControl::default()).unwrap();
     for (ours, theirs) in done.reading.tracks.iter().zip(&model.tracks) {
         assert!((ours.duration_ms - theirs.duration_ms).abs() < 45, "{ours:?} {theirs:?}");
         assert!((ours.start_ms - theirs.start_ms).abs() <= 1, "{ours:?} {theirs:?}");
@@ -165,25 +170,25 @@ fn times_of_h265_are_those_of_the_tags() {
 #[test]
 fn a_probe_knows_codecs_sizes_and_rates() {
     let directory = tempfile::tempdir().unwrap();
-    for form in [Form::CodecId(12), Form::CodedFramesX(HVC1)] {
+    for form in [PictureTagForm::CodecId(12), PictureTagForm::CodedFramesX(HVC1)] {
         let (_, flv) = h265(directory.path(), form);
         let probed = probe(&flv, Container::Flv).unwrap();
         let [video, audio] = &probed.tracks[..] else { panic!("{probed:?}") };
         assert_eq!((video.codec.as_str(), video.width, video.height), ("hevc", Some(320), Some(180)));
         assert_eq!((audio.codec.as_str(), audio.sample_rate_hz, audio.channels), ("aac", Some(48_000), Some(1)));
         assert!(probed.tracks.iter().all(|t| t.is_readable && t.has_extradata));
-        assert_eq!(decode_check(&flv, Container::Flv, Watch::default()).unwrap(), []);
+        assert_eq!(decode_check(&flv, Container::Flv, PassControl::default()).unwrap(), []);
         assert_eq!(poster(&flv, Container::Flv, 90).unwrap().height, 90);
     }
 }
 
 #[test]
 fn av1_and_vp9_and_opus_of_enhanced_rtmp_come_out_whole() {
-    let table: &[(&str, Form)] = &[
-        ("-c:v libsvtav1 -preset 12 -g 25", Form::CodedFrames(b"av01")),
-        ("-c:v libsvtav1 -preset 12 -g 25", Form::CodecId(13)),
-        ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25", Form::CodedFramesX(b"vp09")),
-        ("-c:v libx264 -preset veryfast -g 25 -bf 2 -pix_fmt yuv420p", Form::CodedFrames(b"avc1")),
+    let table: &[(&str, PictureTagForm)] = &[
+        ("-c:v libsvtav1 -preset 12 -g 25", PictureTagForm::CodedFrames(b"av01")),
+        ("-c:v libsvtav1 -preset 12 -g 25", PictureTagForm::CodecId(13)),
+        ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 25", PictureTagForm::CodedFramesX(b"vp09")),
+        ("-c:v libx264 -preset veryfast -g 25 -bf 2 -pix_fmt yuv420p", PictureTagForm::CodedFrames(b"avc1")),
     ];
     for (codec, form) in table {
         let directory = tempfile::tempdir().unwrap();
@@ -200,7 +205,7 @@ fn av1_and_vp9_and_opus_of_enhanced_rtmp_come_out_whole() {
 #[test]
 fn h265_cut_anywhere_keeps_what_is_whole_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, flv) = h265(directory.path(), Form::CodedFrames(HVC1));
+    let (_, flv) = h265(directory.path(), PictureTagForm::CodedFrames(HVC1));
     let whole = fs::read(&flv).unwrap();
     for permille in [300, 501, 777usize, 998] {
         let cut = directory.path().join("cut.flv");
@@ -216,8 +221,8 @@ fn h265_cut_anywhere_keeps_what_is_whole_and_says_so() {
 #[test]
 fn h265_begins_at_its_first_keyframe() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodecId(12));
-    let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodecId(12), AAC);
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodecId(12));
+    let mut tags = flv_tags(&mp4, Container::Mp4, PictureTagForm::CodecId(12), AAC);
     let first = tags.iter().position(|t| t.1[0] == 9 && t.1[11] >> 4 == 1 && t.1[12] == 1).unwrap();
     tags.remove(first);
     write_flv(&flv, &tags);
@@ -235,7 +240,7 @@ fn h265_begins_at_its_first_keyframe() {
 #[test]
 fn damage_in_the_middle_of_h265_costs_only_itself_and_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodedFrames(HVC1));
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodedFrames(HVC1));
     let mut bytes = fs::read(&flv).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 3000].fill(0);
@@ -255,8 +260,8 @@ fn damage_in_the_middle_of_h265_costs_only_itself_and_is_named() {
 #[test]
 fn sound_that_comes_late_is_found() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodedFrames(HVC1));
-    let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodedFrames(HVC1), AAC);
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodedFrames(HVC1));
+    let mut tags = flv_tags(&mp4, Container::Mp4, PictureTagForm::CodedFrames(HVC1), AAC);
     for (time, tag) in tags.iter_mut().filter(|t| t.1[0] == 8) {
         let late = (*time).max(0) + 30_000;
         *time = late;
@@ -281,8 +286,8 @@ fn sound_that_comes_late_is_found() {
 #[test]
 fn a_second_configuration_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodecId(12));
-    let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodecId(12), AAC);
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodecId(12));
+    let mut tags = flv_tags(&mp4, Container::Mp4, PictureTagForm::CodecId(12), AAC);
     let mut again = tags.iter().find(|t| t.1[0] == 9).unwrap().1.clone();
     let middle = tags.len() / 2;
     tags.insert(middle, (tags[middle].0, again.clone()));
@@ -299,11 +304,11 @@ fn a_second_configuration_is_named() {
 #[test]
 fn what_nobody_can_read_is_left_out_and_named() {
     let directory = tempfile::tempdir().unwrap();
-    let (mp4, flv) = h265(directory.path(), Form::CodedFrames(HVC1));
+    let (mp4, flv) = h265(directory.path(), PictureTagForm::CodedFrames(HVC1));
     // More than one track in a tag (packet type 6), and a code that does not exist.
     let changes: [fn(&mut [u8]); 2] = [|body| body[0] = body[0] & 0xF0 | 6, |body| body[1..5].copy_from_slice(b"nope")];
     for change in changes {
-        let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodedFrames(HVC1), AAC);
+        let mut tags = flv_tags(&mp4, Container::Mp4, PictureTagForm::CodedFrames(HVC1), AAC);
         let is_frame = |tag: &[u8]| tag[0] == 9 && tag[11] & 0x0F == 1;
         let frames: Vec<bool> = tags.iter().map(|(_, tag)| is_frame(tag)).collect();
         tags.iter_mut()

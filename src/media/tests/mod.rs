@@ -65,24 +65,24 @@ fn container_of(path: &Path) -> Container {
     Container::sniff(&fs::read(path).unwrap()).unwrap()
 }
 
-struct Done {
+struct RemuxResult {
     remuxed: Remuxed,
-    reading: Reading,
+    reading: MediaReading,
     output: PathBuf,
 }
 
 /// Remuxes, reads back, compares.
-fn finish(source: &Path, to: Container, directory: &Path) -> Done {
+fn finish(source: &Path, to: Container, directory: &Path) -> RemuxResult {
     let output = directory.join(format!("out.{}", to.extension()));
     fs::write(&output, b"leftovers").unwrap();
     let remuxed = remux(&Remux::new(source, container_of(source), &output, to)).unwrap();
-    let reading = read(&output, to, Watch::default()).unwrap();
+    let reading = read(&output, to, PassControl::default()).unwrap();
     compare(&remuxed, &reading).unwrap();
     assert_eq!(differences(&remuxed, &reading), [], "{}", source.display());
-    Done { remuxed, reading, output }
+    RemuxResult { remuxed, reading, output }
 }
 
-fn assert_sound(done: &Done, seconds: f64) {
+fn assert_sound(done: &RemuxResult, seconds: f64) {
     assert_decodes(&done.output);
     let said = ffprobe(&done.output, "format=duration");
     let duration: f64 = said.trim().rsplit('=').next().unwrap().parse().unwrap();
@@ -141,7 +141,7 @@ fn a_table_of_codecs_and_containers_comes_out_whole() {
         for (written, source) in done.remuxed.tracks_written.iter().zip(&done.remuxed.source.tracks) {
             assert_eq!((written.packets, written.digest), (source.packets, source.digest), "{name}");
         }
-        let again = read(&source, container_of(&source), Watch::default()).unwrap();
+        let again = read(&source, container_of(&source), PassControl::default()).unwrap();
         assert_eq!(again, done.remuxed.source, "a reading of the source says the same as the remux: {name}");
         if *to == Container::Mp4 {
             assert_eq!(boxes(&done.output)[..2], ["ftyp", "moov"], "{name}");
@@ -175,7 +175,7 @@ fn a_flipped_byte_fails_the_comparison() {
     let in_media = bytes.len() - 5000;
     bytes[in_media] ^= 0x10;
     fs::write(&done.output, &bytes).unwrap();
-    let tampered = read(&done.output, Container::Mp4, Watch::default()).unwrap();
+    let tampered = read(&done.output, Container::Mp4, PassControl::default()).unwrap();
     assert!(matches!(compare(&done.remuxed, &tampered), Err(Mismatch::Payload { .. })));
     let mut short = done.reading.clone();
     short.tracks[0].packets -= 1;
@@ -274,7 +274,7 @@ fn garbage_is_refused_with_a_reason() {
     fs::write(&garbage, (0..100_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect::<Vec<_>>())
         .unwrap();
     for container in [Container::Mp4, Container::Flv, Container::MpegTs, Container::Matroska] {
-        let said = read(&garbage, container, Watch::default());
+        let said = read(&garbage, container, PassControl::default());
         let is_said = match &said {
             Err(error) => error.class() == Class::Permanent,
             Ok(reading) => reading.is_fatal(),
@@ -283,10 +283,10 @@ fn garbage_is_refused_with_a_reason() {
     }
     let empty = directory.path().join("empty.flv");
     fs::write(&empty, b"").unwrap();
-    assert!(read(&empty, Container::Flv, Watch::default()).map_or(true, |r| r.defects.contains(&Defect::Empty)));
-    assert!(matches!(read(directory.path(), Container::Flv, Watch::default()), Err(MediaError::Open { .. })));
+    assert!(read(&empty, Container::Flv, PassControl::default()).map_or(true, |r| r.defects.contains(&Defect::Empty)));
+    assert!(matches!(read(directory.path(), Container::Flv, PassControl::default()), Err(MediaError::Open { .. })));
     assert!(matches!(
-        read(&directory.path().join("none.flv"), Container::Flv, Watch::default()),
+        read(&directory.path().join("none.flv"), Container::Flv, PassControl::default()),
         Err(MediaError::Open { .. })
     ));
 }
@@ -299,18 +299,18 @@ fn names_need_not_be_utf_8() {
     fs::copy(fixture("test_short.flv"), &source).unwrap();
     fs::write(&output, b"").unwrap();
     let remuxed = remux(&Remux::new(&source, Container::Flv, &output, Container::Mp4)).unwrap();
-    compare(&remuxed, &read(&output, Container::Mp4, Watch::default()).unwrap()).unwrap();
+    compare(&remuxed, &read(&output, Container::Mp4, PassControl::default()).unwrap()).unwrap();
 }
 
 #[test]
 fn work_can_be_cancelled_and_says_how_far_it_is() {
     let source = fixture("sample_MP4_480.mp4");
     let cancel = AtomicBool::new(true);
-    let watch = Watch { cancel: Some(&cancel), progress: None };
+    let watch = PassControl { cancel: Some(&cancel), progress: None };
     assert!(matches!(read(&source, Container::Mp4, watch), Err(MediaError::Cancelled)));
     let far = std::cell::Cell::new(0);
     let note = |bytes: u64| far.set(bytes);
-    read(&source, Container::Mp4, Watch { cancel: None, progress: Some(&note) }).unwrap();
+    read(&source, Container::Mp4, PassControl { cancel: None, progress: Some(&note) }).unwrap();
     assert!(far.get() > fs::metadata(&source).unwrap().len() * 9 / 10);
 }
 
@@ -368,7 +368,7 @@ fn tables_name_codecs_as_libavformat_does() {
 fn a_decode_check_counts_what_does_not_decode() {
     let directory = tempfile::tempdir().unwrap();
     let source = fixture("test_short.flv");
-    assert_eq!(decode_check(&source, Container::Flv, Watch::default()).unwrap(), []);
+    assert_eq!(decode_check(&source, Container::Flv, PassControl::default()).unwrap(), []);
     let mut bytes = fs::read(&source).unwrap();
     let length = bytes.len();
     for at in (length / 2..length * 3 / 4).step_by(97) {
@@ -376,7 +376,7 @@ fn a_decode_check_counts_what_does_not_decode() {
     }
     let broken = directory.path().join("broken.flv");
     fs::write(&broken, &bytes).unwrap();
-    assert_ne!(decode_check(&broken, Container::Flv, Watch::default()).unwrap(), []);
+    assert_ne!(decode_check(&broken, Container::Flv, PassControl::default()).unwrap(), []);
 }
 
 /// A poster made in this process.

@@ -3,10 +3,10 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::Tail;
+use super::FileTail;
 use crate::isobmff::Tags;
 use crate::media::flv::{
-    Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, flv_said, read_tag, read_up_to,
+    FlvBody, FlvTag, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, first_tag, flv_said, read_tag, read_up_to,
 };
 use crate::recording::{Container, TrackKind};
 
@@ -21,7 +21,7 @@ const BODY_HEAD_BYTES: u64 = 32;
 
 /// What the first tags say.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Head {
+pub struct FlvHead {
     /// `duration` of `onMetaData`, milliseconds, if not zero.
     pub declared_ms: Option<i64>,
     /// `filesize` of `onMetaData`, bytes, if not zero.
@@ -34,23 +34,23 @@ pub struct Head {
 }
 
 /// Reads the head of an FLV file; that of any other container is empty.
-pub fn head(path: &Path, container: Container) -> io::Result<Head> {
+pub fn head(path: &Path, container: Container) -> io::Result<FlvHead> {
     if container != Container::Flv {
-        return Ok(Head::default());
+        return Ok(FlvHead::default());
     }
     let mut file = crate::durable::open_to_read(path).map_err(|e| e.source)?;
     read_head(&mut file)
 }
 
 /// Reads the head of an open FLV file.
-pub(in crate::media) fn read_head(file: &mut (impl Read + Seek)) -> io::Result<Head> {
-    let mut head = Head::default();
+pub(in crate::media) fn read_head(file: &mut (impl Read + Seek)) -> io::Result<FlvHead> {
+    let mut head = FlvHead::default();
     let mut seen: Vec<TrackKind> = Vec::new();
     let mut at = first_tag(file)?;
     let (mut left, mut is_complete) = (HEAD_TAGS, false);
     while left > 0 {
         left -= 1;
-        let Some(tag) = read_tag(file, at)?.filter(Tag::is_known) else { break };
+        let Some(tag) = read_tag(file, at)?.filter(FlvTag::is_known) else { break };
         if tag.kind == SCRIPT {
             if head.declared_ms.is_none() && !is_complete {
                 read_script(file, &tag, &mut head)?;
@@ -71,13 +71,13 @@ pub(in crate::media) fn read_head(file: &mut (impl Read + Seek)) -> io::Result<H
     Ok(head)
 }
 
-fn read_body(file: &mut impl Read, tag: &Tag) -> io::Result<Option<Body>> {
+fn read_body(file: &mut impl Read, tag: &FlvTag) -> io::Result<Option<FlvBody>> {
     let mut body = Vec::new();
     file.take(tag.body_bytes.min(BODY_HEAD_BYTES)).read_to_end(&mut body)?;
-    Ok(Body::parse(tag.kind, &body))
+    Ok(FlvBody::parse(tag.kind, &body))
 }
 
-fn read_script(file: &mut impl Read, tag: &Tag, head: &mut Head) -> io::Result<()> {
+fn read_script(file: &mut impl Read, tag: &FlvTag, head: &mut FlvHead) -> io::Result<()> {
     let mut body = Vec::new();
     file.take(tag.body_bytes.min(SCRIPT_BYTES)).read_to_end(&mut body)?;
     let positive = |key: &str| number(&body, key).filter(|n| n.is_finite() && *n > 0.0 && *n < 1e12);
@@ -100,14 +100,14 @@ fn number(body: &[u8], key: &str) -> Option<f64> {
 }
 
 /// Checks the last tag: from the trailer at the end of the file, else by walking from the last packet's tag.
-pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<Tail> {
+pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<FileTail> {
     let head = read_head(file)?;
     let missing = match head.declared_bytes.filter(|declared| *declared > size_bytes) {
         Some(declared) => Some(format!("{} of the declared {declared} bytes", declared - size_bytes)),
         None if ends_with_trailer(file, size_bytes)? => None,
         None => walk(file, size_bytes, near)?,
     };
-    Ok(Tail { missing, declared_ms: head.declared_ms, cut_pids: Vec::new() })
+    Ok(FileTail { missing, declared_ms: head.declared_ms, cut_pids: Vec::new() })
 }
 
 /// Whether the last tag is whole, as the length behind it says.
@@ -123,7 +123,7 @@ pub fn ends_with_trailer(file: &mut (impl Read + Seek), size_bytes: u64) -> io::
 fn walk(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<Option<String>> {
     let mut at = if near == 0 { first_tag(file)? } else { near };
     while let Some(tag) = read_tag(file, at)? {
-        crate::stop::look();
+        crate::stop::check();
         if !tag.is_known() {
             return Ok(Some(format!("{} bytes from byte {at}, which are not a tag", size_bytes - at)));
         }

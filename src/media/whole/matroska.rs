@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::Tail;
+use super::FileTail;
 use crate::recording::MOST_IN_A_FILE;
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -18,7 +18,7 @@ const SECOND_LEVEL: [u32; 8] =
     [CLUSTER, 0x114D_9B74, 0x1549_A966, 0x1654_AE6B, 0x1C53_BB6B, 0x1941_A469, 0x1043_A770, 0x1254_C367];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Element {
+struct MatroskaElement {
     id: u32,
     body_at: u64,
     /// None: unknown, to the next element of the same or a higher level.
@@ -26,15 +26,15 @@ struct Element {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Element(Element),
+enum NextElement {
+    Element(MatroskaElement),
     /// The file ends, inside a header if so many bytes are left.
     End(u64),
     NoElement,
 }
 
 /// Walks the structure from the last known cluster to the end of the file.
-pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<Tail> {
+pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<FileTail> {
     let missing = match segment(file, size_bytes)? {
         Err(words) => Some(words),
         Ok(first) => {
@@ -42,15 +42,15 @@ pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Re
             walk(file, size_bytes, from)?
         }
     };
-    Ok(Tail { missing, ..Tail::default() })
+    Ok(FileTail { missing, ..FileTail::default() })
 }
 
 /// Where further recordings begin behind the first: an EBML header ends a segment of unknown size, and follows one that says
 /// how long it is (RFC 8794 §6.2).
 pub fn recordings(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Vec<u64>> {
     let (mut at, mut found) = (0, Vec::new());
-    while let Found::Element(Element { id, body_at, body_bytes }) = element(file, size_bytes, at)? {
-        crate::stop::look();
+    while let NextElement::Element(MatroskaElement { id, body_at, body_bytes }) = element(file, size_bytes, at)? {
+        crate::stop::check();
         if id == EBML && at > 0 {
             found.push(at);
         }
@@ -68,13 +68,13 @@ pub fn recordings(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<
 }
 
 fn is_cluster(file: &mut (impl Read + Seek), size_bytes: u64, at: u64) -> io::Result<bool> {
-    Ok(matches!(element(file, size_bytes, at)?, Found::Element(Element { id: CLUSTER, .. })))
+    Ok(matches!(element(file, size_bytes, at)?, NextElement::Element(MatroskaElement { id: CLUSTER, .. })))
 }
 
 /// Offset of the segment's first child, or what is wrong with the segment itself.
 fn segment(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Result<u64, String>> {
     let mut at = 0;
-    while let Found::Element(found) = element(file, size_bytes, at)? {
+    while let NextElement::Element(found) = element(file, size_bytes, at)? {
         let end = found.body_bytes.map(|bytes| found.body_at.saturating_add(bytes));
         match end {
             Some(end) if found.id == SEGMENT && end > size_bytes => {
@@ -91,18 +91,18 @@ fn segment(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Result<
 fn walk(file: &mut (impl Read + Seek), size_bytes: u64, mut at: u64) -> io::Result<Option<String>> {
     let mut in_open_cluster = false;
     loop {
-        crate::stop::look();
+        crate::stop::check();
         match element(file, size_bytes, at)? {
-            Found::End(0) => return Ok(None),
-            Found::End(left) => return Ok(Some(format!("the last element, of which {left} bytes are present"))),
-            Found::NoElement => {
+            NextElement::End(0) => return Ok(None),
+            NextElement::End(left) => return Ok(Some(format!("the last element, of which {left} bytes are present"))),
+            NextElement::NoElement => {
                 return Ok(Some(format!("{} bytes from byte {at}, which are not an element", size_bytes - at)));
             }
-            Found::Element(Element { id, body_at, body_bytes: None }) => {
+            NextElement::Element(MatroskaElement { id, body_at, body_bytes: None }) => {
                 in_open_cluster = id == CLUSTER;
                 at = body_at;
             }
-            Found::Element(Element { id, body_at, body_bytes: Some(bytes) }) => {
+            NextElement::Element(MatroskaElement { id, body_at, body_bytes: Some(bytes) }) => {
                 in_open_cluster &= !SECOND_LEVEL.contains(&id);
                 at = body_at.saturating_add(bytes);
                 if at > size_bytes {
@@ -117,10 +117,10 @@ fn walk(file: &mut (impl Read + Seek), size_bytes: u64, mut at: u64) -> io::Resu
 const HEADER_BYTES: usize = 12;
 
 /// Reads an element's id (RFC 8794 §5) and size (§6).
-fn element(file: &mut (impl Read + Seek), size_bytes: u64, at: u64) -> io::Result<Found> {
+fn element(file: &mut (impl Read + Seek), size_bytes: u64, at: u64) -> io::Result<NextElement> {
     let left = size_bytes.saturating_sub(at);
     if left == 0 {
-        return Ok(Found::End(0));
+        return Ok(NextElement::End(0));
     }
     file.seek(SeekFrom::Start(at))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
@@ -128,18 +128,18 @@ fn element(file: &mut (impl Read + Seek), size_bytes: u64, at: u64) -> io::Resul
     Ok(parse(&bytes, at, left))
 }
 
-fn parse(bytes: &[u8], at: u64, left: u64) -> Found {
-    let Some(id_bytes) = width(bytes).filter(|width| *width <= 4) else { return Found::NoElement };
-    let Some(size) = bytes.get(id_bytes..).filter(|rest| !rest.is_empty()) else { return Found::End(left) };
-    let Some(length) = width(size) else { return Found::NoElement };
+fn parse(bytes: &[u8], at: u64, left: u64) -> NextElement {
+    let Some(id_bytes) = width(bytes).filter(|width| *width <= 4) else { return NextElement::NoElement };
+    let Some(size) = bytes.get(id_bytes..).filter(|rest| !rest.is_empty()) else { return NextElement::End(left) };
+    let Some(length) = width(size) else { return NextElement::NoElement };
     if size.len() < length {
-        return Found::End(left);
+        return NextElement::End(left);
     }
     let id = bytes[..id_bytes].iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
     let all_ones = (1u64 << (7 * length)) - 1;
     let value = size[..length].iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte)) & all_ones;
     let body_at = at + (id_bytes + length) as u64;
-    Found::Element(Element { id, body_at, body_bytes: (value != all_ones).then_some(value) })
+    NextElement::Element(MatroskaElement { id, body_at, body_bytes: (value != all_ones).then_some(value) })
 }
 
 /// How many bytes a variable-size integer has, by its first.

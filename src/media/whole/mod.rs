@@ -18,7 +18,7 @@ use crate::recording::Container;
 
 /// What the end of a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tail {
+pub struct FileTail {
     /// What is missing, in words; none means that the file ends where a unit ends.
     pub missing: Option<String>,
     /// Duration that the container declares, milliseconds, where libavformat does not tell it from a guess.
@@ -28,7 +28,7 @@ pub struct Tail {
 }
 
 /// Looks at the end of a file. `near` is the position of the last packet that was read, or 0.
-pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
+pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<FileTail> {
     let mut file = crate::durable::open_to_read(path).map_err(|e| e.source)?;
     let size_bytes = file.metadata()?.len();
     let end = data_end(&mut file, container, size_bytes);
@@ -38,7 +38,7 @@ pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
         Container::Webm | Container::Matroska => matroska::tail(&mut file, end, near),
         Container::Wav | Container::Avi => riff::tail(&mut file, end),
         Container::Mp4 | Container::Mov | Container::Ogg | Container::Ivf | Container::Mp3 | Container::Aac => {
-            Ok(Tail::default())
+            Ok(FileTail::default())
         }
     }?;
     if end < size_bytes {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::Tail;
+use super::FileTail;
 
 pub(super) const PACKET_BYTES: usize = 188;
 /// From one packet to the next where more than the packet is stored.
@@ -20,7 +20,7 @@ pub(super) const NULL_PID: u16 = 0x1FFF;
 const WINDOW_BYTES: u64 = 4 << 20;
 
 /// Checks the last packets of every PID.
-pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Tail> {
+pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<FileTail> {
     let packet_bytes = PACKET_BYTES as u64;
     let window = (size_bytes / packet_bytes).min(WINDOW_BYTES / packet_bytes) * packet_bytes;
     let odd = size_bytes % packet_bytes;
@@ -32,7 +32,7 @@ pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Tail> 
 
 /// The newest PES packet of one PID.
 #[derive(Debug, Clone, Copy, Default)]
-struct Unit {
+struct PesPacket {
     /// Bytes it says it has, if it says so.
     declared: Option<usize>,
     /// Bytes of it that are there.
@@ -47,8 +47,8 @@ struct Unit {
 
 /// What the end of a stream shows.
 #[derive(Debug, Default)]
-struct End {
-    units: BTreeMap<u16, Unit>,
+struct StreamEnd {
+    units: BTreeMap<u16, PesPacket>,
     /// PES packets behind which one of another PID began.
     followed: usize,
     /// Whether one of them went on all the same.
@@ -58,7 +58,7 @@ struct End {
 /// After so many PES packets that nothing interrupted the writer is one that interrupts none.
 const ENOUGH_FOLLOWED: usize = 8;
 
-impl Unit {
+impl PesPacket {
     fn is_cut(&self, completes_what_it_begins: bool) -> bool {
         match self.declared {
             Some(declared) => self.present < declared,
@@ -67,8 +67,8 @@ impl Unit {
     }
 }
 
-fn judge(bytes: &[u8]) -> Tail {
-    let mut end = End::default();
+fn judge(bytes: &[u8]) -> FileTail {
+    let mut end = StreamEnd::default();
     let (mut at, step) = phase(bytes);
     while let Some(packet) = bytes.get(at..at + PACKET_BYTES) {
         if packet[0] == SYNC {
@@ -79,12 +79,12 @@ fn judge(bytes: &[u8]) -> Tail {
     let odd = bytes.get(at..).unwrap_or_default();
     let completes_what_it_begins = end.followed >= ENOUGH_FOLLOWED && !end.is_interleaved;
     let units = end.units;
-    let is_cut = |(pid, unit): (&u16, &Unit)| unit.is_cut(completes_what_it_begins).then_some(*pid);
+    let is_cut = |(pid, unit): (&u16, &PesPacket)| unit.is_cut(completes_what_it_begins).then_some(*pid);
     let mut cut: Vec<u16> = units.iter().filter_map(is_cut).collect();
     if let Some(pid) = continued_pid(odd).filter(|pid| units.contains_key(pid) && !cut.contains(pid)) {
         cut.push(pid);
     }
-    Tail { missing: in_words(&cut, odd.len(), &units), declared_ms: None, cut_pids: cut }
+    FileTail { missing: in_words(&cut, odd.len(), &units), declared_ms: None, cut_pids: cut }
 }
 
 /// Where packets begin, and how far they are apart: bytes that are missing before leave the rest out of step with the file.
@@ -113,7 +113,7 @@ pub(super) fn pid(high: u8, low: u8) -> u16 {
     u16::from(high & 0x1F) << 8 | u16::from(low)
 }
 
-impl End {
+impl StreamEnd {
     fn note(&mut self, packet: &[u8]) {
         let (pid, begins, field) = (pid(packet[1], packet[2]), packet[1] & 0x40 != 0, packet[3] >> 4 & 3);
         if pid == NULL_PID || field & 1 == 0 {
@@ -140,7 +140,7 @@ impl End {
             self.followed += usize::from(!unit.is_followed);
             unit.is_followed = true;
         }
-        self.units.insert(pid, Unit { declared, is_begun: true, ..Unit::default() });
+        self.units.insert(pid, PesPacket { declared, is_begun: true, ..PesPacket::default() });
     }
 }
 
@@ -163,7 +163,7 @@ fn declared(payload: &[u8]) -> Option<usize> {
     (length > 0).then_some(length + PES_HEAD_BYTES)
 }
 
-fn in_words(cut: &[u16], odd_bytes: usize, units: &BTreeMap<u16, Unit>) -> Option<String> {
+fn in_words(cut: &[u16], odd_bytes: usize, units: &BTreeMap<u16, PesPacket>) -> Option<String> {
     let mut words: Vec<String> = cut.iter().map(|pid| cut_in_words(*pid, units)).collect();
     if odd_bytes > 0 {
         words.push(format!("{} bytes of the last transport packet", PACKET_BYTES - odd_bytes));
@@ -171,9 +171,9 @@ fn in_words(cut: &[u16], odd_bytes: usize, units: &BTreeMap<u16, Unit>) -> Optio
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-fn cut_in_words(pid: u16, units: &BTreeMap<u16, Unit>) -> String {
+fn cut_in_words(pid: u16, units: &BTreeMap<u16, PesPacket>) -> String {
     match units.get(&pid) {
-        Some(Unit { declared: Some(declared), present, .. }) if declared > present => {
+        Some(PesPacket { declared: Some(declared), present, .. }) if declared > present => {
             format!("{} bytes of the last unit of PID {pid}", declared - present)
         }
         _ => format!("the end of the last unit of PID {pid}"),
@@ -209,7 +209,7 @@ mod tests {
     fn a_whole_stream_is_whole() {
         let video = [packet(256, true, &pes(0, 184)), packet(256, false, &[1; 100])].concat();
         let audio = packet(257, true, &pes(94, 100));
-        assert_eq!(judge(&[video, audio].concat()), Tail::default());
+        assert_eq!(judge(&[video, audio].concat()), FileTail::default());
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         let picture = |last: usize| [packet(256, true, &pes(0, 184)), packet(256, false, &vec![1; last])].concat();
         let sound = packet(257, true, &pes(94, 100));
         let begun = [picture(100), sound.clone()].concat().repeat(5);
-        assert_eq!(judge(&[begun.clone(), picture(184), sound.clone()].concat()), Tail::default());
+        assert_eq!(judge(&[begun.clone(), picture(184), sound.clone()].concat()), FileTail::default());
         let is_cut = |bytes: &[u8]| assert_eq!(judge(bytes).cut_pids, [256]);
         is_cut(&[begun.clone(), picture(184)].concat());
         is_cut(&[begun.clone(), sound.clone(), picture(184)].concat());
@@ -284,7 +284,7 @@ mod tests {
     fn sections_are_no_units_and_nonsense_never_panics() {
         let mut section = vec![0, 0, 0xB0, 0x0D];
         section.resize(184, 0xFF);
-        assert_eq!(judge(&packet(0, true, &section)), Tail::default());
+        assert_eq!(judge(&packet(0, true, &section)), FileTail::default());
         judge(&[SYNC; 1000]);
         judge(&[0xFF; 400]);
         judge(&[]);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::Tail;
+use super::FileTail;
 use crate::media::flv::read_up_to;
 
 /// Where the length stands, and what lies in front of what it counts.
@@ -15,14 +15,14 @@ const LONG: &[u8; 4] = b"ds64";
 
 /// Compares the declared length with that of the file. A writer that cannot go back leaves 0 or all ones; of AVI beyond a
 /// gigabyte more such chunks follow, which say more than the first.
-pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Tail> {
+pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<FileTail> {
     file.seek(SeekFrom::Start(SIZE_AT))?;
     let short = read_up_to(file)?.map(u32::from_le_bytes).filter(|bytes| (1..u32::MAX).contains(bytes));
     let declared = short.map(u64::from).map_or_else(|| long(file), |bytes| Ok(Some(bytes)))?;
     let missing = declared.and_then(|bytes| bytes.checked_add(HEAD_BYTES)?.checked_sub(size_bytes));
     let missing =
         missing.filter(|missing| *missing > 0).map(|missing| format!("{missing} bytes of the declared length"));
-    Ok(Tail { missing, ..Tail::default() })
+    Ok(FileTail { missing, ..FileTail::default() })
 }
 
 /// The length that 64 bits say, of a file that has them.

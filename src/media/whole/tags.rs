@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
-use crate::media::flv::{Content, Reader, Step};
+use crate::media::flv::{BodyContent, FlvReader, FlvStep};
 use crate::recording::TrackKind;
 
 /// A codec of so few tags beside another of so many is one whose number was hit.
@@ -13,7 +13,7 @@ const LEAST_OF_A_TRACK: u64 = 10;
 
 /// Bytes in tags of sound and of pictures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Carried {
+pub struct TagBytes {
     /// Of frames of sound.
     pub sound_bytes: u64,
     /// Of pictures.
@@ -26,7 +26,7 @@ pub struct Carried {
     pub unknown_from: Option<u64>,
 }
 
-impl Carried {
+impl TagBytes {
     fn add(&mut self, kind: TrackKind, bytes: u64) {
         *(if kind == TrackKind::Audio { &mut self.sound_bytes } else { &mut self.picture_bytes }) += bytes;
     }
@@ -40,32 +40,32 @@ impl Carried {
 
 /// The tags of one codec.
 #[derive(Debug, Clone, Copy, Default)]
-struct Codec {
+struct CodecTags {
     tags: u64,
     bytes: u64,
     from: u64,
 }
 
 /// Walks through all tags of a file of so many bytes. What the end cuts off is not counted.
-pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
-    let (mut reader, mut carried) = (Reader::open(file, size_bytes)?, Carried::default());
-    let (mut codecs, mut lost_from) = (BTreeMap::<(bool, &str), Codec>::new(), None);
+pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<TagBytes> {
+    let (mut reader, mut carried) = (FlvReader::open(file, size_bytes)?, TagBytes::default());
+    let (mut codecs, mut lost_from) = (BTreeMap::<(bool, &str), CodecTags>::new(), None);
     loop {
-        crate::stop::look();
+        crate::stop::check();
         let (tag, body) = match reader.step()? {
-            Step::Unit(tag, body) => (tag, body),
-            Step::Unread(tag) => {
+            FlvStep::Unit(tag, body) => (tag, body),
+            FlvStep::Unread(tag) => {
                 carried.add_unknown(tag.at, (1, tag.body_bytes));
                 continue;
             }
-            Step::Nonsense => {
+            FlvStep::Nonsense => {
                 let at = reader.position().saturating_sub(1);
                 if lost_from.is_some() || !reader.pass_header(at)? {
                     lost_from.get_or_insert(at);
                 }
                 continue;
             }
-            Step::End => break,
+            FlvStep::End => break,
         };
         if let Some(from) = lost_from.take() {
             carried.add_unknown(from, (1, tag.at.saturating_sub(from)));
@@ -73,17 +73,17 @@ pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
         let (end, bytes) = (tag.end(), body.content_bytes(&tag) as u64);
         if !reader.skip(&tag)? {
             lost_from = Some(tag.at);
-        } else if body.content == Content::Unknown {
+        } else if body.content == BodyContent::Unknown {
             carried.add_unknown(tag.at, (1, tag.body_bytes));
-        } else if body.content == Content::Frame && end <= size_bytes {
+        } else if body.content == BodyContent::Frame && end <= size_bytes {
             let codec = codecs
                 .entry((body.kind == TrackKind::Audio, body.codec))
-                .or_insert(Codec { from: tag.at, ..Codec::default() });
+                .or_insert(CodecTags { from: tag.at, ..CodecTags::default() });
             (codec.tags, codec.bytes) = (codec.tags + 1, codec.bytes + bytes);
         }
     }
     for ((is_sound, _), codec) in &codecs {
-        let is_kind = |((other, _), _): &(&(bool, &str), &Codec)| other == is_sound;
+        let is_kind = |((other, _), _): &(&(bool, &str), &CodecTags)| other == is_sound;
         let most = codecs.iter().filter(is_kind).map(|(_, codec)| codec.tags).max().unwrap_or(0);
         if codec.tags <= MOST_OF_A_STRAY && most >= LEAST_OF_A_TRACK {
             carried.add_unknown(codec.from, (codec.tags, codec.bytes));
@@ -106,14 +106,14 @@ mod tests {
         (0..20).flat_map(pair).collect()
     }
 
-    fn walked(tags: &[Vec<u8>]) -> Carried {
+    fn walked(tags: &[Vec<u8>]) -> TagBytes {
         let bytes = file(tags);
         walk(Cursor::new(&bytes), bytes.len() as u64).unwrap()
     }
 
     #[test]
     fn what_is_whole_is_all_sound_and_pictures() {
-        assert_eq!(walked(&tags()), Carried { sound_bytes: 100, picture_bytes: 140, ..Carried::default() });
+        assert_eq!(walked(&tags()), TagBytes { sound_bytes: 100, picture_bytes: 140, ..TagBytes::default() });
     }
 
     #[test]

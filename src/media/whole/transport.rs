@@ -20,7 +20,7 @@ const FIRST_FREE_PID: u16 = 0x20;
 
 /// What the packets of one PID carry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Carrier {
+struct PidStats {
     packets: u64,
     /// Payload of PES packets that begin in the file, without their headers.
     bytes: u64,
@@ -43,8 +43,8 @@ struct Carrier {
 
 /// What a walk found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Walked {
-    carriers: BTreeMap<u16, Carrier>,
+pub struct TransportWalk {
+    carriers: BTreeMap<u16, PidStats>,
     /// Bytes between packets that are no packet.
     pub skipped_bytes: u64,
     /// In how many places.
@@ -53,7 +53,7 @@ pub struct Walked {
     pub skipped_from: Option<u64>,
 }
 
-impl Walked {
+impl TransportWalk {
     /// Bytes of payload of a PID, from the first PES packet that begins.
     pub fn bytes_of(&self, pid: u16) -> u64 {
         self.carriers.get(&pid).map_or(0, |carrier| carrier.bytes)
@@ -62,7 +62,7 @@ impl Walked {
     /// PES packets whose header was hit: nearly all others of their PID begin with a unit of a codec, and they do not. The first
     /// may begin in the middle of one.
     pub fn misbegun(&self) -> u64 {
-        let misbegun = |carrier: &Carrier| {
+        let misbegun = |carrier: &PidStats| {
             let others = carrier.begun - carrier.opened - u64::from(carrier.begun > 0 && !carrier.is_first_opened);
             if carrier.opened >= others * MOSTLY { others } else { 0 }
         };
@@ -78,7 +78,7 @@ impl Walked {
     /// or that another PID lacks.
     pub fn misled(&self) -> u64 {
         let is_short = self.carriers.values().any(|carrier| carrier.gaps > 0);
-        let is_stray = |(pid, carrier): &(&u16, &Carrier)| {
+        let is_stray = |(pid, carrier): &(&u16, &PidStats)| {
             let may_be = carrier.starts == 0 || (carrier.begun > 0 && is_short);
             (FIRST_FREE_PID..NULL_PID).contains(*pid) && carrier.packets <= MOST_OF_A_STRAY && may_be
         };
@@ -109,7 +109,7 @@ impl Walked {
     }
 }
 
-impl Carrier {
+impl PidStats {
     fn begin(&mut self, content: &[u8]) {
         let is_opened = begins_a_unit(content);
         self.is_first_opened |= self.begun == 0 && is_opened;
@@ -156,11 +156,11 @@ fn pes_payload(payload: &[u8]) -> Option<&[u8]> {
 }
 
 /// Walks through all packets of a file of so many bytes; `None` if it is no stream of packets of 188 bytes.
-pub fn walk(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Option<Walked>> {
-    let (mut walked, mut buffer) = (Walked::default(), Vec::new());
+pub fn walk(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Option<TransportWalk>> {
+    let (mut walked, mut buffer) = (TransportWalk::default(), Vec::new());
     let (mut at, mut is_in_step, mut has_begun) = (0_u64, true, false);
     while at < size_bytes {
-        crate::stop::look();
+        crate::stop::check();
         file.seek(SeekFrom::Start(at))?;
         buffer.clear();
         file.take(WINDOW_BYTES as u64).read_to_end(&mut buffer)?;
@@ -215,7 +215,7 @@ mod tests {
         (0..40).map(|n| packet(PICTURES + u16::from(n % 2), n / 2, n % 10 < 2)).collect()
     }
 
-    fn walked(packets: &[Vec<u8>]) -> Walked {
+    fn walked(packets: &[Vec<u8>]) -> TransportWalk {
         let bytes = packets.concat();
         walk(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap().unwrap()
     }

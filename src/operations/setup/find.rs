@@ -35,12 +35,12 @@ pub struct FoundRoot {
     /// As it would be written.
     pub root: DraftRoot,
     /// What is there.
-    pub place: Place,
+    pub place: PathKind,
 }
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum PathKind {
     /// A directory.
     Directory {
         /// Its group.
@@ -55,14 +55,14 @@ pub enum Place {
 }
 
 /// Looks at a path.
-pub fn place(path: &Path) -> Place {
+pub fn place(path: &Path) -> PathKind {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
-            Place::Directory { group: metadata.gid(), is_open_to_group: metadata.mode() & 0o070 == 0o070 }
+            PathKind::Directory { group: metadata.gid(), is_open_to_group: metadata.mode() & 0o070 == 0o070 }
         }
-        Ok(_) => Place::Other("it is not a directory".into()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Place::Missing,
-        Err(error) => Place::Other(error.to_string()),
+        Ok(_) => PathKind::Other("it is not a directory".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => PathKind::Missing,
+        Err(error) => PathKind::Other(error.to_string()),
     }
 }
 
@@ -164,9 +164,9 @@ mod tests {
     fn a_place_is_looked_at_without_changing_it() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(matches!(place(dir.path()), Place::Directory { .. }));
-        assert_eq!(place(&dir.path().join("none")), Place::Missing);
-        assert!(matches!(place(&dir.path().join("file")), Place::Other(_)));
-        assert!(matches!(place(&dir.path().join("file/below")), Place::Other(_)));
+        assert!(matches!(place(dir.path()), PathKind::Directory { .. }));
+        assert_eq!(place(&dir.path().join("none")), PathKind::Missing);
+        assert!(matches!(place(&dir.path().join("file")), PathKind::Other(_)));
+        assert!(matches!(place(&dir.path().join("file/below")), PathKind::Other(_)));
     }
 }

@@ -15,6 +15,6 @@ mod render;
 
 pub use accounts::Accounts;
 pub use apply::{Credential, check, is_taken, taken, write_configuration, write_credential};
-pub use find::{FoundRoot, FoundServer, Place, find, place};
+pub use find::{FoundRoot, FoundServer, PathKind, find, place};
 pub use propose::{NoProposal, Proposal, Wishes, propose, summary};
 pub use render::{Surroundings, USER, next_commands, text};

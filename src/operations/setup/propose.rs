@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::accounts::Accounts;
-use super::find::{FoundRoot, FoundServer, Place};
+use super::find::{FoundRoot, FoundServer, PathKind};
 use crate::config::{DraftRoot, DraftTarget, outermost};
 use crate::discover::Server;
 use crate::recording::name::printable;
@@ -12,7 +12,7 @@ use crate::recording::name::printable;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// Directories, absolute, with what is there.
-    pub roots: Vec<(PathBuf, Place)>,
+    pub roots: Vec<(PathBuf, PathKind)>,
     /// Only this server, or the server of `roots`.
     pub server: Option<Server>,
     /// Where to upload.
@@ -78,7 +78,7 @@ pub fn propose(found: &[FoundServer], wishes: &Wishes, accounts: &Accounts) -> R
         },
     );
     for FoundRoot { root, place } in &chosen {
-        if let Place::Directory { group, is_open_to_group } = place {
+        if let PathKind::Directory { group, is_open_to_group } = place {
             let group = wishes.group.clone().unwrap_or_else(|| accounts.group_name(*group));
             if !proposal.groups.contains(&group) {
                 proposal.groups.push(group);
@@ -111,10 +111,10 @@ fn usable(found: &[FoundServer], only: Option<Server>, notes: &mut Vec<String>) 
             let path = printable(&root.root.path);
             match &root.place {
                 _ if !root.root.is_on => notes.push(format!("{title} does not record into `{path}` now")),
-                Place::Missing => notes.push(format!("{title} records into `{path}`, which does not exist yet")),
-                Place::Other(why) => notes.push(format!("{title} records into `{path}`: {why}")),
-                Place::Directory { .. } if usable.iter().any(|known| known.root.path == root.root.path) => {}
-                Place::Directory { .. } => usable.push(root.clone()),
+                PathKind::Missing => notes.push(format!("{title} records into `{path}`, which does not exist yet")),
+                PathKind::Other(why) => notes.push(format!("{title} records into `{path}`: {why}")),
+                PathKind::Directory { .. } if usable.iter().any(|known| known.root.path == root.root.path) => {}
+                PathKind::Directory { .. } => usable.push(root.clone()),
             }
         }
     }
@@ -124,11 +124,11 @@ fn usable(found: &[FoundServer], only: Option<Server>, notes: &mut Vec<String>) 
 /// The directories that were asked for; what was found about them is kept.
 fn named(found: &[FoundServer], wishes: &Wishes) -> Result<Vec<FoundRoot>, NoProposal> {
     let unusable = |path: &Path, why: &str| NoProposal::Unusable { path: path.to_owned(), why: why.to_owned() };
-    let one = |(path, place): &(PathBuf, Place)| {
+    let one = |(path, place): &(PathBuf, PathKind)| {
         match place {
-            Place::Missing => return Err(unusable(path, "it does not exist")),
-            Place::Other(why) => return Err(unusable(path, why)),
-            Place::Directory { .. } => {}
+            PathKind::Missing => return Err(unusable(path, "it does not exist")),
+            PathKind::Other(why) => return Err(unusable(path, why)),
+            PathKind::Directory { .. } => {}
         }
         if path.to_str().is_none_or(|path| path.chars().any(char::is_control)) {
             return Err(unusable(
@@ -159,9 +159,9 @@ pub fn summary(found: &[FoundServer]) -> Vec<String> {
         for root in &server.roots {
             let state = match &root.place {
                 _ if !root.root.is_on => "not recorded into now".to_owned(),
-                Place::Directory { .. } => root.root.of.join(", "),
-                Place::Missing => "does not exist yet".to_owned(),
-                Place::Other(why) => why.clone(),
+                PathKind::Directory { .. } => root.root.of.join(", "),
+                PathKind::Missing => "does not exist yet".to_owned(),
+                PathKind::Other(why) => why.clone(),
             };
             lines.push(format!("  {}: {state}", printable(&root.root.path)));
         }
@@ -177,10 +177,10 @@ pub fn summary(found: &[FoundServer]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const OPEN: Place = Place::Directory { group: 33, is_open_to_group: true };
-    const CLOSED: Place = Place::Directory { group: 0, is_open_to_group: false };
+    const OPEN: PathKind = PathKind::Directory { group: 33, is_open_to_group: true };
+    const CLOSED: PathKind = PathKind::Directory { group: 0, is_open_to_group: false };
 
-    fn root(path: &str, server: Server, place: Place) -> FoundRoot {
+    fn root(path: &str, server: Server, place: PathKind) -> FoundRoot {
         FoundRoot { root: DraftRoot::new(path.into(), server, &["application `live`".to_owned()], true), place }
     }
 
@@ -200,7 +200,7 @@ mod tests {
         let mut nginx = root("/var/rec", Server::NginxRtmp, OPEN);
         nginx.root.template = Some("{stream}_{start:%Y%m%d}".into());
         vec![
-            server(Server::NginxRtmp, vec![nginx, root("/none", Server::NginxRtmp, Place::Missing)]),
+            server(Server::NginxRtmp, vec![nginx, root("/none", Server::NginxRtmp, PathKind::Missing)]),
             server(Server::Srs, vec![root("/srs", Server::Srs, CLOSED), root("/var/rec", Server::Srs, OPEN)]),
         ]
     }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_was_named_wins_and_keeps_what_is_known_of_it() {
-        let wish = |path: &str, place: Place, server| Wishes {
+        let wish = |path: &str, place: PathKind, server| Wishes {
             roots: vec![(path.into(), place)],
             server,
             ..Wishes::default()
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!((other.roots[0].server, other.roots[0].template.is_some()), (Server::Obs, false));
         let unknown = propose(&[], &wish("/new", OPEN, None), &accounts).unwrap();
         assert_eq!(unknown.roots[0].server, Server::Auto);
-        for (path, place) in [("/none", Place::Missing), ("/file", Place::Other("x".into())), ("/a\nb", OPEN)] {
+        for (path, place) in [("/none", PathKind::Missing), ("/file", PathKind::Other("x".into())), ("/a\nb", OPEN)] {
             assert!(
                 matches!(propose(&[], &wish(path, place, None), &accounts), Err(NoProposal::Unusable { .. })),
                 "{path}"

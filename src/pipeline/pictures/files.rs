@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use crate::durable::{self, FileError, Owner, Partial};
+use crate::durable::{self, FileError, Partial, PartialOwner};
 use crate::fault::chain;
-use crate::pipeline::house::House;
+use crate::pipeline::context::PipelineContext;
 use crate::recording::name::printable;
 use crate::recording::{PictureFile, VodRecord};
 
@@ -22,7 +22,7 @@ const MOST_NAMES: u32 = 100;
 pub(super) fn write(
     vod: &VodRecord,
     like: &Metadata,
-    owner: &Owner,
+    owner: &PartialOwner,
     ending: &str,
     bytes: &[u8],
 ) -> Result<PictureFile, FileError> {
@@ -51,7 +51,7 @@ fn name(recording: &Path, number: u32, ending: &str) -> PathBuf {
     recording.parent().unwrap_or(Path::new("")).join(DIRECTORY).join(name)
 }
 
-fn write_as(path: &Path, like: &Metadata, owner: &Owner, bytes: &[u8]) -> Result<PictureFile, FileError> {
+fn write_as(path: &Path, like: &Metadata, owner: &PartialOwner, bytes: &[u8]) -> Result<PictureFile, FileError> {
     if let Some(directory) = path.parent() {
         durable::create_directories(directory)?;
     }
@@ -78,8 +78,8 @@ pub(super) fn remove<'a>(files: impl Iterator<Item = &'a PictureFile>) {
 }
 
 /// Removes the pictures that were made of a VoD, if its root is there.
-pub fn remove_pictures(house: &House, vod: &VodRecord) {
-    if crate::pipeline::roots::is_available(house, &vod.root) {
+pub fn remove_pictures(ctx: &PipelineContext, vod: &VodRecord) {
+    if crate::pipeline::roots::is_available(ctx, &vod.root) {
         remove(vod.pictures.files());
     }
 }

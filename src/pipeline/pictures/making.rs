@@ -12,7 +12,7 @@ use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault as _, chain};
 use crate::media::WantedPicture;
 use crate::media::apart::{ApartError, Worker};
-use crate::pipeline::house::{House, now_ms};
+use crate::pipeline::context::{PipelineContext, now_ms};
 use crate::pipeline::{freeing, queueing, roots};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, PictureFile, Poster, Sprite, TrackKind, VOD_VERSION, VodRecord, url_of_name};
@@ -57,29 +57,29 @@ impl Missing {
 }
 
 /// Whether pictures of a VoD are still to be made.
-pub(super) fn is_missing_some(house: &House, vod: &VodRecord) -> bool {
-    Missing::of(vod, &house.settings().pictures).is_something()
+pub(super) fn is_missing_some(ctx: &PipelineContext, vod: &VodRecord) -> bool {
+    Missing::of(vod, &ctx.settings().pictures).is_something()
 }
 
 /// Whether the local file of a VoD is to stay a little for its pictures: without it there will never be any.
-pub(in crate::pipeline) fn awaits(house: &House, vod: &VodRecord, now_ms: i64) -> bool {
+pub(in crate::pipeline) fn awaits(ctx: &PipelineContext, vod: &VodRecord, now_ms: i64) -> bool {
     let age_ms = now_ms.saturating_sub(vod.creation_date);
     let is_young = u128::from(age_ms.max(0).unsigned_abs()) < HOLD.as_millis();
-    is_young && house.pictures.is_served() && is_missing_some(house, vod)
+    is_young && ctx.pictures.is_served() && is_missing_some(ctx, vod)
 }
 
 /// Forgets why pictures of a VoD could not be made, so that they are tried again.
-pub(in crate::pipeline) fn forget_failure(house: &House, vod_id: &str) -> Result<(), CatalogError> {
-    let vod = house.catalog.shared().vod(vod_id)?;
+pub(in crate::pipeline) fn forget_failure(ctx: &PipelineContext, vod_id: &str) -> Result<(), CatalogError> {
+    let vod = ctx.catalog.shared().vod(vod_id)?;
     if vod.is_some_and(|vod| vod.pictures.missing.is_some()) {
-        house.catalog.shared().update_vod(vod_id, |vod| vod.pictures.missing = None)?;
+        ctx.catalog.shared().update_vod(vod_id, |vod| vod.pictures.missing = None)?;
     }
     Ok(())
 }
 
 /// Makes what is missing of a VoD.
-pub(super) fn make(house: &House, worker: &mut Worker, vod_id: &str) -> Outcome {
-    match make_missing(house, worker, vod_id) {
+pub(super) fn make(ctx: &PipelineContext, worker: &mut Worker, vod_id: &str) -> Outcome {
+    match make_missing(ctx, worker, vod_id) {
         Ok(outcome) => outcome,
         Err(error) => {
             warn!(vod_id, error = chain(&error), "cannot read or write the catalogue; pictures are made later");
@@ -88,23 +88,23 @@ pub(super) fn make(house: &House, worker: &mut Worker, vod_id: &str) -> Outcome 
     }
 }
 
-fn make_missing(house: &House, worker: &mut Worker, vod_id: &str) -> Result<Outcome, CatalogError> {
-    let options = house.settings().pictures;
-    let Some(mut vod) = house.catalog.shared().vod(vod_id)? else { return Ok(Outcome::Done) };
+fn make_missing(ctx: &PipelineContext, worker: &mut Worker, vod_id: &str) -> Result<Outcome, CatalogError> {
+    let options = ctx.settings().pictures;
+    let Some(mut vod) = ctx.catalog.shared().vod(vod_id)? else { return Ok(Outcome::Done) };
     let missing = Missing::of(&vod, &options);
     if !missing.is_something() {
         return Ok(Outcome::Done);
     }
-    if !roots::is_available(house, &vod.root) {
+    if !roots::is_available(ctx, &vod.root) {
         return Ok(Outcome::Later);
     }
     if missing.poster {
-        let made = match queueing::preview_of(house, &vod) {
+        let made = match queueing::preview_of(ctx, &vod) {
             Some(path) => Ok(Change::Preview(path)),
-            None => attempt(house, worker, &vod, &options, "poster", poster),
+            None => attempt(ctx, worker, &vod, &options, "poster", poster),
         };
         match made {
-            Ok(change) => match enter(house, &vod, &change)? {
+            Ok(change) => match enter(ctx, &vod, &change)? {
                 Some(now) => vod = now,
                 None => return Ok(Outcome::Done),
             },
@@ -113,8 +113,8 @@ fn make_missing(house: &House, worker: &mut Worker, vod_id: &str) -> Result<Outc
         }
     }
     if missing.sprite && vod.pictures.missing.is_none() {
-        match attempt(house, worker, &vod, &options, "sprite sheet", sprite) {
-            Ok(change) => match enter(house, &vod, &change)? {
+        match attempt(ctx, worker, &vod, &options, "sprite sheet", sprite) {
+            Ok(change) => match enter(ctx, &vod, &change)? {
                 Some(now) => vod = now,
                 None => return Ok(Outcome::Done),
             },
@@ -122,9 +122,9 @@ fn make_missing(house: &House, worker: &mut Worker, vod_id: &str) -> Result<Outc
             Err(Refused::Gone) => {}
         }
     }
-    if queueing::deliveries_of_pictures(house, &vod).is_empty() {
+    if queueing::deliveries_of_pictures(ctx, &vod).is_empty() {
         // Its file may have waited for this; pictures that are delivered are freed together with it.
-        freeing::free_if_due(house, vod_id);
+        freeing::free_if_due(ctx, vod_id);
     }
     Ok(Outcome::Done)
 }
@@ -149,7 +149,7 @@ enum Refused {
 
 /// A recording that is open, and what its picture is to be like.
 struct Sitting<'a> {
-    house: &'a House,
+    ctx: &'a PipelineContext,
     vod: &'a VodRecord,
     options: &'a PictureOptions,
     file: File,
@@ -177,7 +177,7 @@ impl Failed {
 
 /// Opens the recording and takes the picture. What kills the decoder is tried once more: it may have been killed from outside.
 fn attempt(
-    house: &House,
+    ctx: &PipelineContext,
     worker: &mut Worker,
     vod: &VodRecord,
     options: &PictureOptions,
@@ -190,7 +190,7 @@ fn attempt(
     if !is_it {
         return Err(Refused::Gone);
     }
-    let sitting = Sitting { house, vod, options, file };
+    let sitting = Sitting { ctx, vod, options, file };
     let mut made = take(&sitting, worker);
     if matches!(&made, Err(Failed::Apart(error)) if error.is_death()) {
         made = take(&sitting, worker);
@@ -214,12 +214,12 @@ fn attempt(
 impl Sitting<'_> {
     fn take(&self, worker: &mut Worker, wanted: WantedPicture) -> Result<crate::media::MadePicture, Failed> {
         let recording = (&self.file, self.vod.file_path.as_path(), self.vod.container);
-        Ok(worker.picture(recording, wanted, &self.options.limits(), &self.house.stop)?)
+        Ok(worker.picture(recording, wanted, &self.options.limits(), &self.ctx.stop)?)
     }
 
     fn write(&self, ending: &str, bytes: &[u8]) -> Result<PictureFile, FileError> {
         let like = self.file.metadata().map_err(FileError::on("read the metadata of", &self.vod.file_path))?;
-        files::write(self.vod, &like, self.house.catalog.owner(), ending, bytes)
+        files::write(self.vod, &like, self.ctx.catalog.owner(), ending, bytes)
     }
 }
 
@@ -245,16 +245,16 @@ fn sprite(sitting: &Sitting<'_>, worker: &mut Worker) -> Result<Change, Failed> 
 
 /// Puts a change into the record, with its deliveries and its event; returns the record, or nothing if the VoD is no more: then
 /// what was made of it goes, too.
-fn enter(house: &House, vod: &VodRecord, change: &Change) -> Result<Option<VodRecord>, CatalogError> {
+fn enter(ctx: &PipelineContext, vod: &VodRecord, change: &Change) -> Result<Option<VodRecord>, CatalogError> {
     let now = changed(vod, change);
-    let deliveries = queueing::deliveries_of_pictures(house, &now);
-    let entered = house.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, now_ms());
+    let deliveries = queueing::deliveries_of_pictures(ctx, &now);
+    let entered = ctx.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, now_ms());
     match entered {
         Ok(record) => {
             if !matches!(change, Change::Missing(_)) {
                 info!(vod_id = vod.vod_id, path = %printable(&vod.file_path), picture = change.name(), "picture made");
             }
-            house.bell.ring();
+            ctx.courier_notify.notify();
             Ok(Some(record))
         }
         Err(error) => {

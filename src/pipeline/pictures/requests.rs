@@ -28,7 +28,7 @@ pub(super) enum Next {
 #[derive(Debug, Default)]
 pub struct Requests {
     state: Mutex<State>,
-    rung: Condvar,
+    notified: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -53,13 +53,13 @@ impl Requests {
         } else if !state.fresh.iter().any(|id| id == vod_id) {
             state.fresh.push_back(vod_id.to_owned());
         }
-        self.rung.notify_all();
+        self.notified.notify_all();
     }
 
     /// Wants all that are missing.
     pub fn sweep(&self) {
         self.lock().wants_sweep = true;
-        self.rung.notify_all();
+        self.notified.notify_all();
     }
 
     /// Whether somebody makes pictures.
@@ -75,7 +75,7 @@ impl Requests {
             if state.fresh.is_empty() && state.current.is_none() {
                 return;
             }
-            let woken = self.rung.wait_timeout(state, LOOK_AGAIN);
+            let woken = self.notified.wait_timeout(state, LOOK_AGAIN);
             state = woken.map_or_else(|e| e.into_inner().0, |(state, _)| state);
         }
     }
@@ -83,7 +83,7 @@ impl Requests {
     /// Nothing more is made.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
-        self.rung.notify_all();
+        self.notified.notify_all();
     }
 
     pub(super) fn serve(&self) {
@@ -105,7 +105,7 @@ impl Requests {
                 return Next::Sweep;
             }
             if !has_waited && !patience.is_zero() {
-                let woken = self.rung.wait_timeout(state, patience);
+                let woken = self.notified.wait_timeout(state, patience);
                 state = woken.map_or_else(|e| e.into_inner().0, |(state, _)| state);
             }
         }
@@ -115,7 +115,7 @@ impl Requests {
     /// What was taken last is done.
     pub(super) fn done(&self) {
         self.lock().current = None;
-        self.rung.notify_all();
+        self.notified.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,10 +11,10 @@ use tracing::{error, warn};
 
 use super::making::{self, Outcome, is_missing_some};
 use super::requests::Next;
-use crate::catalog::{Cursor, Page};
+use crate::catalog::{Cursor, VodQuery};
 use crate::fault::chain;
 use crate::media::apart::Worker;
-use crate::pipeline::house::House;
+use crate::pipeline::context::PipelineContext;
 
 /// How long the thread sleeps at most before it looks whether to stop.
 const NAP: Duration = Duration::from_millis(500);
@@ -26,30 +26,30 @@ const PAGE: usize = 50;
 /// The thread, once it has begun.
 #[derive(Debug)]
 pub struct Studio {
-    house: Arc<House>,
+    ctx: Arc<PipelineContext>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Studio {
     /// None yet: a command that only looks makes no picture.
-    pub fn of(house: &Arc<House>) -> Self {
-        Self { house: Arc::clone(house), thread: Mutex::default() }
+    pub fn of(ctx: &Arc<PipelineContext>) -> Self {
+        Self { ctx: Arc::clone(ctx), thread: Mutex::default() }
     }
 
     /// Starts it, once, if this process can start a decoder. Without it recordings have no pictures, and nothing else is wrong.
     pub fn begin(&self) {
-        let Some(program) = self.house.program.clone() else { return };
+        let Some(program) = self.ctx.program.clone() else { return };
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_some() {
             return;
         }
-        let house = Arc::clone(&self.house);
-        self.house.pictures.serve();
-        let started = std::thread::Builder::new().name("pictures".into()).spawn(move || work(&house, program));
+        let ctx = Arc::clone(&self.ctx);
+        self.ctx.pictures.serve();
+        let started = std::thread::Builder::new().name("pictures".into()).spawn(move || work(&ctx, program));
         match started {
             Ok(started) => *thread = Some(started),
             Err(error) => {
-                self.house.pictures.close();
+                self.ctx.pictures.close();
                 warn!(error = chain(&error), "cannot start a thread for pictures; recordings get none");
             }
         }
@@ -57,37 +57,37 @@ impl Studio {
 
     /// Ends what is under way, which is begun again at the next start, and joins the thread.
     pub fn join(&self) {
-        self.house.pictures.close();
+        self.ctx.pictures.close();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }
 }
 
-fn work(house: &House, program: PathBuf) {
+fn work(ctx: &PipelineContext, program: PathBuf) {
     let mut worker = Worker::of(program);
     let mut sweep = Sweep::default();
-    while !house.stop.is_requested() {
+    while !ctx.stop.is_requested() {
         let patience = if sweep.is_under_way() { Duration::ZERO } else { NAP };
-        match house.pictures.next(patience) {
+        match ctx.pictures.next(patience) {
             Next::Closed => return,
             Next::One(id) => {
-                sweep.note(make(house, &mut worker, &id));
-                house.pictures.done();
+                sweep.note(make(ctx, &mut worker, &id));
+                ctx.pictures.done();
             }
             Next::Sweep => sweep.begin(),
             Next::Nothing => {
                 sweep.begin_if_due();
-                if let Some(id) = sweep.next(house) {
-                    sweep.note(make(house, &mut worker, &id));
+                if let Some(id) = sweep.next(ctx) {
+                    sweep.note(make(ctx, &mut worker, &id));
                 }
             }
         }
     }
 }
 
-fn make(house: &House, worker: &mut Worker, id: &str) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| making::make(house, worker, id))).unwrap_or_else(|_| {
+fn make(ctx: &PipelineContext, worker: &mut Worker, id: &str) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| making::make(ctx, worker, id))).unwrap_or_else(|_| {
         error!(vod_id = id, "making a picture panicked, please report it; the recording is not affected");
         Outcome::Done
     })
@@ -131,7 +131,7 @@ impl Sweep {
     }
 
     /// The next VoD whose pictures are missing; looks at one page at most.
-    fn next(&mut self, house: &House) -> Option<String> {
+    fn next(&mut self, ctx: &PipelineContext) -> Option<String> {
         if self.found.is_empty()
             && let Some(rest) = self.rest.take()
         {
@@ -139,9 +139,9 @@ impl Sweep {
                 Rest::All => None,
                 Rest::After(cursor) => Some(cursor),
             };
-            match house.catalog.shared().vods(&Page { after, limit: PAGE, newest_first: true, stream: None }) {
+            match ctx.catalog.shared().vods(&VodQuery { after, limit: PAGE, newest_first: true, stream: None }) {
                 Ok(page) => {
-                    let missing = page.items.into_iter().filter(|vod| is_missing_some(house, vod));
+                    let missing = page.items.into_iter().filter(|vod| is_missing_some(ctx, vod));
                     self.found.extend(missing.map(|vod| vod.vod_id));
                     self.rest = page.next.map(Rest::After);
                 }

@@ -8,31 +8,31 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::super::house::{House, Opening, Settings};
+use super::super::context::{OpeningOptions, PipelineContext, PipelineSettings};
 use super::super::{finding, journey, resuming};
 use super::disk::Disk;
 use super::recording::files_below;
-use crate::catalog::Known;
+use crate::catalog::KnownFile;
+use crate::cpu_permits::CpuPermits;
 use crate::discover::Settled;
-use crate::discover::{self, Fragmented, RootOptions, Server};
+use crate::discover::{self, FragmentedPolicy, RootOptions, Server};
 use crate::durable;
-use crate::finish::{self, Splice};
+use crate::finish::{self, SpliceMode};
 use crate::isobmff;
 use crate::recording::journey::{Candidate, Step};
 use crate::recording::{Defect, VodRecord};
 use crate::stop::Stop;
-use crate::turns::Turns;
 
 /// A recording and how it is finished.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
+pub(super) struct RecordingCase {
     pub(super) name: &'static str,
     /// What it is made as.
     recipe: Recipe,
     /// The name it is found under.
     file: &'static str,
     subfolder: &'static str,
-    splice: Splice,
+    splice: SpliceMode,
     /// Whether it is changed where it stands.
     pub(super) is_in_place: bool,
 }
@@ -47,61 +47,61 @@ enum Recipe {
 }
 
 /// Every way to a final name.
-pub(super) const CASES: [Case; 7] = [
-    Case {
+pub(super) const CASES: [RecordingCase; 7] = [
+    RecordingCase {
         name: "header last, in place",
         recipe: Recipe::Last,
         file: "room.mp4.tmp",
         subfolder: "",
-        splice: Splice::InsertRange,
+        splice: SpliceMode::InsertRange,
         is_in_place: true,
     },
-    Case {
+    RecordingCase {
         name: "fragmented, in place, into a subfolder",
         recipe: Recipe::Fragmented,
         file: "room.mp4.tmp",
         subfolder: "vod/day",
-        splice: Splice::InsertRange,
+        splice: SpliceMode::InsertRange,
         is_in_place: true,
     },
-    Case {
+    RecordingCase {
         name: "header last, in place under its final name",
         recipe: Recipe::Last,
         file: "room.mp4",
         subfolder: "",
-        splice: Splice::InsertRange,
+        splice: SpliceMode::InsertRange,
         is_in_place: true,
     },
-    Case {
+    RecordingCase {
         name: "header last, copied and put in place of its source",
         recipe: Recipe::Last,
         file: "room.mp4",
         subfolder: "",
-        splice: Splice::CopyRange,
+        splice: SpliceMode::CopyRange,
         is_in_place: false,
     },
-    Case {
+    RecordingCase {
         name: "FLV, in place",
         recipe: Recipe::Flv,
         file: "room.flv.tmp",
         subfolder: "",
-        splice: Splice::InsertRange,
+        splice: SpliceMode::InsertRange,
         is_in_place: true,
     },
-    Case {
+    RecordingCase {
         name: "MPEG-TS of a known stream into MP4, its source removed",
         recipe: Recipe::Ts,
         file: "room.ts",
         subfolder: "",
-        splice: Splice::Auto,
+        splice: SpliceMode::Auto,
         is_in_place: false,
     },
-    Case {
+    RecordingCase {
         name: "header first, only renamed",
         recipe: Recipe::First,
         file: "room.mp4.tmp",
         subfolder: "vod",
-        splice: Splice::Auto,
+        splice: SpliceMode::Auto,
         is_in_place: false,
     },
 ];
@@ -132,7 +132,7 @@ fn made(recipe: Recipe) -> PathBuf {
     path
 }
 
-impl Case {
+impl RecordingCase {
     /// The recording where a writer left it.
     pub(super) fn put(&self, disk: &Disk) -> PathBuf {
         let path = disk.root().join(self.file);
@@ -144,87 +144,88 @@ impl Case {
         path
     }
 
-    pub(super) fn settings(&self, disk: &Disk) -> Settings {
+    pub(super) fn settings(&self, disk: &Disk) -> PipelineSettings {
         let root = RootOptions {
             path: disk.root(),
             server: Server::AntMedia,
             template: None,
             stream: Some("room".into()),
-            fragmented: Fragmented::Auto,
+            fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
             app: None,
             control: discover::ControlOptions::default(),
         };
-        Settings {
+        PipelineSettings {
             state_dir: disk.state_dir(),
-            watch: discover::Options { roots: vec![root], ..discover::Options::default() },
-            finish: finish::Options {
+            watch: discover::WatchOptions { roots: vec![root], ..discover::WatchOptions::default() },
+            finish: finish::FinishOptions {
                 recording_subfolder: self.subfolder.into(),
                 splice: self.splice,
                 // What is done to the disk is told by thread.
                 background_nice: 0,
-                ..finish::Options::default()
+                ..finish::FinishOptions::default()
             },
-            ..Settings::default()
+            ..PipelineSettings::default()
         }
     }
 
-    pub(super) fn open(&self, disk: &Disk) -> Result<House, String> {
-        House::open(self.settings(disk), Stop::default(), Opening::default()).map_err(|e| crate::fault::chain(&e))
+    pub(super) fn open(&self, disk: &Disk) -> Result<PipelineContext, String> {
+        PipelineContext::open(self.settings(disk), Stop::default(), OpeningOptions::default())
+            .map_err(|e| crate::fault::chain(&e))
     }
 
     /// Of a stream that was recorded before, nothing is remembered anew: no other flush of the journal stands in for the one
     /// that makes the record durable. `None` where there is no disk to learn it on.
-    pub(super) fn teach(&self, house: &House) -> Option<()> {
+    pub(super) fn teach(&self, ctx: &PipelineContext) -> Option<()> {
         if self.recipe == Recipe::Ts {
             let disk = Disk::new()?;
             self.put(&disk);
             let other = self.start(&disk).unwrap();
             let known = other.catalog.codecs("room").unwrap().expect("it was recorded soundly");
-            house.catalog.remember_codec("room", &known).unwrap();
+            ctx.catalog.remember_codec("room", &known).unwrap();
         }
         Some(())
     }
 
     /// What a start does: opens the catalogue, carries on with what the journal holds, and takes what the scan finds.
-    pub(super) fn start(&self, disk: &Disk) -> Result<House, String> {
+    pub(super) fn start(&self, disk: &Disk) -> Result<PipelineContext, String> {
         self.open(disk).and_then(carry_on)
     }
 }
 
 /// What a start does with the open catalogue.
-pub(super) fn carry_on(house: House) -> Result<House, String> {
-    let turns = Turns::new(1);
-    for settled in resuming::resume(&house).map_err(|e| crate::fault::chain(&e))? {
-        journey::travel(&house, &settled, &turns.enter());
+pub(super) fn carry_on(ctx: PipelineContext) -> Result<PipelineContext, String> {
+    let cpu_permits = CpuPermits::new(1);
+    for settled in resuming::resume(&ctx).map_err(|e| crate::fault::chain(&e))? {
+        journey::run(&ctx, &settled, &cpu_permits.acquire());
     }
-    let places = finding::configured_places(&house.settings());
-    let found = finding::find(&house, &places).map_err(|e| crate::fault::chain(&e))?;
+    let places = finding::configured_places(&ctx.settings());
+    let found = finding::find(&ctx, &places).map_err(|e| crate::fault::chain(&e))?;
     for candidate in found.candidates {
-        travel_if_new(&house, candidate, &turns);
+        run_if_new(&ctx, candidate, &cpu_permits);
     }
-    Ok(house)
+    Ok(ctx)
 }
 
-fn travel_if_new(house: &House, candidate: Candidate, turns: &Turns) {
-    let known = house.catalog.knows(&candidate.path, &candidate.fingerprint).unwrap();
-    if matches!(known, Known::Unknown | Known::Failed { .. } | Known::UnderWay) {
-        journey::travel(house, &Settled::for_test(candidate), &turns.enter());
+fn run_if_new(ctx: &PipelineContext, candidate: Candidate, cpu_permits: &CpuPermits) {
+    let known = ctx.catalog.knows(&candidate.path, &candidate.fingerprint).unwrap();
+    if matches!(known, KnownFile::Unknown | KnownFile::Failed { .. } | KnownFile::UnderWay) {
+        journey::run(ctx, &Settled::for_test(candidate), &cpu_permits.acquire());
     }
 }
 
 /// What a recording is when all went well.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(super) struct ExpectedRecording {
     record: VodRecord,
     names: BTreeSet<PathBuf>,
     payloads: Vec<[u8; 32]>,
 }
 
-impl Expected {
+impl ExpectedRecording {
     /// As it stands after an undisturbed start.
-    pub(super) fn of(house: &House, disk: &Disk) -> Self {
-        let record = only_vod(house).unwrap();
+    pub(super) fn of(ctx: &PipelineContext, disk: &Disk) -> Self {
+        let record = only_vod(ctx).unwrap();
         let payloads = payloads(&record.file_path).unwrap();
         Self { names: names(disk), payloads, record }
     }
@@ -235,9 +236,9 @@ impl Expected {
     }
 
     /// Whether everything is there once and whole after a start.
-    pub(super) fn is_met(&self, house: &House, disk: &Disk) -> Result<(), String> {
-        self.is_catalogued(house)?;
-        let record = only_vod(house)?;
+    pub(super) fn is_met(&self, ctx: &PipelineContext, disk: &Disk) -> Result<(), String> {
+        self.is_catalogued(ctx)?;
+        let record = only_vod(ctx)?;
         let there = names(disk);
         if there != self.names {
             return Err(format!("there are {there:?}"));
@@ -249,12 +250,12 @@ impl Expected {
         if now != record.fingerprint {
             return Err("the record has another fingerprint than the file".into());
         }
-        self.is_at_an_end(house, disk)
+        self.is_at_an_end(ctx, disk)
     }
 
     /// Whether nothing waits for good: no partial is left, and the journal is closed.
-    pub(super) fn is_at_an_end(&self, house: &House, disk: &Disk) -> Result<(), String> {
-        let open = house.catalog.open_entries().map_err(|e| e.to_string())?.items;
+    pub(super) fn is_at_an_end(&self, ctx: &PipelineContext, disk: &Disk) -> Result<(), String> {
+        let open = ctx.catalog.open_entries().map_err(|e| e.to_string())?.items;
         if !open.is_empty() {
             return Err(format!("the journal says that more is to be done: {:?}", open[0].1.step.name()));
         }
@@ -265,23 +266,23 @@ impl Expected {
         if let Some(partial) = names(disk).iter().find(|name| name.file_name().is_some_and(durable::is_partial)) {
             return Err(format!("`{}` is left", partial.display()));
         }
-        let checked = house.catalog.check(false).map_err(|e| e.to_string())?;
+        let checked = ctx.catalog.check(false).map_err(|e| e.to_string())?;
         if checked.is_sound() { Ok(()) } else { Err(format!("{checked:?}")) }
     }
 
     /// Whether the catalogue holds the record, and no other.
-    pub(super) fn is_catalogued(&self, house: &House) -> Result<(), String> {
+    pub(super) fn is_catalogued(&self, ctx: &PipelineContext) -> Result<(), String> {
         let facts = |r: &VodRecord| {
             let (path, original) = (r.file_path.clone(), r.original_path.clone());
             (r.vod_id.clone(), path, original, r.outcome, r.splice, r.duration, r.stream_id.clone())
         };
-        let record = only_vod(house)?;
+        let record = only_vod(ctx)?;
         if facts(&record) == facts(&self.record) { Ok(()) } else { Err(format!("catalogued as {:?}", facts(&record))) }
     }
 
     /// Whether the finished file is there and catalogued, whatever else is.
-    pub(super) fn is_among(&self, house: &House) -> Result<(), String> {
-        let record = house.catalog.shared().vod(&self.record.vod_id).map_err(|e| e.to_string())?;
+    pub(super) fn is_among(&self, ctx: &PipelineContext) -> Result<(), String> {
+        let record = ctx.catalog.shared().vod(&self.record.vod_id).map_err(|e| e.to_string())?;
         let record = record.ok_or("the finished file is not catalogued")?;
         let is_it = record.file_path == self.record.file_path && payloads(&record.file_path)? == self.payloads;
         if is_it { Ok(()) } else { Err("the finished file is another one".into()) }
@@ -301,8 +302,8 @@ impl Expected {
 
 /// Whether the recording is in our hands, so that what its writer never made durable must be there all the same: once
 /// the journal says that it is changed where it stands, that its place is taken, or that another file holds it.
-pub(super) fn is_in_our_hands(house: &House, source: &Settled, case: Case) -> bool {
-    let entry = house.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
+pub(super) fn is_in_our_hands(ctx: &PipelineContext, source: &Settled, case: RecordingCase) -> bool {
+    let entry = ctx.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
     entry.is_some_and(|entry| match entry.step {
         Step::Splicing { .. } => case.is_in_place,
         Step::Publishing { record, .. } => case.is_in_place || record.file_path == record.source_path,
@@ -311,14 +312,14 @@ pub(super) fn is_in_our_hands(house: &House, source: &Settled, case: Case) -> bo
 }
 
 /// Whether the recording is quarantined because the process died with it in hand.
-pub(super) fn is_held_against_it(house: &House, source: &Settled) -> bool {
-    let entry = house.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
+pub(super) fn is_held_against_it(ctx: &PipelineContext, source: &Settled) -> bool {
+    let entry = ctx.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
     let is_death = |defect: &Defect| matches!(defect, Defect::KillsTheProcess { .. });
     entry.is_some_and(|entry| matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(is_death)))
 }
 
-fn only_vod(house: &House) -> Result<VodRecord, String> {
-    let all: Vec<_> = house.catalog.shared().all_vods().map_err(|e| e.to_string())?.collect();
+fn only_vod(ctx: &PipelineContext) -> Result<VodRecord, String> {
+    let all: Vec<_> = ctx.catalog.shared().all_vods().map_err(|e| e.to_string())?.collect();
     match &all[..] {
         [Ok(record)] => Ok(record.clone()),
         other => Err(format!("there are {} VoDs", other.len())),
@@ -333,7 +334,7 @@ fn payloads(path: &Path) -> Result<Vec<[u8; 32]>, String> {
     let found = finish::inspect(path).map_err(|e| e.to_string())?;
     let movie = if found.is_indexable {
         match finish::index(path, &|_| true).map_err(|e| e.to_string())? {
-            finish::Indexing::Done(found) => Some(found.movie),
+            finish::IndexOutcome::Done(found) => Some(found.movie),
             _ => None,
         }
     } else {

@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::recording::{Act, Done, Files, Inode};
-use crate::durable::tape::Recorded;
+use super::recording::{Act, Files, Inode, RecordedAct};
+use crate::durable::tape::RecordedOp;
 
 /// What a disk writes in one piece, bytes.
 const SECTOR_BYTES: usize = 512;
 
 /// What became of the changes to one file, in their order.
-pub(super) type Changes = Vec<Recorded>;
+pub(super) type Changes = Vec<RecordedOp>;
 
 /// What became of a file of ours that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fill {
+pub(super) enum FillState {
     Whole,
     /// Its length is there and its bytes are not.
     Zeros,
@@ -28,10 +28,10 @@ pub(super) enum Fill {
 }
 
 /// What a file of ours holds: how much of which bytes, and its time in nanoseconds.
-pub(super) type Filled = (Fill, Rc<Vec<u8>>, i64);
+pub(super) type FileContent = (FillState, Rc<Vec<u8>>, i64);
 
 /// Changes to the names of a directory, and how many of them are durable.
-type Names = (Vec<(usize, Name)>, usize);
+type NameChanges = (Vec<(usize, NameChange)>, usize);
 
 /// One way in which things may stand after the power went.
 #[derive(Debug, Clone)]
@@ -44,48 +44,48 @@ pub(super) struct Crash {
     pub(super) is_extreme: bool,
     /// Names given or given up that the directories kept, by their place on the tape; a file that changed its
     /// directory has its new name from the first and loses the old one by the second.
-    pub(super) names: BTreeSet<(usize, Name)>,
+    pub(super) names: BTreeSet<(usize, NameChange)>,
     /// Those of them whose directory was synced.
-    certain: BTreeSet<(usize, Name)>,
+    certain: BTreeSet<(usize, NameChange)>,
     /// Changes that were kept, for each file that was there before.
     pub(super) changes: BTreeMap<Inode, Changes>,
     /// The length of files whose writer never synced them, where what is behind it was lost.
     pub(super) shortened: BTreeMap<Inode, u64>,
     /// What files of ours hold.
-    pub(super) fills: BTreeMap<Inode, Filled>,
+    pub(super) fills: BTreeMap<Inode, FileContent>,
     /// The state directory; none where it was lost altogether.
     pub(super) state: Rc<Files>,
 }
 
 /// What an act does to the names in one directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Name {
+pub(super) enum NameChange {
     Given,
     GivenUp,
 }
 
 /// One possibility for one file, directory or the journal.
 #[derive(Clone)]
-struct Choice<T> {
+struct Possibility<T> {
     value: T,
     what: String,
     /// All or nothing: combined with every other; the ones between only with those.
     is_extreme: bool,
 }
 
-impl<T> Choice<T> {
+impl<T> Possibility<T> {
     fn new(value: T, what: impl Into<String>, is_extreme: bool) -> Self {
         Self { value, what: what.into(), is_extreme }
     }
 }
 
 /// The state directory before the first act.
-pub(super) struct Tape<'a> {
-    pub(super) log: &'a [Done],
+pub(super) struct CrashTape<'a> {
+    pub(super) log: &'a [RecordedAct],
     pub(super) before: &'a Rc<Files>,
 }
 
-impl Tape<'_> {
+impl CrashTape<'_> {
     /// Every way in which things may stand after the first `at` acts.
     pub(super) fn crashes(&self, at: usize) -> Vec<Crash> {
         let blank = Crash {
@@ -126,12 +126,12 @@ impl Tape<'_> {
     }
 
     /// The state directory: what was written, what is durable, and the database's file torn between the two.
-    fn states(&self, at: usize) -> Vec<Choice<Rc<Files>>> {
+    fn states(&self, at: usize) -> Vec<Possibility<Rc<Files>>> {
         let Some(last) = self.log[..at].last() else {
-            return vec![Choice::new(Rc::clone(self.before), "", true)];
+            return vec![Possibility::new(Rc::clone(self.before), "", true)];
         };
         let (kept, durable) = (&last.state, self.durable_state(at));
-        let mut choices = vec![Choice::new(Rc::clone(kept), "the journal kept", true)];
+        let mut choices = vec![Possibility::new(Rc::clone(kept), "the journal kept", true)];
         if **kept == durable {
             return choices;
         }
@@ -144,10 +144,10 @@ impl Tape<'_> {
                 files.insert(database.to_owned(), Rc::new(torn));
                 // The first and the last are tried even where time is short.
                 let is_extreme = number < 2 || number + 2 >= of;
-                choices.push(Choice::new(Rc::new(files), format!("the journal torn {what}"), is_extreme));
+                choices.push(Possibility::new(Rc::new(files), format!("the journal torn {what}"), is_extreme));
             }
         }
-        choices.push(Choice::new(Rc::new(durable), "the journal dropped", true));
+        choices.push(Possibility::new(Rc::new(durable), "the journal dropped", true));
         choices
     }
 
@@ -177,9 +177,9 @@ impl Tape<'_> {
     }
 
     /// Which changes to the names of a directory were kept: those before its last sync, and any beginning of the rest.
-    fn names(&self, at: usize, directory: &Path) -> Vec<Choice<Names>> {
+    fn names(&self, at: usize, directory: &Path) -> Vec<Possibility<NameChanges>> {
         let synced = self.done(at).rposition_of(|act| matches!(act, Act::DirectorySynced(path) if path == directory));
-        let effects: Vec<(usize, Name)> = self
+        let effects: Vec<(usize, NameChange)> = self
             .done(at)
             .flat_map(|(place, act)| name_effects(act).into_iter().map(move |(d, name)| (place, d, name)))
             .filter(|(_, d, _)| d == directory)
@@ -188,7 +188,7 @@ impl Tape<'_> {
         let certain = effects.iter().filter(|(place, _)| synced.is_some_and(|synced| *place < synced)).count();
         let what = |kept| format!("{} of {} names in `{}`", kept, effects.len(), directory.display());
         let is_extreme = |kept| kept == certain || kept == effects.len();
-        let choice = |kept| Choice::new((effects[..kept].to_vec(), certain), what(kept), is_extreme(kept));
+        let choice = |kept| Possibility::new((effects[..kept].to_vec(), certain), what(kept), is_extreme(kept));
         (certain..=effects.len()).rev().map(choice).collect()
     }
 
@@ -201,7 +201,7 @@ impl Tape<'_> {
     }
 
     /// Which changes to a file that was there before were kept.
-    fn changes(&self, at: usize, inode: Inode) -> Vec<Choice<(Changes, Option<u64>)>> {
+    fn changes(&self, at: usize, inode: Inode) -> Vec<Possibility<(Changes, Option<u64>)>> {
         let synced = self.done(at).rposition_of(|act| *act == Act::Synced(inode));
         let is_certain = |place: usize| synced.is_some_and(|synced| place < synced);
         let mut all = Changes::new();
@@ -219,7 +219,7 @@ impl Tape<'_> {
         }
         let mut choices: Vec<_> = remains(&all, certain).into_iter().map(|c| c.map(|kept| (kept, None))).collect();
         if let Some(len) = lost_len {
-            choices.push(Choice::new((Changes::new(), Some(len)), "the recording's own end lost", true));
+            choices.push(Possibility::new((Changes::new(), Some(len)), "the recording's own end lost", true));
         }
         choices
     }
@@ -230,7 +230,7 @@ impl Tape<'_> {
             .collect()
     }
 
-    fn fills(&self, at: usize, inode: Inode) -> Vec<Choice<Filled>> {
+    fn fills(&self, at: usize, inode: Inode) -> Vec<Possibility<FileContent>> {
         let mut filled = None;
         let mut is_synced = false;
         for (_, act) in self.done(at) {
@@ -243,27 +243,32 @@ impl Tape<'_> {
             }
         }
         let Some((bytes, mtime_ns)) = filled else { return Vec::new() };
-        let fills: &[Fill] =
-            if is_synced { &[Fill::Whole] } else { &[Fill::Whole, Fill::Zeros, Fill::Half, Fill::Empty] };
-        let choice = |fill: &Fill| {
-            let is_extreme = matches!(fill, Fill::Whole | Fill::Zeros);
-            Choice::new((*fill, Rc::clone(&bytes), mtime_ns), format!("our file {fill:?}"), is_extreme)
+        let fills: &[FillState] = if is_synced {
+            &[FillState::Whole]
+        } else {
+            &[FillState::Whole, FillState::Zeros, FillState::Half, FillState::Empty]
+        };
+        let choice = |fill: &FillState| {
+            let is_extreme = matches!(fill, FillState::Whole | FillState::Zeros);
+            Possibility::new((*fill, Rc::clone(&bytes), mtime_ns), format!("our file {fill:?}"), is_extreme)
         };
         fills.iter().map(choice).collect()
     }
 }
 
-impl<T> Choice<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Choice<U> {
-        Choice { value: change(self.value), what: self.what, is_extreme: self.is_extreme }
+impl<T> Possibility<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Possibility<U> {
+        Possibility { value: change(self.value), what: self.what, is_extreme: self.is_extreme }
     }
 }
 
 impl Crash {
     /// By itself a disk gives up an old name only for the new one; made to by a sync, it may keep neither.
     fn is_possible(&self) -> bool {
-        let is_kept = |place| self.names.contains(&(place, Name::Given));
-        self.names.iter().all(|effect| effect.1 == Name::Given || is_kept(effect.0) || self.certain.contains(effect))
+        let is_kept = |place| self.names.contains(&(place, NameChange::Given));
+        self.names
+            .iter()
+            .all(|effect| effect.1 == NameChange::Given || is_kept(effect.0) || self.certain.contains(effect))
     }
 
     /// The same for cuts that leave the same; also of different moments, but for the last, when all was promised.
@@ -284,7 +289,7 @@ impl Crash {
 }
 
 /// Every crash with every choice; of those between all and nothing at most one at a time.
-fn combined<T>(crashes: &[Crash], choices: &[Choice<T>], apply: &dyn Fn(&mut Crash, &T)) -> Vec<Crash> {
+fn combined<T>(crashes: &[Crash], choices: &[Possibility<T>], apply: &dyn Fn(&mut Crash, &T)) -> Vec<Crash> {
     let mut all = Vec::new();
     for choice in choices {
         for crash in crashes.iter().filter(|crash| crash.is_extreme || choice.is_extreme) {
@@ -309,36 +314,38 @@ fn sync_one(path: &Path, now: &Files, contents: &mut Files, durable: &mut Files)
 }
 
 /// The directories whose names an act changes.
-fn name_effects(act: &Act) -> Vec<(PathBuf, Name)> {
+fn name_effects(act: &Act) -> Vec<(PathBuf, NameChange)> {
     let parent = |path: &Path| path.parent().unwrap().to_owned();
     match act {
-        Act::Created(path, _) | Act::DirectoryCreated(path) | Act::Removed(path) => vec![(parent(path), Name::Given)],
-        Act::Renamed(from, to) if from.parent() == to.parent() => vec![(parent(to), Name::Given)],
-        Act::Renamed(from, to) => vec![(parent(to), Name::Given), (parent(from), Name::GivenUp)],
+        Act::Created(path, _) | Act::DirectoryCreated(path) | Act::Removed(path) => {
+            vec![(parent(path), NameChange::Given)]
+        }
+        Act::Renamed(from, to) if from.parent() == to.parent() => vec![(parent(to), NameChange::Given)],
+        Act::Renamed(from, to) => vec![(parent(to), NameChange::Given), (parent(from), NameChange::GivenUp)],
         _ => Vec::new(),
     }
 }
 
 /// What may be left of changes of which the first so many are durable.
-fn remains(all: &[Recorded], certain: usize) -> Vec<Choice<Changes>> {
+fn remains(all: &[RecordedOp], certain: usize) -> Vec<Possibility<Changes>> {
     let of = all.len();
-    let kept = |n: usize| Choice::new(all[..n].to_vec(), format!("{n} of {of} changes"), n == certain || n == of);
+    let kept = |n: usize| Possibility::new(all[..n].to_vec(), format!("{n} of {of} changes"), n == certain || n == of);
     let mut remains: Vec<_> = (certain..=of).rev().map(kept).collect();
     // A later one that came to the disk before an earlier one; not into blocks that were never inserted.
-    for lost in (certain..of.saturating_sub(1)).filter(|lost| !matches!(all[*lost], Recorded::Insert(..))) {
+    for lost in (certain..of.saturating_sub(1)).filter(|lost| !matches!(all[*lost], RecordedOp::Insert(..))) {
         let left = [&all[..lost], &all[lost + 1..]].concat();
-        remains.push(Choice::new(left, format!("all of {of} changes but number {lost}"), false));
+        remains.push(Possibility::new(left, format!("all of {of} changes but number {lost}"), false));
     }
     for (at, change) in all.iter().enumerate().skip(certain) {
-        let Recorded::Write(offset, bytes) = change else { continue };
+        let RecordedOp::Write(offset, bytes) = change else { continue };
         for torn in (SECTOR_BYTES..bytes.len()).step_by(SECTOR_BYTES) {
-            let head = Recorded::Write(*offset, bytes[..torn].to_vec());
-            let tail = Recorded::Write(offset + torn as u64, bytes[torn..].to_vec());
+            let head = RecordedOp::Write(*offset, bytes[..torn].to_vec());
+            let tail = RecordedOp::Write(offset + torn as u64, bytes[torn..].to_vec());
             for (part, name) in [(head, "head"), (tail, "tail")] {
                 for rest in [&all[at + 1..], &[]] {
                     let left = [&all[..at], std::slice::from_ref(&part), rest].concat();
                     let what = format!("the {name} of change {at} torn at {torn}, then {}", rest.len());
-                    remains.push(Choice::new(left, what, false));
+                    remains.push(Possibility::new(left, what, false));
                 }
             }
         }

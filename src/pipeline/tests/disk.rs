@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use super::crash::{Crash, Fill, Name};
-use super::recording::{Act, Done, Files, Inode, files_below, inode_of};
-use crate::durable::InPlace;
+use super::crash::{Crash, FillState, NameChange};
+use super::recording::{Act, Files, Inode, RecordedAct, files_below, inode_of};
+use crate::durable::InPlaceEditor;
 use crate::durable::image::{Contents, Image};
 
 /// Size of the disk; the recordings are short.
@@ -22,7 +22,7 @@ pub(super) struct Disk {
 
 /// How a disk and the state directory stand.
 #[derive(Clone)]
-pub(super) struct Standing {
+pub(super) struct DiskState {
     image: Rc<Contents>,
     pub(super) state: Rc<Files>,
 }
@@ -50,15 +50,15 @@ impl Disk {
     }
 
     /// How everything stands now; nobody may have a file open.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> DiskState {
         self.image.unmount();
         let image = Rc::new(self.image.contents());
         self.image.mount_again();
-        Standing { image, state: Rc::new(files_below(&self.state_dir())) }
+        DiskState { image, state: Rc::new(files_below(&self.state_dir())) }
     }
 
     /// Makes the disk what it was, with a state directory of one's own.
-    fn reset(&self, standing: &Standing, state: &Files) {
+    fn reset(&self, standing: &DiskState, state: &Files) {
         self.image.unmount();
         self.image.restore(&standing.image);
         self.image.mount_again();
@@ -75,7 +75,7 @@ impl Disk {
     }
 
     /// Makes everything what the power cut left of it.
-    pub(super) fn leave(&self, standing: &Standing, log: &[Done], crash: &Crash) {
+    pub(super) fn leave(&self, standing: &DiskState, log: &[RecordedAct], crash: &Crash) {
         self.reset(standing, &crash.state);
         let mut places: BTreeMap<Inode, PathBuf> = BTreeMap::new();
         for path in files_below(&self.root()).keys() {
@@ -84,7 +84,7 @@ impl Disk {
         }
         for (place, done) in log[..crash.at].iter().enumerate() {
             let has = |name| crash.names.contains(&(place, name));
-            match (has(Name::Given), has(Name::GivenUp), &done.act) {
+            match (has(NameChange::Given), has(NameChange::GivenUp), &done.act) {
                 (true, gives_up, act) => self.name(act, gives_up || !crosses(act), &mut places),
                 (false, true, Act::Renamed(from, _)) => fs::remove_file(self.path().join(from)).unwrap(),
                 _ => {}
@@ -92,12 +92,12 @@ impl Disk {
         }
         for (inode, changes) in &crash.changes {
             let Some(path) = places.get(inode).filter(|path| path.exists()) else { continue };
-            let open = InPlace::open(path).unwrap();
+            let open = InPlaceEditor::open(path).unwrap();
             for change in changes {
                 open.perform(change.operation()).unwrap();
             }
             if let Some(len) = crash.shortened.get(inode) {
-                open.perform(crate::durable::Operation::Truncate { len: *len }).unwrap();
+                open.perform(crate::durable::InPlaceOp::Truncate { len: *len }).unwrap();
             }
         }
         for (inode, (fill, bytes, mtime_ns)) in &crash.fills {
@@ -154,13 +154,13 @@ fn create_as(path: &Path, inode: Inode) {
     }
 }
 
-fn put(path: &Path, fill: Fill, bytes: &[u8], mtime_ns: i64) {
+fn put(path: &Path, fill: FillState, bytes: &[u8], mtime_ns: i64) {
     let half = bytes.len() / 2;
     let bytes = match fill {
-        Fill::Whole => bytes.to_vec(),
-        Fill::Zeros => vec![0; bytes.len()],
-        Fill::Half => [&bytes[..half], &vec![0; bytes.len() - half]].concat(),
-        Fill::Empty => Vec::new(),
+        FillState::Whole => bytes.to_vec(),
+        FillState::Zeros => vec![0; bytes.len()],
+        FillState::Half => [&bytes[..half], &vec![0; bytes.len() - half]].concat(),
+        FillState::Empty => Vec::new(),
     };
     fs::write(path, bytes).unwrap();
     let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(mtime_ns.unsigned_abs());

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::rc::Rc;
 
-use super::super::house::House;
+use super::super::context::PipelineContext;
 use super::super::{finding, undoing};
-use super::cases::{CASES, Case, Expected, carry_on, guarded, is_held_against_it, is_in_our_hands};
-use super::crash::{Crash, Tape};
-use super::disk::{Disk, Standing};
-use super::recording::{Act, Done, inode_of, record};
+use super::cases::{CASES, ExpectedRecording, RecordingCase, carry_on, guarded, is_held_against_it, is_in_our_hands};
+use super::crash::{Crash, CrashTape};
+use super::disk::{Disk, DiskState};
+use super::recording::{Act, RecordedAct, inode_of, record};
 use crate::discover::Settled;
-use crate::durable::tape::Recorded;
+use crate::durable::tape::RecordedOp;
 use crate::finish;
 
 /// Of the remains that are not all or nothing, one in so many is tried where time is short.
@@ -25,7 +25,7 @@ const STRIDE: usize = 97;
 
 /// What is done while it is on tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Scenario {
     /// A start, and all that it leads to.
     Start,
     /// The same after a first cut: another one, and the process has died twice with the recording in hand.
@@ -37,43 +37,43 @@ enum Deed {
 }
 
 /// A deed, from where everything stood to its end, on tape.
-struct Journey {
+struct TapedJourney {
     name: String,
-    case: Case,
-    deed: Deed,
+    case: RecordingCase,
+    deed: Scenario,
     disk: Disk,
-    before: Standing,
+    before: DiskState,
     source: Settled,
     /// What the recording's file held when its writer left it.
     original: Vec<u8>,
-    log: Vec<Done>,
-    expected: Expected,
+    log: Vec<RecordedAct>,
+    expected: ExpectedRecording,
 }
 
-impl Journey {
+impl TapedJourney {
     /// A recording's way from where its writer left it, nothing of it synced, to the catalogue.
-    fn record(case: Case) -> Option<Self> {
+    fn record(case: RecordingCase) -> Option<Self> {
         let disk = Disk::new()?;
         // The catalogue is there already, and closed in good order.
         case.teach(&case.open(&disk).unwrap())?;
         let path = case.put(&disk);
         let before = disk.standing();
         let candidate = {
-            let house = case.open(&disk).unwrap();
-            finding::find(&house, &finding::configured_places(&house.settings())).unwrap().candidates.remove(0)
+            let ctx = case.open(&disk).unwrap();
+            finding::find(&ctx, &finding::configured_places(&ctx.settings())).unwrap().candidates.remove(0)
         };
         let source = Settled::for_test(candidate);
         let original = fs::read(&path).unwrap();
         let grown = Act::Grown(inode_of(&path), original.len() as u64 / 2);
         let (expected, log) = record(&disk.path(), &disk.state_dir(), || {
-            let house = case.start(&disk).unwrap();
-            Expected::of(&house, &disk)
+            let ctx = case.start(&disk).unwrap();
+            ExpectedRecording::of(&ctx, &disk)
         });
-        let first = Done { act: grown, from: String::new(), state: Rc::clone(&before.state) };
+        let first = RecordedAct { act: grown, from: String::new(), state: Rc::clone(&before.state) };
         expected.is_met(&case.open(&disk).unwrap(), &disk).unwrap();
         let log = [vec![first], log].concat();
         let name = case.name.to_owned();
-        Some(Self { name, case, deed: Deed::Start, disk, before, source, original, log, expected })
+        Some(Self { name, case, deed: Scenario::Start, disk, before, source, original, log, expected })
     }
 
     /// The start after a power cut, as a journey of its own: everything was kept of the first so many acts.
@@ -84,7 +84,7 @@ impl Journey {
         let (case, disk) = (self.case, &self.disk);
         let ((), log) = record(&disk.path(), &disk.state_dir(), || drop(case.start(disk).unwrap()));
         self.expected.is_met(&case.open(disk).unwrap(), disk).unwrap();
-        Self { log, deed: Deed::StartAgain, ..self }
+        Self { log, deed: Scenario::StartAgain, ..self }
     }
 
     /// The mending of a half-done file of which no journal knows.
@@ -94,9 +94,9 @@ impl Journey {
         self.name = format!("{}; mended without a journal", self.name);
         self.before = self.disk.standing();
         let path = self.source.candidate().path.clone();
-        let mend = || assert_eq!(finish::put_back_by_bytes(&path).unwrap(), finish::ByBytes::PutBack);
+        let mend = || assert_eq!(finish::put_back_by_bytes(&path).unwrap(), finish::ByteRecovery::PutBack);
         let ((), log) = record(&self.disk.path(), &self.disk.state_dir(), mend);
-        Self { log, deed: Deed::MendByBytes, ..self }
+        Self { log, deed: Scenario::MendByBytes, ..self }
     }
 
     /// Taking the finished splice back.
@@ -109,27 +109,27 @@ impl Journey {
         let (undone, log) = record(&disk.path(), &disk.state_dir(), undo);
         let own_name = &self.source.candidate().path;
         let expected = if self.name.starts_with("FLV") { own_name.clone() } else { path.clone() };
-        let taken = undoing::Taken { undone: finish::Undone::AsBefore, path: expected };
+        let taken = undoing::UndoResult { undone: finish::UndoOutcome::AsBefore, path: expected };
         assert_eq!(undone, Some(taken));
-        Self { log, deed: Deed::Undo, ..self }
+        Self { log, deed: Scenario::Undo, ..self }
     }
 
     fn leave_all(&self, at: usize) {
-        let all_kept = Tape { log: &self.log, before: &self.before.state }.crashes(at).remove(0);
+        let all_kept = CrashTape { log: &self.log, before: &self.before.state }.crashes(at).remove(0);
         self.disk.leave(&self.before, &self.log, &all_kept);
     }
 
     /// Brings everything to where the power cut left it, starts, and looks; where wanted, also without the journal.
-    fn look_after(&self, log: &[Done], crash: &Crash, without_journal: bool) -> Result<(), String> {
+    fn look_after(&self, log: &[RecordedAct], crash: &Crash, without_journal: bool) -> Result<(), String> {
         guarded(|| {
             self.disk.leave(&self.before, log, crash);
             match self.deed {
-                Deed::Start | Deed::StartAgain => self.start_after(log, crash),
-                Deed::Undo => self.start_after_undoing(log, crash),
-                Deed::MendByBytes => self.expected.is_whole_by_bytes(&self.disk),
+                Scenario::Start | Scenario::StartAgain => self.start_after(log, crash),
+                Scenario::Undo => self.start_after_undoing(log, crash),
+                Scenario::MendByBytes => self.expected.is_whole_by_bytes(&self.disk),
             }
         })?;
-        if matches!(self.deed, Deed::Undo | Deed::MendByBytes) && crash.at == log.len() {
+        if matches!(self.deed, Scenario::Undo | Scenario::MendByBytes) && crash.at == log.len() {
             guarded(|| {
                 self.disk.leave(&self.before, log, crash);
                 self.is_original()
@@ -144,29 +144,29 @@ impl Journey {
         })
     }
 
-    fn start_after(&self, log: &[Done], crash: &Crash) -> Result<(), String> {
-        let house = self.case.open(&self.disk)?;
-        let is_ours = self.look_at_journal(&house, log, crash)?;
-        let house = carry_on(house)?;
-        if self.deed == Deed::StartAgain && is_held_against_it(&house, &self.source) {
+    fn start_after(&self, log: &[RecordedAct], crash: &Crash) -> Result<(), String> {
+        let ctx = self.case.open(&self.disk)?;
+        let is_ours = self.look_at_journal(&ctx, log, crash)?;
+        let ctx = carry_on(ctx)?;
+        if self.deed == Scenario::StartAgain && is_held_against_it(&ctx, &self.source) {
             // Promise 6 does not know what made the process die.
-            drop(house);
+            drop(ctx);
             return self.is_original();
         }
         match (crash.shortened.is_empty(), is_ours, self.case.is_in_place) {
             // What the writer itself never made durable, and we had not touched, was not ours to keep.
-            (false, false, _) => self.expected.is_at_an_end(&house, &self.disk),
+            (false, false, _) => self.expected.is_at_an_end(&ctx, &self.disk),
             // What is left of the source beside the finished file is a recording of its own.
-            (false, true, false) => self.expected.is_among(&house),
-            _ => self.expected.is_met(&house, &self.disk),
+            (false, true, false) => self.expected.is_among(&ctx),
+            _ => self.expected.is_met(&ctx, &self.disk),
         }
     }
 
     /// A cut undo may be done or not; the recording is there either way, and what was reported as undone stays so.
-    fn start_after_undoing(&self, log: &[Done], crash: &Crash) -> Result<(), String> {
-        let house = self.case.start(&self.disk)?;
-        let is_gone = house.catalog.shared().count().map_err(|e| e.to_string())? == 0;
-        drop(house);
+    fn start_after_undoing(&self, log: &[RecordedAct], crash: &Crash) -> Result<(), String> {
+        let ctx = self.case.start(&self.disk)?;
+        let is_gone = ctx.catalog.shared().count().map_err(|e| e.to_string())? == 0;
+        drop(ctx);
         if crash.at < log.len() {
             return self.expected.is_whole_by_bytes(&self.disk);
         }
@@ -175,38 +175,38 @@ impl Journey {
 
     fn is_original(&self) -> Result<(), String> {
         // What was undone stands under the finished name, or where it is no MP4 again under its own.
-        let finished = (self.deed == Deed::Undo).then(|| self.expected.path()).filter(|path| path.exists());
+        let finished = (self.deed == Scenario::Undo).then(|| self.expected.path()).filter(|path| path.exists());
         let path = finished.unwrap_or_else(|| self.source.candidate().path.clone());
         let is_it = fs::read(path).is_ok_and(|bytes| bytes == self.original);
         if is_it { Ok(()) } else { Err("the file is not what it was".into()) }
     }
 
     /// What the journal must know before anything is carried on; says whether the recording is in our hands.
-    fn look_at_journal(&self, house: &House, log: &[Done], crash: &Crash) -> Result<bool, String> {
-        let is_ours = is_in_our_hands(house, &self.source, self.case);
+    fn look_at_journal(&self, ctx: &PipelineContext, log: &[RecordedAct], crash: &Crash) -> Result<bool, String> {
+        let is_ours = is_in_our_hands(ctx, &self.source, self.case);
         let candidate = self.source.candidate();
-        let entry = house.catalog.entry_for(&candidate.path, &candidate.fingerprint).unwrap();
+        let entry = ctx.catalog.entry_for(&candidate.path, &candidate.fingerprint).unwrap();
         if self.is_begun(&log[..crash.at]) && entry.is_none_or(|entry| entry.attempts < self.attempt()) {
             return Err("the attempt is not journalled (promise 6)".into());
         }
-        let is_removal = |done: &Done| matches!(&done.act, Act::Removed(path) if candidate.path.ends_with(path));
+        let is_removal = |done: &RecordedAct| matches!(&done.act, Act::Removed(path) if candidate.path.ends_with(path));
         if log[..crash.at].iter().any(is_removal) && !candidate.path.exists() {
-            self.expected.is_catalogued(house).map_err(|why| format!("its original is gone (promise 7), and {why}"))?;
+            self.expected.is_catalogued(ctx).map_err(|why| format!("its original is gone (promise 7), and {why}"))?;
         }
         if crash.at == log.len() {
-            self.expected.is_catalogued(house).map_err(|why| format!("it was reported as finished, and {why}"))?;
+            self.expected.is_catalogued(ctx).map_err(|why| format!("it was reported as finished, and {why}"))?;
         }
         Ok(is_ours)
     }
 
     /// The number of the attempt that is on tape.
     const fn attempt(&self) -> u32 {
-        if matches!(self.deed, Deed::StartAgain) { 2 } else { 1 }
+        if matches!(self.deed, Scenario::StartAgain) { 2 } else { 1 }
     }
 
     /// Whether the attempt has done anything to the disk.
-    fn is_begun(&self, log: &[Done]) -> bool {
-        let is_begin = |done: &Done| done.act == Act::JournalSynced("journal begun".into());
+    fn is_begun(&self, log: &[RecordedAct]) -> bool {
+        let is_begin = |done: &RecordedAct| done.act == Act::JournalSynced("journal begun".into());
         let is_journal = |act: &Act| matches!(act, Act::JournalWritten | Act::JournalSynced(_));
         let begun = self.log.iter().position(is_begin).unwrap_or(usize::MAX);
         log.iter().skip(begun).any(|done| !is_journal(&done.act))
@@ -214,8 +214,8 @@ impl Journey {
 
     /// The cuts after each act from one on; of those that are not all or nothing every `stride`-th. Returns how many
     /// were tried, and the first that was not mended.
-    fn first_failure(&self, log: &[Done], from: usize, stride: usize) -> (usize, Option<String>) {
-        let tape = Tape { log, before: &self.before.state };
+    fn first_failure(&self, log: &[RecordedAct], from: usize, stride: usize) -> (usize, Option<String>) {
+        let tape = CrashTape { log, before: &self.before.state };
         let (mut seen, mut seen_disks) = (HashSet::new(), HashSet::new());
         let mut tried = 0;
         for at in from..=log.len() {
@@ -239,20 +239,19 @@ impl Journey {
 }
 
 /// The place on the tape just behind the first write into the inserted blocks, and just behind the commit mark.
-fn places_of_writes(log: &[Done]) -> (usize, usize) {
-    let is_write =
-        |done: &Done, is: fn(u64) -> bool| matches!(&done.act, Act::Changed(_, Recorded::Write(at, _)) if is(*at));
+fn places_of_writes(log: &[RecordedAct]) -> (usize, usize) {
+    let is_write = |done: &RecordedAct, is: fn(u64) -> bool| matches!(&done.act, Act::Changed(_, RecordedOp::Write(at, _)) if is(*at));
     let header = log.iter().position(|done| is_write(done, |at| at != 0)).unwrap();
     let mark = log.iter().position(|done| is_write(done, |at| at == 0)).unwrap();
     (header + 1, mark + 1)
 }
 
 /// Every deed that is cut: a case, and what is done after a first cut of so many of those in place.
-fn journeys(in_place: usize) -> impl Iterator<Item = Journey> {
-    let first = CASES.into_iter().map_while(Journey::record);
+fn journeys(in_place: usize) -> impl Iterator<Item = TapedJourney> {
+    let first = CASES.into_iter().map_while(TapedJourney::record);
     let in_place = move || {
         let cases = CASES.into_iter().filter(|case| case.is_in_place).take(in_place);
-        cases.map_while(Journey::record)
+        cases.map_while(TapedJourney::record)
     };
     let back = in_place().map(|journey| {
         let (header, _) = places_of_writes(&journey.log);
@@ -266,7 +265,7 @@ fn journeys(in_place: usize) -> impl Iterator<Item = Journey> {
         let (header, _) = places_of_writes(&journey.log);
         journey.mending_by_bytes(header)
     });
-    first.chain(back).chain(on).chain(by_bytes).chain(in_place().map(Journey::undoing))
+    first.chain(back).chain(on).chain(by_bytes).chain(in_place().map(TapedJourney::undoing))
 }
 
 #[test]
@@ -308,9 +307,9 @@ fn without_any_one_of_its_syncs_some_power_cut_is_not_mended() {
 }
 
 /// Whether it is a sync that guards against power cuts.
-fn is_needed(journey: &Journey, done: &Done) -> bool {
+fn is_needed(journey: &TapedJourney, done: &RecordedAct) -> bool {
     // What is left out is told to a watch that runs at the same time; a cut undo may be done again.
-    let is_for_others = journey.deed == Deed::Undo && done.act == Act::JournalSynced("journal left out".into());
+    let is_for_others = journey.deed == Scenario::Undo && done.act == Act::JournalSynced("journal left out".into());
     // What a stream taught is for its next recording.
     let is_for_the_next = done.act == Act::JournalSynced("codec remembered".into());
     done.act.is_sync() && !is_for_others && !is_for_the_next

@@ -9,8 +9,8 @@ use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::durable::tape::Recorded;
-use crate::durable::{Event, recorder};
+use crate::durable::tape::RecordedOp;
+use crate::durable::{FileEvent, recorder};
 
 /// What the files of a directory hold, by their path in it.
 pub(super) type Files = BTreeMap<PathBuf, Rc<Vec<u8>>>;
@@ -28,7 +28,7 @@ pub(super) enum Act {
     Renamed(PathBuf, PathBuf),
     Removed(PathBuf),
     /// A file that was there before was changed where it stands.
-    Changed(Inode, Recorded),
+    Changed(Inode, RecordedOp),
     /// A file of ours has all its bytes, and its time.
     Filled(Inode, Rc<Vec<u8>>, i64),
     Synced(Inode),
@@ -58,7 +58,7 @@ impl Act {
 
 /// One thing that was done, and how things stood after it.
 #[derive(Debug, Clone)]
-pub(super) struct Done {
+pub(super) struct RecordedAct {
     pub(super) act: Act,
     /// Where in the source it was asked for.
     pub(super) from: String,
@@ -66,7 +66,7 @@ pub(super) struct Done {
     pub(super) state: Rc<Files>,
 }
 
-impl Done {
+impl RecordedAct {
     /// Where in the program it was done, whatever the file.
     pub(super) fn place(&self) -> String {
         match &self.act {
@@ -76,7 +76,7 @@ impl Done {
     }
 }
 
-impl fmt::Display for Done {
+impl fmt::Display for RecordedAct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.act {
             Act::JournalSynced(step) => write!(f, "the journal's flush: {step}"),
@@ -113,8 +113,8 @@ pub(super) fn files_below(directory: &Path) -> Files {
 
 /// Records what `act` does to the files below `disk` and `state`. It ends with what the database wrote until it was
 /// closed, and never synced.
-pub(super) fn record<R>(disk: &Path, state: &Path, act: impl FnOnce() -> R) -> (R, Vec<Done>) {
-    let tape = Rc::new(RefCell::new(Tape::new(disk, state)));
+pub(super) fn record<R>(disk: &Path, state: &Path, act: impl FnOnce() -> R) -> (R, Vec<RecordedAct>) {
+    let tape = Rc::new(RefCell::new(Recorder::new(disk, state)));
     let hears = Rc::clone(&tape);
     let done = recorder::listen(Box::new(move |event, from| hears.borrow_mut().hear(event, from)), act);
     let mut tape = tape.borrow_mut();
@@ -122,35 +122,35 @@ pub(super) fn record<R>(disk: &Path, state: &Path, act: impl FnOnce() -> R) -> (
     (done, std::mem::take(&mut tape.log))
 }
 
-struct Tape {
+struct Recorder {
     disk: PathBuf,
     state: PathBuf,
-    log: Vec<Done>,
+    log: Vec<RecordedAct>,
     /// Files that we made, which are known by what they hold when they are synced.
     ours: Vec<Inode>,
 }
 
-impl Tape {
+impl Recorder {
     fn new(disk: &Path, state: &Path) -> Self {
         Self { disk: disk.to_owned(), state: state.to_owned(), log: Vec::new(), ours: Vec::new() }
     }
 
-    fn hear(&mut self, event: &Event<'_>, from: &Location<'_>) {
+    fn hear(&mut self, event: &FileEvent<'_>, from: &Location<'_>) {
         let relative = |path: &Path| path.strip_prefix(&self.disk).map(Path::to_owned).ok();
         let in_state = |path: &Path| path.strip_prefix(&self.state).map(Path::to_owned).ok();
         let act = match *event {
-            Event::Created(path) => relative(path).map(|relative| Act::Created(relative, inode_of(path))),
-            Event::DirectoryCreated(path) => relative(path).map(Act::DirectoryCreated),
-            Event::Renamed(from, to) => relative(from).zip(relative(to)).map(|(from, to)| Act::Renamed(from, to)),
-            Event::Removed(path) => relative(path).map(Act::Removed),
-            Event::Changed(path, operation) => Some(Act::Changed(inode_of(path), Recorded::of(&operation))),
-            Event::Synced(path) => Some(in_state(path).map_or_else(|| self.synced(path, from), Act::StateSynced)),
-            Event::DirectorySynced(path) => match in_state(path) {
+            FileEvent::Created(path) => relative(path).map(|relative| Act::Created(relative, inode_of(path))),
+            FileEvent::DirectoryCreated(path) => relative(path).map(Act::DirectoryCreated),
+            FileEvent::Renamed(from, to) => relative(from).zip(relative(to)).map(|(from, to)| Act::Renamed(from, to)),
+            FileEvent::Removed(path) => relative(path).map(Act::Removed),
+            FileEvent::Changed(path, operation) => Some(Act::Changed(inode_of(path), RecordedOp::of(&operation))),
+            FileEvent::Synced(path) => Some(in_state(path).map_or_else(|| self.synced(path, from), Act::StateSynced)),
+            FileEvent::DirectorySynced(path) => match in_state(path) {
                 Some(path) => Some(Act::StateDirectorySynced(path)),
                 None => relative(path).map(Act::DirectorySynced),
             },
-            Event::JournalWritten => Some(Act::JournalWritten),
-            Event::JournalSynced(step) => Some(Act::JournalSynced(step.to_owned())),
+            FileEvent::JournalWritten => Some(Act::JournalWritten),
+            FileEvent::JournalSynced(step) => Some(Act::JournalSynced(step.to_owned())),
         };
         match act {
             Some(Act::Changed(inode, _)) if self.ours.contains(&inode) => {}
@@ -184,7 +184,11 @@ impl Tape {
             let bytes = same.map_or(bytes, Rc::clone);
             (path, bytes)
         });
-        self.log.push(Done { act, from: format!("{}:{}", from.file(), from.line()), state: Rc::new(state.collect()) });
+        self.log.push(RecordedAct {
+            act,
+            from: format!("{}:{}", from.file(), from.line()),
+            state: Rc::new(state.collect()),
+        });
     }
 }
 

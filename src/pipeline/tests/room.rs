@@ -4,29 +4,29 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::ended::Ended;
-use super::super::house::{House, now_ms};
+use super::super::context::{PipelineContext, now_ms};
 use super::super::journey;
-use super::cases::{CASES, Case, Expected, carry_on};
+use super::super::outcome::JourneyOutcome;
+use super::cases::{CASES, ExpectedRecording, RecordingCase, carry_on};
 use super::disk::Disk;
 use super::recording::files_below;
 use crate::catalog::room;
+use crate::cpu_permits::CpuPermits;
 use crate::discover::Settled;
 use crate::durable;
-use crate::turns::Turns;
 
 /// Writes of a journey at most.
 const MOST_WRITES: u32 = 40;
 
 /// Where the recording is, as the scan would find it.
-fn settled(house: &House) -> Settled {
-    let places = super::super::finding::configured_places(&house.settings());
-    let found = super::super::finding::find(house, &places).unwrap().candidates;
+fn settled(ctx: &PipelineContext) -> Settled {
+    let places = super::super::finding::configured_places(&ctx.settings());
+    let found = super::super::finding::find(ctx, &places).unwrap().candidates;
     Settled::for_test(found.into_iter().next().unwrap())
 }
 
-fn travel(house: &House, settled: &Settled) -> Ended {
-    journey::travel(house, settled, &Turns::new(1).enter())
+fn run_journey(ctx: &PipelineContext, settled: &Settled) -> JourneyOutcome {
+    journey::run(ctx, settled, &CpuPermits::new(1).acquire())
 }
 
 #[track_caller]
@@ -45,38 +45,44 @@ fn empty(disk: &Disk) {
 }
 
 /// Whether the journey needed more writes than it was given.
-fn without_room_after(case: &Case, disk: &Disk, writes: u32, expected: &Expected, restarts: bool) -> bool {
+fn without_room_after(
+    case: &RecordingCase,
+    disk: &Disk,
+    writes: u32,
+    expected: &ExpectedRecording,
+    restarts: bool,
+) -> bool {
     let what = format!("{}, {writes} writes, restarts: {restarts}", case.name);
     empty(disk);
     case.put(disk);
-    let mut house = case.open(disk).unwrap();
-    let settled = settled(&house);
+    let mut ctx = case.open(disk).unwrap();
+    let settled = settled(&ctx);
     room::leave(Some(writes));
-    let ended = travel(&house, &settled);
+    let ended = run_journey(&ctx, &settled);
     let was_short = room::is_short();
     no_partial_is_left(disk, &what);
-    if !matches!(ended, Ended::Finished { .. } | Ended::AlreadyFinished { .. }) {
-        let is_listed = !house.unjournalled().is_empty() || house.postponed.waits_at_all();
+    if !matches!(ended, JourneyOutcome::Finished { .. } | JourneyOutcome::AlreadyFinished { .. }) {
+        let is_listed = !ctx.unjournalled().is_empty() || ctx.postponed.waits_at_all();
         assert!(is_listed, "{what}: {ended:?} and nothing waits");
     }
     // Still none: it is said again, and nothing else happens.
-    for waiting in house.postponed.due(i64::MAX) {
-        travel(&house, &waiting);
+    for waiting in ctx.postponed.due(i64::MAX) {
+        run_journey(&ctx, &waiting);
     }
     room::leave(None);
     if restarts {
-        drop(house);
-        house = case.open(disk).unwrap();
+        drop(ctx);
+        ctx = case.open(disk).unwrap();
         let key = settled.candidate();
-        assert!(!house.catalog.is_suspect(&key.path, &key.fingerprint).unwrap(), "{what}: counted as a crash");
-        house = carry_on(house).unwrap();
+        assert!(!ctx.catalog.is_suspect(&key.path, &key.fingerprint).unwrap(), "{what}: counted as a crash");
+        ctx = carry_on(ctx).unwrap();
     } else {
-        for waiting in house.postponed.due(i64::MAX) {
-            travel(&house, &waiting);
+        for waiting in ctx.postponed.due(i64::MAX) {
+            run_journey(&ctx, &waiting);
         }
-        assert!(house.postponed.due(now_ms()).is_empty() && !house.postponed.waits_at_all(), "{what}");
+        assert!(ctx.postponed.due(now_ms()).is_empty() && !ctx.postponed.waits_at_all(), "{what}");
     }
-    expected.is_met(&house, disk).unwrap_or_else(|why| panic!("{what}: {why}"));
+    expected.is_met(&ctx, disk).unwrap_or_else(|why| panic!("{what}: {why}"));
     was_short
 }
 
@@ -85,7 +91,7 @@ fn a_journey_that_runs_out_of_room_for_the_journal_goes_on_when_there_is_some() 
     for case in CASES.iter().filter(|case| !case.is_in_place) {
         let Some(disk) = Disk::new() else { return };
         case.put(&disk);
-        let expected = Expected::of(&case.start(&disk).unwrap(), &disk);
+        let expected = ExpectedRecording::of(&case.start(&disk).unwrap(), &disk);
         for restarts in [false, true] {
             let short = (0..MOST_WRITES).map(|n| without_room_after(case, &disk, n, &expected, restarts));
             let short = short.take_while(|was_short| *was_short).count();

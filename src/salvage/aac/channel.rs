@@ -1,6 +1,6 @@
 //! One channel of an AAC frame: `individual_channel_stream()` (ISO/IEC 14496-3 §4.4.2.7), walked without decoding.
 
-use super::Config;
+use super::AacConfig;
 use super::huffman::{self, codebook};
 use crate::salvage::bits::Bits;
 
@@ -14,7 +14,7 @@ const INTENSITY: [u8; 2] = [14, 15];
 
 /// What `ics_info()` says.
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub struct WindowInfo {
     is_short: bool,
     /// Bands that are transmitted.
     pub max_sfb: usize,
@@ -23,7 +23,7 @@ pub struct Window {
     group_count: usize,
 }
 
-impl Window {
+impl WindowInfo {
     /// Number of groups.
     pub const fn groups(&self) -> usize {
         self.group_count
@@ -31,13 +31,13 @@ impl Window {
 }
 
 /// `ics_info()` (Table 4.6).
-pub fn window(bits: &mut Bits<'_>, config: &Config) -> Option<Window> {
+pub fn window(bits: &mut Bits<'_>, config: &AacConfig) -> Option<WindowInfo> {
     if bits.flag()? {
         return None; // ics_reserved_bit
     }
     let sequence = bits.u(2)?;
     bits.skip(1);
-    let mut window = Window {
+    let mut window = WindowInfo {
         is_short: sequence == EIGHT_SHORT,
         max_sfb: 0,
         group_windows: [1, 0, 0, 0, 0, 0, 0, 0],
@@ -59,7 +59,7 @@ pub fn window(bits: &mut Bits<'_>, config: &Config) -> Option<Window> {
 }
 
 /// `scale_factor_grouping`: a bit for each window but the first, set where it belongs to the group before.
-fn set_groups(window: &mut Window, grouping: u32) {
+fn set_groups(window: &mut WindowInfo, grouping: u32) {
     window.group_windows = [0; 8];
     window.group_windows[0] = 1;
     let mut group = 0;
@@ -71,7 +71,7 @@ fn set_groups(window: &mut Window, grouping: u32) {
 }
 
 /// `individual_channel_stream()` (Table 4.50).
-pub fn individual(bits: &mut Bits<'_>, config: &Config, shared: Option<Window>, is_second: bool) -> Option<()> {
+pub fn individual(bits: &mut Bits<'_>, config: &AacConfig, shared: Option<WindowInfo>, is_second: bool) -> Option<()> {
     let global_gain = i32::try_from(bits.u(8)?).ok()?;
     let window = shared.map_or_else(|| window(bits, config), Some)?;
     let mut books = [0_u8; MAX_BANDS];
@@ -91,7 +91,12 @@ pub fn individual(bits: &mut Bits<'_>, config: &Config, shared: Option<Window>, 
 }
 
 /// `section_data()` (Table 4.52): which codebook each band is coded with.
-fn sections(bits: &mut Bits<'_>, window: &Window, may_be_intensity: bool, books: &mut [u8; MAX_BANDS]) -> Option<()> {
+fn sections(
+    bits: &mut Bits<'_>,
+    window: &WindowInfo,
+    may_be_intensity: bool,
+    books: &mut [u8; MAX_BANDS],
+) -> Option<()> {
     let width = if window.is_short { 3 } else { 5 };
     let escape = (1 << width) - 1;
     for group in 0..window.group_count {
@@ -141,7 +146,7 @@ fn scale_factors(bits: &mut Bits<'_>, global_gain: i32, books: &[u8]) -> Option<
 }
 
 /// `pulse_data()` (Table 4.7); not with short windows.
-fn pulses(bits: &mut Bits<'_>, window: &Window, config: &Config) -> Option<()> {
+fn pulses(bits: &mut Bits<'_>, window: &WindowInfo, config: &AacConfig) -> Option<()> {
     let count = bits.u(2)? + 1;
     let first_band = bits.u(6)? as usize;
     bits.skip(count as usize * 9);
@@ -149,7 +154,7 @@ fn pulses(bits: &mut Bits<'_>, window: &Window, config: &Config) -> Option<()> {
 }
 
 /// `tns_data()` (Table 4.54), with the orders that AAC-LC allows.
-fn noise_shaping(bits: &mut Bits<'_>, window: &Window) -> Option<()> {
+fn noise_shaping(bits: &mut Bits<'_>, window: &WindowInfo) -> Option<()> {
     let (windows, count_bits, length_bits, order_bits, most) =
         if window.is_short { (8, 1, 4, 3, 7) } else { (1, 2, 6, 5, 12) };
     for _ in 0..windows {
@@ -170,7 +175,7 @@ fn noise_shaping(bits: &mut Bits<'_>, window: &Window) -> Option<()> {
 }
 
 /// `spectral_data()` (Table 4.56): every codeword with its signs and escapes.
-fn spectrum(bits: &mut Bits<'_>, window: &Window, config: &Config, books: &[u8; MAX_BANDS]) -> Option<()> {
+fn spectrum(bits: &mut Bits<'_>, window: &WindowInfo, config: &AacConfig, books: &[u8; MAX_BANDS]) -> Option<()> {
     let offsets = if window.is_short { config.short } else { config.long };
     for group in 0..window.group_count {
         let windows = usize::from(window.group_windows[group]);

@@ -17,7 +17,7 @@ const SIGNED: [usize; 4] = [1, 2, 5, 6];
 
 /// What one codeword means for the walk.
 #[derive(Debug, Clone, Copy, Default)]
-struct Word {
+struct Codeword {
     /// Length of the codeword; 0 for none.
     bits: u8,
     /// Sign bits behind it, or of the scalefactor book the entry.
@@ -28,37 +28,37 @@ struct Word {
 
 /// Whole codewords with their signs that some bits begin with; none of them has an escape.
 #[derive(Debug, Clone, Copy, Default)]
-struct Run {
+struct CodewordRun {
     bits: u8,
     words: u8,
 }
 
 /// One codebook made ready.
 #[derive(Debug)]
-pub struct Book {
-    direct: Vec<Word>,
+pub struct DecodingTable {
+    direct: Vec<Codeword>,
     /// What each run of [`RUN_BITS`] begins with.
-    runs: Vec<Run>,
+    runs: Vec<CodewordRun>,
     /// Left-aligned codewords of more than [`DIRECT_BITS`], ascending.
-    long: Vec<(u32, Word)>,
+    long: Vec<(u32, Codeword)>,
     values_per_word: usize,
 }
 
-impl Book {
+impl DecodingTable {
     fn new(table: &Codebook, values_per_word: usize, word: impl Fn(usize) -> (u8, u8)) -> Self {
-        let direct = vec![Word::default(); 1 << DIRECT_BITS];
+        let direct = vec![Codeword::default(); 1 << DIRECT_BITS];
         let mut book = Self { direct, runs: Vec::new(), long: Vec::new(), values_per_word };
         for (index, (&code, &bits)) in table.codes.iter().zip(table.lens).enumerate() {
             let (extra, escapes) = word(index);
-            book.add(code, Word { bits, extra, escapes });
+            book.add(code, Codeword { bits, extra, escapes });
         }
         book.long.sort_by_key(|(code, _)| *code);
         book.runs = (0..1 << RUN_BITS).map(|ahead| book.run_of(ahead)).collect();
         book
     }
 
-    fn run_of(&self, ahead: u32) -> Run {
-        let mut run = Run::default();
+    fn run_of(&self, ahead: u32) -> CodewordRun {
+        let mut run = CodewordRun::default();
         loop {
             // What is behind the known bits does not matter to a codeword that ends inside them.
             let known = ahead << u32::from(run.bits) & ((1 << RUN_BITS) - 1);
@@ -67,11 +67,11 @@ impl Book {
             if word.bits == 0 || word.escapes > 0 || u32::from(bits) > RUN_BITS {
                 return run;
             }
-            run = Run { bits, words: run.words + 1 };
+            run = CodewordRun { bits, words: run.words + 1 };
         }
     }
 
-    fn add(&mut self, code: u32, word: Word) {
+    fn add(&mut self, code: u32, word: Codeword) {
         let bits = u32::from(word.bits);
         if bits > DIRECT_BITS {
             self.long.push((code << (ALIGNED_BITS - bits), word));
@@ -87,7 +87,7 @@ impl Book {
     }
 
     #[inline]
-    fn word(&self, bits: &Bits<'_>) -> Option<Word> {
+    fn word(&self, bits: &Bits<'_>) -> Option<Codeword> {
         let ahead = bits.peek(ALIGNED_BITS);
         let word = self.direct[(ahead >> (ALIGNED_BITS - DIRECT_BITS)) as usize];
         if word.bits > 0 {
@@ -141,12 +141,12 @@ impl Book {
     }
 }
 
-fn spectral_books() -> &'static [Book; 11] {
-    static BOOKS: OnceLock<[Book; 11]> = OnceLock::new();
+fn spectral_books() -> &'static [DecodingTable; 11] {
+    static BOOKS: OnceLock<[DecodingTable; 11]> = OnceLock::new();
     BOOKS.get_or_init(|| std::array::from_fn(|index| spectral_book(index + 1)))
 }
 
-fn spectral_book(number: usize) -> Book {
+fn spectral_book(number: usize) -> DecodingTable {
     let (base, values): (usize, u32) = match number {
         1..=4 => (3, 4),
         5 | 6 => (9, 2),
@@ -155,7 +155,7 @@ fn spectral_book(number: usize) -> Book {
         _ => (17, 2),
     };
     let is_signed = SIGNED.contains(&number);
-    Book::new(&SPECTRAL[number - 1], values as usize, |index| {
+    DecodingTable::new(&SPECTRAL[number - 1], values as usize, |index| {
         let digits = (0..values).map(|place| index / base.pow(place) % base);
         let count = |wanted: fn(&usize) -> bool| u8::try_from(digits.clone().filter(wanted).count()).unwrap_or(0);
         let signs = if is_signed { 0 } else { count(|digit| *digit > 0) };
@@ -165,14 +165,14 @@ fn spectral_book(number: usize) -> Book {
 
 /// The spectral codebook of a number; `None` for those without codewords.
 #[inline]
-pub fn codebook(number: u8) -> Option<&'static Book> {
+pub fn codebook(number: u8) -> Option<&'static DecodingTable> {
     spectral_books().get(usize::from(number).checked_sub(1)?)
 }
 
 /// Reads one scalefactor difference.
 pub fn scale_factor(bits: &mut Bits<'_>) -> Option<i32> {
-    static BOOK: OnceLock<Book> = OnceLock::new();
-    let book = BOOK.get_or_init(|| Book::new(&SCALEFACTOR, 1, |index| (u8::try_from(index).unwrap_or(0), 0)));
+    static BOOK: OnceLock<DecodingTable> = OnceLock::new();
+    let book = BOOK.get_or_init(|| DecodingTable::new(&SCALEFACTOR, 1, |index| (u8::try_from(index).unwrap_or(0), 0)));
     let word = book.word(bits)?;
     bits.skip(usize::from(word.bits));
     Some(i32::from(word.extra) - 60)

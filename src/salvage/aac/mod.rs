@@ -17,20 +17,20 @@ const MAX_ELEMENTS: u32 = 8;
 
 /// What must be known to walk a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct AacConfig {
     /// Band offsets of long windows.
     long: &'static [u16],
     /// Band offsets of short windows.
     short: &'static [u16],
     /// The channel elements that every frame has; `None` if any may come.
-    pub elements: Option<Elements>,
+    pub elements: Option<ChannelElements>,
 }
 
 /// A sequence of channel elements, two bits for each: 1 single, 2 pair, 3 low frequency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Elements(u32);
+pub struct ChannelElements(u32);
 
-impl Elements {
+impl ChannelElements {
     /// The elements of a `channelConfiguration` (Table 1.19); `None` for those that say them elsewhere.
     pub fn of_channels(configuration: u32) -> Option<Self> {
         let ids: &[u32] = match configuration {
@@ -69,9 +69,9 @@ impl Elements {
     }
 }
 
-impl Config {
+impl AacConfig {
     /// The tables of a sampling rate; `None` for a rate that AAC does not have.
-    pub fn new(rate_hz: u32, elements: Option<Elements>) -> Option<Self> {
+    pub fn new(rate_hz: u32, elements: Option<ChannelElements>) -> Option<Self> {
         let of = |tables: &[(&[u32], &'static [u16])]| {
             tables.iter().find(|(rates, _)| rates.contains(&rate_hz)).map(|(_, offsets)| *offsets)
         };
@@ -91,11 +91,11 @@ impl Config {
     }
 }
 
-/// By `id_syn_ele` (Table 4.85): the bits of [`Elements`], 0 for what is no channel element.
+/// By `id_syn_ele` (Table 4.85): the bits of [`ChannelElements`], 0 for what is no channel element.
 const ELEMENT_OF_ID: [u32; 8] = [1, 2, 0, 3, 0, 0, 0, 0];
 
 /// Walks one frame from its first byte; its length in bytes, or how many bytes it took to see that it is none.
-pub fn frame_bytes(bytes: &[u8], config: &Config) -> Result<usize, usize> {
+pub fn frame_bytes(bytes: &[u8], config: &AacConfig) -> Result<usize, usize> {
     let bytes = &bytes[..bytes.len().min(MAX_FRAME_BYTES)];
     let mut bits = Bits::new(bytes);
     let is_frame = raw_data_block(&mut bits, config).is_some();
@@ -103,8 +103,8 @@ pub fn frame_bytes(bytes: &[u8], config: &Config) -> Result<usize, usize> {
     if is_frame { Ok(walked) } else { Err(walked) }
 }
 
-fn raw_data_block(bits: &mut Bits<'_>, config: &Config) -> Option<()> {
-    let mut seen = Elements::default();
+fn raw_data_block(bits: &mut Bits<'_>, config: &AacConfig) -> Option<()> {
+    let mut seen = ChannelElements::default();
     loop {
         match bits.u(3)? {
             id @ (0 | 1 | 3) => {
@@ -124,7 +124,7 @@ fn raw_data_block(bits: &mut Bits<'_>, config: &Config) -> Option<()> {
     (is_whole && !bits.is_over()).then_some(())
 }
 
-fn channel_element(bits: &mut Bits<'_>, id: u32, config: &Config) -> Option<()> {
+fn channel_element(bits: &mut Bits<'_>, id: u32, config: &AacConfig) -> Option<()> {
     bits.skip(4); // element_instance_tag
     if id != 1 {
         return channel::individual(bits, config, None, false);
@@ -182,8 +182,8 @@ mod tests {
         let movie = crate::isobmff::Movie::read(&mut reader, &layout).unwrap();
         let audio = movie.tracks.iter().find(|t| t.codec() == "aac").unwrap();
         let entry = audio.entry().unwrap();
-        let elements = Elements::of_channels(entry.channels.unwrap());
-        let config = Config::new(entry.sample_rate_hz.unwrap(), elements).unwrap();
+        let elements = ChannelElements::of_channels(entry.channels.unwrap());
+        let config = AacConfig::new(entry.sample_rate_hz.unwrap(), elements).unwrap();
         let mut frames = 0;
         for sample in audio.samples() {
             let at = usize::try_from(sample.offset).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end_inside_themselves(bytes in proptest::collection::vec(any::<u8>(), 0..400), channels in 0_u32..8) {
-            let config = Config::new(48_000, Elements::of_channels(channels)).unwrap();
+            let config = AacConfig::new(48_000, ChannelElements::of_channels(channels)).unwrap();
             if let Ok(len) = frame_bytes(&bytes, &config) {
                 prop_assert!(len <= bytes.len() && len > 0);
             }

@@ -14,11 +14,11 @@ use std::ops::Range;
 use super::reference::{Origin, Reference};
 use super::report::{self, Confidence, Report};
 use super::source::Source;
-use super::walk::Walked;
-use super::{Judge, SalvageError, Salvaged, Verdict};
+use super::walk::WalkResult;
+use super::{MovieJudge, SalvageError, SalvageVerdict, Salvaged};
 use crate::isobmff::{self, Layout, Movie, fragment};
-use patched::Patched;
-use scan::Scan;
+use patched::PatchedReader;
+use scan::FragmentScan;
 
 /// How far into the media the first fragment is looked for where the boxes do not lead to one.
 const LOOKED_AT_BYTES: u64 = 8 << 20;
@@ -65,7 +65,7 @@ fn has_silence<R: Read + Seek>(reader: &mut R, layout: &Layout) -> bool {
 pub fn salvage<R: Read + Seek>(
     mut reader: R,
     len: u64,
-    (references, judge): (&[Reference], &Judge<'_>),
+    (references, judge): (&[Reference], &MovieJudge<'_>),
 ) -> Result<Salvaged, SalvageError> {
     let zero_tail_bytes = len - isobmff::end_of_data(&mut reader, len)?;
     let len = len - zero_tail_bytes;
@@ -75,7 +75,7 @@ pub fn salvage<R: Read + Seek>(
     let layout = layout_of(&found, len);
     let mut chosen = None;
     for (movie, origin) in movies_of(&mut reader, len, &found, references)? {
-        let read = fragment::read(&mut Patched::new(&mut reader, &found.patches), &layout, movie)?;
+        let read = fragment::read(&mut PatchedReader::new(&mut reader, &found.patches), &layout, movie)?;
         // What decides whether the last one is right is whether all of it decodes.
         let is_taken = origin == Origin::Media || judge(&read.movie);
         chosen = Some((read, origin));
@@ -103,7 +103,7 @@ pub fn salvage<R: Read + Seek>(
     source.finish().map_err(SalvageError::Read)?;
     movie.settle_durations();
     let report = Report { zero_tail_bytes, ..report(&movie, origin, (&stretches, &cut), len) };
-    let verdict = if report.packets() > 0 { Verdict::Playable } else { Verdict::Nothing };
+    let verdict = if report.packets() > 0 { SalvageVerdict::Playable } else { SalvageVerdict::Nothing };
     // Its own header is not in question, and what stands around a hit fragment may have been hit as well.
     let found = (origin == Origin::Media).then(Vec::new);
     Ok(Salvaged { movie, whole_bytes: len, report, verdict, found })
@@ -113,7 +113,7 @@ pub fn salvage<R: Read + Seek>(
 fn movies_of<R: Read + Seek>(
     reader: &mut R,
     len: u64,
-    found: &Scan,
+    found: &FragmentScan,
     references: &[Reference],
 ) -> Result<Vec<(Movie, Origin)>, SalvageError> {
     let layout = layout_of(found, len);
@@ -143,7 +143,7 @@ fn movie_from(reference: &Reference, ids: &[u32]) -> Movie {
 }
 
 /// The track numbers that the first fragments name.
-fn track_ids<R: Read + Seek>(reader: &mut R, found: &Scan) -> Result<Vec<u32>, SalvageError> {
+fn track_ids<R: Read + Seek>(reader: &mut R, found: &FragmentScan) -> Result<Vec<u32>, SalvageError> {
     const LOOKED_AT: usize = 8;
     let mut ids = Vec::new();
     for moof in found.boxes.iter().filter(|b| b.is(b"moof")).take(LOOKED_AT) {
@@ -152,7 +152,7 @@ fn track_ids<R: Read + Seek>(reader: &mut R, found: &Scan) -> Result<Vec<u32>, S
     Ok(ids)
 }
 
-fn layout_of(found: &Scan, len: u64) -> Layout {
+fn layout_of(found: &FragmentScan, len: u64) -> Layout {
     Layout { len, boxes: found.boxes.clone(), garbage_at: None, announces_fragments: true }
 }
 
@@ -164,16 +164,16 @@ fn usable(movie: &Movie, references: &[Reference]) -> Reference {
     if is_taught { own } else { other.cloned().unwrap_or(own) }
 }
 
-fn without_header(found: &Scan) -> Salvaged {
+fn without_header(found: &FragmentScan) -> Salvaged {
     let media_bytes = found.boxes.iter().filter(|b| b.is(b"mdat")).map(|b| b.size_bytes).sum();
     let has_fragments = found.boxes.iter().any(|b| b.is(b"moof"));
     let mut nothing = super::nothing(&(0..media_bytes));
-    nothing.verdict = if has_fragments { Verdict::NeedsParameters } else { Verdict::Nothing };
+    nothing.verdict = if has_fragments { SalvageVerdict::NeedsParameters } else { SalvageVerdict::Nothing };
     nothing
 }
 
 /// `cut` is what of the media of sound fragments belongs to no sample.
-fn report(movie: &Movie, source: Origin, (walked, cut): (&[Walked], &[Range<u64>]), len: u64) -> Report {
+fn report(movie: &Movie, source: Origin, (walked, cut): (&[WalkResult], &[Range<u64>]), len: u64) -> Report {
     let of_walks = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| gap.range.clone());
     let mut gaps: Vec<Range<u64>> = of_walks.chain(cut.iter().cloned()).collect();
     gaps.sort_unstable_by_key(|gap| gap.start);

@@ -7,20 +7,20 @@ pub type Patch = (u64, [u8; 4]);
 
 /// A reader over another one.
 #[derive(Debug)]
-pub struct Patched<'a, R> {
+pub struct PatchedReader<'a, R> {
     reader: &'a mut R,
     patches: &'a [Patch],
     at: u64,
 }
 
-impl<'a, R: Read + Seek> Patched<'a, R> {
+impl<'a, R: Read + Seek> PatchedReader<'a, R> {
     /// Reads `reader` with the bytes of `patches` in place of its own; these lie in ascending order.
     pub const fn new(reader: &'a mut R, patches: &'a [Patch]) -> Self {
         Self { reader, patches, at: 0 }
     }
 }
 
-impl<R: Read + Seek> Read for Patched<'_, R> {
+impl<R: Read + Seek> Read for PatchedReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buffer)?;
         let end = self.at + length as u64;
@@ -38,7 +38,7 @@ impl<R: Read + Seek> Read for Patched<'_, R> {
     }
 }
 
-impl<R: Read + Seek> Seek for Patched<'_, R> {
+impl<R: Read + Seek> Seek for PatchedReader<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = self.reader.seek(to)?;
         Ok(self.at)
@@ -53,7 +53,7 @@ mod tests {
     fn patched_bytes_are_seen_from_every_side() {
         let mut reader = io::Cursor::new([0_u8; 20]);
         let patches = [(4, [1, 2, 3, 4]), (14, [5, 6, 7, 8])];
-        let mut read = Patched::new(&mut reader, &patches);
+        let mut read = PatchedReader::new(&mut reader, &patches);
         let mut all = Vec::new();
         for chunk in [5, 1, 10, 4] {
             let mut bytes = vec![9; chunk];

@@ -9,14 +9,14 @@ use crate::salvage::clock::{flicks, ticks};
 use crate::salvage::reference::Reference;
 use crate::salvage::source::Source;
 use crate::salvage::timeline::timeline;
-use crate::salvage::walk::{AudioFrame, Frame, Hypothesis, Walked, walk};
+use crate::salvage::walk::{AudioFrame, Frame, Hypothesis, WalkResult, walk};
 
 /// So far before a stretch a walk may begin.
 const MOST_BEFORE_BYTES: u64 = 64 << 20;
 
 /// A sample that was found: where it lies, and by how many ticks it is shown after it is decoded.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct FoundSample {
     offset: u64,
     size_bytes: u32,
     composition: i64,
@@ -35,9 +35,9 @@ pub fn walk_stretch<R: Read + Seek>(
     movie: &Movie,
     stretch: &Range<u64>,
     reference: &Reference,
-) -> Walked {
+) -> WalkResult {
     if reference.opaque().next().is_some() {
-        return Walked::unread(stretch);
+        return WalkResult::unread(stretch);
     }
     let pictures = movie.tracks.iter().filter(|track| track.kind() == TrackKind::Video);
     let sync = pictures.flat_map(|track| track.samples()).filter(|s| s.is_sync && s.offset < stretch.start);
@@ -49,7 +49,7 @@ pub fn walk_stretch<R: Read + Seek>(
 }
 
 /// Whether a walk found anything in a stretch.
-pub fn is_found_in(walked: &Walked, stretch: &Range<u64>) -> bool {
+pub fn is_found_in(walked: &WalkResult, stretch: &Range<u64>) -> bool {
     let pictures = walked.frames.iter().map(Frame::offset);
     pictures.chain(walked.audio.iter().flatten().map(|frame| frame.offset)).any(|at| at >= stretch.start)
 }
@@ -57,7 +57,7 @@ pub fn is_found_in(walked: &Walked, stretch: &Range<u64>) -> bool {
 /// Puts what a walk over a stretch found in it into the tables of its tracks.
 pub fn refill(
     mut movie: Movie,
-    walked: &Walked,
+    walked: &WalkResult,
     stretch: &Range<u64>,
     reference: &Reference,
 ) -> Result<Movie, IsoError> {
@@ -70,7 +70,7 @@ pub fn refill(
             TrackKind::Audio => sounds(audio.next().map_or(&[][..], Vec::as_slice)),
             _ => Vec::new(),
         };
-        let found: Vec<Found> = found.into_iter().filter(|found| found.offset >= stretch.start).collect();
+        let found: Vec<FoundSample> = found.into_iter().filter(|found| found.offset >= stretch.start).collect();
         let nominal = i64::from(known.pace.duration.max(1));
         let before = insert(track, &found, stretch.start, nominal)?;
         early[index] = flicks(before.unsigned_abs(), u64::from(track.timescale()));
@@ -83,12 +83,12 @@ pub fn refill(
     Ok(movie)
 }
 
-fn pictures(walked: &Walked, reference: &Reference, timescale: u32) -> Vec<Found> {
-    let alone = Walked { audio: Vec::new(), ..walked.clone() };
+fn pictures(walked: &WalkResult, reference: &Reference, timescale: u32) -> Vec<FoundSample> {
+    let alone = WalkResult { audio: Vec::new(), ..walked.clone() };
     let hypothesis = Hypothesis { audio: Vec::new(), ..reference.hypothesis() };
     let line = timeline(&alone, &hypothesis, &reference.expected());
     let times = line.decoding.iter().zip(&line.presentation);
-    let found = walked.frames.iter().zip(times).map(|(frame, (decoded, shown))| Found {
+    let found = walked.frames.iter().zip(times).map(|(frame, (decoded, shown))| FoundSample {
         offset: frame.offset(),
         size_bytes: frame.size_bytes,
         composition: ticks(shown - decoded, timescale),
@@ -97,8 +97,8 @@ fn pictures(walked: &Walked, reference: &Reference, timescale: u32) -> Vec<Found
     found.collect()
 }
 
-fn sounds(frames: &[AudioFrame]) -> Vec<Found> {
-    let found = |frame: &AudioFrame| Found {
+fn sounds(frames: &[AudioFrame]) -> Vec<FoundSample> {
+    let found = |frame: &AudioFrame| FoundSample {
         offset: frame.offset,
         size_bytes: frame.size_bytes,
         composition: 0,
@@ -108,10 +108,10 @@ fn sounds(frames: &[AudioFrame]) -> Vec<Found> {
 }
 
 /// A sample with its decoding time.
-type Placed = (i64, NewSample);
+type PlacedSample = (i64, NewSample);
 
 /// Inserts found samples in front of those that lie behind `at`; says how much earlier the track begins now.
-fn insert(track: &mut Track, found: &[Found], at: u64, nominal: i64) -> Result<i64, IsoError> {
+fn insert(track: &mut Track, found: &[FoundSample], at: u64, nominal: i64) -> Result<i64, IsoError> {
     if found.is_empty() {
         return Ok(0);
     }
@@ -129,7 +129,7 @@ fn insert(track: &mut Track, found: &[Found], at: u64, nominal: i64) -> Result<i
     let new = (0..).zip(found).map(|(number, found)| (start + number * step, sample_of(found)));
     let early = (-start).max(0);
     let kept = |sample: &Sample| (sample.dts, NewSample::of(sample));
-    let all: Vec<Placed> = before.iter().map(kept).chain(new).chain(behind.iter().map(kept)).collect();
+    let all: Vec<PlacedSample> = before.iter().map(kept).chain(new).chain(behind.iter().map(kept)).collect();
     let last = samples.last().filter(|_| !behind.is_empty()).map_or(nominal, |sample| i64::from(sample.duration));
     let mut builder = TableBuilder::default();
     for (index, (dts, sample)) in all.iter().enumerate() {
@@ -140,7 +140,7 @@ fn insert(track: &mut Track, found: &[Found], at: u64, nominal: i64) -> Result<i
     Ok(if before.is_empty() { early } else { 0 })
 }
 
-fn sample_of(found: &Found) -> NewSample {
+fn sample_of(found: &FoundSample) -> NewSample {
     NewSample {
         offset: found.offset,
         size_bytes: found.size_bytes,

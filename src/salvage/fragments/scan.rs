@@ -22,7 +22,7 @@ const MOST_FRAGMENT_HEADER_BYTES: u64 = 16 << 20;
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
-pub struct Scan {
+pub struct FragmentScan {
     /// The boxes in order, with the sizes that they really have.
     pub boxes: Vec<BoxHeader>,
     /// Size fields that lie: where, and what they should say.
@@ -32,8 +32,8 @@ pub struct Scan {
 }
 
 /// Goes through a file of `len` bytes.
-pub fn scan<R: Read + Seek>(source: &mut Source<R>, len: u64) -> Scan {
-    let mut found = Scan::default();
+pub fn scan<R: Read + Seek>(source: &mut Source<R>, len: u64) -> FragmentScan {
+    let mut found = FragmentScan::default();
     let mut at = 0;
     while at < len && found.boxes.len() < MOST_BOXES {
         if let Some((header, patch)) = sound_box(source, at, len) {
@@ -152,7 +152,7 @@ mod tests {
         [boxed(*b"moof", &header), boxed(*b"mdat", &[payload; 100])].concat()
     }
 
-    fn scanned(bytes: &[u8]) -> Scan {
+    fn scanned(bytes: &[u8]) -> FragmentScan {
         scan(&mut Source::new(Cursor::new(bytes), bytes.len() as u64), bytes.len() as u64)
     }
 

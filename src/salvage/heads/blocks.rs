@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::ebml::{Element, TRACKS, vint};
+use super::ebml::{EbmlElement, TRACKS, vint};
 use crate::salvage::source::Source;
 
 const TRACK_ENTRY: u8 = 0xAE;
@@ -15,14 +15,14 @@ const XIPH: u8 = 0x02;
 const FIXED: u8 = 0x04;
 /// Bytes that are looked at for the sizes of laced frames.
 const LACE_BYTES: usize = 4096;
-/// Bytes of `Tracks` that are looked at.
+/// Bytes of `SegmentTracks` that are looked at.
 const MOST_TRACKS_BYTES: usize = 64 << 10;
 /// Elements in front of the first cluster.
 const MOST_IN_FRONT: usize = 64;
 
 /// What is wrong with a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum BlockFault {
     /// No track has its number.
     Stray,
     /// It says that frames are laced in it, and they are not: where its flags stand, and what they should say.
@@ -36,16 +36,16 @@ pub enum Fault {
 
 /// The tracks that a segment declares, as far as blocks are held against them.
 #[derive(Debug, Default)]
-pub struct Tracks {
+pub struct SegmentTracks {
     /// Number, and whether blocks of it may be laced (`FlagLacing`, section 5.1.4.1.12).
     known: Vec<(u64, bool)>,
 }
 
-impl Tracks {
+impl SegmentTracks {
     /// Those of the segment whose first child begins at a place; none where that cannot be read.
     pub fn read<R: Read + Seek>(source: &mut Source<R>, mut at: u64) -> Self {
         for _ in 0..MOST_IN_FRONT {
-            let Some(found) = Element::at(source, at).filter(|found| !found.is_cluster()) else { break };
+            let Some(found) = EbmlElement::at(source, at).filter(|found| !found.is_cluster()) else { break };
             let Some(end) = found.end else { break };
             if found.id == u64::from(u32::from_be_bytes(TRACKS)) {
                 let wanted = usize::try_from(end - found.body).unwrap_or(usize::MAX);
@@ -58,10 +58,10 @@ impl Tracks {
     }
 
     /// What is wrong with a block, if the element is one.
-    pub fn fault<R: Read + Seek>(&self, source: &mut Source<R>, found: &Element) -> Option<Fault> {
+    pub fn fault<R: Read + Seek>(&self, source: &mut Source<R>, found: &EbmlElement) -> Option<BlockFault> {
         let block = found.block.filter(|_| !self.known.is_empty())?;
         let Some((_, may_lace)) = self.known.iter().find(|(number, _)| *number == block.track) else {
-            return Some(Fault::Stray);
+            return Some(BlockFault::Stray);
         };
         let lacing = block.flags & LACING;
         if lacing == 0 {
@@ -71,7 +71,7 @@ impl Tracks {
         let bytes = usize::try_from(block.end.saturating_sub(frames_at)).unwrap_or(usize::MAX);
         let looked = source.at(frames_at, bytes.min(LACE_BYTES));
         let is_laced = *may_lace && is_laced(lacing, &looked[..looked.len().min(bytes)], bytes);
-        (!is_laced).then_some(Fault::Lacing { at: block.flags_at, flags: block.flags & !LACING })
+        (!is_laced).then_some(BlockFault::Lacing { at: block.flags_at, flags: block.flags & !LACING })
     }
 }
 

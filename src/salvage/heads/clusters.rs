@@ -7,9 +7,9 @@
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::blocks::{Fault, Tracks};
-use super::ebml::{BLOCK_GROUP, CLUSTER, Element, SIMPLE_BLOCK, TIMESTAMP, UNKNOWN, number, void};
-use super::times::{Beats, time_before, time_behind};
+use super::blocks::{BlockFault, SegmentTracks};
+use super::ebml::{BLOCK_GROUP, CLUSTER, EbmlElement, SIMPLE_BLOCK, TIMESTAMP, UNKNOWN, number, void};
+use super::times::{BlockTimes, time_before, time_behind};
 use crate::salvage::source::Source;
 
 /// Blocks that must follow one another.
@@ -27,7 +27,7 @@ const REORDER_TICKS: i64 = 1000;
 
 /// Where what is left of the file begins, and what stands in front of it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ResumePoint {
     /// Byte offset in the file.
     pub at: u64,
     /// A cluster opened anew for blocks whose own is lost; empty in front of a whole one.
@@ -35,15 +35,15 @@ pub struct Place {
 }
 
 /// The first cluster, or the first block of one that has lost its beginning.
-pub fn first_block<R: Read + Seek>(source: &mut Source<R>, len: u64) -> Option<Place> {
+pub fn first_block<R: Read + Seek>(source: &mut Source<R>, len: u64) -> Option<ResumePoint> {
     let at = find(source, 0, len.min(MOST_SEARCHED_BYTES), len)?;
-    let first = Element::at(source, at)?;
+    let first = EbmlElement::at(source, at)?;
     if first.is_cluster() {
-        return Some(Place { at, opening: Vec::new() });
+        return Some(ResumePoint { at, opening: Vec::new() });
     }
     let has_time = first.id == u64::from(TIMESTAMP);
     let time = if has_time { Vec::new() } else { number(&[TIMESTAMP], time_before(source, at, len).unwrap_or(0)) };
-    Some(Place { at, opening: [&CLUSTER[..], &UNKNOWN, &time].concat() })
+    Some(ResumePoint { at, opening: [&CLUSTER[..], &UNKNOWN, &time].concat() })
 }
 
 /// The first place of `from..until` where a cluster stands, or blocks that follow one another.
@@ -66,8 +66,8 @@ fn find<R: Read + Seek>(source: &mut Source<R>, from: u64, until: u64, len: u64)
 }
 
 fn is_cluster<R: Read + Seek>(source: &mut Source<R>, at: u64) -> bool {
-    let found = Element::at(source, at).filter(Element::is_cluster);
-    found.is_some_and(|cluster| Element::at(source, cluster.body).is_some_and(|first| first.is_of_cluster()))
+    let found = EbmlElement::at(source, at).filter(EbmlElement::is_cluster);
+    found.is_some_and(|cluster| EbmlElement::at(source, cluster.body).is_some_and(|first| first.is_of_cluster()))
 }
 
 /// Whether blocks follow one another from a place on, up to what is no part of their cluster; its time may stand first.
@@ -77,7 +77,7 @@ fn chain<R: Read + Seek>(source: &mut Source<R>, from: u64, len: u64) -> bool {
         if at == len && blocks > 0 {
             return true;
         }
-        let Some(found) = Element::at(source, at) else { return false };
+        let Some(found) = EbmlElement::at(source, at) else { return false };
         let is_first = at == from;
         if blocks > 0 && found.is_of_segment() && !found.is_of_cluster() {
             return true;
@@ -95,7 +95,7 @@ fn chain<R: Read + Seek>(source: &mut Source<R>, from: u64, len: u64) -> bool {
 
 /// What makes a file whole: bytes in place of others, and how much of it is of use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Repair {
+pub struct ClusterRepair {
     /// Places and the bytes that stand there afterwards.
     pub patches: Vec<(u64, Vec<u8>)>,
     /// How many places were hit, and how many bytes in them say nothing any more.
@@ -108,10 +108,10 @@ pub struct Repair {
 /// cannot be.
 pub fn is_sound<R: Read + Seek>(source: &mut Source<R>, len: u64) -> bool {
     let Some(mut at) = segment_body(source) else { return true };
-    let tracks = Tracks::read(source, at);
+    let tracks = SegmentTracks::read(source, at);
     let mut cluster_end = None;
     while at < len {
-        let Some(found) = Element::at(source, at) else { return false };
+        let Some(found) = EbmlElement::at(source, at) else { return false };
         cluster_end = cluster_end.filter(|end| at < *end);
         let is_known =
             if cluster_end.is_some() { found.is_of_cluster() } else { found.is_of_segment() || found.is_of_cluster() };
@@ -132,37 +132,46 @@ pub fn is_sound<R: Read + Seek>(source: &mut Source<R>, len: u64) -> bool {
 }
 
 fn segment_body<R: Read + Seek>(source: &mut Source<R>) -> Option<u64> {
-    let head = Element::at(source, 0)?;
-    Some(Element::at(source, head.end?)?.body)
+    let head = EbmlElement::at(source, 0)?;
+    Some(EbmlElement::at(source, head.end?)?.body)
 }
 
 /// Mends a file with a head whose media ends at `data_end` of `len` bytes; behind that are zeros.
-pub fn repair<R: Read + Seek>(source: &mut Source<R>, data_end: u64, len: u64) -> Repair {
-    let repair = Repair { len, ..Repair::default() };
+pub fn repair<R: Read + Seek>(source: &mut Source<R>, data_end: u64, len: u64) -> ClusterRepair {
+    let repair = ClusterRepair { len, ..ClusterRepair::default() };
     let Some(start) = segment_body(source) else { return repair };
-    let tracks = Tracks::read(source, start);
-    let mut walk =
-        Walk { source, tracks, end: data_end, len, repair, cluster: None, newest_body: None, block: None, newest: 0 };
+    let tracks = SegmentTracks::read(source, start);
+    let mut walk = ClusterWalk {
+        source,
+        tracks,
+        end: data_end,
+        len,
+        repair,
+        cluster: None,
+        newest_body: None,
+        block: None,
+        newest: 0,
+    };
     walk.run(start);
     walk.repair
 }
 
 /// The cluster that is being walked through.
 #[derive(Debug, Clone, Copy)]
-struct Open {
+struct OpenCluster {
     size_at: u64,
     body: u64,
     /// Where it says that it ends, while that is believed.
     end: Option<u64>,
 }
 
-struct Walk<'a, R> {
+struct ClusterWalk<'a, R> {
     source: &'a mut Source<R>,
-    tracks: Tracks,
+    tracks: SegmentTracks,
     end: u64,
     len: u64,
-    repair: Repair,
-    cluster: Option<Open>,
+    repair: ClusterRepair,
+    cluster: Option<OpenCluster>,
     /// Where the body of the newest cluster begins, open or not.
     newest_body: Option<u64>,
     /// Where the last element of the cluster began, if its end may be a lie.
@@ -171,7 +180,7 @@ struct Walk<'a, R> {
     newest: i64,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<R: Read + Seek> ClusterWalk<'_, R> {
     fn run(&mut self, start: u64) {
         let mut at = start;
         while at < self.end && self.repair.patches.len() < MOST_PATCHES {
@@ -195,24 +204,24 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     /// Takes the size of a cluster away that lies.
-    fn forget_end(&mut self, open: Open) {
+    fn forget_end(&mut self, open: OpenCluster) {
         let width = usize::try_from(open.body - open.size_at).unwrap_or(8).clamp(1, 8);
         let mut size = UNKNOWN;
         let mark = 8 - width;
         size[mark] = 0xFF >> (width - 1);
         self.repair.patches.push((open.size_at, size[mark..].to_vec()));
-        self.cluster = Some(Open { end: None, ..open });
+        self.cluster = Some(OpenCluster { end: None, ..open });
     }
 
     /// The end of the element at a place, or the beginning of what is in it; `None` if none stands there.
     fn step(&mut self, at: u64) -> Option<u64> {
-        let found = Element::at(self.source, at)?;
+        let found = EbmlElement::at(self.source, at)?;
         if found.is_cluster() && (is_cluster(self.source, at) || self.ends_as_it_says(&found)) {
             if let Some(open) = self.cluster.filter(|open| open.end.is_some()) {
                 self.forget_end(open);
             }
             let end = found.end.filter(|end| *end <= self.end);
-            self.enter(Open { size_at: found.size_at, body: found.body, end });
+            self.enter(OpenCluster { size_at: found.size_at, body: found.body, end });
             return Some(found.body);
         }
         let limit = self.cluster.map_or(self.len, |open| open.end.unwrap_or(self.len));
@@ -221,23 +230,23 @@ impl<R: Read + Seek> Walk<'_, R> {
             return self.step_in_cluster(at, &found);
         }
         let is_next = found.is_of_segment() && self.cluster.is_none_or(|open| open.end.is_none());
-        let end = end.filter(|end| is_next && (*end == self.len || Element::at(self.source, *end).is_some()))?;
+        let end = end.filter(|end| is_next && (*end == self.len || EbmlElement::at(self.source, *end).is_some()))?;
         (self.cluster, self.block) = (None, None);
         Some(end)
     }
 
     /// Whether something of a segment stands where an element says that it ends, although what is in it may have been hit.
-    fn ends_as_it_says(&mut self, found: &Element) -> bool {
+    fn ends_as_it_says(&mut self, found: &EbmlElement) -> bool {
         let Some(end) = found.end.filter(|end| *end <= self.end) else { return false };
-        end == self.end || Element::at(self.source, end).is_some_and(|next| next.is_of_segment())
+        end == self.end || EbmlElement::at(self.source, end).is_some_and(|next| next.is_of_segment())
     }
 
-    fn enter(&mut self, open: Open) {
+    fn enter(&mut self, open: OpenCluster) {
         (self.cluster, self.newest_body) = (Some(open), Some(open.body));
         (self.block, self.newest) = (None, 0);
     }
 
-    fn step_in_cluster(&mut self, at: u64, found: &Element) -> Option<u64> {
+    fn step_in_cluster(&mut self, at: u64, found: &EbmlElement) -> Option<u64> {
         let end = found.end?;
         if end > self.len {
             // What goes on behind it shows that it says too much.
@@ -261,13 +270,13 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     /// Takes what a block says wrongly out of the way of those behind it.
-    fn correct(&mut self, place: Range<u64>, found: &Element) {
+    fn correct(&mut self, place: Range<u64>, found: &EbmlElement) {
         match self.tracks.fault(self.source, found) {
-            Some(Fault::Stray) => {
+            Some(BlockFault::Stray) => {
                 self.repair.hit.0 += 1;
                 self.blank(place.start, place.end);
             }
-            Some(Fault::Lacing { at, flags }) => {
+            Some(BlockFault::Lacing { at, flags }) => {
                 self.repair.hit.0 += 1;
                 self.repair.patches.push((at, vec![flags]));
             }
@@ -300,12 +309,14 @@ impl<R: Read + Seek> Walk<'_, R> {
             if next < end {
                 return self.fill(from, next);
             }
-            if next == end || (end > bad && Element::at(self.source, end).is_some_and(|found| found.is_of_segment())) {
+            if next == end
+                || (end > bad && EbmlElement::at(self.source, end).is_some_and(|found| found.is_of_segment()))
+            {
                 return self.fill(from, end);
             }
             self.forget_end(open);
         }
-        let first = Element::at(self.source, next)?;
+        let first = EbmlElement::at(self.source, next)?;
         if first.is_cluster() || self.continues(next) {
             return self.fill(from, next);
         }
@@ -314,7 +325,7 @@ impl<R: Read + Seek> Walk<'_, R> {
 
     /// Whether the block at a place may belong to the open cluster by its time.
     fn continues(&mut self, at: u64) -> bool {
-        let block = Element::at(self.source, at).and_then(|found| found.block);
+        let block = EbmlElement::at(self.source, at).and_then(|found| found.block);
         self.cluster.is_some()
             && block.is_some_and(|block| block.time + REORDER_TICKS.min(self.newest / 2) >= self.newest)
     }
@@ -322,7 +333,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn fill(&mut self, from: u64, next: u64) -> Option<u64> {
         if next - from < 2 {
             // No element is so short; the next one goes too.
-            let end = Element::at(self.source, next)?.end?;
+            let end = EbmlElement::at(self.source, next)?.end?;
             return self.fill(from, end.min(self.len));
         }
         self.blank(from, next);
@@ -343,21 +354,21 @@ impl<R: Read + Seek> Walk<'_, R> {
             opening = [&CLUSTER[..], &[0x7F, 0xFF], &time].concat();
         }
         let Some(left) = room.checked_sub(opening.len() as u64) else {
-            let end = Element::at(self.source, next)?.end?;
+            let end = EbmlElement::at(self.source, next)?.end?;
             return self.open_anew(from, end.min(self.end), false);
         };
         if left > 0 {
             self.blank(from, from + left);
         }
         self.repair.patches.push((from + left, opening));
-        self.enter(Open { size_at: from + left + 4, body: next, end: None });
+        self.enter(OpenCluster { size_at: from + left + 4, body: next, end: None });
         Some(next)
     }
 
     fn time_at(&mut self, blocks: u64) -> u64 {
         let behind = time_before(self.source, blocks, self.end);
         let newest = self.newest_body.filter(|_| behind.is_none());
-        let before = newest.map(|body| Beats::read(self.source, body, self.end));
+        let before = newest.map(|body| BlockTimes::read(self.source, body, self.end));
         behind.or_else(|| time_behind(self.source, &before?, blocks, self.end)).unwrap_or(0)
     }
 }
@@ -406,7 +417,7 @@ mod tests {
         assert!(is_sound(&mut source, len), "what was mended is sound");
         let (mut at, mut time, mut found) = (segment_body(&mut source).unwrap(), 0, Vec::new());
         while at < len {
-            let one = Element::at(&mut source, at).unwrap();
+            let one = EbmlElement::at(&mut source, at).unwrap();
             if one.id == u64::from(TIMESTAMP) {
                 let bytes = source.at(one.body, 8)[..usize::try_from(one.end.unwrap() - one.body).unwrap()].to_vec();
                 time = bytes.iter().fold(0, |time, byte| time << 8 | i64::from(*byte));

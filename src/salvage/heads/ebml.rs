@@ -56,7 +56,7 @@ pub fn number(id: &[u8], value: u64) -> Vec<u8> {
 
 /// What a block says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
+pub struct EbmlBlock {
     /// Number of its track.
     pub track: u64,
     /// Its time after that of its cluster, in ticks of the segment.
@@ -71,7 +71,7 @@ pub struct Block {
 
 /// An element in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Element {
+pub struct EbmlElement {
     /// Its id with its marker.
     pub id: u64,
     /// Where its size stands.
@@ -81,10 +81,10 @@ pub struct Element {
     /// Where it ends; `None` where it does not say so.
     pub end: Option<u64>,
     /// What it says, if it is a block.
-    pub block: Option<Block>,
+    pub block: Option<EbmlBlock>,
 }
 
-impl Element {
+impl EbmlElement {
     /// The element at a place of a file of `len` bytes; it may reach past the end.
     pub fn at<R: Read + Seek>(source: &mut Source<R>, at: u64) -> Option<Self> {
         let bytes = source.at(at, LOOK_BYTES);
@@ -122,7 +122,7 @@ impl Element {
 }
 
 /// What the beginning of the body of a block says, or of a group that holds one; the body lies at these offsets.
-fn block_of(id: u64, bytes: &[u8], body: Range<u64>) -> Option<Block> {
+fn block_of(id: u64, bytes: &[u8], body: Range<u64>) -> Option<EbmlBlock> {
     let (before, end) = match u8::try_from(id).ok()? {
         SIMPLE_BLOCK => (0, body.end),
         BLOCK_GROUP => block_in_group(bytes, &body)?,
@@ -132,7 +132,7 @@ fn block_of(id: u64, bytes: &[u8], body: Range<u64>) -> Option<Block> {
     let (track, length) = vint(bytes).filter(|(track, _)| (1..=MOST_TRACKS).contains(track))?;
     let time = i16::from_be_bytes(*bytes.get(length..)?.first_chunk()?);
     let flags = *bytes.get(length + 2)?;
-    Some(Block { track, time: i64::from(time), flags_at: body.start + (before + length + 2) as u64, flags, end })
+    Some(EbmlBlock { track, time: i64::from(time), flags_at: body.start + (before + length + 2) as u64, flags, end })
 }
 
 /// Where in a `BlockGroup` the body of its block begins, and where in the file that ends. Short elements, such as its duration, may
@@ -175,7 +175,7 @@ mod tests {
     fn a_void_ends_where_it_is_to_end() {
         for length in [2, 3, 128, 129, 130, 100_000] {
             let bytes = void(length);
-            let found = Element::at(&mut Source::new(Cursor::new(&bytes), bytes.len() as u64), 0).unwrap();
+            let found = EbmlElement::at(&mut Source::new(Cursor::new(&bytes), bytes.len() as u64), 0).unwrap();
             assert_eq!((found.id, found.end), (u64::from(VOID), Some(length)), "{length}");
         }
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::{audio_specific, configuration};
 use crate::recording::TrackKind;
-use crate::salvage::reference::Known;
+use crate::salvage::reference::ReferenceTrack;
 use crate::salvage::source::Source;
 
 const HEADER: [u8; 13] = [b'F', b'L', b'V', 1, 5, 0, 0, 0, 9, 0, 0, 0, 0];
@@ -50,7 +50,7 @@ fn is_sequence_header(kind: u8, body: &[u8]) -> bool {
 }
 
 /// A head made from the tracks of an MP4.
-pub fn head_for(tracks: &[Known]) -> Option<Vec<u8>> {
+pub fn head_for(tracks: &[ReferenceTrack]) -> Option<Vec<u8>> {
     let mut head = HEADER.to_vec();
     for known in tracks {
         match (known.track.kind(), known.track.codec().as_str()) {

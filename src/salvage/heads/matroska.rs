@@ -3,7 +3,7 @@
 use super::ebml::{CLUSTER, EBML, INFO, SEGMENT, TRACKS, UNKNOWN, element, is_unknown, number, vint};
 use super::{audio_specific, configuration};
 use crate::recording::{Container, TrackKind};
-use crate::salvage::reference::Known;
+use crate::salvage::reference::ReferenceTrack;
 
 /// Whether bytes are a head of this container.
 pub fn is_head(bytes: &[u8]) -> bool {
@@ -55,7 +55,7 @@ fn opened(ebml: &[u8], scale: u64, tracks: &[u8]) -> Vec<u8> {
 }
 
 /// A head made from the tracks of an MP4, numbered in their order.
-pub fn head_for(tracks: &[Known], container: Container) -> Option<Vec<u8>> {
+pub fn head_for(tracks: &[ReferenceTrack], container: Container) -> Option<Vec<u8>> {
     let kind = if container == Container::Webm { "webm" } else { "matroska" };
     let ebml = [
         number(&[0x42, 0x86], 1),
@@ -69,7 +69,7 @@ pub fn head_for(tracks: &[Known], container: Container) -> Option<Vec<u8>> {
 }
 
 /// One `TrackEntry` (RFC 9559 §5.1.4.1; codec mappings §8).
-fn entry(index: u64, known: &Known) -> Option<Vec<u8>> {
+fn entry(index: u64, known: &ReferenceTrack) -> Option<Vec<u8>> {
     let sample = known.track.entry()?;
     let (codec, private): (&str, Vec<u8>) = match known.track.codec().as_str() {
         "h264" => ("V_MPEG4/ISO/AVC", configuration(known, *b"avcC")?.to_vec()),

@@ -12,12 +12,12 @@ mod times;
 
 use std::io::{Read, Seek};
 
-use super::reference::{Known, Reference};
+use super::reference::{Reference, ReferenceTrack};
 use super::source::Source;
 use super::{Origin, SalvageError};
 use crate::isobmff;
 use crate::recording::Container;
-pub use clusters::Repair;
+pub use clusters::ClusterRepair;
 
 /// Bytes by which a head is known.
 const SEEN_BYTES: usize = 16;
@@ -28,7 +28,7 @@ pub const MOST_HEAD_BYTES: usize = 64 << 10;
 
 /// A file with a new beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
+pub struct MendedFile {
     /// What stands in front.
     pub head: Vec<u8>,
     /// From where on the old file follows.
@@ -55,17 +55,17 @@ pub fn mend<R: Read + Seek>(
     len: u64,
     container: Container,
     references: &[Reference],
-) -> Result<Option<Mended>, SalvageError> {
+) -> Result<Option<MendedFile>, SalvageError> {
     let mut source = Source::new(reader, len);
     if is_head(source.at(0, SEEN_BYTES), container) {
         source.finish().map_err(SalvageError::Read)?;
-        return Ok(Some(Mended { head: Vec::new(), from: 0, source: Origin::Media }));
+        return Ok(Some(MendedFile { head: Vec::new(), from: 0, source: Origin::Media }));
     }
     let mended = match container {
         Container::Matroska | Container::Webm => {
             let heads = references.iter().filter_map(|r| Some((matroska_head(r, container)?, r.origin)));
             let place = clusters::first_block(&mut source, len);
-            heads.take(1).next().zip(place).map(|((head, origin), place)| Mended {
+            heads.take(1).next().zip(place).map(|((head, origin), place)| MendedFile {
                 head: [&head[..], &place.opening].concat(),
                 from: place.at,
                 source: origin,
@@ -74,7 +74,7 @@ pub fn mend<R: Read + Seek>(
         Container::Flv => {
             let heads = references.iter().filter_map(|r| Some((flv_head(r)?, r.origin)));
             let place = flv::first_tag(&mut source, len);
-            heads.take(1).next().zip(place).map(|((head, source), from)| Mended { head, from, source })
+            heads.take(1).next().zip(place).map(|((head, source), from)| MendedFile { head, from, source })
         }
         _ => None,
     };
@@ -104,7 +104,7 @@ pub fn are_clusters_hit<R: Read + Seek>(mut reader: R, len: u64) -> Result<bool,
 }
 
 /// What mends the clusters of a Matroska or WebM file with a head.
-pub fn repair_clusters<R: Read + Seek>(mut reader: R, len: u64) -> Result<Repair, SalvageError> {
+pub fn repair_clusters<R: Read + Seek>(mut reader: R, len: u64) -> Result<ClusterRepair, SalvageError> {
     let data_end = isobmff::end_of_data(&mut reader, len)?;
     let mut source = Source::new(reader, len);
     let repair = clusters::repair(&mut source, data_end, len);
@@ -123,12 +123,12 @@ fn flv_head(reference: &Reference) -> Option<Vec<u8>> {
 }
 
 /// A box of a track's sample description by its name.
-fn configuration(known: &Known, name: [u8; 4]) -> Option<&[u8]> {
+fn configuration(known: &ReferenceTrack, name: [u8; 4]) -> Option<&[u8]> {
     super::reference::configuration(known.track.descriptions.raw(), name)
 }
 
 /// The `AudioSpecificConfig` in the `esds` of a track: the decoder specific info (ISO/IEC 14496-1 §7.2.6.7).
-fn audio_specific(known: &Known) -> Option<&[u8]> {
+fn audio_specific(known: &ReferenceTrack) -> Option<&[u8]> {
     const TAG: u8 = 5;
     let esds = configuration(known, *b"esds")?;
     // Behind the decoder configuration, whose fixed part is 13 bytes long and begins with the kind of object.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::ebml::{Element, TIMESTAMP};
+use super::ebml::{EbmlElement, TIMESTAMP};
 use crate::salvage::source::Source;
 
 /// Most blocks of a cluster that are looked at.
@@ -10,7 +10,7 @@ const MOST_BLOCKS: usize = 4096;
 
 /// The times of the blocks of a cluster.
 #[derive(Debug, Clone, Default)]
-pub struct Beats {
+pub struct BlockTimes {
     /// Its own time, if it says so.
     time: Option<u64>,
     /// Track and time after its own of each block.
@@ -19,12 +19,12 @@ pub struct Beats {
     end: u64,
 }
 
-impl Beats {
+impl BlockTimes {
     /// Reads them from where the body of the cluster begins, or what is left of it.
     pub fn read<R: Read + Seek>(source: &mut Source<R>, body: u64, len: u64) -> Self {
         let mut found = Self { end: body, ..Self::default() };
         while found.end < len && found.blocks.len() < MOST_BLOCKS {
-            let Some(element) = Element::at(source, found.end).filter(Element::is_of_cluster) else { break };
+            let Some(element) = EbmlElement::at(source, found.end).filter(EbmlElement::is_of_cluster) else { break };
             let Some(end) = element.end else { break };
             if element.id == u64::from(TIMESTAMP) {
                 let bytes = source.at(element.body, 8);
@@ -46,16 +46,16 @@ impl Beats {
 
 /// The time of the cluster whose blocks begin at a place, told by the cluster behind it.
 pub fn time_before<R: Read + Seek>(source: &mut Source<R>, blocks: u64, len: u64) -> Option<u64> {
-    let own = Beats::read(source, blocks, len);
-    let next = Element::at(source, own.end).filter(Element::is_cluster)?;
-    let next = Beats::read(source, next.body, len);
+    let own = BlockTimes::read(source, blocks, len);
+    let next = EbmlElement::at(source, own.end).filter(EbmlElement::is_cluster)?;
+    let next = BlockTimes::read(source, next.body, len);
     let distance = distance(&own, &next, false)?;
     u64::try_from(i64::try_from(next.time?).ok()? - distance).ok()
 }
 
 /// The same, told by the cluster before it.
-pub fn time_behind<R: Read + Seek>(source: &mut Source<R>, before: &Beats, blocks: u64, len: u64) -> Option<u64> {
-    let own = Beats::read(source, blocks, len);
+pub fn time_behind<R: Read + Seek>(source: &mut Source<R>, before: &BlockTimes, blocks: u64, len: u64) -> Option<u64> {
+    let own = BlockTimes::read(source, blocks, len);
     let distance = distance(before, &own, true)?;
     u64::try_from(i64::try_from(before.time?).ok()? + distance).ok()
 }
@@ -63,7 +63,7 @@ pub fn time_behind<R: Read + Seek>(source: &mut Source<R>, before: &Beats, block
 /// From the time of a cluster to that of the next, so that the blocks of a track keep their pace. Times are rounded to
 /// ticks: a line through all of them tells more than two of them. The beginning of the second may be lost, and a cluster
 /// begins with its own time.
-fn distance(first: &Beats, second: &Beats, may_lack_first: bool) -> Option<i64> {
+fn distance(first: &BlockTimes, second: &BlockTimes, may_lack_first: bool) -> Option<i64> {
     let mut tracks: Vec<u64> = first.blocks.iter().map(|(track, _)| *track).collect();
     tracks.sort_unstable();
     tracks.dedup();
@@ -105,8 +105,8 @@ fn line(times: &[i64]) -> (i128, i128, i128, i128) {
 mod tests {
     use super::*;
 
-    fn beats(times: impl Iterator<Item = i64>) -> Beats {
-        Beats { blocks: times.map(|time| (2, time)).collect(), ..Beats::default() }
+    fn beats(times: impl Iterator<Item = i64>) -> BlockTimes {
+        BlockTimes { blocks: times.map(|time| (2, time)).collect(), ..BlockTimes::default() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! AV1 in low-overhead form: open bitstream units (OBUs) that say their own length, without temporal delimiters (AV1 Codec ISO Media
 //! File Format Binding §2.4). A sample is what leads to one picture that is shown, with the hidden ones in front of it.
 
-use super::{MAX_UNIT_BYTES, Picture, Role};
+use super::{MAX_UNIT_BYTES, Picture, UnitRole};
 use crate::salvage::bits::Bits;
 
 /// Types of OBUs (AV1 bitstream specification §6.2.2).
@@ -33,20 +33,20 @@ pub const fn may_begin(first: u8) -> bool {
 }
 
 /// The length of the OBU with its header, and what it is to its sample (§5.3).
-pub fn unit(bytes: &[u8]) -> Option<(u64, Role)> {
+pub fn unit(bytes: &[u8]) -> Option<(u64, UnitRole)> {
     let first = *bytes.first().filter(|first| may_begin(**first))?;
     let (length, body) = length(bytes.get(header_bytes(first)..)?)?;
     let head = bytes.len() - body.len();
-    let begins = |is_sync| Some(Role::Slice { is_first: true, is_sync });
+    let begins = |is_sync| Some(UnitRole::Slice { is_first: true, is_sync });
     let role = match first >> 3 & 15 {
-        SEQUENCE_HEADER => Sequence::read(body.get(..usize::try_from(length).ok()?)?).map(|_| Role::Opens),
-        TEMPORAL_DELIMITER if length == 0 => Some(Role::Opens),
-        METADATA if length > 1 => Some(Role::Opens),
+        SEQUENCE_HEADER => SequenceHeader::read(body.get(..usize::try_from(length).ok()?)?).map(|_| UnitRole::Opens),
+        TEMPORAL_DELIMITER if length == 0 => Some(UnitRole::Opens),
+        METADATA if length > 1 => Some(UnitRole::Opens),
         FRAME_HEADER if length > 0 => begins(is_shown_key(body)?),
         // A picture that was coded before is shown again by its header alone (§5.10).
         FRAME if length > 1 && body.first()? & 0x80 == 0 => begins(is_shown_key(body)?),
-        TILE_GROUP | REDUNDANT_FRAME_HEADER if length > 0 => Some(Role::Slice { is_first: false, is_sync: false }),
-        PADDING => Some(Role::Closes),
+        TILE_GROUP | REDUNDANT_FRAME_HEADER if length > 0 => Some(UnitRole::Slice { is_first: false, is_sync: false }),
+        PADDING => Some(UnitRole::Closes),
         _ => None,
     }?;
     (length <= MAX_UNIT_BYTES).then_some((head as u64 + length, role))
@@ -82,7 +82,7 @@ fn is_shown_key(header: &[u8]) -> Option<bool> {
 
 /// A sequence header (§5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sequence {
+pub struct SequenceHeader {
     profile: u8,
     level: u8,
     tier: u8,
@@ -94,24 +94,27 @@ pub struct Sequence {
     order_bits: u32,
     screen_content: u32,
     integer_motion: u32,
-    color: Color,
+    color: ColorConfig,
 }
 
 /// What `color_config()` (§5.5.2) says that a configuration repeats, as bits from `high_bitdepth` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Color {
+struct ColorConfig {
     bits: u8,
 }
 
-impl Sequence {
+impl SequenceHeader {
     /// Reads the payload of a sequence header.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let mut bits = Bits::new(payload);
         let profile = u8::try_from(bits.u(3)?).ok().filter(|profile| *profile < 3)?;
         let is_still = bits.flag()?;
         let is_reduced = bits.flag()?;
-        let points =
-            if is_reduced { Points { level: bits.u(5)?, ..Points::default() } } else { Points::read(&mut bits)? };
+        let points = if is_reduced {
+            OperatingPoints { level: bits.u(5)?, ..OperatingPoints::default() }
+        } else {
+            OperatingPoints::read(&mut bits)?
+        };
         let (width_bits, height_bits) = (bits.u(4)? + 1, bits.u(4)? + 1);
         let (width, height) = (bits.u(width_bits)? + 1, bits.u(height_bits)? + 1);
         let mut frame_id_bits = 0;
@@ -120,7 +123,7 @@ impl Sequence {
             frame_id_bits = delta_bits + bits.u(3)? + 1;
         }
         bits.u(3)?;
-        let tools = if is_reduced { Tools::of_stills() } else { Tools::read(&mut bits)? };
+        let tools = if is_reduced { Av1Tools::of_stills() } else { Av1Tools::read(&mut bits)? };
         bits.u(3)?;
         let color = color(&mut bits, profile)?;
         bits.flag()?;
@@ -149,13 +152,13 @@ impl Sequence {
 
 /// What the operating points and the clock (§5.5.1, §5.5.3, §5.5.4) say that is needed.
 #[derive(Debug, Clone, Copy, Default)]
-struct Points {
+struct OperatingPoints {
     level: u32,
     tier: u32,
     presentation_bits: u32,
 }
 
-impl Points {
+impl OperatingPoints {
     fn read(bits: &mut Bits<'_>) -> Option<Self> {
         let mut said = Self::default();
         let mut delay_bits = None;
@@ -199,13 +202,13 @@ impl Points {
 
 /// Tools that frame headers have fields for (§5.5.1).
 #[derive(Debug, Clone, Copy)]
-struct Tools {
+struct Av1Tools {
     order_bits: u32,
     screen_content: u32,
     integer_motion: u32,
 }
 
-impl Tools {
+impl Av1Tools {
     const fn of_stills() -> Self {
         Self { order_bits: 0, screen_content: SELECT, integer_motion: SELECT }
     }
@@ -223,7 +226,7 @@ impl Tools {
     }
 }
 
-fn color(bits: &mut Bits<'_>, profile: u8) -> Option<Color> {
+fn color(bits: &mut Bits<'_>, profile: u8) -> Option<ColorConfig> {
     let is_high = bits.flag()?;
     let is_twelve = profile == 2 && is_high && bits.flag()?;
     let is_mono = profile != 1 && bits.flag()?;
@@ -231,7 +234,7 @@ fn color(bits: &mut Bits<'_>, profile: u8) -> Option<Color> {
     let flags = u8::from(is_high) << 6 | u8::from(is_twelve) << 5 | u8::from(is_mono) << 4;
     if is_mono {
         bits.flag()?;
-        return Some(Color { bits: flags | 0b1100 });
+        return Some(ColorConfig { bits: flags | 0b1100 });
     }
     // sRGB is not subsampled (§6.4.2).
     let (halves_width, halves_height) = if described == (1, 13, 0) {
@@ -251,13 +254,13 @@ fn color(bits: &mut Bits<'_>, profile: u8) -> Option<Color> {
     let position = if halves_width && halves_height { bits.u(2)? } else { 0 };
     bits.flag()?;
     let position = u8::try_from(position).ok()?;
-    Some(Color { bits: flags | u8::from(halves_width) << 3 | u8::from(halves_height) << 2 | position })
+    Some(ColorConfig { bits: flags | u8::from(halves_width) << 3 | u8::from(halves_height) << 2 | position })
 }
 
 /// The sequence header, and how far the order of pictures has come.
 #[derive(Debug, Clone, Default)]
-pub struct Parameters {
-    sequence: Option<Sequence>,
+pub struct Av1Parameters {
+    sequence: Option<SequenceHeader>,
     /// Order of the last picture that was shown, on from the last key frame.
     shown: i64,
     /// The same as the stream counts it.
@@ -266,11 +269,11 @@ pub struct Parameters {
     waits: bool,
 }
 
-impl Parameters {
+impl Av1Parameters {
     /// Takes a sequence header.
     pub fn take(&mut self, unit: &[u8]) -> bool {
         let read =
-            payload(unit).filter(|(kind, _)| *kind == SEQUENCE_HEADER).and_then(|(_, body)| Sequence::read(body));
+            payload(unit).filter(|(kind, _)| *kind == SEQUENCE_HEADER).and_then(|(_, body)| SequenceHeader::read(body));
         self.sequence = read.or(self.sequence);
         read.is_some()
     }
@@ -313,7 +316,7 @@ impl Parameters {
             (self.shown, self.hint, self.waits) = (self.shown + 1, self.hint + 1, false);
             return Some(shared(self.shown, true));
         }
-        let frame = Header::read(&mut bits, &sequence)?;
+        let frame = Av1FrameHeader::read(&mut bits, &sequence)?;
         self.waits = !frame.is_shown;
         if frame.is_shown && frame.is_key {
             (self.shown, self.hint) = (0, frame.order);
@@ -338,14 +341,14 @@ impl Parameters {
 }
 
 /// The beginning of a frame header.
-struct Header {
+struct Av1FrameHeader {
     is_key: bool,
     is_shown: bool,
     order: i64,
 }
 
-impl Header {
-    fn read(bits: &mut Bits<'_>, sequence: &Sequence) -> Option<Self> {
+impl Av1FrameHeader {
+    fn read(bits: &mut Bits<'_>, sequence: &SequenceHeader) -> Option<Self> {
         if sequence.is_reduced {
             return Some(Self { is_key: true, is_shown: true, order: 0 });
         }
@@ -375,7 +378,7 @@ impl Header {
 pub fn configuration(units: &[Vec<u8>]) -> Option<Vec<u8>> {
     let of = |unit: &Vec<u8>| {
         let (kind, body) = payload(unit)?;
-        (kind == SEQUENCE_HEADER).then(|| Sequence::read(body))?.map(|sequence| sequence.configuration(unit))
+        (kind == SEQUENCE_HEADER).then(|| SequenceHeader::read(body))?.map(|sequence| sequence.configuration(unit))
     };
     units.iter().rev().find_map(of)
 }
@@ -389,13 +392,13 @@ mod tests {
 
     #[test]
     fn units_say_their_length_and_role() {
-        assert_eq!(unit(&[0x12, 0]), Some((2, Role::Opens)));
+        assert_eq!(unit(&[0x12, 0]), Some((2, UnitRole::Opens)));
         assert_eq!(unit(&[0x12, 1, 0]), None, "a delimiter holds nothing");
-        let key = Role::Slice { is_first: true, is_sync: true };
+        let key = UnitRole::Slice { is_first: true, is_sync: true };
         assert_eq!(unit(&[0x32, 0x85, 0x02, 0x10, 9, 9]), Some((3 + 261, key)));
         assert_eq!(
             unit(&[0x36, 0, 2, 0x30, 0]),
-            Some((5, Role::Slice { is_first: true, is_sync: false })),
+            Some((5, UnitRole::Slice { is_first: true, is_sync: false })),
             "extension"
         );
         assert_eq!(unit(&[0x32, 2, 0x90, 0]), None, "a picture that is shown again has no tiles");
@@ -406,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_sample_ends_with_the_picture_that_is_shown() {
-        let mut parameters = Parameters::default();
+        let mut parameters = Av1Parameters::default();
         assert_eq!(parameters.picture(&[0x32, 2, 0x10, 0]), None);
         assert!(parameters.take(&SEQUENCE), "{parameters:?}");
         assert_eq!(parameters.dimensions(), Some((320, 240)));

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 mod header;
 mod sets;
 
-use super::recent::Recent;
+use super::recent::RecentOrders;
 use super::whole::{are_messages, is_filler};
-use super::{Picture, Role, SLICE_PREFIX_BYTES, unwrapped};
-use crate::isobmff::Aspect;
+use super::{Picture, SLICE_PREFIX_BYTES, UnitRole, unwrapped};
+use crate::isobmff::PixelAspect;
 use crate::salvage::bits::{Bits, unescaped};
-use sets::{MOST_MACROBLOCKS, OrderType, Pps, Sps};
+use sets::{AvcPps, AvcSps, MOST_MACROBLOCKS, OrderType};
 
 const SLICE: u8 = 1;
 const IDR: u8 = 5;
@@ -23,8 +23,8 @@ const FILLER: u8 = 12;
 pub fn is_whole(unit: &[u8]) -> bool {
     let Some((header, payload)) = unit.split_first() else { return false };
     match header & 0x1F {
-        SPS => Sps::read(unit).is_some_and(|sps| sps.is_whole),
-        PPS => Pps::read(unit).is_some_and(|pps| pps.is_whole),
+        SPS => AvcSps::read(unit).is_some_and(|sps| sps.is_whole),
+        PPS => AvcPps::read(unit).is_some_and(|pps| pps.is_whole),
         SEI => are_messages(payload),
         // One byte of a delimiter: three bits, then the stop bit.
         9 => matches!(payload, [kind] if kind & 0x1F == 0x10),
@@ -34,7 +34,7 @@ pub fn is_whole(unit: &[u8]) -> bool {
 }
 
 /// The role of a unit by its header (§7.4.1, Table 7-1).
-pub fn role(unit: &[u8], length: u64) -> Option<Role> {
+pub fn role(unit: &[u8], length: u64) -> Option<UnitRole> {
     let header = *unit.first()?;
     let (kind, is_reference) = (header & 0x1F, header & 0x60 != 0);
     if header & 0x80 != 0 || length < 2 {
@@ -42,37 +42,37 @@ pub fn role(unit: &[u8], length: u64) -> Option<Role> {
     }
     match kind {
         SLICE | IDR if kind == SLICE || is_reference => slice_role(unit.get(1..)?, kind),
-        SEI | 14 if kind == 14 || !is_reference => Some(Role::Opens),
-        9 if !is_reference && length == 2 => Some(Role::Opens),
-        SPS if is_reference && length < 1024 && Sps::read(unit).is_some() => Some(Role::Opens),
-        PPS if is_reference && length < 1024 && Pps::read(unit).is_some() => Some(Role::Opens),
-        13 | 15 if is_reference && length < 1024 => Some(Role::Opens),
-        10 | 11 if !is_reference && length <= 2 => Some(Role::Closes),
+        SEI | 14 if kind == 14 || !is_reference => Some(UnitRole::Opens),
+        9 if !is_reference && length == 2 => Some(UnitRole::Opens),
+        SPS if is_reference && length < 1024 && AvcSps::read(unit).is_some() => Some(UnitRole::Opens),
+        PPS if is_reference && length < 1024 && AvcPps::read(unit).is_some() => Some(UnitRole::Opens),
+        13 | 15 if is_reference && length < 1024 => Some(UnitRole::Opens),
+        10 | 11 if !is_reference && length <= 2 => Some(UnitRole::Closes),
         FILLER
             if !is_reference
                 && unit.get(1..6).is_none_or(|fill| fill.iter().take(4).all(|b| *b == 0xFF || *b == 0x80)) =>
         {
-            Some(Role::Closes)
+            Some(UnitRole::Closes)
         }
-        20 => Some(Role::Slice { is_first: false, is_sync: false }),
+        20 => Some(UnitRole::Slice { is_first: false, is_sync: false }),
         _ => None,
     }
 }
 
 /// `first_mb_in_slice` and `slice_type` stand first and need no parameter set (§7.3.3).
-fn slice_role(payload: &[u8], kind: u8) -> Option<Role> {
+fn slice_role(payload: &[u8], kind: u8) -> Option<UnitRole> {
     let mut bits = Bits::new(payload.get(..payload.len().min(12))?);
     let first = bits.ue()?;
     let slice_type = bits.ue()?;
     let set = bits.ue()?;
     let is_possible = first < MOST_MACROBLOCKS * MOST_MACROBLOCKS && slice_type <= 9 && set <= 255;
     let is_intra = matches!(slice_type, 2 | 4 | 7 | 9);
-    (is_possible && (kind != IDR || is_intra)).then_some(Role::Slice { is_first: first == 0, is_sync: kind == IDR })
+    (is_possible && (kind != IDR || is_intra)).then_some(UnitRole::Slice { is_first: first == 0, is_sync: kind == IDR })
 }
 
 /// What a slice header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slice {
+struct AvcSlice {
     is_idr: bool,
     is_reference: bool,
     pps: u32,
@@ -86,28 +86,28 @@ struct Slice {
 
 /// Parameter sets by id, and where the picture order stands (§8.2.1).
 #[derive(Debug, Clone, Default)]
-pub struct Parameters {
-    sps: BTreeMap<u32, Sps>,
-    pps: BTreeMap<u32, Pps>,
+pub struct AvcParameters {
+    sps: BTreeMap<u32, AvcSps>,
+    pps: BTreeMap<u32, AvcPps>,
     /// The first active set, for what is said about the whole track.
-    last: Option<Slice>,
+    last: Option<AvcSlice>,
     /// Order count of the last reference picture.
     reference_order: i64,
     /// Frame number without its wrap, in this sequence.
     frame_count: i64,
-    recent: Recent,
+    recent: RecentOrders,
 }
 
-impl Parameters {
+impl AvcParameters {
     /// Takes SPS and PPS units.
     pub fn take(&mut self, unit: &[u8]) -> bool {
         match unit.first().map(|header| header & 0x1F) {
             Some(SPS) => {
-                let new = Sps::read(unit).filter(|sps| sps.is_whole || !self.sps.contains_key(&sps.id));
+                let new = AvcSps::read(unit).filter(|sps| sps.is_whole || !self.sps.contains_key(&sps.id));
                 new.map(|sps| self.sps.insert(sps.id, sps)).is_some()
             }
             Some(PPS) => {
-                let new = Pps::read(unit).filter(|pps| pps.is_whole || !self.pps.contains_key(&pps.id));
+                let new = AvcPps::read(unit).filter(|pps| pps.is_whole || !self.pps.contains_key(&pps.id));
                 new.map(|pps| self.pps.insert(pps.id, pps)).is_some()
             }
             _ => false,
@@ -119,13 +119,13 @@ impl Parameters {
         self.slice(unit).is_some_and(|(slice, _)| slice.is_possible)
     }
 
-    /// See [`super::Parameters::forget`].
+    /// See [`super::CodecParameters::forget`].
     pub fn forget(&mut self) {
         self.last = None;
-        self.recent = Recent::default();
+        self.recent = RecentOrders::default();
     }
 
-    /// See [`super::Parameters::may_continue`].
+    /// See [`super::CodecParameters::may_continue`].
     pub fn may_continue(&self, unit: &[u8]) -> bool {
         let Some((last, (slice, _))) = self.last.zip(self.slice(unit)) else { return false };
         let are_alike = (slice.is_idr, slice.is_reference, slice.pps, slice.frame_num, slice.field, slice.order_lsb)
@@ -138,11 +138,11 @@ impl Parameters {
         self.pps.values().any(|pps| self.sps.contains_key(&pps.sps))
     }
 
-    fn any(&self) -> Option<&Sps> {
+    fn any(&self) -> Option<&AvcSps> {
         self.pps.values().find_map(|pps| self.sps.get(&pps.sps))
     }
 
-    /// See [`super::Parameters::order_period`].
+    /// See [`super::CodecParameters::order_period`].
     pub fn order_period(&self) -> i64 {
         match self.any().map(|sps| (sps.order, sps.frame_num_bits)) {
             Some((OrderType::Lsb(bits), _)) => 1 << bits,
@@ -151,29 +151,29 @@ impl Parameters {
         }
     }
 
-    /// See [`super::Parameters::reorder`].
+    /// See [`super::CodecParameters::reorder`].
     pub fn reorder(&self) -> Option<u32> {
         let sps = self.any()?;
         sps.reorder.or((sps.order == OrderType::Decoding).then_some(0))
     }
 
-    /// See [`super::Parameters::dimensions`].
+    /// See [`super::CodecParameters::dimensions`].
     pub fn dimensions(&self) -> Option<(u16, u16)> {
         let sps = self.any()?;
         Some((u16::try_from(sps.width).ok()?, u16::try_from(sps.height).ok()?))
     }
 
-    /// See [`super::Parameters::aspect`].
-    pub fn aspect(&self) -> Option<Aspect> {
+    /// See [`super::CodecParameters::aspect`].
+    pub fn aspect(&self) -> Option<PixelAspect> {
         self.any().map(|sps| sps.aspect)
     }
 
-    /// See [`super::Parameters::frame_duration`].
+    /// See [`super::CodecParameters::frame_duration`].
     pub fn frame_duration(&self) -> Option<(u32, u32)> {
         self.any()?.frame_duration
     }
 
-    fn slice(&self, unit: &[u8]) -> Option<(Slice, &Sps)> {
+    fn slice(&self, unit: &[u8]) -> Option<(AvcSlice, &AvcSps)> {
         let header = *unit.first()?;
         let payload = unescaped(unit.get(1..unit.len().min(SLICE_PREFIX_BYTES))?);
         let mut bits = Bits::new(&payload);
@@ -196,13 +196,19 @@ impl Parameters {
         if pps.has_bottom_delta && field.is_none() && has_more_order {
             bits.se()?;
         }
-        let said = header::Said { first_macroblock, slice_type, idr_pic_id, is_reference, is_field: field.is_some() };
+        let said = header::AvcHeaderStart {
+            first_macroblock,
+            slice_type,
+            idr_pic_id,
+            is_reference,
+            is_field: field.is_some(),
+        };
         let is_possible = header::is_possible(said, &mut bits, (sps, pps));
         let pps = pps.id;
-        Some((Slice { is_idr, is_reference, pps, first_macroblock, frame_num, field, order_lsb, is_possible }, sps))
+        Some((AvcSlice { is_idr, is_reference, pps, first_macroblock, frame_num, field, order_lsb, is_possible }, sps))
     }
 
-    /// See [`super::Parameters::picture`].
+    /// See [`super::CodecParameters::picture`].
     pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
         let (slice, sps) = self.slice(unit)?;
         let (order, max_frame_num) = (sps.order, 1_i64 << sps.frame_num_bits);
@@ -214,7 +220,7 @@ impl Parameters {
         if slice.is_idr {
             self.reference_order = 0;
             self.frame_count = 0;
-            self.recent = Recent::default();
+            self.recent = RecentOrders::default();
         } else {
             self.frame_count = unwrapped(slice.frame_num, self.frame_count, max_frame_num);
         }
@@ -256,7 +262,7 @@ mod tests {
     fn headers_that_contradict_themselves_are_no_units() {
         assert_eq!(role(&[0x80 | 5, 0x88], 2), None);
         assert_eq!(role(&[0x05, 0x88, 0x84], 3), None, "an IDR picture is always a reference");
-        assert_eq!(role(&[0x09, 0xF0], 2), Some(Role::Opens));
-        assert_eq!(role(&[0x65, 0x88, 0x84], 3), Some(Role::Slice { is_first: true, is_sync: true }));
+        assert_eq!(role(&[0x09, 0xF0], 2), Some(UnitRole::Opens));
+        assert_eq!(role(&[0x65, 0x88, 0x84], 3), Some(UnitRole::Slice { is_first: true, is_sync: true }));
     }
 }

@@ -6,12 +6,12 @@ mod header;
 mod reference_sets;
 mod sets;
 
-use super::recent::Recent;
+use super::recent::RecentOrders;
 use super::whole::{are_messages, is_filler};
-use super::{Picture, Role, SLICE_PREFIX_BYTES, unwrapped};
-use crate::isobmff::Aspect;
+use super::{Picture, SLICE_PREFIX_BYTES, UnitRole, unwrapped};
+use crate::isobmff::PixelAspect;
 use crate::salvage::bits::{Bits, unescaped};
-use sets::{Pps, Sps};
+use sets::{HevcPps, HevcSps};
 
 const VPS: u8 = 32;
 const SPS: u8 = 33;
@@ -30,8 +30,8 @@ pub fn is_whole(unit: &[u8]) -> bool {
     match kind_of(*header) {
         // Sixteen bits that are ones behind four numbers (§7.3.2.1).
         VPS => matches!(payload, [_, _, 0xFF, 0xFF, ..]),
-        SPS => Sps::read(unit).is_some_and(|sps| sps.aspect.is_some()),
-        PPS => Pps::read(unit).is_some_and(|pps| pps.is_whole()),
+        SPS => HevcSps::read(unit).is_some_and(|sps| sps.aspect.is_some()),
+        PPS => HevcPps::read(unit).is_some_and(|pps| pps.is_whole()),
         35 => matches!(payload, [kind] if kind & 0x1F == 0x10),
         38 => is_filler(payload),
         39 | 40 => are_messages(payload),
@@ -40,7 +40,7 @@ pub fn is_whole(unit: &[u8]) -> bool {
 }
 
 /// The role of a unit by its header (§7.3.1.2, §7.4.2.4.4).
-pub fn role(unit: &[u8], length: u64) -> Option<Role> {
+pub fn role(unit: &[u8], length: u64) -> Option<UnitRole> {
     let [first, second, ..] = *unit else { return None };
     let kind = kind_of(first);
     let (layer, temporal) = (u16::from(first & 1) << 5 | u16::from(second >> 3), second & 7);
@@ -50,28 +50,28 @@ pub fn role(unit: &[u8], length: u64) -> Option<Role> {
     }
     match kind {
         0..=9 | 16..=21 => slice_role(unit.get(2..)?, kind),
-        VPS..=PPS if length < 1024 && temporal == 1 => Some(Role::Opens),
-        35 if length == 3 => Some(Role::Opens),
-        39 => Some(Role::Opens),
-        36 | 37 if length <= 3 => Some(Role::Closes),
-        38 | 40 => Some(Role::Closes),
+        VPS..=PPS if length < 1024 && temporal == 1 => Some(UnitRole::Opens),
+        35 if length == 3 => Some(UnitRole::Opens),
+        39 => Some(UnitRole::Opens),
+        36 | 37 if length <= 3 => Some(UnitRole::Closes),
+        38 | 40 => Some(UnitRole::Closes),
         _ => None,
     }
 }
 
-fn slice_role(payload: &[u8], kind: u8) -> Option<Role> {
+fn slice_role(payload: &[u8], kind: u8) -> Option<UnitRole> {
     let mut bits = Bits::new(payload.get(..payload.len().min(12))?);
     let is_first = bits.flag()?;
     let is_sync = RANDOM_ACCESS.contains(&kind);
     if is_sync {
         bits.u(1)?;
     }
-    (bits.ue()? < 64).then_some(Role::Slice { is_first, is_sync })
+    (bits.ue()? < 64).then_some(UnitRole::Slice { is_first, is_sync })
 }
 
 /// What a slice header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slice {
+struct HevcSlice {
     kind: u8,
     is_first: bool,
     pps: u32,
@@ -90,28 +90,28 @@ struct OwnSlice {
 
 /// Parameter sets by id, and where the picture order stands (§8.3.1).
 #[derive(Debug, Clone, Default)]
-pub struct Parameters {
-    sps: BTreeMap<u32, Sps>,
-    pps: BTreeMap<u32, Pps>,
+pub struct HevcParameters {
+    sps: BTreeMap<u32, HevcSps>,
+    pps: BTreeMap<u32, HevcPps>,
     /// The first slice of the picture before.
-    last: Option<Slice>,
+    last: Option<HevcSlice>,
     /// Order count of the last picture of the lowest sublayer that is no leading picture.
     reference_order: i64,
     has_begun: bool,
-    recent: Recent,
+    recent: RecentOrders,
 }
 
-impl Parameters {
+impl HevcParameters {
     /// Takes SPS and PPS units; a VPS is one, but nothing of it is needed.
     pub fn take(&mut self, unit: &[u8]) -> bool {
         match unit.first().map(|header| kind_of(*header)) {
             Some(VPS) => true,
             Some(SPS) => {
-                let new = Sps::read(unit).filter(|sps| sps.aspect.is_some() || !self.sps.contains_key(&sps.id));
+                let new = HevcSps::read(unit).filter(|sps| sps.aspect.is_some() || !self.sps.contains_key(&sps.id));
                 new.map(|sps| self.sps.insert(sps.id, sps)).is_some()
             }
             Some(PPS) => {
-                let new = Pps::read(unit).filter(|pps| is_whole(unit) || !self.pps.contains_key(&pps.id));
+                let new = HevcPps::read(unit).filter(|pps| is_whole(unit) || !self.pps.contains_key(&pps.id));
                 new.map(|pps| self.pps.insert(pps.id, pps)).is_some()
             }
             _ => false,
@@ -123,13 +123,13 @@ impl Parameters {
         self.slice(unit).is_some_and(|(slice, _)| slice.is_first && slice.own.is_some_and(|own| own.is_possible))
     }
 
-    /// See [`super::Parameters::forget`].
+    /// See [`super::CodecParameters::forget`].
     pub fn forget(&mut self) {
         self.last = None;
-        self.recent = Recent::default();
+        self.recent = RecentOrders::default();
     }
 
-    /// See [`super::Parameters::may_continue`].
+    /// See [`super::CodecParameters::may_continue`].
     pub fn may_continue(&self, unit: &[u8]) -> bool {
         let Some((last, (slice, ..))) = self.last.zip(self.slice(unit)) else { return false };
         let is_of_picture =
@@ -142,33 +142,33 @@ impl Parameters {
         self.any().is_some()
     }
 
-    fn any(&self) -> Option<&Sps> {
+    fn any(&self) -> Option<&HevcSps> {
         self.pps.values().find_map(|pps| self.sps.get(&pps.sps))
     }
 
-    /// See [`super::Parameters::order_period`].
+    /// See [`super::CodecParameters::order_period`].
     pub fn order_period(&self) -> i64 {
         self.any().map_or(0, |sps| 1 << sps.order_bits)
     }
 
-    /// See [`super::Parameters::reorder`].
+    /// See [`super::CodecParameters::reorder`].
     pub fn reorder(&self) -> Option<u32> {
         self.any().map(|sps| sps.reorder)
     }
 
-    /// See [`super::Parameters::dimensions`].
+    /// See [`super::CodecParameters::dimensions`].
     pub fn dimensions(&self) -> Option<(u16, u16)> {
         let sps = self.any()?;
         Some((u16::try_from(sps.width).ok()?, u16::try_from(sps.height).ok()?))
     }
 
-    /// See [`super::Parameters::aspect`].
-    pub fn aspect(&self) -> Option<Aspect> {
+    /// See [`super::CodecParameters::aspect`].
+    pub fn aspect(&self) -> Option<PixelAspect> {
         self.any()?.aspect
     }
 
     /// Reads a slice header as far as the sets allow.
-    fn slice(&self, unit: &[u8]) -> Option<(Slice, &Sps)> {
+    fn slice(&self, unit: &[u8]) -> Option<(HevcSlice, &HevcSps)> {
         let kind = kind_of(*unit.first()?);
         let payload = unescaped(unit.get(2..unit.len().min(SLICE_PREFIX_BYTES))?);
         let mut bits = Bits::new(&payload);
@@ -178,7 +178,7 @@ impl Parameters {
         }
         let pps = self.pps.get(&bits.ue()?)?;
         let sps = self.sps.get(&pps.sps)?;
-        let slice = |own| Slice { kind, is_first, pps: pps.id, own };
+        let slice = |own| HevcSlice { kind, is_first, pps: pps.id, own };
         if !is_first {
             let is_dependent = pps.has_dependent_slices && bits.flag()?;
             let blocks = sps.tools.as_ref()?.blocks;
@@ -197,12 +197,12 @@ impl Parameters {
         }
         let is_refresh = matches!(kind, 19 | 20);
         let order_lsb = if is_refresh { 0 } else { i64::from(bits.u(sps.order_bits)?) };
-        let said = header::Said { slice_type, is_refresh };
+        let said = header::HevcHeaderStart { slice_type, is_refresh };
         let is_possible = header::is_possible(said, &mut bits, sps, pps.tools) != Some(false);
         Some((slice(Some(OwnSlice { slice_type, order_lsb, is_possible })), sps))
     }
 
-    /// See [`super::Parameters::picture`].
+    /// See [`super::CodecParameters::picture`].
     pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
         let second = *unit.get(1)?;
         let (slice, sps) = self.slice(unit).filter(|(slice, _)| slice.is_first)?;
@@ -213,7 +213,7 @@ impl Parameters {
         let order =
             if begins_sequence { own.order_lsb } else { unwrapped(own.order_lsb, self.reference_order, period) };
         if begins_sequence {
-            self.recent = Recent::default();
+            self.recent = RecentOrders::default();
         }
         let is_new = self.recent.may_take(order, self.reference_order);
         self.recent.take(order);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn headers_that_contradict_themselves_are_no_units() {
-        assert_eq!(role(&[0x26, 0x01, 0xAF, 0x08], 100), Some(Role::Slice { is_first: true, is_sync: true }));
+        assert_eq!(role(&[0x26, 0x01, 0xAF, 0x08], 100), Some(UnitRole::Slice { is_first: true, is_sync: true }));
         assert_eq!(role(&[0x26, 0x02, 0xAF, 0x08], 100), None, "random access lies in the lowest sublayer");
         assert_eq!(role(&[0x26, 0x00, 0xAF, 0x08], 100), None, "nuh_temporal_id_plus1 is never 0");
         assert_eq!(role(&[0xA6, 0x01, 0xAF, 0x08], 100), None, "forbidden_zero_bit");

@@ -92,14 +92,14 @@ pub fn next_marker(data: &[u8]) -> Option<usize> {
 
 /// The size of the pictures of a track, which does not change.
 #[derive(Debug, Clone)]
-pub struct Parameters {
+pub struct IntraParameters {
     /// Which of the two.
     pub standard: Standard,
     /// Width and height in samples, once they are known.
     pub size: Option<(u16, u16)>,
 }
 
-impl Parameters {
+impl IntraParameters {
     /// Reads the size of a picture, of which the first bytes are seen.
     pub fn picture(&mut self, sample: &[u8]) -> Option<Picture> {
         let size = match self.standard {
@@ -130,7 +130,7 @@ mod tests {
     fn a_prores_picture_says_its_length_and_size() {
         let mut frame = b"\0\0\x10\0icpf\0\x94\0\0test\x01\x40\0\xF0\x80".to_vec();
         assert_eq!(prores_bytes(&frame), Some(4096));
-        let mut parameters = Parameters { standard: Standard::ProRes, size: None };
+        let mut parameters = IntraParameters { standard: Standard::ProRes, size: None };
         assert!(parameters.picture(&frame).is_some_and(|picture| picture.is_consistent));
         assert_eq!(parameters.size, Some((320, 240)));
         frame[18] = 1;

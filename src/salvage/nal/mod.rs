@@ -13,7 +13,7 @@ pub mod visual;
 mod whole;
 
 use super::bits::Bits;
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 pub use whole::unescaped_at;
 
 /// Bytes of a unit that are looked at; parameter sets are shorter, slice headers as far as the picture order much so.
@@ -66,7 +66,7 @@ impl Standard {
 
 /// What a unit is to the access unit it lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum UnitRole {
     /// Begins a new access unit if the one before has a picture: delimiter, parameter sets, prefix messages.
     Opens,
     /// Part of a coded picture.
@@ -99,28 +99,28 @@ pub struct Picture {
 
 /// Parameter sets of a track, and the state of picture order.
 #[derive(Debug, Clone)]
-pub enum Parameters {
+pub enum CodecParameters {
     /// Of H.264.
-    Avc(avc::Parameters),
+    Avc(avc::AvcParameters),
     /// Of H.265.
-    Hevc(hevc::Parameters),
+    Hevc(hevc::HevcParameters),
     /// Of MPEG-4 Visual.
-    Visual(visual::Parameters),
+    Visual(visual::VisualParameters),
     /// Of AV1.
-    Av1(av1::Parameters),
+    Av1(av1::Av1Parameters),
     /// Of JPEG and ProRes.
-    Intra(intra::Parameters),
+    Intra(intra::IntraParameters),
 }
 
-impl Parameters {
+impl CodecParameters {
     /// None known yet.
     pub fn empty(standard: Standard) -> Self {
         match standard {
-            Standard::Avc => Self::Avc(avc::Parameters::default()),
-            Standard::Hevc => Self::Hevc(hevc::Parameters::default()),
-            Standard::Visual => Self::Visual(visual::Parameters::default()),
-            Standard::Av1 => Self::Av1(av1::Parameters::default()),
-            Standard::Jpeg | Standard::ProRes => Self::Intra(intra::Parameters { standard, size: None }),
+            Standard::Avc => Self::Avc(avc::AvcParameters::default()),
+            Standard::Hevc => Self::Hevc(hevc::HevcParameters::default()),
+            Standard::Visual => Self::Visual(visual::VisualParameters::default()),
+            Standard::Av1 => Self::Av1(av1::Av1Parameters::default()),
+            Standard::Jpeg | Standard::ProRes => Self::Intra(intra::IntraParameters { standard, size: None }),
         }
     }
 
@@ -239,7 +239,7 @@ impl Parameters {
     }
 
     /// Width to height of a sample, square where nothing is said of it; `None` if that cannot be read.
-    pub fn aspect(&self) -> Option<Aspect> {
+    pub fn aspect(&self) -> Option<PixelAspect> {
         match self {
             Self::Avc(sets) => sets.aspect(),
             Self::Hevc(sets) => sets.aspect(),
@@ -257,7 +257,7 @@ impl Parameters {
 }
 
 /// The role of a unit, or `None` where its first bytes cannot begin one. `length` is that of the whole unit.
-pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
+pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<UnitRole> {
     match standard {
         Standard::Avc => avc::role(unit, length),
         Standard::Hevc => hevc::role(unit, length),
@@ -298,15 +298,15 @@ const ASPECTS: [(u32, u32); 17] = [
 ];
 
 /// The ratio that VUI parameters begin with (H.264 §E.1.1, H.265 §E.2.1), square where they say none; `None` if they are cut.
-fn aspect(bits: &mut Bits<'_>) -> Option<Aspect> {
+fn aspect(bits: &mut Bits<'_>) -> Option<PixelAspect> {
     if !bits.flag()? {
-        return Some(Aspect::SQUARE);
+        return Some(PixelAspect::SQUARE);
     }
     let (horizontal, vertical) = match bits.u(8)? {
         EXTENDED_ASPECT => (bits.u(16)?, bits.u(16)?),
         known => usize::try_from(known).ok().and_then(|at| ASPECTS.get(at).copied()).unwrap_or_default(),
     };
-    Some(Aspect::new(horizontal, vertical).unwrap_or(Aspect::SQUARE))
+    Some(PixelAspect::new(horizontal, vertical).unwrap_or(PixelAspect::SQUARE))
 }
 
 /// A count that runs modulo a period, unwrapped next to `previous`.

@@ -7,18 +7,18 @@ const FARTHEST: i64 = 34;
 
 /// The last order counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Recent {
+pub(super) struct RecentOrders {
     orders: [i64; REMEMBERED],
     next: usize,
 }
 
-impl Default for Recent {
+impl Default for RecentOrders {
     fn default() -> Self {
         Self { orders: [i64::MIN; REMEMBERED], next: 0 }
     }
 }
 
-impl Recent {
+impl RecentOrders {
     /// Whether a picture may have this order count; `reference` is that of the last reference picture.
     pub(super) fn may_take(&self, order: i64, reference: i64) -> bool {
         let is_first = self.orders.iter().all(|taken| *taken == i64::MIN);
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn no_two_pictures_have_one_place() {
-        let mut recent = Recent::default();
+        let mut recent = RecentOrders::default();
         assert!(recent.may_take(1000, 0), "where nothing came before, any may be the first");
         recent.take(1000);
         assert!(!recent.may_take(1000, 1000) && recent.may_take(1006, 1000) && recent.may_take(998, 1000));

@@ -76,7 +76,7 @@ fn is_header(header: &[u8]) -> bool {
 
 /// What a picture's header needs of the layer, and where the clock stands.
 #[derive(Debug, Clone, Default)]
-pub struct Parameters {
+pub struct VisualParameters {
     /// `vop_time_increment_resolution`: ticks per second; 0 if no layer header was read.
     resolution: u32,
     /// Whole seconds of the last two pictures that are no B-pictures, the later one first.
@@ -84,7 +84,7 @@ pub struct Parameters {
     has_begun: bool,
 }
 
-impl Parameters {
+impl VisualParameters {
     /// Takes the headers that hold a `VideoObjectLayer()` (§6.2.3).
     pub fn take(&mut self, headers: &[u8]) -> bool {
         let mut at = 0;
@@ -196,7 +196,7 @@ mod tests {
     fn pictures_have_the_times_of_their_headers() {
         // What FFmpeg writes for 25 frames per second: resolution 25, five bits of ticks.
         let layer = [0, 0, 1, 0x20, 0x00, 0xC4, 0x88, 0x80, 0x0C, 0xF5, 0x14, 0x04, 0x2E, 0x14, 0x63];
-        let mut parameters = Parameters::default();
+        let mut parameters = VisualParameters::default();
         assert!(parameters.take(&layer) && parameters.is_usable(), "{parameters:?}");
         let vop = |kind: u8, later: u8, ticks: u8| {
             let bits = u16::from(kind) << 14 | u16::from(later) << 13;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 
 #[test]
 fn parameter_sets_in_the_media_say_how_wide_pictures_are_shown() {
@@ -23,10 +23,10 @@ fn parameter_sets_in_the_media_say_how_wide_pictures_are_shown() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let whole = std::fs::read(&path).unwrap();
         let broken = crashed(&whole);
-        let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[]).unwrap();
-        assert_eq!(salvaged.verdict, Verdict::Playable, "{encoder:?}");
+        let salvaged = salvage(Cursor::new(&broken), ExtraReaders::none(), broken.len() as u64, &[]).unwrap();
+        assert_eq!(salvaged.verdict, SalvageVerdict::Playable, "{encoder:?}");
         let shown = |movie: &Movie| (movie.tracks[0].entry().unwrap().aspect, movie.tracks[0].header.width());
         assert_eq!(shown(&salvaged.movie), shown(&movie_of(&whole)), "{encoder:?}");
-        assert_eq!(shown(&salvaged.movie).0, Aspect::new(16, 11), "{encoder:?}");
+        assert_eq!(shown(&salvaged.movie).0, PixelAspect::new(16, 11), "{encoder:?}");
     }
 }

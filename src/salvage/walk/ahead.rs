@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::{Best, Budget, Hypothesis, NOTHING, RESUME_CHAIN, Walked, Walker, walk};
+use super::{BestElement, Hypothesis, NOTHING, RESUME_CHAIN, ReadBudget, WalkResult, Walker, walk};
 use crate::salvage::element::{LOOK_BYTES, Sound};
-use crate::salvage::nal::{Role, Standard};
+use crate::salvage::nal::{Standard, UnitRole};
 use crate::salvage::source::Source;
 
 /// What a scout looks through before it hands over what it found.
@@ -33,20 +33,20 @@ pub struct Scouts<'a, R> {
     /// Bytes of a chunk.
     pub chunk_bytes: u64,
     /// Hears which scout, or the walk behind the last of them, begins which range of bytes.
-    pub begins: &'a Begins<'a>,
+    pub begins: &'a BeginListener<'a>,
 }
 
 /// Hears the number of a scout and the range that it begins to look through.
-pub type Begins<'a> = dyn Fn(usize, &Range<u64>) + Sync + 'a;
+pub type BeginListener<'a> = dyn Fn(usize, &Range<u64>) + Sync + 'a;
 
 /// An element that is believed at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub(super) struct ElementStep {
     pub at: u64,
     pub end: u64,
     pub lane: usize,
     /// Of a unit.
-    pub role: Option<Role>,
+    pub role: Option<UnitRole>,
     /// What was looked at to find it, in bytes.
     pub cost: u64,
     /// Where the bytes begin that the walk wants to see of it, and how many they are.
@@ -56,14 +56,14 @@ pub(super) struct Step {
 /// The elements of a chunk in file order, and the beginnings of its units.
 #[derive(Debug, Default)]
 struct Trail {
-    steps: Vec<Step>,
+    steps: Vec<ElementStep>,
     heads: Vec<u8>,
 }
 
 /// What the scouts tell, taken chunk by chunk.
-pub(super) struct Ahead<'a> {
+pub(super) struct ScoutFeed<'a> {
     trails: Vec<Receiver<Trail>>,
-    begins: &'a Begins<'a>,
+    begins: &'a BeginListener<'a>,
     start: u64,
     chunk_bytes: u64,
     /// Chunks that were taken.
@@ -72,13 +72,13 @@ pub(super) struct Ahead<'a> {
     next: usize,
 }
 
-impl<'a> Ahead<'a> {
-    fn new(trails: Vec<Receiver<Trail>>, begins: &'a Begins<'a>, start: u64, chunk_bytes: u64) -> Self {
+impl<'a> ScoutFeed<'a> {
+    fn new(trails: Vec<Receiver<Trail>>, begins: &'a BeginListener<'a>, start: u64, chunk_bytes: u64) -> Self {
         Self { trails, begins, start, chunk_bytes, taken: 0, trail: Trail::default(), next: 0 }
     }
 
     /// What was told of a place. Places are asked for in ascending order.
-    pub fn step_at(&mut self, at: u64) -> Option<Step> {
+    pub fn step_at(&mut self, at: u64) -> Option<ElementStep> {
         let chunk = at.checked_sub(self.start)? / self.chunk_bytes;
         if self.taken <= chunk {
             let from = self.start + chunk * self.chunk_bytes;
@@ -97,7 +97,7 @@ impl<'a> Ahead<'a> {
     }
 
     /// The beginning of the unit of a step that was just told.
-    pub fn head(&self, step: &Step) -> &[u8] {
+    pub fn head(&self, step: &ElementStep) -> &[u8] {
         let (from, len) = step.head;
         &self.trail.heads[from..from + len]
     }
@@ -117,7 +117,7 @@ pub fn walk_with<R: Read + Seek + Send>(
     scouts: &mut Scouts<'_, R>,
     range: Range<u64>,
     hypothesis: &Hypothesis,
-) -> Walked {
+) -> WalkResult {
     let (count, chunk_bytes) = (scouts.sources.len() as u64, scouts.chunk_bytes);
     let has_enough = range.end.saturating_sub(range.start) > chunk_bytes;
     if count == 0 || !has_enough || !may_be_scouted(hypothesis) {
@@ -126,28 +126,28 @@ pub fn walk_with<R: Read + Seek + Send>(
     thread::scope(|scope| {
         let begun = scouts.sources.iter_mut().zip(0..).map(|(source, first)| {
             let (told, trails) = sync_channel(CHUNKS_WAITING);
-            let chunks = Chunks { range: range.clone(), chunk_bytes, first, count, begins: scouts.begins };
+            let chunks = ScoutChunks { range: range.clone(), chunk_bytes, first, count, begins: scouts.begins };
             let go = move || chunks.look_through(source, hypothesis, &told);
             thread::Builder::new().name(format!("scout-{first}")).spawn_scoped(scope, go).map(|_| trails)
         });
         // Without threads the walk is as slow as alone, and finds the same.
         let trails = begun.collect::<Result<Vec<_>, _>>().ok();
         let mut walker = Walker::new(source, range.clone(), hypothesis);
-        walker.ahead = trails.map(|trails| Ahead::new(trails, scouts.begins, range.start, chunk_bytes));
+        walker.ahead = trails.map(|trails| ScoutFeed::new(trails, scouts.begins, range.start, chunk_bytes));
         walker.run(range.start)
     })
 }
 
 /// The chunks of one scout: every so manieth.
-struct Chunks<'a> {
+struct ScoutChunks<'a> {
     range: Range<u64>,
     chunk_bytes: u64,
     first: u64,
     count: u64,
-    begins: &'a Begins<'a>,
+    begins: &'a BeginListener<'a>,
 }
 
-impl Chunks<'_> {
+impl ScoutChunks<'_> {
     /// Until there are no more, or nobody wants to know.
     fn look_through<R: Read + Seek>(&self, source: &mut Source<R>, hypothesis: &Hypothesis, told: &SyncSender<Trail>) {
         let mut chunk = self.first;
@@ -180,15 +180,15 @@ impl<R: Read + Seek> Walker<'_, R> {
 
     /// What is believed at once in a chunk, from the first place on where a few elements follow one another.
     fn scout(mut self, chunk: Range<u64>) -> Trail {
-        self.budget = Budget::brief(chunk.start, chunk.end - chunk.start);
+        self.budget = ReadBudget::brief(chunk.start, chunk.end - chunk.start);
         let mut trail = Trail::default();
         let mut at = self.beginning(chunk.clone());
         // What takes so long is damaged or hostile; the walk looks at that itself, within its own bounds.
         while at < chunk.end && !self.budget.is_spent() && trail.steps.len() < MOST_STEPS {
             self.budget.advance(at);
             let spent = self.budget.spent();
-            let trusted = self.best(at, 0..self.lanes()).filter(Best::is_trusted);
-            let Some(Best { lane, end, .. }) = trusted else {
+            let trusted = self.best(at, 0..self.lanes()).filter(BestElement::is_trusted);
+            let Some(BestElement { lane, end, .. }) = trusted else {
                 at = self.beginning(at + 1..chunk.end);
                 continue;
             };
@@ -199,7 +199,7 @@ impl<R: Read + Seek> Walker<'_, R> {
             let from = trail.heads.len();
             let role = (lane == 0).then(|| self.unit_head(at, &mut trail.heads)).flatten();
             let (cost, head) = (self.budget.spent() - spent, (from, trail.heads.len() - from));
-            trail.steps.push(Step { at, end, lane, role, cost, head });
+            trail.steps.push(ElementStep { at, end, lane, role, cost, head });
             at = end;
         }
         trail
@@ -216,10 +216,10 @@ mod tests {
     use crate::salvage::tests::{SOUND, crashed, movie_of};
     use crate::salvage::{Origin, Reference};
 
-    type Seen = (usize, usize, usize);
+    type SeenElement = (usize, usize, usize);
 
     /// What is found in the media with so many scouts and without; the same.
-    fn compared(media: &[u8], hypothesis: &Hypothesis, chunk_bytes: u64, count: usize) -> Seen {
+    fn compared(media: &[u8], hypothesis: &Hypothesis, chunk_bytes: u64, count: usize) -> SeenElement {
         let range = 24..media.len() as u64;
         let source = || Source::new(Cursor::new(media), media.len() as u64);
         let alone = walk(&mut source(), range.clone(), hypothesis);

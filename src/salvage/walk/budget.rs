@@ -15,14 +15,14 @@ const MOST_STEP_BYTES: u64 = 64 << 10;
 
 /// What was read ahead, and what may be.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub struct ReadBudget {
     start: u64,
     free: u64,
     spent: u64,
     allowed: u64,
 }
 
-impl Budget {
+impl ReadBudget {
     /// That of a walk through so many bytes from a place on.
     pub fn new(start: u64, len: u64) -> Self {
         let free = FREE_BYTES.min(len.saturating_mul(FREE_BYTES_PER_BYTE));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn progress_pays_for_looking_ahead() {
-        let mut budget = Budget::new(100, 10_000);
+        let mut budget = ReadBudget::new(100, 10_000);
         assert_eq!(budget.hurry(100), 0);
         budget.spend(640_000 + 8000);
         assert!(budget.is_spent());

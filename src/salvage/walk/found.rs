@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::salvage::nal::{Parameters, Picture};
+use crate::salvage::nal::{CodecParameters, Picture};
 
 /// A picture as it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub struct AudioFrame {
 
 /// Bytes that no element explains.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
+pub struct MediaGap {
     /// Where in the file.
     pub range: Range<u64>,
     /// Pictures before it.
@@ -91,27 +91,27 @@ pub struct Gap {
 
 /// What a walk found.
 #[derive(Debug, Clone, Default)]
-pub struct Walked {
+pub struct WalkResult {
     /// Pictures in file order.
     pub frames: Vec<Frame>,
     /// Audio frames in file order, by track.
     pub audio: Vec<Vec<AudioFrame>>,
     /// What is not explained, in file order.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<MediaGap>,
     /// Parameter sets that came along in the media.
     pub inband: Vec<Vec<u8>>,
     /// The parameter sets with which the walk ended.
-    pub parameters: Option<Parameters>,
+    pub parameters: Option<CodecParameters>,
     /// Bytes looked at.
     pub total_bytes: u64,
     /// How many bytes were looked at to find out what stands where, those that were looked at again included.
     pub work_bytes: u64,
 }
 
-impl Walked {
+impl WalkResult {
     /// What is known of media that is not looked through.
     pub fn unread(range: &Range<u64>) -> Self {
-        let gap = Gap { range: range.clone(), frames_before: 0, audio_before: Box::default(), hidden_bytes: 0 };
+        let gap = MediaGap { range: range.clone(), frames_before: 0, audio_before: Box::default(), hidden_bytes: 0 };
         Self { gaps: vec![gap], total_bytes: range.end - range.start, ..Self::default() }
     }
 

@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use super::{PARSE_BYTES, RESUME_CHAIN, Walker};
 use crate::salvage::element::{LOOK_BYTES, Sound};
-use crate::salvage::nal::{self, Parameters, Role};
+use crate::salvage::nal::{self, CodecParameters, UnitRole};
 
 /// Longest run that is believed: seconds of sound, or what a writer collects.
 const MOST_RUN_BYTES: u64 = 4 << 20;
@@ -135,7 +135,7 @@ impl<R: Read + Seek> Walker<'_, R> {
         while at < until && !self.budget.is_spent() {
             let unit = self.video?.unit(self.source.at(at, LOOK_BYTES));
             let is_cut = unit.is_some_and(|unit| at.saturating_add(unit.bytes) > self.limit && unit.bytes <= most);
-            let is_part = matches!(unit.map(|unit| unit.role), Some(Role::Slice { is_first: false, .. }));
+            let is_part = matches!(unit.map(|unit| unit.role), Some(UnitRole::Slice { is_first: false, .. }));
             if is_cut && (self.follows(at) || is_part && ends_here && at == from) {
                 return Some(at);
             }
@@ -156,20 +156,20 @@ impl<R: Read + Seek> Walker<'_, R> {
         for _ in 0..MOST_OPENING {
             let role = self.role_at(at);
             self.budget.spend(PARSE_BYTES);
-            if matches!(role, Some(Role::Slice { is_first: true, .. })) && !self.may_be_slice(at, ahead.as_ref()) {
+            if matches!(role, Some(UnitRole::Slice { is_first: true, .. })) && !self.may_be_slice(at, ahead.as_ref()) {
                 return false;
             }
             let Some(end) = self.parse(0, at).filter(|end| self.goes_on(*end)) else { return false };
             match role {
-                Some(Role::Opens) if !self.is_whole(at) => return false,
-                Some(Role::Opens) => {
+                Some(UnitRole::Opens) if !self.is_whole(at) => return false,
+                Some(UnitRole::Opens) => {
                     let mut sets = ahead.take().or_else(|| self.parameters.clone());
                     if let Some(sets) = &mut sets {
                         sets.take(self.body(at));
                     }
                     (ahead, at) = (sets, end);
                 }
-                Some(Role::Slice { is_first: true, .. }) => {
+                Some(UnitRole::Slice { is_first: true, .. }) => {
                     let sets = ahead.or_else(|| self.parameters.clone());
                     return sets.is_some_and(|sets| self.slice_stands(at, end, sets));
                 }
@@ -181,7 +181,7 @@ impl<R: Read + Seek> Walker<'_, R> {
 
     /// Whether a slice may have the header that stands here, with sets that came with it or those that are known. Most places where
     /// a unit may begin are told by that, and nothing far away needs to be looked at.
-    fn may_be_slice(&mut self, at: u64, sets: Option<&Parameters>) -> bool {
+    fn may_be_slice(&mut self, at: u64, sets: Option<&CodecParameters>) -> bool {
         let known = if sets.is_none() { self.parameters.take() } else { None };
         let may_be = sets.or(known.as_ref()).is_none_or(|sets| !sets.is_usable() || sets.may_be(self.body(at)));
         self.parameters = known.or_else(|| self.parameters.take());
@@ -194,7 +194,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     }
 
     /// Whether a first slice is to be believed, which was opened with these parameter sets.
-    fn slice_stands(&mut self, at: u64, end: u64, sets: Parameters) -> bool {
+    fn slice_stands(&mut self, at: u64, end: u64, sets: CodecParameters) -> bool {
         let most = self.largest_unit_bytes.saturating_mul(MOST_GROWTH).max(ANY_UNIT_BYTES);
         if !sets.is_usable() {
             return end - at <= most && self.another_follows(end, RESUME_CHAIN);
@@ -216,7 +216,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     }
 
     /// Whether pictures follow on one another by their numbers from a slice on, whatever came before it.
-    fn resumes(&mut self, at: u64, end: u64, mut sets: Parameters) -> bool {
+    fn resumes(&mut self, at: u64, end: u64, mut sets: CodecParameters) -> bool {
         sets.forget();
         let is_read = self.begins_with(at, |body| sets.picture(body).is_some_and(|picture| picture.is_next));
         if !is_read || !self.is_escaped(at, end) {
@@ -239,14 +239,14 @@ impl<R: Read + Seek> Walker<'_, R> {
     /// Whether a unit here belongs to the access unit that ends here.
     pub(super) fn continues(&mut self, at: u64) -> bool {
         let role = self.role_at(at);
-        let is_part = matches!(role, Some(Role::Slice { is_first: false, .. } | Role::Closes));
+        let is_part = matches!(role, Some(UnitRole::Slice { is_first: false, .. } | UnitRole::Closes));
         let ends_here = self.open.is_some_and(|open| open.has_picture && open.range.1 == at);
         let Some(end) = self.parse(0, at).filter(|_| is_part && ends_here) else { return false };
         if end - at > self.largest_unit_bytes.saturating_mul(MOST_GROWTH) || !self.goes_on(end) {
             return false;
         }
         match self.parameters.take() {
-            Some(sets) if matches!(role, Some(Role::Slice { .. })) => {
+            Some(sets) if matches!(role, Some(UnitRole::Slice { .. })) => {
                 let continues = !sets.is_usable() || sets.may_continue(self.body(at));
                 self.parameters = Some(sets);
                 continues
@@ -284,7 +284,7 @@ impl<R: Read + Seek> Walker<'_, R> {
         !is_seen || nal::is_whole(standard, self.body(at))
     }
 
-    fn role_at(&mut self, at: u64) -> Option<Role> {
+    fn role_at(&mut self, at: u64) -> Option<UnitRole> {
         self.video?.unit(self.source.at(at, LOOK_BYTES)).map(|unit| unit.role)
     }
 
@@ -297,11 +297,11 @@ impl<R: Read + Seek> Walker<'_, R> {
 
     /// Whether the first slice of a picture stands at a place, and what is asked of it is so.
     fn begins_with(&mut self, at: u64, is_so: impl FnOnce(&[u8]) -> bool) -> bool {
-        matches!(self.role_at(at), Some(Role::Slice { is_first: true, .. })) && is_so(self.body(at))
+        matches!(self.role_at(at), Some(UnitRole::Slice { is_first: true, .. })) && is_so(self.body(at))
     }
 
     /// The picture that follows by its numbers on the one that was read last with these parameter sets, if it comes soon.
-    fn follower(&mut self, from: u64, sets: &Parameters) -> Follower {
+    fn follower(&mut self, from: u64, sets: &CodecParameters) -> Follower {
         let until = self.limit.min(from.saturating_add(NEXT_UNIT_BYTES));
         let mut at = from;
         while at < until {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Frame, Walker, sample_limit};
 use crate::salvage::element::LOOK_BYTES;
-use crate::salvage::nal::{Parameters, Picture, Role, SLICE_PREFIX_BYTES};
+use crate::salvage::nal::{CodecParameters, Picture, SLICE_PREFIX_BYTES, UnitRole};
 
 /// An access unit that is being put together.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +22,11 @@ pub(super) struct OpenUnit {
 
 impl<R: Read + Seek> Walker<'_, R> {
     /// What the unit at a place is to its access unit; what is wanted of its body is put behind `head`.
-    pub(super) fn unit_head(&mut self, at: u64, head: &mut Vec<u8>) -> Option<Role> {
+    pub(super) fn unit_head(&mut self, at: u64, head: &mut Vec<u8>) -> Option<UnitRole> {
         let video = self.video?;
         let bytes = self.source.at(at, LOOK_BYTES);
         let unit = video.unit(bytes)?;
-        let most = if matches!(unit.role, Role::Slice { .. }) { SLICE_PREFIX_BYTES } else { LOOK_BYTES };
+        let most = if matches!(unit.role, UnitRole::Slice { .. }) { SLICE_PREFIX_BYTES } else { LOOK_BYTES };
         let end = usize::try_from(unit.bytes).unwrap_or(usize::MAX).min(bytes.len()).min(video.length_bytes + most);
         head.extend_from_slice(bytes.get(video.length_bytes..end)?);
         Some(unit.role)
@@ -36,7 +36,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     pub(super) fn accept_with(
         &mut self,
         range: Range<u64>,
-        look: impl FnOnce(&mut Self, &mut Vec<u8>) -> Option<Role>,
+        look: impl FnOnce(&mut Self, &mut Vec<u8>) -> Option<UnitRole>,
     ) {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
@@ -46,32 +46,32 @@ impl<R: Read + Seek> Walker<'_, R> {
         self.head = head;
     }
 
-    fn accept_unit(&mut self, range: Range<u64>, role: Role, body: &[u8]) {
+    fn accept_unit(&mut self, range: Range<u64>, role: UnitRole, body: &[u8]) {
         self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
         match role {
-            Role::Opens => {
+            UnitRole::Opens => {
                 if self.parameters.as_mut().is_some_and(|p| p.take(body)) {
                     self.found.keep_inband(body);
                 }
                 self.begin_unit_if(|open| open.has_picture && !open.waits, &range);
             }
-            Role::Slice { is_first: true, is_sync } => {
+            UnitRole::Slice { is_first: true, is_sync } => {
                 let picture = self.parameters.as_mut().and_then(|p| p.picture(body));
                 let continues = picture.is_some_and(|p| p.is_second_field);
                 self.begin_unit_if(|open| open.has_picture && !continues, &range);
-                let waits = self.parameters.as_ref().is_some_and(Parameters::awaits_picture);
+                let waits = self.parameters.as_ref().is_some_and(CodecParameters::awaits_picture);
                 // Of hidden pictures and the one that is shown with them, that is the one that counts.
                 if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture || open.waits) {
                     (open.has_picture, open.is_sync, open.picture, open.waits) = (true, is_sync, picture, waits);
                 }
             }
-            Role::Slice { is_first: false, .. } => {
+            UnitRole::Slice { is_first: false, .. } => {
                 self.begin_unit_if(|_| false, &range);
                 if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
                     (open.has_picture, open.is_orphan) = (true, true);
                 }
             }
-            Role::Closes => self.begin_unit_if(|_| false, &range),
+            UnitRole::Closes => self.begin_unit_if(|_| false, &range),
         }
         if let Some(open) = &mut self.open {
             open.range.1 = range.end;
@@ -118,7 +118,7 @@ impl<R: Read + Seek> Walker<'_, R> {
         let is_cut_off = unit.is_some_and(|u| {
             at.saturating_add(u.bytes) > self.limit
                 && !self.is_odd(u.bytes)
-                && matches!(u.role, Role::Slice { is_first: false, .. })
+                && matches!(u.role, UnitRole::Slice { is_first: false, .. })
         });
         if let Some(open) = self.open.as_mut().filter(|_| is_cut_off) {
             open.is_orphan = true;

@@ -25,27 +25,27 @@ const MOST_LENGTH_NATS: f64 = 6.0;
 
 /// Frames that lead to a start code.
 #[derive(Debug, Clone, Copy)]
-struct Lead {
+struct FrameLead {
     cost: f64,
     frames: u32,
 }
 
 /// What the frames of sound so far began with, and how long they were.
 #[derive(Debug, Clone)]
-pub(super) struct Habits {
+pub(super) struct AudioHabits {
     first: [u32; 256],
     second: [u32; 256],
     frames: u32,
     bytes: u64,
 }
 
-impl Default for Habits {
+impl Default for AudioHabits {
     fn default() -> Self {
         Self { first: [0; 256], second: [0; 256], frames: 0, bytes: 0 }
     }
 }
 
-impl Habits {
+impl AudioHabits {
     /// Counts a frame by its first bytes.
     pub(super) fn count(&mut self, bytes: &[u8], length: u64) {
         if let [first, second, ..] = *bytes {
@@ -115,7 +115,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     fn sound_before(&mut self, from: u64, end: u64) -> Option<u64> {
         let from = from.max(end.saturating_sub(SOUND_BYTES));
         let due = self.frames_due();
-        let mut leading: HashMap<u64, Lead> = HashMap::from([(end, Lead { cost: 0.0, frames: 0 })]);
+        let mut leading: HashMap<u64, FrameLead> = HashMap::from([(end, FrameLead { cost: 0.0, frames: 0 })]);
         let mut best: Option<(f64, u64)> = None;
         for at in (from..end).rev() {
             let bytes = self.source.at(at, LOOK_BYTES);
@@ -123,7 +123,7 @@ impl<R: Read + Seek> Walker<'_, R> {
             let lengths = self.sounds.iter().filter(|sound| sound.may_begin(bytes)).filter_map(|s| s.frame(bytes));
             let leads = lengths.filter_map(|length| {
                 let behind = leading.get(&(at + length))?;
-                Some(Lead { cost: behind.cost + self.habits.unlikely(bytes, length), frames: behind.frames + 1 })
+                Some(FrameLead { cost: behind.cost + self.habits.unlikely(bytes, length), frames: behind.frames + 1 })
             });
             let Some(lead) = leads.min_by(|a, b| a.cost.total_cmp(&b.cost)) else { continue };
             leading.insert(at, lead);

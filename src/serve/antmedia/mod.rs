@@ -12,7 +12,7 @@
 
 mod answering;
 mod apps;
-mod asked;
+mod request;
 mod shapes;
 
 use axum::Router;
@@ -23,7 +23,7 @@ use axum::response::Response;
 use axum::routing::{any, get};
 
 use self::apps::Apps;
-use self::asked::Asked;
+use self::request::AntMediaRequest;
 use super::answering::{Service, problem};
 use super::media;
 use crate::operations::OperationError;
@@ -42,12 +42,12 @@ pub(super) fn routes() -> Router<Service> {
 async fn answer(service: &Service, request: &Parts) -> Response {
     let is_reading = matches!(request.method, Method::GET | Method::HEAD);
     let key = is_reading.then(|| request.uri.path_and_query().map_or("", |target| target.as_str()));
-    let (config, changes) = (service.context.config(), service.context.house().catalog.shared().vod_changes());
+    let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = key.and_then(|key| service.kept.get(key, &config, changes)) {
         return shapes::json(body);
     }
-    let asked = Asked::of(&request.method, &request.uri);
-    match answering::answer(service, &Apps::of(&config), asked).await {
+    let request = AntMediaRequest::of(&request.method, &request.uri);
+    match answering::answer(service, &Apps::of(&config), request).await {
         Ok((body, is_list)) => {
             if let Some(key) = key.filter(|_| is_list) {
                 service.kept.put(key, &config, changes, &body);
@@ -60,7 +60,7 @@ async fn answer(service: &Service, request: &Parts) -> Response {
 
 /// `/{app}/streams/…` and `/{app}/previews/…`: media by the paths that the list names, and that sites put together themselves.
 async fn media_of_app(State(service): State<Service>, request: Parts) -> Response {
-    let (app, path) = asked::app_and_path(request.uri.path());
+    let (app, path) = request::app_and_path(request.uri.path());
     let apps = Apps::of(&service.context.config());
     match apps.named(&app).and_then(|app| app.media_at(&path)) {
         Some(of) => media::answer(&service, of, &request).await,

@@ -16,7 +16,7 @@ use crate::serve::wire::JSON;
 /// `io.antmedia.datastore.db.types.VoD`: every field always, nulls written.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Shown<'a> {
+pub(super) struct VodJson<'a> {
     stream_name: &'a str,
     vod_name: &'a str,
     stream_id: &'a str,
@@ -41,7 +41,7 @@ pub(super) struct Shown<'a> {
     altitude: Option<&'a str>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> VodJson<'a> {
     pub(super) fn of(app: &App, vod: &'a VodRecord) -> Self {
         Self {
             stream_name: &vod.stream_name,
@@ -112,7 +112,7 @@ impl<'a> Broadcast<'a> {
 /// `io.antmedia.rest.model.Result`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Outcome<'a> {
+pub(super) struct ResultJson<'a> {
     pub success: bool,
     pub message: Option<&'a str>,
     pub data_id: Option<&'a str>,
@@ -122,13 +122,13 @@ pub(super) struct Outcome<'a> {
 /// `io.antmedia.rest.model.Version`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Program {
+pub(super) struct VersionJson {
     version_name: &'static str,
     version_type: &'static str,
     build_number: &'static str,
 }
 
-impl Program {
+impl VersionJson {
     pub(super) const THIS: Self = Self {
         version_name: env!("CARGO_PKG_VERSION"),
         version_type: "aftercast",
@@ -138,20 +138,20 @@ impl Program {
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusedRequest {
     pub status: StatusCode,
     pub message: String,
     /// The methods that the path has, where it has not the one that was used.
     pub allowed: Option<&'static str>,
 }
 
-impl Refused {
+impl RefusedRequest {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), allowed: None }
     }
 
     pub(super) fn response(&self) -> Response {
-        let outcome = Outcome { success: false, message: Some(&self.message), data_id: None, error_id: -1 };
+        let outcome = ResultJson { success: false, message: Some(&self.message), data_id: None, error_id: -1 };
         let body = serde_json::to_vec(&outcome).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
         if let Some(allowed) = self.allowed {
@@ -161,7 +161,7 @@ impl Refused {
     }
 }
 
-impl From<OperationError> for Refused {
+impl From<OperationError> for RefusedRequest {
     fn from(error: OperationError) -> Self {
         let status = match (error.kind, error.class) {
             (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,

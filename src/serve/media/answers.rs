@@ -19,8 +19,8 @@ use headers::{
 use serde_json::json;
 
 use super::naming::attachment;
-use super::ranges::{Wanted, wanted};
-use super::sending::{Piece, body};
+use super::ranges::{RequestedRanges, wanted};
+use super::sending::{BodyPiece, body};
 use crate::deliver::content_type;
 use crate::durable;
 use crate::operations::Media;
@@ -99,28 +99,28 @@ impl Representation {
             |condition: IfRange| !condition.is_modified(Some(&self.tag), Some(&LastModified::from(self.modified)));
         let range = range.filter(|_| headers.typed_get::<IfRange>().is_none_or(is_same));
         let (content_type, size) = (self.content_type, self.size);
-        match range.map_or(Wanted::Whole, |range| wanted(range, size)) {
-            Wanted::Whole => {
+        match range.map_or(RequestedRanges::Whole, |range| wanted(range, size)) {
+            RequestedRanges::Whole => {
                 let answer = self.head(StatusCode::OK).header(CONTENT_TYPE, content_type);
                 let answer = answer.header(CONTENT_LENGTH, size);
-                answer.body(if is_head { Body::empty() } else { body(self.file, vec![Piece::File(0..size)]) })
+                answer.body(if is_head { Body::empty() } else { body(self.file, vec![BodyPiece::File(0..size)]) })
             }
-            Wanted::Parts(parts) if parts.len() == 1 => {
+            RequestedRanges::Parts(parts) if parts.len() == 1 => {
                 let part = parts[0].clone();
                 let answer = self.head(StatusCode::PARTIAL_CONTENT).header(CONTENT_TYPE, content_type);
                 let answer = answer.header(CONTENT_RANGE, content_range(&part, size));
                 let answer = answer.header(CONTENT_LENGTH, part.end - part.start);
-                answer.body(body(self.file, vec![Piece::File(part)]))
+                answer.body(body(self.file, vec![BodyPiece::File(part)]))
             }
-            Wanted::Parts(parts) => {
+            RequestedRanges::Parts(parts) => {
                 let boundary = durable::random_id();
                 let pieces = multipart(&parts, &boundary, content_type, size);
-                let length: u64 = pieces.iter().map(Piece::len).sum();
+                let length: u64 = pieces.iter().map(BodyPiece::len).sum();
                 let answer = self.head(StatusCode::PARTIAL_CONTENT).header(CONTENT_LENGTH, length);
                 let answer = answer.header(CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
                 answer.body(body(self.file, pieces))
             }
-            Wanted::Nothing => {
+            RequestedRanges::Nothing => {
                 let mut answer = words(
                     StatusCode::RANGE_NOT_SATISFIABLE,
                     &format!("the file has {size} bytes and none of them is in the requested range"),
@@ -155,15 +155,15 @@ fn content_range(part: &Range<u64>, size: u64) -> String {
     format!("bytes {}-{}/{size}", part.start, part.end.saturating_sub(1))
 }
 
-fn multipart(parts: &[Range<u64>], boundary: &str, content_type: &str, size: u64) -> Vec<Piece> {
+fn multipart(parts: &[Range<u64>], boundary: &str, content_type: &str, size: u64) -> Vec<BodyPiece> {
     let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
     for (at, part) in parts.iter().enumerate() {
         let before = if at == 0 { "" } else { "\r\n" };
         let range = content_range(part, size);
         let head = format!("{before}--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n");
-        pieces.extend([Piece::Text(head.into()), Piece::File(part.clone())]);
+        pieces.extend([BodyPiece::Text(head.into()), BodyPiece::File(part.clone())]);
     }
-    pieces.push(Piece::Text(format!("\r\n--{boundary}--\r\n").into()));
+    pieces.push(BodyPiece::Text(format!("\r\n--{boundary}--\r\n").into()));
     pieces
 }
 

@@ -9,7 +9,7 @@ mod ranges;
 mod sending;
 
 pub(super) use pictures::{POSTER, SPRITE, SPRITE_INDEX};
-pub(super) use ranges::{Wanted, wanted};
+pub(super) use ranges::{RequestedRanges, wanted};
 
 use std::fs::File;
 use std::path::Path;
@@ -23,7 +23,7 @@ use axum::routing::get;
 
 use super::answering::{Service, problem};
 use crate::durable;
-use crate::operations::{Context, Copy, LinkToCopy, LocateMedia, Media, MediaOf, Operation as _, OperationError};
+use crate::operations::{Context, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, Operation as _, OperationError};
 use crate::recording::name::printable;
 
 /// Where media is served by the id of its VoD.
@@ -42,7 +42,7 @@ async fn by_id(State(service): State<Service>, InPath(id): InPath<String>, reque
 pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> Response {
     let (as_download, head) = (is_download(request.uri.query()), request.method == Method::HEAD);
     match service.ask_for(move |context| find(context, of, as_download, head)).await {
-        Ok(Source::File { file, media }) => {
+        Ok(BodySource::File { file, media }) => {
             let mut answer = answers::file(file, &media, request, as_download);
             if media.picture.is_some() {
                 let digest = media.digest.as_ref().map(|digest| digest.blake3.as_str());
@@ -50,28 +50,28 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
             }
             answer
         }
-        Ok(Source::Elsewhere(url)) => answers::redirect(&url),
+        Ok(BodySource::Elsewhere(url)) => answers::redirect(&url),
         Err(error) => problem(&error),
     }
 }
 
 /// Where the bytes come from.
-enum Source {
+enum BodySource {
     File { file: File, media: Media },
     Elsewhere(String),
 }
 
-fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<Source, OperationError> {
+fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<BodySource, OperationError> {
     let media = LocateMedia { of }.run(context, &mut |nothing| match nothing {})?;
     let here = media.path.as_deref().map(open).transpose()?.flatten();
     if let Some(file) = here {
-        return Ok(Source::File { file, media });
+        return Ok(BodySource::File { file, media });
     }
     let link = LinkToCopy { id: media.vod_id.clone(), as_download, head, picture: media.picture };
     match link.run(context, &mut |nothing| match nothing {})? {
-        Copy::Url(url) => Ok(Source::Elsewhere(url)),
-        Copy::File(path) => match open(&path)? {
-            Some(file) => Ok(Source::File { file, media }),
+        MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
+        MediaCopy::File(path) => match open(&path)? {
+            Some(file) => Ok(BodySource::File { file, media }),
             None => Err(OperationError::not_found(format!("{} does not exist any more", printable(&path)))),
         },
     }

@@ -10,7 +10,7 @@ const MOST: usize = 16;
 
 /// What is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::serve) enum Wanted {
+pub(in crate::serve) enum RequestedRanges {
     /// The whole file: no range is asked for, or none that is understood, or too many.
     Whole,
     /// These bytes, in the order of the request.
@@ -20,24 +20,24 @@ pub(in crate::serve) enum Wanted {
 }
 
 /// Reads the header for a file of this size.
-pub(in crate::serve) fn wanted(header: &str, size: u64) -> Wanted {
+pub(in crate::serve) fn wanted(header: &str, size: u64) -> RequestedRanges {
     let unit = header.split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
-    let Some((_, set)) = unit else { return Wanted::Whole };
+    let Some((_, set)) = unit else { return RequestedRanges::Whole };
     let mut parts = Vec::new();
     for (at, spec) in set.split(',').map(str::trim).filter(|spec| !spec.is_empty()).enumerate() {
         match part(spec, size) {
-            Some(_) if at >= MOST => return Wanted::Whole,
+            Some(_) if at >= MOST => return RequestedRanges::Whole,
             Some(part) => parts.extend((!part.is_empty()).then_some(part)),
-            None => return Wanted::Whole,
+            None => return RequestedRanges::Whole,
         }
     }
     let sum = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.end - part.start));
     match parts.len() {
-        0 if set.trim_matches([',', ' ', '\t']).is_empty() => Wanted::Whole,
-        0 => Wanted::Nothing,
+        0 if set.trim_matches([',', ' ', '\t']).is_empty() => RequestedRanges::Whole,
+        0 => RequestedRanges::Nothing,
         // Who asks for the same bytes again and again gets each once.
-        2.. if sum > size => Wanted::Whole,
-        _ => Wanted::Parts(parts),
+        2.. if sum > size => RequestedRanges::Whole,
+        _ => RequestedRanges::Parts(parts),
     }
 }
 
@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_rfc_says() {
-        let parts = |parts: &[(u64, u64)]| Wanted::Parts(parts.iter().map(|(first, end)| *first..*end).collect());
+        let parts =
+            |parts: &[(u64, u64)]| RequestedRanges::Parts(parts.iter().map(|(first, end)| *first..*end).collect());
         for (header, expected) in [
             ("bytes=0-0", parts(&[(0, 1)])),
             ("bytes=0-", parts(&[(0, 100)])),
@@ -77,21 +78,21 @@ mod tests {
             ("Bytes = 5-9 , 20-29", parts(&[(5, 10), (20, 30)])),
             ("bytes=0-0,,500-600, -2", parts(&[(0, 1), (98, 100)])),
             ("bytes=99-99999999999999999999999", parts(&[(99, 100)])),
-            ("bytes=100-", Wanted::Nothing),
-            ("bytes=-0", Wanted::Nothing),
-            ("bytes=200-300,400-", Wanted::Nothing),
-            ("bytes=9-5", Wanted::Whole),
-            ("bytes=", Wanted::Whole),
-            ("bytes=,", Wanted::Whole),
-            ("bytes", Wanted::Whole),
-            ("items=0-5", Wanted::Whole),
-            ("bytes=a-b", Wanted::Whole),
-            ("bytes=+1-5", Wanted::Whole),
-            ("bytes=0-60,50-99", Wanted::Whole),
+            ("bytes=100-", RequestedRanges::Nothing),
+            ("bytes=-0", RequestedRanges::Nothing),
+            ("bytes=200-300,400-", RequestedRanges::Nothing),
+            ("bytes=9-5", RequestedRanges::Whole),
+            ("bytes=", RequestedRanges::Whole),
+            ("bytes=,", RequestedRanges::Whole),
+            ("bytes", RequestedRanges::Whole),
+            ("items=0-5", RequestedRanges::Whole),
+            ("bytes=a-b", RequestedRanges::Whole),
+            ("bytes=+1-5", RequestedRanges::Whole),
+            ("bytes=0-60,50-99", RequestedRanges::Whole),
         ] {
             assert_eq!(wanted(header, 100), expected, "{header}");
         }
-        assert_eq!(wanted("bytes=0-", 0), Wanted::Nothing);
+        assert_eq!(wanted("bytes=0-", 0), RequestedRanges::Nothing);
     }
 
     #[test]
@@ -100,8 +101,8 @@ mod tests {
             let specs: Vec<_> = (0..count).map(|at| format!("{at}-{at}")).collect();
             wanted(&format!("bytes={}", specs.join(",")), 10_000)
         };
-        assert!(matches!(many(16), Wanted::Parts(parts) if parts.len() == 16));
-        assert_eq!(many(17), Wanted::Whole);
-        assert_eq!(many(1000), Wanted::Whole);
+        assert!(matches!(many(16), RequestedRanges::Parts(parts) if parts.len() == 16));
+        assert_eq!(many(17), RequestedRanges::Whole);
+        assert_eq!(many(1000), RequestedRanges::Whole);
     }
 }

@@ -20,14 +20,14 @@ static FREE: LazyLock<Mutex<Vec<Box<[u8]>>>> = LazyLock::new(Mutex::default);
 
 /// A piece of a body.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
+pub(super) enum BodyPiece {
     /// These bytes.
     Text(Bytes),
     /// These bytes of the file.
     File(Range<u64>),
 }
 
-impl Piece {
+impl BodyPiece {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
@@ -37,14 +37,14 @@ impl Piece {
 }
 
 /// The pieces as a body. A file that becomes shorter meanwhile ends the connection.
-pub(super) fn body(file: File, pieces: Vec<Piece>) -> Body {
+pub(super) fn body(file: File, pieces: Vec<BodyPiece>) -> Body {
     let file = Arc::new(file);
     let chunks = pieces.into_iter().flat_map(chunks).map(move |piece| {
         let file = Arc::clone(&file);
         async move {
             match piece {
-                Piece::Text(text) => Ok(text),
-                Piece::File(range) => {
+                BodyPiece::Text(text) => Ok(text),
+                BodyPiece::File(range) => {
                     let read = tokio::task::spawn_blocking(move || read(&file, &range));
                     read.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
                 }
@@ -54,29 +54,29 @@ pub(super) fn body(file: File, pieces: Vec<Piece>) -> Body {
     Body::from_stream(stream::iter(chunks).buffered(AHEAD))
 }
 
-fn chunks(piece: Piece) -> Box<dyn Iterator<Item = Piece> + Send> {
+fn chunks(piece: BodyPiece) -> Box<dyn Iterator<Item = BodyPiece> + Send> {
     match piece {
-        Piece::Text(_) => Box::new(std::iter::once(piece)),
-        Piece::File(range) => {
+        BodyPiece::Text(_) => Box::new(std::iter::once(piece)),
+        BodyPiece::File(range) => {
             let starts = range.clone().step_by(CHUNK_BYTES);
-            Box::new(starts.map(move |start| Piece::File(start..range.end.min(start + CHUNK_BYTES as u64))))
+            Box::new(starts.map(move |start| BodyPiece::File(start..range.end.min(start + CHUNK_BYTES as u64))))
         }
     }
 }
 
 /// A buffer that is used again once its bytes are sent.
-struct Lent {
+struct PooledBuffer {
     buffer: Box<[u8]>,
     length: usize,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT {
@@ -90,7 +90,7 @@ fn read(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
     let mut buffer = kept.unwrap_or_else(|| vec![0; CHUNK_BYTES].into_boxed_slice());
     let length = usize::try_from(range.end - range.start).map_or(CHUNK_BYTES, |length| length.min(CHUNK_BYTES));
     let done = file.read_exact_at(&mut buffer[..length], range.start);
-    let lent = Lent { buffer, length };
+    let lent = PooledBuffer { buffer, length };
     done.map(|()| Bytes::from_owner(lent))
 }
 
@@ -111,14 +111,14 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * CHUNK_BYTES + 77).map(|at| u8::try_from(at % 251).unwrap()).collect();
         let end = bytes.len() as u64;
         let pieces = vec![
-            Piece::Text("a".into()),
-            Piece::File(0..end),
-            Piece::Text("b".into()),
-            Piece::File(5..9),
-            Piece::File(7..7),
+            BodyPiece::Text("a".into()),
+            BodyPiece::File(0..end),
+            BodyPiece::Text("b".into()),
+            BodyPiece::File(5..9),
+            BodyPiece::File(7..7),
         ];
         let expected = [b"a", &bytes[..], b"b", &bytes[5..9]].concat();
-        assert_eq!(pieces.iter().map(Piece::len).sum::<u64>(), expected.len() as u64);
+        assert_eq!(pieces.iter().map(BodyPiece::len).sum::<u64>(), expected.len() as u64);
         for _ in 0..3 {
             let sent = axum::body::to_bytes(body(file(&bytes), pieces.clone()), usize::MAX).await.unwrap();
             assert!(sent == expected);
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_too_short_is_an_error_and_no_shorter_answer() {
-        let sent = axum::body::to_bytes(body(file(b"short"), vec![Piece::File(0..600_000)]), usize::MAX).await;
+        let sent = axum::body::to_bytes(body(file(b"short"), vec![BodyPiece::File(0..600_000)]), usize::MAX).await;
         assert!(sent.is_err());
     }
 }

@@ -82,7 +82,7 @@ impl Counters {
     /// Counts what is written to the log from now on.
     pub(super) fn register(registry: &mut Registry, context: &Context) -> Self {
         let counters = Self {
-            counted: context.house().catalog.shared().last_event().unwrap_or_default(),
+            counted: context.pipeline().catalog.shared().last_event().unwrap_or_default(),
             begun: HashMap::new(),
             finished: Family::default(),
             finished_bytes: Counter::default(),
@@ -133,7 +133,7 @@ impl Counters {
     /// Counts what is new.
     pub(super) fn count(&mut self, context: &Context) {
         loop {
-            let page = match context.house().catalog.shared().events(self.counted, PAGE) {
+            let page = match context.pipeline().catalog.shared().events(self.counted, PAGE) {
                 Ok(page) => page,
                 Err(error) => return warn!(error = chain(&error), "events could not be counted"),
             };

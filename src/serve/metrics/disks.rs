@@ -41,7 +41,7 @@ impl Disks {
 
     /// Looks at every root.
     pub(super) fn look(&mut self, context: &Context) {
-        let settings = context.house().settings();
+        let settings = context.pipeline().settings();
         let roots: Vec<_> = settings.watch.roots.iter().map(|root| root.path.clone()).collect();
         self.seen.retain(|root, _| roots.contains(root));
         for root in roots {

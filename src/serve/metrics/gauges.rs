@@ -65,18 +65,18 @@ impl Gauges {
 
     /// Reads them.
     pub(super) fn read(&mut self, context: &Context) -> Result<(), OperationError> {
-        let house = context.house();
+        let ctx = context.pipeline();
         let (active, queued) = context.engine().pool().load();
         self.active.set(of_count(active));
         self.queued.set(of_count(queued));
-        self.ready.set(i64::from(context.is_ready() && house.catalog.require_works().is_ok()));
+        self.ready.set(i64::from(context.is_ready() && ctx.catalog.require_works().is_ok()));
         self.paused.clear();
-        for target in house.targets().names() {
+        for target in ctx.targets().names() {
             let of = ByTarget { target: target.to_owned() };
-            self.paused.get_or_create(&of).set(i64::from(house.target_waits_until(target).is_some()));
+            self.paused.get_or_create(&of).set(i64::from(ctx.target_waits_until(target).is_some()));
         }
         self.lag.clear();
-        for consumer in house.catalog.shared().event_consumers()? {
+        for consumer in ctx.catalog.shared().event_consumers()? {
             let of = ByConsumer { consumer: consumer.name };
             self.lag.get_or_create(&of).set(i64::try_from(consumer.lag).unwrap_or(i64::MAX));
         }
@@ -88,11 +88,11 @@ impl Gauges {
     }
 
     fn count(&self, context: &Context) -> Result<(), CatalogError> {
-        let catalog = &context.house().catalog;
+        let catalog = &context.pipeline().catalog;
         self.waiting.clear();
         self.oldest.clear();
         let mut backlogs = catalog.backlog()?;
-        for target in context.house().targets().names() {
+        for target in context.pipeline().targets().names() {
             backlogs.entry(target.to_owned()).or_insert(Backlog { deliveries: 0, oldest_ms: now_ms() });
         }
         for (target, backlog) in backlogs {

@@ -41,10 +41,10 @@ struct ByTarget {
 
 /// Everything that is measured.
 #[derive(Debug, Clone)]
-pub(super) struct Metrics(Arc<Mutex<Measured>>);
+pub(super) struct Metrics(Arc<Mutex<MetricsState>>);
 
 #[derive(Debug)]
-struct Measured {
+struct MetricsState {
     registry: Registry,
     counters: Counters,
     disks: Disks,
@@ -58,9 +58,9 @@ impl Metrics {
         let counters = Counters::register(&mut registry, context);
         let disks = Disks::register(&mut registry);
         let gauges = Gauges::register(&mut registry);
-        let metrics = Self(Arc::new(Mutex::new(Measured { registry, counters, disks, gauges })));
+        let metrics = Self(Arc::new(Mutex::new(MetricsState { registry, counters, disks, gauges })));
         let (following, context) = (metrics.clone(), context.clone());
-        context.house().runtime.clone().handle().spawn(async move { following.follow(context).await });
+        context.pipeline().runtime.clone().handle().spawn(async move { following.follow(context).await });
         metrics
     }
 

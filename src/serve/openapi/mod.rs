@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::answering::Service;
-use super::routes::{Answer, Method, Route, described};
+use super::routes::{AnswerForm, Method, Route, described};
 use super::wire::{JSON, LINES, PROBLEM};
 use crate::operations::OperationError;
 
@@ -205,8 +205,8 @@ pub(super) fn operation<O: Route>(schemas: &mut Schemas) -> (String, &'static st
     let (parameters, body) = of_arguments(O::PATH, O::METHOD, &arguments);
     let data = schemas.of_answer::<O::Data>();
     let content = match O::ANSWER {
-        Answer::Whole | Answer::Kept => json!({ JSON: { "schema": data } }),
-        Answer::Lines => json!({ LINES: { "schema": lines(&schemas.of_answer::<O::Item>(), &data) } }),
+        AnswerForm::Whole | AnswerForm::Kept => json!({ JSON: { "schema": data } }),
+        AnswerForm::Lines => json!({ LINES: { "schema": lines(&schemas.of_answer::<O::Item>(), &data) } }),
     };
     let problem = json!({ "description": "It was not done, or not to its end.",
         "content": { PROBLEM: { "schema": { "$ref": "#/components/schemas/Problem" } } } });

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::range::{Ranged, ranged};
+use super::range::{RangeResult, ranged};
 use super::text;
-use crate::clip::{Asked, ClipReader};
+use crate::clip::{ClipReader, ClipRequest};
 use crate::fault::chain;
 use crate::operations::{MadeClip, OperationError};
 use crate::serve::answering::Service;
@@ -29,7 +29,7 @@ static STORE_READS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(MOST_S
 
 /// What is served.
 #[derive(Debug)]
-pub(super) struct Served<'a> {
+pub(super) struct ServedClip<'a> {
     /// The file.
     pub clip: MadeClip,
     /// Under which name it is to be saved, if it is.
@@ -42,8 +42,8 @@ pub(super) struct Served<'a> {
 
 /// Answers with the clip, the range of it that was asked for, or that the client has it (RFC 9110 §13, §14). The router leaves the body out of an
 /// answer to HEAD. A store that cannot be read is an error before the first byte, where the first read finds it.
-pub(super) async fn serve(service: &Service, served: Served<'_>) -> Result<Response, OperationError> {
-    let Served { clip: MadeClip { clip, stores }, name, method, headers } = served;
+pub(super) async fn serve(service: &Service, served: ServedClip<'_>) -> Result<Response, OperationError> {
+    let ServedClip { clip: MadeClip { clip, stores }, name, method, headers } = served;
     let (len, tag) = (clip.len(), format!("\"{}\"", clip.etag()));
     let builder = Response::builder().header(ETAG, &tag).header(ACCEPT_RANGES, "bytes");
     if text(headers, "if-none-match").is_some_and(|tags| names(tags, &tag)) {
@@ -51,12 +51,12 @@ pub(super) async fn serve(service: &Service, served: Served<'_>) -> Result<Respo
     }
     let is_same = text(headers, "if-range").is_none_or(|known| known == tag);
     let range = match ranged(text(headers, "range").filter(|_| is_same), len) {
-        Ranged::Unsatisfiable => {
+        RangeResult::Unsatisfiable => {
             let builder = builder.header(CONTENT_RANGE, format!("bytes */{len}"));
             return Ok(answer(builder.status(StatusCode::RANGE_NOT_SATISFIABLE), Body::empty()));
         }
-        Ranged::Part(range) => Some(range),
-        Ranged::Whole => None,
+        RangeResult::Part(range) => Some(range),
+        RangeResult::Whole => None,
     };
     let builder = match &range {
         Some(range) => {
@@ -110,24 +110,32 @@ fn body(reader: ClipReader) -> Body {
 }
 
 /// A name for a file: stream and start, without what a file system or a header cannot take.
-pub(super) fn name_of(asked: &Asked) -> String {
+pub(super) fn name_of(clip_request: &ClipRequest) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let stream: String = asked.stream.chars().take(100).map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let start = Timestamp::from_millisecond(asked.start_ms).map(|at| at.strftime("%Y-%m-%d_%H-%M-%S").to_string());
+    let stream: String = clip_request.stream.chars().take(100).map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let start =
+        Timestamp::from_millisecond(clip_request.start_ms).map(|at| at.strftime("%Y-%m-%d_%H-%M-%S").to_string());
     format!("{}_{}.mp4", stream.trim_start_matches('.'), start.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::Format;
+    use crate::clip::ClipFormat;
 
     #[test]
     fn a_name_has_nothing_that_a_header_or_a_shell_takes_for_something_else() {
         let name = |stream: &str| {
             let (server, rendition) = (None, None);
             let start_ms = 1_772_634_615_250;
-            name_of(&Asked { stream: stream.into(), server, rendition, start_ms, end_ms: 0, format: Format::Mp4 })
+            name_of(&ClipRequest {
+                stream: stream.into(),
+                server,
+                rendition,
+                start_ms,
+                end_ms: 0,
+                format: ClipFormat::Mp4,
+            })
         };
         assert_eq!(name("cam/1"), "cam_1_2026-03-04_14-30-15.mp4");
         assert_eq!(name("../\"\r\n;é"), "_______2026-03-04_14-30-15.mp4");

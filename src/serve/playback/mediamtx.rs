@@ -10,9 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::file::{Served, serve};
+use super::file::{ServedClip, serve};
 use super::text;
-use crate::clip::{Asked, Format, Span};
+use crate::clip::{ClipFormat, ClipRequest, TimelineSpan};
 use crate::operations::{self, OperationError, format_of, time_ms};
 use crate::serve::answering::{Service, problem};
 use crate::serve::wire::{JSON, arguments};
@@ -41,14 +41,14 @@ struct GetQuery {
 
 /// A span as `/list` has it.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct ListEntry {
     start: String,
     duration: f64,
     url: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Refusal<'a> {
+struct ErrorBody<'a> {
     status: &'static str,
     error: &'a str,
 }
@@ -65,8 +65,8 @@ async fn listed(service: &Service, query: RawQuery, headers: &HeaderMap) -> Resu
     };
     let start_ms = bound("start", &query.start)?.unwrap_or(i64::MIN);
     let end_ms = bound("end", &query.end)?.unwrap_or(i64::MAX);
-    let asked = asked(query.path.clone(), start_ms, end_ms, Format::Fragmented)?;
-    let timeline = service.ask_now(move |context| operations::spans(context, &asked)).await?;
+    let clip_request = clip_request(query.path.clone(), start_ms, end_ms, ClipFormat::Fragmented)?;
+    let timeline = service.ask_now(move |context| operations::spans(context, &clip_request)).await?;
     if timeline.spans.is_empty() {
         return Err(OperationError::not_found("no recording segments found"));
     }
@@ -95,18 +95,18 @@ async fn got(
     let start_ms = time_ms("start", &query.start)?;
     let end_ms = start_ms.saturating_add(duration_ms(&query.duration)?);
     let named = query.format.as_deref().filter(|name| !name.is_empty());
-    let format = named.map_or(Ok(Format::Fragmented), format_of)?;
-    let asked = asked(query.path, start_ms, end_ms, format)?;
+    let format = named.map_or(Ok(ClipFormat::Fragmented), format_of)?;
+    let clip_request = clip_request(query.path, start_ms, end_ms, format)?;
     let make = if named.is_some() { operations::clip } else { operations::clip_of_any_format };
-    let clip = service.ask_now(move |context| make(context, &asked)).await?;
-    serve(service, Served { clip, name: None, method, headers }).await
+    let clip = service.ask_now(move |context| make(context, &clip_request)).await?;
+    serve(service, ServedClip { clip, name: None, method, headers }).await
 }
 
-fn asked(path: String, start_ms: i64, end_ms: i64, format: Format) -> Result<Asked, OperationError> {
+fn clip_request(path: String, start_ms: i64, end_ms: i64, format: ClipFormat) -> Result<ClipRequest, OperationError> {
     if path.is_empty() {
         return Err(OperationError::invalid("`path` is missing"));
     }
-    Ok(Asked { stream: path, server: Some(SERVER), rendition: None, start_ms, end_ms, format })
+    Ok(ClipRequest { stream: path, server: Some(SERVER), rendition: None, start_ms, end_ms, format })
 }
 
 /// Seconds, or a duration as Go writes it (`1h2m3.5s`), in milliseconds.
@@ -126,13 +126,13 @@ fn duration_ms(text: &str) -> Result<i64, OperationError> {
     i64::try_from(parsed.as_millis()).map_err(|_| refused())
 }
 
-fn entry(base: &str, path: &str, span: &Span) -> Entry {
+fn entry(base: &str, path: &str, span: &TimelineSpan) -> ListEntry {
     let start = Timestamp::from_millisecond(span.start_ms).map(|at| at.to_string()).unwrap_or_default();
     let length = seconds(span.end_ms.saturating_sub(span.start_ms));
     let duration = length.parse().unwrap_or_default();
     let query = [("duration", length), ("path", path.to_owned()), ("start", start.clone())];
     let url = format!("{base}/get?{}", serde_urlencoded::to_string(query).unwrap_or_default());
-    Entry { start, duration, url }
+    ListEntry { start, duration, url }
 }
 
 /// Milliseconds (not negative) as seconds, with no more digits than they have.
@@ -160,7 +160,7 @@ fn base_of(headers: &HeaderMap) -> String {
 fn refusal(error: &OperationError) -> Response {
     let words =
         error.next_step.as_deref().map_or_else(|| error.detail.clone(), |next| format!("{}. {next}", error.detail));
-    json(problem(error).status(), &Refusal { status: "error", error: &words })
+    json(problem(error).status(), &ErrorBody { status: "error", error: &words })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn lengths_are_exact() {
         assert_eq!([0, 5, 100, 2139, 90_000].map(seconds), ["0", "0.005", "0.1", "2.139", "90"]);
-        let span = Span { start_ms: 0, end_ms: 2139, vods: Vec::new(), is_clippable: true };
+        let span = TimelineSpan { start_ms: 0, end_ms: 2139, vods: Vec::new(), is_clippable: true };
         let entry = serde_json::to_value(entry("", "x", &span)).unwrap();
         assert_eq!(entry["duration"].to_string(), "2.139");
         assert_eq!(duration_ms("2.139").ok(), Some(2139));
@@ -205,8 +205,12 @@ mod tests {
 
     #[test]
     fn an_entry_names_its_own_url() {
-        let span =
-            Span { start_ms: 1_772_634_615_250, end_ms: 1_772_634_625_750, vods: Vec::new(), is_clippable: true };
+        let span = TimelineSpan {
+            start_ms: 1_772_634_615_250,
+            end_ms: 1_772_634_625_750,
+            vods: Vec::new(),
+            is_clippable: true,
+        };
         let entry = entry("http://x", "cam/1 ä", &span);
         assert_eq!((&entry.start[..], entry.duration), ("2026-03-04T14:30:15.25Z", 10.5));
         let query = entry.url.strip_prefix("http://x/get?").unwrap();

@@ -15,7 +15,7 @@ use axum::routing::get;
 use super::answering::{Service, problem};
 use super::wire::{arguments, not_valid};
 use crate::operations::{self, MakeClip, OperationError};
-use file::{Served, serve};
+use file::{ServedClip, serve};
 
 /// Where clips are.
 pub(super) const CLIP: &str = "/api/v1/streams/{id}/clip";
@@ -37,10 +37,10 @@ async fn clipped(service: &Service, request: Request) -> Result<Response, Operat
     let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_valid(&e))?;
     let in_path: Vec<_> = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let wish: MakeClip = arguments(in_path, parts.uri.query().unwrap_or_default())?;
-    let asked = wish.asked()?;
-    let name = wish.download.as_deref().filter(|flag| *flag != "0").map(|_| file::name_of(&asked));
-    let clip = service.ask_now(move |context| operations::clip(context, &asked)).await?;
-    serve(service, Served { clip, name, method: &parts.method, headers: &parts.headers }).await
+    let clip_request = wish.clip_request()?;
+    let name = wish.download.as_deref().filter(|flag| *flag != "0").map(|_| file::name_of(&clip_request));
+    let clip = service.ask_now(move |context| operations::clip(context, &clip_request)).await?;
+    serve(service, ServedClip { clip, name, method: &parts.method, headers: &parts.headers }).await
 }
 
 /// A header as text.

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crate::serve::media::{Wanted, wanted};
+use crate::serve::media::{RequestedRanges, wanted};
 
 /// What a `Range` header comes to for a file of some length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ranged {
+pub(super) enum RangeResult {
     /// Everything: no range, several of them (which a server may ignore, §14.2), or one that is not understood.
     Whole,
     /// These bytes.
@@ -16,11 +16,13 @@ pub(super) enum Ranged {
 }
 
 /// Reads the header's value.
-pub(super) fn ranged(value: Option<&str>, len: u64) -> Ranged {
-    match value.map_or(Wanted::Whole, |value| wanted(value, len)) {
-        Wanted::Parts(parts) => <[_; 1]>::try_from(parts).map_or(Ranged::Whole, |[part]| Ranged::Part(part)),
-        Wanted::Nothing => Ranged::Unsatisfiable,
-        Wanted::Whole => Ranged::Whole,
+pub(super) fn ranged(value: Option<&str>, len: u64) -> RangeResult {
+    match value.map_or(RequestedRanges::Whole, |value| wanted(value, len)) {
+        RequestedRanges::Parts(parts) => {
+            <[_; 1]>::try_from(parts).map_or(RangeResult::Whole, |[part]| RangeResult::Part(part))
+        }
+        RequestedRanges::Nothing => RangeResult::Unsatisfiable,
+        RequestedRanges::Whole => RangeResult::Whole,
     }
 }
 
@@ -31,19 +33,19 @@ mod tests {
     #[test]
     fn a_range_is_one_that_the_file_has_or_none() {
         let of = |value| ranged(Some(value), 100);
-        assert_eq!(of("bytes=0-"), Ranged::Part(0..100));
-        assert_eq!(of("Bytes=0-0"), Ranged::Part(0..1));
-        assert_eq!(of("bytes=99-99999999999999999999"), Ranged::Part(99..100));
-        assert_eq!(of("bytes=-30"), Ranged::Part(70..100));
-        assert_eq!(of("bytes=-300"), Ranged::Part(0..100));
+        assert_eq!(of("bytes=0-"), RangeResult::Part(0..100));
+        assert_eq!(of("Bytes=0-0"), RangeResult::Part(0..1));
+        assert_eq!(of("bytes=99-99999999999999999999"), RangeResult::Part(99..100));
+        assert_eq!(of("bytes=-30"), RangeResult::Part(70..100));
+        assert_eq!(of("bytes=-300"), RangeResult::Part(0..100));
         for unsatisfiable in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"] {
-            assert_eq!(of(unsatisfiable), Ranged::Unsatisfiable, "{unsatisfiable}");
+            assert_eq!(of(unsatisfiable), RangeResult::Unsatisfiable, "{unsatisfiable}");
         }
         for ignored in
             ["bytes=2-1", "bytes=0-1,3-4", "bytes=", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=+1-2", "é", ""]
         {
-            assert_eq!(of(ignored), Ranged::Whole, "{ignored}");
+            assert_eq!(of(ignored), RangeResult::Whole, "{ignored}");
         }
-        assert_eq!(ranged(None, 100), Ranged::Whole);
+        assert_eq!(ranged(None, 100), RangeResult::Whole);
     }
 }

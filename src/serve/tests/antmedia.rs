@@ -7,8 +7,8 @@ use super::*;
 const LIVE: &str = "webapps/live/streams";
 
 /// Five VoDs in one application, created in the order of their numbers.
-fn live() -> (Stage, Vec<VodRecord>) {
-    let stage = Stage::new(&[(LIVE, None)]);
+fn live() -> (TestServer, Vec<VodRecord>) {
+    let stage = TestServer::new(&[(LIVE, None)]);
     let names = ["b_480p.mp4", "a.mp4", "sub/C.webm", "d e#?.mp4", "B2.mp4"];
     let add = |(at, name): (usize, &&str)| {
         stage.add(LIVE, name, b"media", |vod| vod.creation_date = 1_000 + i64::try_from(at).unwrap())
@@ -17,13 +17,13 @@ fn live() -> (Stage, Vec<VodRecord>) {
     (stage, vods)
 }
 
-async fn names(stage: &Stage, uri: &str) -> Vec<String> {
+async fn names(stage: &TestServer, uri: &str) -> Vec<String> {
     let said = stage.get(uri).await;
     assert_eq!(said.status, StatusCode::OK, "{uri}: {:?}", said.body);
     said.json().as_array().unwrap().iter().map(|vod| vod["vodName"].as_str().unwrap().to_owned()).collect()
 }
 
-fn assert_result(said: &Said, status: u16, is_success: bool) -> String {
+fn assert_result(said: &TestResponse, status: u16, is_success: bool) -> String {
     let result = said.json();
     assert_eq!((said.status.as_u16(), &result["success"]), (status, &json!(is_success)), "{result}");
     let fields: Vec<_> = result.as_object().unwrap().keys().map(String::as_str).collect();
@@ -163,7 +163,7 @@ async fn bad_requests_are_results_with_words() {
 
 #[tokio::test]
 async fn an_application_shows_its_own_vods_only() {
-    let stage = Stage::new(&[("a/one/streams", None), ("b", Some("two"))]);
+    let stage = TestServer::new(&[("a/one/streams", None), ("b", Some("two"))]);
     let one = stage.add("a/one/streams", "x.mp4", b"1", |_| ());
     let two = stage.add("b", "y.mp4", b"2", |_| ());
     assert_eq!(names(&stage, "/one/rest/v2/vods/list/0/50").await, ["x.mp4"]);
@@ -184,7 +184,7 @@ async fn an_application_shows_its_own_vods_only() {
 
 #[tokio::test]
 async fn hostile_names_are_text_and_nothing_else() {
-    let stage = Stage::new(&[(LIVE, None)]);
+    let stage = TestServer::new(&[(LIVE, None)]);
     let hostile =
         ["<script>alert(1)</script>.mp4", "new\nline\r\nX: y.mp4", "quo\"te\\.mp4", "..mp4", "ä\u{202e}4pm.mp4"];
     for name in hostile {

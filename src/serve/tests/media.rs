@@ -5,8 +5,8 @@ use super::*;
 const LIVE: &str = "webapps/live/streams";
 const BYTES: &[u8] = b"0123456789abcdefghij";
 
-fn live() -> (Stage, VodRecord) {
-    let stage = Stage::new(&[(LIVE, None)]);
+fn live() -> (TestServer, VodRecord) {
+    let stage = TestServer::new(&[(LIVE, None)]);
     let vod = stage.add(LIVE, "sub/room 1.mp4", BYTES, |vod| vod.digest = Some("ab".repeat(32)));
     (stage, vod)
 }
@@ -148,7 +148,7 @@ async fn what_the_catalogue_does_not_know_is_not_served() {
 
 #[tokio::test]
 async fn previews_are_found_by_the_path_of_the_list_and_by_the_name_of_the_recording() {
-    let stage = Stage::new(&[(LIVE, None)]);
+    let stage = TestServer::new(&[(LIVE, None)]);
     let preview = stage.path("webapps/live/previews/room.png");
     std::fs::create_dir_all(preview.parent().unwrap()).unwrap();
     std::fs::write(&preview, "picture").unwrap();
@@ -186,7 +186,7 @@ fn object(target: &str, vod: &VodRecord) -> RemoteObject {
 
 #[tokio::test]
 async fn what_was_freed_is_read_from_its_copy() {
-    let stage = Stage::with_targets(&[(LIVE, None)], |dir| {
+    let stage = TestServer::with_targets(&[(LIVE, None)], |dir| {
         let mut bucket = TargetOptions::new("bucket", "s3://vods/prefix");
         bucket.endpoint = Some("http://127.0.0.1:1".into());
         for (name, secret) in [("access_key_id", "known"), ("secret_access_key", "hush")] {
@@ -230,7 +230,7 @@ fn picture(path: &Path, bytes: &[u8]) -> PictureFile {
 
 #[tokio::test]
 async fn pictures_are_found_by_the_id_and_kept_for_ever_under_their_digest() {
-    let stage = Stage::new(&[(LIVE, None)]);
+    let stage = TestServer::new(&[(LIVE, None)]);
     let vod = stage.add(LIVE, "room.mp4", BYTES, |vod| {
         let previews = vod.root.join("previews");
         let file = picture(&previews.join("room.jpg"), b"poster");
@@ -274,7 +274,7 @@ async fn pictures_are_found_by_the_id_and_kept_for_ever_under_their_digest() {
 
 #[tokio::test]
 async fn a_vod_without_pictures_says_why() {
-    let stage = Stage::new(&[(LIVE, None)]);
+    let stage = TestServer::new(&[(LIVE, None)]);
     let silent = stage.add(LIVE, "a.mp4", BYTES, |_| ());
     let failed = stage.add(LIVE, "b.mp4", BYTES, |vod| vod.pictures.missing = Some("no poster: timed out".into()));
     for (vod, why) in [(silent, "no such picture"), (failed, "no poster: timed out")] {

@@ -18,26 +18,26 @@ use super::routes::router;
 use crate::config::Config;
 use crate::deliver::TargetOptions;
 use crate::durable;
-use crate::operations::{Context, InForce};
-use crate::pipeline::{Engine, Opening, Settings, Stop};
+use crate::operations::{Context, SharedConfig};
+use crate::pipeline::{Engine, OpeningOptions, PipelineSettings, Stop};
 use crate::recording::journey::Evidence;
 use crate::recording::*;
 
-/// A house with roots and VoDs.
-struct Stage {
+/// A server with roots and VoDs.
+struct TestServer {
     dir: tempfile::TempDir,
     engine: Arc<Engine>,
     router: Router,
 }
 
 /// An answer.
-struct Said {
+struct TestResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Said {
+impl TestResponse {
     fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), "application/json");
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
@@ -48,7 +48,7 @@ impl Said {
     }
 }
 
-impl Stage {
+impl TestServer {
     /// With these directories as roots, some of them with names of their own.
     fn new(roots: &[(&str, Option<&str>)]) -> Self {
         Self::with_targets(roots, |_| Vec::new())
@@ -67,9 +67,10 @@ impl Stage {
         }
         config.deliver.targets = targets(dir.path());
         let (state_dir, watch) = (dir.path().join("state"), config.watch.clone());
-        let settings = Settings { state_dir, watch, deliver: config.deliver.clone(), ..Settings::default() };
-        let engine = Arc::new(Engine::start(settings, Stop::default(), Opening::default()).unwrap());
-        let context = Context::new(Arc::clone(&engine), InForce::new(config));
+        let settings =
+            PipelineSettings { state_dir, watch, deliver: config.deliver.clone(), ..PipelineSettings::default() };
+        let engine = Arc::new(Engine::start(settings, Stop::default(), OpeningOptions::default()).unwrap());
+        let context = Context::new(Arc::clone(&engine), SharedConfig::new(config));
         let router = router(Service::new(context, 64));
         Self { dir, engine, router }
     }
@@ -86,20 +87,20 @@ impl Stage {
         let fingerprint = durable::fingerprint(&path).unwrap();
         let mut vod = vod(&self.path(root), name, fingerprint);
         change(&mut vod);
-        assert_eq!(self.engine.house().catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap().added, 1);
+        assert_eq!(self.engine.pipeline().catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap().added, 1);
         vod
     }
 
-    async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)]) -> Said {
+    async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)]) -> TestResponse {
         let request = Request::builder().method(method).uri(uri);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Said { status, headers, body }
+        TestResponse { status, headers, body }
     }
 
-    async fn get(&self, uri: &str) -> Said {
+    async fn get(&self, uri: &str) -> TestResponse {
         self.ask("GET", uri, &[]).await
     }
 }

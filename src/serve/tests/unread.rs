@@ -7,15 +7,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::Stage;
-use crate::serve::listening::Answering;
+use super::TestServer;
+use crate::serve::listening::ConnectionService;
 
 /// More than any limit; the clock of these tests goes on by itself.
 const LONG: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_events_that_never_reads_is_disconnected() {
-    let stage = Stage::new(&[("root", None)]);
+    let stage = TestServer::new(&[("root", None)]);
     for number in 0..100 {
         let vod = stage.add("root", &format!("room{number}.mp4"), b"bytes", |_| {});
         // Each deletion is an event.
@@ -24,7 +24,7 @@ async fn a_reader_of_events_that_never_reads_is_disconnected() {
     let connections = Arc::new(Semaphore::new(1));
     let permit = Arc::clone(&connections).try_acquire_owned().unwrap();
     let (_open, closing) = watch::channel(false);
-    let answering = Answering { router: stage.router.clone(), closing, permit };
+    let answering = ConnectionService { router: stage.router.clone(), closing, permit };
     let (ours, mut theirs) = duplex(4 << 10);
     theirs.write_all(b"GET /api/v1/events?after=0 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     timeout(LONG, answering.converse(ours)).await.unwrap();
@@ -38,10 +38,10 @@ async fn a_reader_of_events_that_never_reads_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_events_that_reads_stays() {
-    let stage = Stage::new(&[("root", None)]);
+    let stage = TestServer::new(&[("root", None)]);
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let (_open, closing) = watch::channel(false);
-    let answering = Answering { router: stage.router.clone(), closing, permit };
+    let answering = ConnectionService { router: stage.router.clone(), closing, permit };
     let (ours, mut theirs) = duplex(1 << 10);
     theirs.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let reads = async {

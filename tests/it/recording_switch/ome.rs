@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{Exchange, Ingest, ROOM1, assert_state, house, switch};
-use crate::support::House;
+use super::{Exchange, Ingest, ROOM1, assert_state, sandbox, switch};
+use crate::support::Sandbox;
 use crate::support::daemon::Daemon;
-use crate::support::http::{Answer, read_request, reply, serve};
+use crate::support::http::{Response, read_request, reply, serve};
 
-fn ome(ingest: &Ingest) -> (House, Daemon) {
+fn ome(ingest: &Ingest) -> (Sandbox, Daemon) {
     let control = "control = \"http://{control}\"\ncontrol_credentials_file = \"{dir}/token\"";
-    let house = house(ingest, &format!("server = \"ome\"\napp = \"app\"\n{control}"));
-    fs::write(house.path().join("token"), "ome-access-token\n").unwrap();
-    let daemon = Daemon::start(&house);
-    (house, daemon)
+    let sandbox = sandbox(ingest, &format!("server = \"ome\"\napp = \"app\"\n{control}"));
+    fs::write(sandbox.path().join("token"), "ome-access-token\n").unwrap();
+    let daemon = Daemon::start(&sandbox);
+    (sandbox, daemon)
 }
 
 fn post(action: &str, body: Value, status: u16, answer: Value) -> Exchange {
@@ -42,7 +42,7 @@ fn none() -> Exchange {
 #[test]
 fn oven_media_engine_is_asked_for_its_recordings() {
     let ingest = Ingest::start();
-    let (house, daemon) = ome(&ingest);
+    let (sandbox, daemon) = ome(&ingest);
     let other = ("a", "room2", "recording");
     let unknown_app = json!({ "statusCode": 404, "message": "Could not find the application: [default/app]" });
     for (exchange, expected, basis, words) in [
@@ -53,7 +53,7 @@ fn oven_media_engine_is_asked_for_its_recordings() {
         (none(), "notRecording", "server", "lists no recording of the stream"),
         (post("records", json!({}), 404, unknown_app), "unknown", "nothing", "Could not find the application"),
     ] {
-        ingest.hears([exchange], || assert_state(&house, ROOM1, expected, basis, words));
+        ingest.hears([exchange], || assert_state(&sandbox, ROOM1, expected, basis, words));
     }
     daemon.stop();
 }
@@ -61,17 +61,17 @@ fn oven_media_engine_is_asked_for_its_recordings() {
 #[test]
 fn every_open_recording_of_the_stream_is_stopped_at_oven_media_engine() {
     let ingest = Ingest::start();
-    let (house, daemon) = ome(&ingest);
+    let (sandbox, daemon) = ome(&ingest);
     let all = [("a", "room2", "recording"), ("b", "room1", "recording"), ("c", "room1", "ready")];
     let stop = |id: &str| {
         let answer = json!({ "message": "OK", "response": [], "statusCode": 200 });
         post("stopRecord", json!({ "id": id }), 200, answer)
     };
-    let (status, said) = ingest.hears([records(&all), stop("b"), stop("c")], || switch(&house, ROOM1, false));
+    let (status, said) = ingest.hears([records(&all), stop("b"), stop("c")], || switch(&sandbox, ROOM1, false));
     assert_eq!((status, &said["wasSo"]), (200, &json!(false)), "{said}");
-    let (status, said) = ingest.hears([none()], || switch(&house, ROOM1, false));
+    let (status, said) = ingest.hears([none()], || switch(&sandbox, ROOM1, false));
     assert_eq!((status, &said["wasSo"]), (200, &json!(true)), "{said}");
-    let (status, said) = ingest.hears([records(&all)], || switch(&house, ROOM1, true));
+    let (status, said) = ingest.hears([records(&all)], || switch(&sandbox, ROOM1, true));
     assert_eq!((status, &said["wasSo"]), (200, &json!(true)), "{said}");
     daemon.stop();
 }
@@ -87,17 +87,17 @@ fn a_recording_at_oven_media_engine_gets_an_id_of_its_own() {
             Some("startRecord") => {
                 seen.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
                 let answer = json!({ "message": "OK", "response": [{ "state": "ready" }], "statusCode": 200 });
-                reply(&stream, &Answer::new(200).saying(answer.to_string()).bytes(false));
+                reply(&stream, &Response::new(200).saying(answer.to_string()).bytes(false));
             }
-            Some("records") => reply(&stream, &Answer::new(204).bytes(false)),
-            _ => reply(&stream, &Answer::new(599).bytes(false)),
+            Some("records") => reply(&stream, &Response::new(204).bytes(false)),
+            _ => reply(&stream, &Response::new(599).bytes(false)),
         }
     });
     let ingest = Ingest { address, script: Arc::default() };
-    let house = house(&ingest, "server = \"ome\"\napp = \"app\"\ncontrol = \"http://{control}/v1/vhosts/other\"");
-    let daemon = Daemon::start(&house);
+    let sandbox = sandbox(&ingest, "server = \"ome\"\napp = \"app\"\ncontrol = \"http://{control}/v1/vhosts/other\"");
+    let daemon = Daemon::start(&sandbox);
     for _ in 0..2 {
-        let (status, said) = switch(&house, ROOM1, true);
+        let (status, said) = switch(&sandbox, ROOM1, true);
         assert_eq!((status, &said["wasSo"]), (200, &json!(false)), "{said}");
     }
     let bodies = bodies.lock().unwrap().clone();

@@ -10,7 +10,7 @@ fn refusals(scan: &Scan) -> Vec<(&'static str, u64, bool)> {
     scan.problems.iter().map(refusal).collect()
 }
 
-fn waiting(tree: &Tree, scan: &Scan) -> Vec<String> {
+fn waiting(tree: &TestTree, scan: &Scan) -> Vec<String> {
     let mut waiting: Vec<_> = scan.waiting.iter().map(|path| tree.relative(path)).collect();
     waiting.sort();
     waiting
@@ -27,7 +27,7 @@ fn multiplying(each: usize) -> String {
 fn what_a_refused_manifest_may_name_is_not_taken_beside_it_or_below_and_everything_else_is() {
     let manifest = multiplying(700);
     assert!(manifest.len() < 48 << 10, "as much as one that came to 3.3 GiB: {}", manifest.len());
-    let tree = Tree::new(&[
+    let tree = TestTree::new(&[
         ("vod/a.mpd", &manifest),
         ("vod/b.mpd", &manifest),
         ("vod/1.ts", ""),
@@ -51,7 +51,7 @@ fn what_a_refused_manifest_may_name_is_not_taken_beside_it_or_below_and_everythi
     assert_eq!(waiting(&tree, &one), ["vod/below/2.ts"]);
     for (name, is_taken) in [("vod/1.ts", false), ("vod/below/2.ts", false), ("vod/room1.mp4", true)] {
         let look = tree.search().look_at(&tree.path(name)).unwrap();
-        assert_eq!(matches!(look, Look::Candidate(_)), is_taken, "{name}");
+        assert_eq!(matches!(look, PathClass::Candidate(_)), is_taken, "{name}");
     }
     // Once it is gone everything is as always.
     fs::remove_file(tree.path("vod/a.mpd")).unwrap();
@@ -61,7 +61,7 @@ fn what_a_refused_manifest_may_name_is_not_taken_beside_it_or_below_and_everythi
 
 #[test]
 fn a_playlist_that_is_too_long_or_a_hole_is_refused_and_not_taken_for_none() {
-    let tree = Tree::new(&[("long.m3u8", ""), ("1.ts", "")]);
+    let tree = TestTree::new(&[("long.m3u8", ""), ("1.ts", "")]);
     let resize =
         |bytes: u64| fs::File::options().write(true).open(tree.path("long.m3u8")).unwrap().set_len(bytes).unwrap();
     for (bytes, expected) in [
@@ -81,7 +81,7 @@ fn a_playlist_that_is_too_long_or_a_hole_is_refused_and_not_taken_for_none() {
 #[test]
 fn a_manifest_that_was_refused_is_not_read_again_until_it_changes() {
     let manifest = multiplying(100);
-    let tree = Tree::new(&[("a.mpd", &manifest), ("1.ts", "")]);
+    let tree = TestTree::new(&[("a.mpd", &manifest), ("1.ts", "")]);
     assert_eq!(refusals(&tree.search().scan()).len(), 1);
     let sound = format!("{:width$}", "<MPD type='static'></MPD>", width = manifest.len());
     let file = fs::File::options().write(true).open(tree.path("a.mpd")).unwrap();
@@ -100,7 +100,7 @@ fn playlists_that_name_each_other_are_read_up_to_a_limit() {
     let names: Vec<_> = (0..300).map(|n| format!("{n:03}.m3u8")).collect();
     let all = format!("{}\n#{}\n", names.join("\n"), " ".repeat(32 << 10));
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), all.as_str())).chain([("1.ts", "")]).collect();
-    let tree = Tree::new(&files);
+    let tree = TestTree::new(&files);
     let scan = tree.search().scan();
     let [(what, limit, others)] = refusals(&scan)[..] else { panic!("{:?}", scan.problems) };
     assert!(what.starts_with("mentions of files in") && limit == 4096 + 8 * 301 && others, "{what} {limit}");
@@ -113,11 +113,11 @@ fn names_without_a_file_are_looked_for_up_to_a_limit() {
     let playlist = media_playlist(&gone, true);
     let names: Vec<_> = (0..7).map(|n| format!("{n}.m3u8")).collect();
     let mut files: Vec<_> = names.iter().map(|name| (name.as_str(), playlist.as_str())).collect();
-    let tree = Tree::new(&files);
+    let tree = TestTree::new(&files);
     let expected = ("missing files listed in the playlists of its directory", 1 << 20, true);
     assert_eq!(refusals(&tree.search().scan()), [expected]);
     files.truncate(5);
-    let scan = Tree::new(&files).search().scan();
+    let scan = TestTree::new(&files).search().scan();
     assert_eq!(
         (refusals(&scan).len(), scan.units.iter().map(|u| u.missing).collect::<Vec<_>>()),
         (0, vec![200_000; 5])
@@ -127,7 +127,7 @@ fn names_without_a_file_are_looked_for_up_to_a_limit() {
 #[test]
 fn directories_below_are_read_once_each_and_up_to_a_limit() {
     let names: Vec<_> = (0..1025).map(|n| format!("{n}/x.ts")).collect();
-    let tree = Tree::new(&[("a.m3u8", &media_playlist(&names, true))]);
+    let tree = TestTree::new(&[("a.m3u8", &media_playlist(&names, true))]);
     assert_eq!(refusals(&tree.search().scan()), [("directories below", 1024, false)]);
     tree.write("a.m3u8", &media_playlist(&names[..1024], true));
     assert_eq!(refusals(&tree.search().scan()), []);
@@ -138,7 +138,7 @@ fn directories_below_are_read_once_each_and_up_to_a_limit() {
 fn a_file_is_named_so_often_and_no_more() {
     let names: Vec<_> = (0..2000).map(|n| format!("{n}.ts")).collect();
     let playlist = media_playlist(&names, true);
-    let tree = Tree::new(&[]);
+    let tree = TestTree::new(&[]);
     for name in &names {
         fs::write(tree.path(name), "").unwrap();
     }

@@ -1,7 +1,7 @@
 //! Pictures whose samples are not square: the finished file says how wide they are shown, as FFmpeg's copy does.
 
 use super::*;
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 
 const H264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-an"];
 const H265: &[&str] = &[
@@ -32,7 +32,7 @@ fn shaped(output: &Path, ratio: &str, encoder: &[&str]) {
 }
 
 /// What is said of how the pictures are shown: the width in 16.16 fixed point, and the ratio.
-fn shown(movie: &Movie) -> (u32, Option<Aspect>) {
+fn shown(movie: &Movie) -> (u32, Option<PixelAspect>) {
     let track = &movie.tracks[0];
     (track.header.width(), track.entry().unwrap().aspect.filter(|aspect| !aspect.is_square()))
 }

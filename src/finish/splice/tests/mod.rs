@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::prepare::{Prepared, Wanted, prepare};
+use super::prepare::{PreparedSplice, SpliceRequest, prepare};
 use crate::durable::image::{self, Image};
-use crate::durable::{self, InPlace};
+use crate::durable::{self, InPlaceEditor};
 use crate::finish::{Inspection, inspect};
-use crate::isobmff::{self, Movie, Shape};
+use crate::isobmff::{self, FileShape, Movie};
 use crate::recording::Container;
 
 /// The file systems that insert blocks, with room for the recordings.
@@ -69,10 +69,10 @@ fn made(recipe: &str) -> PathBuf {
 
 /// What a file holds: per track the samples without their places and the digest of all payloads.
 #[derive(Debug, PartialEq)]
-struct Holdings(Vec<(Vec<Facts>, [u8; 32])>);
+struct Holdings(Vec<(Vec<SampleFacts>, [u8; 32])>);
 
 /// Size, dts, pts and whether it is a keyframe.
-type Facts = (u32, i64, i64, bool);
+type SampleFacts = (u32, i64, i64, bool);
 
 fn holdings(path: &Path) -> Holdings {
     let movie = movie_of(path);
@@ -86,14 +86,14 @@ fn movie_of(path: &Path) -> Movie {
     inspect(path).unwrap().iso.unwrap().movie.unwrap()
 }
 
-fn shape(path: &Path) -> Shape {
+fn shape(path: &Path) -> FileShape {
     inspect(path).unwrap().shape().unwrap()
 }
 
 /// Prepares a splice in place of a file as it stands.
-fn prepared(path: &Path, inspection: &Inspection) -> Prepared {
+fn prepared(path: &Path, inspection: &Inspection) -> PreparedSplice {
     let before = durable::fingerprint(path).unwrap();
-    let wanted = Wanted { container: Container::Mp4, at_least_block: 512 };
+    let wanted = SpliceRequest { container: Container::Mp4, at_least_block: 512 };
     prepare(path, &before, inspection.header().unwrap(), wanted).unwrap().expect("can be spliced here")
 }
 
@@ -113,5 +113,5 @@ fn settle(path: &Path) {
 }
 
 fn extents_of(path: &Path) -> Vec<[u64; 3]> {
-    InPlace::open(path).unwrap().extents().unwrap().unwrap()
+    InPlaceEditor::open(path).unwrap().extents().unwrap().unwrap()
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::durable::image::Contents;
-use crate::durable::{Event, Operation, recorder};
-use crate::finish::splice::by_bytes::{ByBytes, put_back_by_bytes};
-use crate::finish::splice::recover::{Recovered, moved_from, recover};
+use crate::durable::{FileEvent, InPlaceOp, recorder};
+use crate::finish::splice::by_bytes::{ByteRecovery, put_back_by_bytes};
+use crate::finish::splice::recover::{SpliceRecovery, moved_from, recover};
 use crate::recording::SpliceIntent;
 
 /// `FS_IOC_SHUTDOWN`, on XFS `XFS_IOC_GOINGDOWN`: `_IOR('X', 125, __u32)`.
@@ -74,7 +74,7 @@ fn scattered(number: u64) -> u64 {
 }
 
 /// A disk with one file in thousands of pieces on it.
-struct Pieces {
+struct ScatteredFile {
     image: Image,
     path: PathBuf,
     before: Holdings,
@@ -84,7 +84,7 @@ struct Pieces {
     takes: Duration,
 }
 
-impl Pieces {
+impl ScatteredFile {
     /// With so much of a box behind the recording that means nothing: more extents, of which none holds a packet.
     fn make(kind: &str, size_mb: u64, recipe: &str, tail_bytes: u32) -> Option<Self> {
         let options: &[&str] = if kind == "ext4" { &["-m", "0"] } else { &[] };
@@ -144,8 +144,8 @@ impl Pieces {
             ready.wait();
             let begun = Instant::now();
             let hears = Rc::clone(&inserted);
-            let listener = move |event: &Event<'_>, _: &'static std::panic::Location<'static>| {
-                if matches!(event, Event::Changed(_, Operation::Insert { .. })) {
+            let listener = move |event: &FileEvent<'_>, _: &'static std::panic::Location<'static>| {
+                if matches!(event, FileEvent::Changed(_, InPlaceOp::Insert { .. })) {
                     hears.set(begun.elapsed());
                 }
             };
@@ -174,14 +174,14 @@ impl Pieces {
         let when = format!("cut {number} ({after:?}, flag {how}) fell {fell}");
 
         let recovered = recover(&intent).unwrap();
-        assert!(matches!(recovered, Recovered::AsBefore | Recovered::Finished), "{when}: {recovered:?}");
+        assert!(matches!(recovered, SpliceRecovery::AsBefore | SpliceRecovery::Finished), "{when}: {recovered:?}");
         assert!(holdings(&self.path) == self.before, "{when}: {recovered:?}, and the packets are not the same");
-        let wanted = if recovered == Recovered::Finished { intent.after } else { intent.before };
+        let wanted = if recovered == SpliceRecovery::Finished { intent.after } else { intent.before };
         assert_eq!(durable::fingerprint(&self.path).unwrap(), wanted, "{when}");
 
         self.reset(&remains);
         let mended = put_back_by_bytes(&self.path).unwrap();
-        assert_ne!(mended, ByBytes::Unclear, "{when}");
+        assert_ne!(mended, ByteRecovery::Unclear, "{when}");
         assert!(holdings(&self.path) == self.before, "{when}: {mended:?} by bytes, and the packets are not the same");
         fell
     }
@@ -197,7 +197,7 @@ fn a_file_system_that_is_shut_down_at_any_moment_of_it_gives_the_recording_back(
     for (kind, size_mb) in [("ext4", 96), ("xfs", 320)] {
         let mut all = std::collections::BTreeMap::new();
         for (recipe, numbers) in [("large", 0..cuts / 2), ("large fragmented", cuts / 2..cuts)] {
-            let Some(pieces) = Pieces::make(kind, size_mb, recipe, 0) else { continue };
+            let Some(pieces) = ScatteredFile::make(kind, size_mb, recipe, 0) else { continue };
             for number in numbers {
                 *all.entry(pieces.cut(number)).or_insert(0) += 1;
             }
@@ -217,7 +217,7 @@ fn a_shutdown_inside_the_insert_of_ext4_gives_the_recording_back() {
         return;
     }
     // As many extents as a file may have to be finished in place.
-    let Some(pieces) = Pieces::make("ext4", 256, "large", 50 << 20) else { return };
+    let Some(pieces) = ScatteredFile::make("ext4", 256, "large", 50 << 20) else { return };
     let mut all = std::collections::BTreeMap::new();
     let falls_inside = (1..=TRIES).filter(|number| !number.is_multiple_of(3)).any(|number| {
         let fell = pieces.cut(number);

@@ -2,7 +2,7 @@
 
 use super::whole::{finished, options, settled};
 use super::*;
-use crate::finish::Splice;
+use crate::finish::SpliceMode;
 use crate::isobmff::top_level;
 use crate::recording::SpliceMethod;
 
@@ -59,14 +59,14 @@ fn holds(haystack: &[u8], needle: &[u8]) -> bool {
 fn boxes_that_are_not_known_survive_every_way_of_finishing() {
     let bytes = with_unknown_boxes();
     for (kind, image) in images() {
-        for splice in [Splice::InsertRange, Splice::Reflink, Splice::CopyRange, Splice::Copy] {
+        for splice in [SpliceMode::InsertRange, SpliceMode::Reflink, SpliceMode::CopyRange, SpliceMode::Copy] {
             let source = image.path().join("unknown.mp4");
             std::fs::write(&source, &bytes).unwrap();
             settle(&source);
             let (done, _) = finished(&settled(&source, false), &options(splice)).unwrap();
             assert_ne!(done.record.splice, None);
             let written = std::fs::read(&done.written_path).unwrap();
-            assert_eq!(shape(&done.written_path), Shape::HeaderFirst, "{kind} {splice:?}");
+            assert_eq!(shape(&done.written_path), FileShape::HeaderFirst, "{kind} {splice:?}");
             let layout = top_level(&mut std::io::Cursor::new(&written), written.len() as u64).unwrap();
             let moov = layout.first(b"moov").unwrap();
             let range = usize::try_from(moov.offset).unwrap()..usize::try_from(moov.end()).unwrap();
@@ -85,7 +85,7 @@ fn boxes_that_are_not_known_survive_every_way_of_finishing() {
 fn boxes_that_are_not_known_survive_a_header_that_is_moved() {
     for (kind, image) in images() {
         for (splice, way) in
-            [(Splice::InsertRange, SpliceMethod::InsertRange), (Splice::CopyRange, SpliceMethod::CopyRange)]
+            [(SpliceMode::InsertRange, SpliceMethod::InsertRange), (SpliceMode::CopyRange, SpliceMethod::CopyRange)]
         {
             let source = put(&image, "last", "unknown.mp4");
             let mut bytes = std::fs::read(&source).unwrap();

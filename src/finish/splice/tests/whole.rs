@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
-use crate::finish::{Conclusion, FinishError, Finished, Options, Phase, Splice, Undone, Validate, Work, prepare, undo};
+use crate::finish::{
+    Conclusion, FinishError, FinishJob, FinishOptions, FinishPhase, Finished, SpliceMode, UndoOutcome, ValidationLevel,
+    prepare, undo,
+};
 use crate::media::MediaError;
 use crate::progress::Progress;
 use crate::recording::journey::{Candidate, NameFacts};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod};
-use crate::turns::Turn;
 
 pub(super) fn settled(path: &Path, is_temporary: bool) -> Settled {
     Settled::for_test(Candidate {
@@ -24,45 +27,48 @@ pub(super) fn settled(path: &Path, is_temporary: bool) -> Settled {
 }
 
 /// Finishes a file as far as its final name; also what was journalled meanwhile.
-pub(super) fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
+pub(super) fn finished(
+    settled: &Settled,
+    options: &FinishOptions,
+) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
     finished_unless(settled, options, &AtomicBool::new(false))
 }
 
 /// The same, unless it is told to stop.
 fn finished_unless(
     settled: &Settled,
-    options: &Options,
+    options: &FinishOptions,
     stop: &AtomicBool,
 ) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
     let now_ms = settled.candidate().fingerprint.mtime_ms() + 3_600_000;
-    let work = Work {
+    let work = FinishJob {
         settled,
         options,
         stop,
         now_ms,
         progress: &Progress::default(),
-        turn: &Turn::alone(),
-        owner: &durable::Owner::of_process(),
+        cpu_permit: &CpuPermit::alone(),
+        owner: &durable::PartialOwner::of_process(),
     };
     let (mut phase, mut journal) = (prepare(work)?.begin(&[])?, None);
     loop {
         phase = match phase {
-            Phase::Unnamed(unnamed) => {
-                let name = format!("room.{}", unnamed.wish().extension);
+            FinishPhase::Unnamed(unnamed) => {
+                let name = format!("room.{}", unnamed.name_request().extension);
                 unnamed.named(settled.path().with_file_name(name))?
             }
-            Phase::Promise(promise) => {
-                journal = Some(promise.intent.clone());
-                promise.perform()?
+            FinishPhase::Change(change) => {
+                journal = Some(change.intent.clone());
+                change.perform()?
             }
-            Phase::Ended(Conclusion::Finished(finished)) => return Ok((*finished, journal)),
-            Phase::Ended(Conclusion::Quarantined(defects)) => panic!("{defects:?}"),
+            FinishPhase::Ended(Conclusion::Finished(finished)) => return Ok((*finished, journal)),
+            FinishPhase::Ended(Conclusion::Quarantined(defects)) => panic!("{defects:?}"),
         }
     }
 }
 
-pub(super) fn options(splice: Splice) -> Options {
-    Options { splice, ..Options::default() }
+pub(super) fn options(splice: SpliceMode) -> FinishOptions {
+    FinishOptions { splice, ..FinishOptions::default() }
 }
 
 fn ffprobe(path: &Path) -> String {
@@ -85,7 +91,7 @@ fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
             let source = put(&image, recipe, "room.mp4.tmp");
             let (before, probed) = (holdings(&source), ffprobe(&source));
             let settled = settled(&source, true);
-            let (finished, intent) = finished(&settled, &options(Splice::InsertRange)).unwrap();
+            let (finished, intent) = finished(&settled, &options(SpliceMode::InsertRange)).unwrap();
             let intent = intent.unwrap_or_else(|| panic!("{kind} {recipe}: not in place: {finished:?}"));
             assert_eq!(finished.written_path, source);
             assert_eq!(
@@ -96,12 +102,12 @@ fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
             assert_eq!(finished.written, intent.after);
             assert_eq!(finished.written.mtime_ns, settled.candidate().fingerprint.mtime_ns);
             assert!(!finished.removes_source && finished.record.original_path.is_none());
-            assert_eq!(shape(&source), Shape::HeaderFirst, "{kind} {recipe}");
+            assert_eq!(shape(&source), FileShape::HeaderFirst, "{kind} {recipe}");
             assert!(holdings(&source) == before && ffprobe(&source) == probed, "{kind} {recipe}");
             let inspection = inspect(&source).unwrap();
             assert_eq!(inspection.defects, [], "{kind} {recipe}");
             // What a rebuild of the catalogue would say of it.
-            let watch = crate::media::Watch { cancel: None, progress: None };
+            let watch = crate::media::PassControl { cancel: None, progress: None };
             let again = crate::finish::describe(&source, Container::Mp4, &watch).unwrap();
             assert_eq!((again.tracks, again.duration_ms), (finished.record.tracks, finished.record.duration));
             std::fs::remove_file(&source).unwrap();
@@ -115,16 +121,16 @@ fn a_finished_splice_is_undone_to_the_byte() {
         for recipe in RECIPES {
             let source = put(&image, recipe, "room.mp4");
             let original = std::fs::read(&source).unwrap();
-            let (done, intent) = finished(&settled(&source, false), &options(Splice::InsertRange)).unwrap();
+            let (done, intent) = finished(&settled(&source, false), &options(SpliceMode::InsertRange)).unwrap();
             assert_eq!(done.record.file_path, source);
             let reader = std::fs::File::open(&source).unwrap();
-            assert_eq!(undo(&done.record).unwrap(), Undone::Refused, "somebody has it open");
+            assert_eq!(undo(&done.record).unwrap(), UndoOutcome::Refused, "somebody has it open");
             drop(reader);
-            assert_eq!(undo(&done.record).unwrap(), Undone::AsBefore, "{kind} {recipe}");
+            assert_eq!(undo(&done.record).unwrap(), UndoOutcome::AsBefore, "{kind} {recipe}");
             assert!(std::fs::read(&source).unwrap() == original, "{kind} {recipe}");
             assert_eq!(durable::fingerprint(&source).unwrap(), intent.unwrap().before);
             // Where no old header had to come back, it is told that it was done already.
-            let again = if recipe == "fragmented" { Undone::AsBefore } else { Undone::Refused };
+            let again = if recipe == "fragmented" { UndoOutcome::AsBefore } else { UndoOutcome::Refused };
             assert_eq!(undo(&done.record).unwrap(), again, "{kind} {recipe}: it is not that file any more");
             assert!(std::fs::read(&source).unwrap() == original, "{kind} {recipe}");
         }
@@ -136,10 +142,13 @@ fn each_way_gives_the_same_packets_and_says_its_name() {
     let btrfs = Image::mount("btrfs", 256, &[]).map(|image| ("btrfs", image));
     for (kind, image) in images().into_iter().chain(btrfs) {
         for (splice, way) in [
-            (Splice::Copy, SpliceMethod::Copy),
-            (Splice::CopyRange, SpliceMethod::CopyRange),
-            (Splice::Reflink, if kind == "ext4" { SpliceMethod::CopyRange } else { SpliceMethod::Reflink }),
-            (Splice::InsertRange, if kind == "btrfs" { SpliceMethod::CopyRange } else { SpliceMethod::InsertRange }),
+            (SpliceMode::Copy, SpliceMethod::Copy),
+            (SpliceMode::CopyRange, SpliceMethod::CopyRange),
+            (SpliceMode::Reflink, if kind == "ext4" { SpliceMethod::CopyRange } else { SpliceMethod::Reflink }),
+            (
+                SpliceMode::InsertRange,
+                if kind == "btrfs" { SpliceMethod::CopyRange } else { SpliceMethod::InsertRange },
+            ),
         ] {
             for recipe in RECIPES {
                 let source = put(&image, recipe, "room.mp4.tmp");
@@ -147,7 +156,7 @@ fn each_way_gives_the_same_packets_and_says_its_name() {
                 let (finished, _) = finished(&settled(&source, false), &options(splice)).unwrap();
                 assert_eq!(finished.record.splice, Some(way), "{kind} {recipe}");
                 assert!(holdings(&finished.written_path) == before, "{kind} {recipe} {splice:?}");
-                assert_eq!(shape(&finished.written_path), Shape::HeaderFirst, "{kind} {recipe} {splice:?}");
+                assert_eq!(shape(&finished.written_path), FileShape::HeaderFirst, "{kind} {recipe} {splice:?}");
                 assert_eq!(inspect(&finished.written_path).unwrap().defects, [], "{kind} {recipe} {splice:?}");
                 std::fs::remove_file(&finished.written_path).unwrap();
                 let _ = std::fs::remove_file(&source);
@@ -175,12 +184,12 @@ fn by_itself_a_large_recording_of_any_age_and_name_is_finished_without_copying_i
             let source = large(&image, name);
             assert!(durable::free_bytes(&source).unwrap() > 41 << 20, "there is room for a copy");
             let before = holdings(&source);
-            let (done, _) = finished(&settled(&source, is_temporary), &options(Splice::Auto)).unwrap();
+            let (done, _) = finished(&settled(&source, is_temporary), &options(SpliceMode::Auto)).unwrap();
             assert_eq!(done.record.splice, Some(way), "{kind} {name}");
             assert!(holdings(&done.written_path) == before, "{kind} {name}");
             std::fs::remove_file(&done.written_path).unwrap();
             let small = put(&image, "last", &format!("small-{name}"));
-            let (done, intent) = finished(&settled(&small, is_temporary), &options(Splice::Auto)).unwrap();
+            let (done, intent) = finished(&settled(&small, is_temporary), &options(SpliceMode::Auto)).unwrap();
             assert!(intent.is_none() && done.record.splice != Some(SpliceMethod::InsertRange), "{kind} {name}");
             std::fs::remove_file(&done.written_path).unwrap();
         }
@@ -194,13 +203,13 @@ fn a_large_recording_that_is_being_read_is_copied_past_the_cache_to_the_byte_or_
     let before = holdings(&source);
     let settled = settled(&source, false);
     let _reader = std::fs::File::open(&source).unwrap();
-    let (finished, _) = finished(&settled, &options(Splice::Auto)).unwrap();
+    let (finished, _) = finished(&settled, &options(SpliceMode::Auto)).unwrap();
     assert_eq!(finished.record.splice, Some(SpliceMethod::Copy));
     assert!(holdings(&finished.written_path) == before);
     let written = std::fs::read(&finished.written_path).unwrap();
     assert!(written.ends_with(&[0x5A; 1000]) && written.len() >= 40 << 20, "{}", written.len());
     std::fs::remove_file(&finished.written_path).unwrap();
-    let stopped = finished_unless(&settled, &options(Splice::Auto), &AtomicBool::new(true)).unwrap_err();
+    let stopped = finished_unless(&settled, &options(SpliceMode::Auto), &AtomicBool::new(true)).unwrap_err();
     assert!(matches!(stopped, FinishError::Media(MediaError::Cancelled)), "{stopped}");
     let left: Vec<_> = std::fs::read_dir(image.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| durable::is_partial(name)), "{left:?}");
@@ -215,13 +224,13 @@ fn a_full_disk_is_no_reason_not_to_finish() {
         let size_bytes = std::fs::metadata(&source).unwrap().len();
         assert!(durable::free_bytes(&source).unwrap() < size_bytes, "the disk is full enough");
         let before = holdings(&source);
-        let mut aside = options(Splice::CopyRange);
+        let mut aside = options(SpliceMode::CopyRange);
         assert!(matches!(finished(&settled(&source, false), &aside), Err(FinishError::NoSpace { .. })));
-        aside.splice = Splice::Auto;
+        aside.splice = SpliceMode::Auto;
         let (finished, _) = finished(&settled(&source, false), &aside).unwrap();
         assert_eq!(finished.record.splice, Some(SpliceMethod::InsertRange));
         assert!(holdings(&source) == before);
-        assert_eq!(shape(&source), Shape::HeaderFirst);
+        assert_eq!(shape(&source), FileShape::HeaderFirst);
     }
 }
 
@@ -236,7 +245,7 @@ fn a_disk_without_room_for_the_header_leaves_the_recording_as_it_was() {
         more += 1;
     }
     let fingerprint = durable::fingerprint(&source).unwrap();
-    let error = finished(&settled(&source, true), &options(Splice::Auto)).unwrap_err();
+    let error = finished(&settled(&source, true), &options(SpliceMode::Auto)).unwrap_err();
     assert!(matches!(error, FinishError::NoSpace { .. } | FinishError::File(_)), "{error:?}");
     assert!(std::fs::read(&source).unwrap() == before);
     assert_eq!(durable::fingerprint(&source).unwrap(), fingerprint);
@@ -247,7 +256,7 @@ fn a_file_that_somebody_reads_is_finished_beside_itself() {
     for (kind, image) in images() {
         let source = put(&image, "last", "room.mp4.tmp");
         let reader = std::fs::File::open(&source).unwrap();
-        let (finished, intent) = finished(&settled(&source, true), &options(Splice::InsertRange)).unwrap();
+        let (finished, intent) = finished(&settled(&source, true), &options(SpliceMode::InsertRange)).unwrap();
         assert_eq!(intent, None, "{kind}: nothing is journalled that cannot be done");
         assert_ne!(finished.written_path, source, "{kind}");
         assert!(std::fs::read(&source).unwrap() == std::fs::read(made("last")).unwrap(), "{kind}");
@@ -264,7 +273,10 @@ fn a_file_that_is_opened_while_its_splice_is_planned_is_given_back_as_it_was() {
             let prepared = prepared(&source, &inspection);
             let _reader = std::fs::File::open(&source).unwrap();
             let performed = prepared.perform().unwrap();
-            assert!(matches!(performed, crate::finish::splice::Performed::Aside(_)), "{kind} {recipe}: {performed:?}");
+            assert!(
+                matches!(performed, crate::finish::splice::InPlaceOutcome::Aside(_)),
+                "{kind} {recipe}: {performed:?}"
+            );
             assert!(std::fs::read(&source).unwrap() == std::fs::read(made(recipe)).unwrap(), "{kind} {recipe}");
             assert_eq!(durable::fingerprint(&source).unwrap(), prepared.intent.before);
         }
@@ -276,11 +288,11 @@ fn a_hard_link_and_a_kept_original_are_never_changed() {
     for (_, image) in images() {
         let source = put(&image, "last", "room.mp4.tmp");
         let original = std::fs::read(&source).unwrap();
-        let keep = Options { keep_original: true, ..options(Splice::InsertRange) };
+        let keep = FinishOptions { keep_original: true, ..options(SpliceMode::InsertRange) };
         let (_, intent) = finished(&settled(&source, true), &keep).unwrap();
         assert_eq!(intent, None);
         std::fs::hard_link(&source, image.path().join("link")).unwrap();
-        let (_, intent) = finished(&settled(&source, true), &options(Splice::InsertRange)).unwrap();
+        let (_, intent) = finished(&settled(&source, true), &options(SpliceMode::InsertRange)).unwrap();
         assert_eq!(intent, None);
         assert!(std::fs::read(&source).unwrap() == original);
     }
@@ -319,11 +331,11 @@ fn a_remuxed_recording_gets_its_header_in_front_of_fragments_and_is_the_same() {
                 .unwrap();
             assert!(run.status.success());
             let mut presentations = Vec::new();
-            for (splice, expected) in [(Splice::Auto, Some(SpliceMethod::InsertRange)), (Splice::Copy, None)] {
+            for (splice, expected) in [(SpliceMode::Auto, Some(SpliceMethod::InsertRange)), (SpliceMode::Copy, None)] {
                 let (finished, _) = finished(&settled(&source, false), &options(splice)).unwrap();
                 let path = &finished.written_path;
                 assert_eq!((finished.record.outcome, finished.record.splice), (Outcome::Remuxed, expected), "{kind}");
-                assert_eq!(shape(path), Shape::HeaderFirst, "{kind} {format}");
+                assert_eq!(shape(path), FileShape::HeaderFirst, "{kind} {format}");
                 assert_eq!(inspect(path).unwrap().defects, [], "{kind} {format}");
                 presentations.push((presented(path), finished.record.vod_id, finished.record.tracks));
                 std::fs::remove_file(path).unwrap();
@@ -347,9 +359,9 @@ fn a_remuxed_recording_gets_its_header_in_front_of_fragments_and_is_the_same() {
 fn validate_packets_puts_digests_into_the_record_whatever_the_outcome() {
     for (_, image) in images() {
         let mut said = Vec::new();
-        for splice in [Splice::InsertRange, Splice::CopyRange] {
+        for splice in [SpliceMode::InsertRange, SpliceMode::CopyRange] {
             let source = put(&image, "last", "room.mp4.tmp");
-            let options = Options { validate: Validate::Packets, ..options(splice) };
+            let options = FinishOptions { validate: ValidationLevel::Packets, ..options(splice) };
             let (finished, _) = finished(&settled(&source, true), &options).unwrap();
             said.push(finished.record.tracks.into_iter().map(|t| t.digest.unwrap()).collect::<Vec<_>>());
             std::fs::remove_file(&finished.written_path).unwrap();

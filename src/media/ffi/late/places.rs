@@ -32,14 +32,14 @@ impl Wanted {
 
 /// Where all libraries are loaded from; never some from here and some from there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum LibrarySource {
     /// The directory beside the program.
     Beside(PathBuf),
     /// Wherever the system's loader finds them.
     System,
 }
 
-impl Place {
+impl LibrarySource {
     /// The directory beside the program if it has the libraries, else the system. The error says why the directory may not be
     /// used although it is there: to load others silently would hide what is wrong with the installation.
     pub(super) fn of_this_program(wanted: &[Wanted]) -> Result<Self, String> {
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn libraries_beside_the_program_come_before_the_system_s() {
         let (_prefix, program, lib) = installed();
-        assert_eq!(Place::beside(&program, &[FORMAT, CODEC]), Ok(Place::Beside(lib.clone())));
+        assert_eq!(LibrarySource::beside(&program, &[FORMAT, CODEC]), Ok(LibrarySource::Beside(lib.clone())));
         fs::remove_dir_all(&lib).unwrap();
-        assert_eq!(Place::beside(&program, &[FORMAT, CODEC]), Ok(Place::System));
+        assert_eq!(LibrarySource::beside(&program, &[FORMAT, CODEC]), Ok(LibrarySource::System));
     }
 
     #[test]
@@ -227,7 +227,11 @@ mod tests {
         let (_prefix, program, lib) = installed();
         let other = Wanted { name: "avformat", major: 61 };
         mode(&lib, 0o777);
-        assert_eq!(Place::beside(&program, &[other]), Ok(Place::System), "nothing of it would be loaded");
+        assert_eq!(
+            LibrarySource::beside(&program, &[other]),
+            Ok(LibrarySource::System),
+            "nothing of it would be loaded"
+        );
     }
 
     #[test]
@@ -251,7 +255,7 @@ mod tests {
         for (why, change) in cases {
             let (_prefix, program, lib) = installed();
             change(&lib);
-            let error = Place::beside(&program, &[FORMAT, CODEC]).unwrap_err();
+            let error = LibrarySource::beside(&program, &[FORMAT, CODEC]).unwrap_err();
             assert!(error.contains(why) && error.contains("lib"), "{why}: {error}");
         }
     }

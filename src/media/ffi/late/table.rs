@@ -14,7 +14,7 @@ use ffmpeg_next::ffi::{
 };
 use libloading::Library;
 
-use super::places::{self, Place, Wanted};
+use super::places::{self, LibrarySource, Wanted};
 use super::symbols::{LIBRARIES, SYMBOLS};
 use crate::fault::chain;
 
@@ -47,7 +47,7 @@ pub(in crate::media::ffi) fn ready() -> Result<(), String> {
 /// Nothing is entered unless everything is found.
 fn load() -> Result<(), String> {
     let wanted = LIBRARIES.map(wanted);
-    let place = Place::of_this_program(&wanted)?;
+    let place = LibrarySource::of_this_program(&wanted)?;
     let libraries = wanted.iter().map(|library| open(&place, *library)).collect::<Result<Vec<_>, _>>()?;
     let found =
         SYMBOLS.iter().map(|(library, name)| find(&libraries[*library], name)).collect::<Result<Vec<_>, _>>()?;
@@ -78,9 +78,9 @@ fn protect() -> io::Result<()> {
 /// Whether FFmpeg can be loaded as far as names of files tell; loads it only if they say that it is missing.
 pub(in crate::media::ffi) fn present() -> Result<(), String> {
     let wanted = LIBRARIES.map(wanted);
-    let is_there = match Place::of_this_program(&wanted)? {
-        Place::Beside(_) => true,
-        Place::System => places::are_in(&places::of_the_loader(), &wanted),
+    let is_there = match LibrarySource::of_this_program(&wanted)? {
+        LibrarySource::Beside(_) => true,
+        LibrarySource::System => places::are_in(&places::of_the_loader(), &wanted),
     };
     if is_there { Ok(()) } else { ready() }
 }
@@ -100,10 +100,10 @@ fn built_for(name: &str) -> (u32, u32) {
 }
 
 /// The library of the version that the bindings were made for. It is never unloaded: others may hold its functions.
-fn open(place: &Place, wanted: Wanted) -> Result<ManuallyDrop<Library>, String> {
+fn open(place: &LibrarySource, wanted: Wanted) -> Result<ManuallyDrop<Library>, String> {
     let name = match place {
-        Place::Beside(directory) => directory.join(wanted.soname()),
-        Place::System => wanted.soname().into(),
+        LibrarySource::Beside(directory) => directory.join(wanted.soname()),
+        LibrarySource::System => wanted.soname().into(),
     };
     // SAFETY: it is the library that the program would be bound to otherwise, and the loader would run the same
     // initialisers before `main`. Beside the program it is one that only root and the program's owner can change.

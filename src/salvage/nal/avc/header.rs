@@ -1,7 +1,7 @@
 //! The rest of a slice header of H.264 (§7.3.3), held against the parameter sets: read with others it rarely comes out at
 //! values that the standard allows, and hardly ever at bits that are all one up to the next byte, where CABAC begins (§7.3.4).
 
-use super::sets::{Pps, Sps};
+use super::sets::{AvcPps, AvcSps};
 use crate::salvage::bits::Bits;
 
 /// Most reference pictures in a list, of frames and of fields (§7.4.3).
@@ -11,7 +11,7 @@ const MOST_COMMANDS: u32 = 66;
 
 /// What the header said up to the picture order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
+pub(super) struct AvcHeaderStart {
     pub(super) first_macroblock: u32,
     pub(super) slice_type: u32,
     pub(super) idr_pic_id: Option<u32>,
@@ -21,14 +21,14 @@ pub(super) struct Said {
 
 /// Whether a slice with this header may be one of a picture with these sets; the bits stand behind the picture order count.
 /// What is cut off, and what is rare, is not held against it.
-pub(super) fn is_possible(said: Said, bits: &mut Bits<'_>, (sps, pps): (&Sps, &Pps)) -> bool {
+pub(super) fn is_possible(said: AvcHeaderStart, bits: &mut Bits<'_>, (sps, pps): (&AvcSps, &AvcPps)) -> bool {
     let is_within = u64::from(said.first_macroblock) < sps.macroblocks && said.idr_pic_id.is_none_or(|id| id <= 0xFFFF);
     // Slice groups and switching slices have more in their headers, and nobody uses them.
     let is_usual = pps.slice_groups == 1 && said.slice_type % 5 <= 2;
     is_within && (!is_usual || rest(said, bits, (sps, pps)) != Some(false))
 }
 
-fn rest(said: Said, bits: &mut Bits<'_>, (sps, pps): (&Sps, &Pps)) -> Option<bool> {
+fn rest(said: AvcHeaderStart, bits: &mut Bits<'_>, (sps, pps): (&AvcSps, &AvcPps)) -> Option<bool> {
     let (is_b, is_i) = (said.slice_type % 5 == 1, said.slice_type % 5 == 2);
     if pps.has_redundant_pictures && bits.ue()? > 127 {
         return Some(false);
@@ -82,7 +82,7 @@ fn modification(bits: &mut Bits<'_>) -> Option<bool> {
 }
 
 /// `pred_weight_table()` (§7.3.3.2).
-fn weights(bits: &mut Bits<'_>, references: (u32, u32), sps: &Sps) -> Option<bool> {
+fn weights(bits: &mut Bits<'_>, references: (u32, u32), sps: &AvcSps) -> Option<bool> {
     let has_chroma = sps.chroma != 0 && !sps.has_separate_planes;
     if bits.ue()? > 7 || has_chroma && bits.ue()? > 7 {
         return Some(false);

@@ -1,6 +1,6 @@
 //! Parameter sets of H.264 as far as slice headers need them (ITU-T H.264 §7.3.2.1, §7.3.2.2), and whether they are whole.
 
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 use crate::salvage::bits::{Bits, unescaped};
 use crate::salvage::nal::aspect;
 use crate::salvage::nal::whole::ends_at;
@@ -12,7 +12,7 @@ pub(super) const MOST_MACROBLOCKS: u32 = 1024;
 
 /// What a slice header needs of a sequence parameter set (§7.3.2.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sps {
+pub(super) struct AvcSps {
     pub(super) id: u32,
     pub(super) chroma: u32,
     pub(super) has_separate_planes: bool,
@@ -25,7 +25,7 @@ pub(super) struct Sps {
     pub(super) macroblocks: u64,
     pub(super) width: u32,
     pub(super) height: u32,
-    pub(super) aspect: Aspect,
+    pub(super) aspect: PixelAspect,
     pub(super) frame_duration: Option<(u32, u32)>,
     pub(super) reorder: Option<u32>,
     /// Whether it ends where the unit does.
@@ -43,7 +43,7 @@ pub(super) enum OrderType {
     Decoding,
 }
 
-impl Sps {
+impl AvcSps {
     pub(super) fn read(unit: &[u8]) -> Option<Self> {
         let payload = unescaped(unit.get(1..)?);
         let mut bits = Bits::new(&payload);
@@ -76,8 +76,8 @@ impl Sps {
         let (cut_x, cut_y) = cropping(&mut bits, chroma, height_units)?;
         let has_usability = bits.flag()?;
         let aspect = if has_usability { aspect(&mut bits.clone()) } else { None };
-        let usability = if has_usability { usability(&mut bits) } else { Some(Usability::NONE) };
-        let Usability { frame_duration, reorder, is_read } = usability.unwrap_or_default();
+        let usability = if has_usability { usability(&mut bits) } else { Some(VuiUsability::NONE) };
+        let VuiUsability { frame_duration, reorder, is_read } = usability.unwrap_or_default();
         let is_whole = is_read && ends_at(&payload, &bits);
         // Cropping leaves something of the picture (§7.4.2.1.1).
         let width = (columns * 16).checked_sub(cut_x).filter(|width| *width > 0)?;
@@ -93,7 +93,7 @@ impl Sps {
             macroblocks: u64::from(columns) * u64::from(rows) * u64::from(height_units),
             width,
             height,
-            aspect: aspect.unwrap_or(Aspect::SQUARE),
+            aspect: aspect.unwrap_or(PixelAspect::SQUARE),
             frame_duration,
             reorder,
             is_whole,
@@ -151,20 +151,20 @@ fn cropping(bits: &mut Bits<'_>, chroma: u32, height_units: u32) -> Option<(u32,
 
 /// What the VUI parameters say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Usability {
+struct VuiUsability {
     frame_duration: Option<(u32, u32)>,
     reorder: Option<u32>,
     /// Whether they were read to their end.
     is_read: bool,
 }
 
-impl Usability {
+impl VuiUsability {
     /// Where there are none.
     const NONE: Self = Self { frame_duration: None, reorder: None, is_read: true };
 }
 
 /// VUI parameters (§E.1.1): frame duration and reordering.
-fn usability(bits: &mut Bits<'_>) -> Option<Usability> {
+fn usability(bits: &mut Bits<'_>) -> Option<VuiUsability> {
     aspect(bits)?;
     if bits.flag()? {
         bits.u(1)?;
@@ -185,8 +185,8 @@ fn usability(bits: &mut Bits<'_>) -> Option<Usability> {
         bits.u(1)?;
         duration = ticks.checked_mul(2).filter(|t| *t > 0 && scale > 0).map(|ticks| (ticks, scale));
     }
-    let read = Usability { frame_duration: duration, ..Usability::default() };
-    Some(restriction(bits).map_or(read, |(reorder, is_read)| Usability { reorder, is_read, ..read }))
+    let read = VuiUsability { frame_duration: duration, ..VuiUsability::default() };
+    Some(restriction(bits).map_or(read, |(reorder, is_read)| VuiUsability { reorder, is_read, ..read }))
 }
 
 /// By how many pictures output lags behind decoding, and whether all was read.
@@ -229,7 +229,7 @@ fn reference_decoder(bits: &mut Bits<'_>) -> Option<()> {
 /// What a slice header needs of a picture parameter set (§7.3.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of the standard")]
-pub(super) struct Pps {
+pub(super) struct AvcPps {
     pub(super) id: u32,
     pub(super) sps: u32,
     pub(super) has_cabac: bool,
@@ -247,7 +247,7 @@ pub(super) struct Pps {
     pub(super) is_whole: bool,
 }
 
-impl Pps {
+impl AvcPps {
     pub(super) fn read(unit: &[u8]) -> Option<Self> {
         let payload = unescaped(unit.get(1..)?);
         let mut bits = Bits::new(&payload);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_sequence_parameter_set_says_size_and_rate() {
-        let sps = Sps::read(&SPS_UNIT).unwrap();
+        let sps = AvcSps::read(&SPS_UNIT).unwrap();
         assert_eq!((sps.width, sps.height, sps.is_frames_only), (640, 360, true));
         assert_eq!(sps.frame_duration, Some((2, 50)));
     }
@@ -320,10 +320,12 @@ mod tests {
     fn a_set_that_is_cut_or_goes_on_is_not_whole() {
         const PPS_UNIT: [u8; 6] = [0x68, 0xEB, 0xE3, 0xCB, 0x22, 0xC0];
         let whole = [&SPS_UNIT[..], &[0x96]].concat();
-        assert!(Sps::read(&whole).unwrap().is_whole && Pps::read(&PPS_UNIT).unwrap().is_whole);
+        assert!(AvcSps::read(&whole).unwrap().is_whole && AvcPps::read(&PPS_UNIT).unwrap().is_whole);
         let longer = |unit: &[u8]| [unit, &[0x9A]].concat();
-        assert!(!Sps::read(&longer(&whole)).unwrap().is_whole && !Pps::read(&longer(&PPS_UNIT)).unwrap().is_whole);
-        assert!(!Sps::read(&SPS_UNIT).unwrap().is_whole, "its last byte is missing");
-        assert!(Pps::read(&PPS_UNIT[..4]).is_none_or(|pps| !pps.is_whole));
+        assert!(
+            !AvcSps::read(&longer(&whole)).unwrap().is_whole && !AvcPps::read(&longer(&PPS_UNIT)).unwrap().is_whole
+        );
+        assert!(!AvcSps::read(&SPS_UNIT).unwrap().is_whole, "its last byte is missing");
+        assert!(AvcPps::read(&PPS_UNIT[..4]).is_none_or(|pps| !pps.is_whole));
     }
 }

@@ -2,7 +2,7 @@
 //! standard allows and at a one and zeros up to the next byte (`byte_alignment()`).
 
 use super::reference_sets::ReferenceSet;
-use super::sets::{PictureTools, Sps, Tools};
+use super::sets::{HevcSps, PictureTools, SequenceTools};
 use crate::salvage::bits::Bits;
 
 /// Most reference pictures in a list (§7.4.7.1).
@@ -16,7 +16,7 @@ const I: u32 = 2;
 
 /// What the header said up to the picture order count.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
+pub(super) struct HevcHeaderStart {
     pub(super) slice_type: u32,
     /// Whether it is one of an IDR picture, which has no reference pictures.
     pub(super) is_refresh: bool,
@@ -24,7 +24,12 @@ pub(super) struct Said {
 
 /// Whether a slice with this header may be one of a picture with these sets; `None` where it is cut off or has more than is known
 /// here. The bits stand behind the picture order count.
-pub(super) fn is_possible(said: Said, bits: &mut Bits<'_>, sps: &Sps, picture: Option<PictureTools>) -> Option<bool> {
+pub(super) fn is_possible(
+    said: HevcHeaderStart,
+    bits: &mut Bits<'_>,
+    sps: &HevcSps,
+    picture: Option<PictureTools>,
+) -> Option<bool> {
     let (tools, picture) = (sps.tools.as_ref()?, picture?);
     let (mut referred, mut has_vectors) = (0, false);
     if !said.is_refresh {
@@ -91,7 +96,7 @@ fn end(bits: &mut Bits<'_>, picture: PictureTools) -> Option<bool> {
 }
 
 /// Reads the sets of reference pictures: how many the picture refers to. `Err` if there cannot be such.
-fn references(bits: &mut Bits<'_>, tools: &Tools, order_bits: u32) -> Option<Result<u32, ()>> {
+fn references(bits: &mut Bits<'_>, tools: &SequenceTools, order_bits: u32) -> Option<Result<u32, ()>> {
     let known = u32::try_from(tools.sets.len()).ok()?;
     let set = if bits.flag()? {
         let index = if known > 1 { bits.u(bits_for(known))? } else { 0 };
@@ -130,7 +135,7 @@ fn references(bits: &mut Bits<'_>, tools: &Tools, order_bits: u32) -> Option<Res
 
 /// What P and B slices have.
 fn prediction(
-    said: Said,
+    said: HevcHeaderStart,
     bits: &mut Bits<'_>,
     (picture, has_chroma): (PictureTools, bool),
     (referred, has_vectors): (u32, bool),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::reference_sets::{MOST_REFERENCE_SETS, ReferenceSet};
-use crate::isobmff::Aspect;
+use crate::isobmff::PixelAspect;
 use crate::salvage::bits::{Bits, unescaped};
 use crate::salvage::nal::aspect;
 use crate::salvage::nal::whole::ends_at;
@@ -19,7 +19,7 @@ const MOST_TILES: u32 = 32;
 
 /// What a slice header needs of a sequence parameter set (§7.3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sps {
+pub(super) struct HevcSps {
     pub(super) id: u32,
     pub(super) chroma: u32,
     pub(super) has_separate_planes: bool,
@@ -28,14 +28,14 @@ pub(super) struct Sps {
     pub(super) width: u32,
     pub(super) height: u32,
     /// `None` if what stands in front of it cannot be read.
-    pub(super) aspect: Option<Aspect>,
+    pub(super) aspect: Option<PixelAspect>,
     /// What stands behind the sizes; `None` if it cannot be read, or if headers have more than this tells.
-    pub(super) tools: Option<Tools>,
+    pub(super) tools: Option<SequenceTools>,
 }
 
 /// What slices of a sequence may make use of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tools {
+pub(super) struct SequenceTools {
     /// Coding tree blocks of a picture.
     pub(super) blocks: u32,
     pub(super) sets: Arc<[ReferenceSet]>,
@@ -46,7 +46,7 @@ pub(super) struct Tools {
     has_usability: bool,
 }
 
-impl Sps {
+impl HevcSps {
     pub(super) fn read(unit: &[u8]) -> Option<Self> {
         let payload = unescaped(unit.get(2..)?);
         let mut bits = Bits::new(&payload);
@@ -78,15 +78,16 @@ impl Sps {
         // Cropping leaves something of the picture (§7.4.3.2.1).
         let width = width.checked_sub(cut_x.checked_mul(unit_x)?).filter(|width| *width > 0)?;
         let height = height.checked_sub(cut_y.checked_mul(unit_y)?).filter(|height| *height > 0)?;
-        let tools = Tools::read(&mut bits, size, order_bits);
-        let aspect =
-            tools.as_ref().and_then(|tools| if tools.has_usability { aspect(&mut bits) } else { Some(Aspect::SQUARE) });
+        let tools = SequenceTools::read(&mut bits, size, order_bits);
+        let aspect = tools
+            .as_ref()
+            .and_then(|tools| if tools.has_usability { aspect(&mut bits) } else { Some(PixelAspect::SQUARE) });
         let tools = tools.filter(|_| USUAL_PROFILES.contains(&profile));
         Some(Self { id, chroma, has_separate_planes, order_bits, reorder, width, height, aspect, tools })
     }
 }
 
-impl Tools {
+impl SequenceTools {
     /// Reads on from the sizes of coding blocks to the VUI parameters (§7.3.2.2.1).
     fn read(bits: &mut Bits<'_>, (width, height): (u32, u32), order_bits: u32) -> Option<Self> {
         let least = bits.ue().filter(|log| *log <= 3)? + 3;
@@ -159,7 +160,7 @@ fn profile_tier_level(bits: &mut Bits<'_>, layers: u32) -> Option<()> {
 
 /// What a slice header needs of a picture parameter set (§7.3.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pps {
+pub(super) struct HevcPps {
     pub(super) id: u32,
     pub(super) sps: u32,
     pub(super) has_dependent_slices: bool,
@@ -189,7 +190,7 @@ pub(super) struct PictureTools {
     is_whole: bool,
 }
 
-impl Pps {
+impl HevcPps {
     pub(super) fn read(unit: &[u8]) -> Option<Self> {
         let payload = unescaped(unit.get(2..)?);
         let mut bits = Bits::new(&payload);
@@ -279,9 +280,9 @@ mod tests {
 
     /// Writes what [`Bits`] reads.
     #[derive(Default)]
-    struct Written(Vec<bool>);
+    struct BitWriter(Vec<bool>);
 
-    impl Written {
+    impl BitWriter {
         fn u(&mut self, count: u32, value: u64) -> &mut Self {
             self.0.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
             self
@@ -314,8 +315,8 @@ mod tests {
     }
 
     /// A sequence parameter set with everything in it that may stand in front of the VUI parameters.
-    fn full_set() -> Written {
-        let mut set = Written::default();
+    fn full_set() -> BitWriter {
+        let mut set = BitWriter::default();
         set.u(8, 1).u(8, 0x01).u(32, 0x6000_0000).u(48, 0xB000_0000_0000).u(8, 93);
         // 320 × 240 in 4:2:0 and 8 bits, order counts of 8 bits, all sizes of blocks.
         set.ue(&[0, 1, 320, 240]).u(1, 0).ue(&[0, 0, 4]).u(1, 1).ue(&[4, 2, 0]).ue(&[0, 3, 0, 3, 0, 0]);
@@ -342,13 +343,17 @@ mod tests {
 
     #[test]
     fn the_shape_of_samples_is_found_behind_all_that_may_stand_before_it() {
-        let shape = |unit: &[u8]| Sps::read(unit).map(|sps| (sps.width, sps.height, sps.aspect));
+        let shape = |unit: &[u8]| HevcSps::read(unit).map(|sps| (sps.width, sps.height, sps.aspect));
         let mut set = full_set();
         let said = set.u(1, 1).u(1, 1).u(8, 255).u(16, 64).u(16, 45).u(32, 0).unit();
-        assert_eq!(shape(&said), Some((320, 240, Aspect::new(64, 45))));
-        assert_eq!(shape(&full_set().u(1, 0).unit()), Some((320, 240, Some(Aspect::SQUARE))));
-        assert_eq!(shape(&full_set().u(2, 3).u(8, 14).unit()), Some((320, 240, Aspect::new(4, 3))));
-        assert_eq!(shape(&full_set().u(2, 3).u(8, 200).unit()), Some((320, 240, Some(Aspect::SQUARE))), "reserved");
+        assert_eq!(shape(&said), Some((320, 240, PixelAspect::new(64, 45))));
+        assert_eq!(shape(&full_set().u(1, 0).unit()), Some((320, 240, Some(PixelAspect::SQUARE))));
+        assert_eq!(shape(&full_set().u(2, 3).u(8, 14).unit()), Some((320, 240, PixelAspect::new(4, 3))));
+        assert_eq!(
+            shape(&full_set().u(2, 3).u(8, 200).unit()),
+            Some((320, 240, Some(PixelAspect::SQUARE))),
+            "reserved"
+        );
         // The sizes stand whatever is cut off behind them, and what cannot be read is not guessed.
         for length in 60..said.len() - 9 {
             assert_eq!(shape(&said[..length]), Some((320, 240, None)), "{length}");

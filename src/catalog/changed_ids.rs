@@ -11,17 +11,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MOST: usize = 50_000;
 
 /// The ids of changed records.
-pub(super) type Ids = HashSet<Box<[u8]>>;
+pub(super) type IdSet = HashSet<Box<[u8]>>;
 
 /// What was changed.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
+pub(super) struct ChangedIds {
     changes: AtomicU64,
-    /// Ids since the last [`Touched::take`]; nothing as long as nobody wants to know, or after too many.
-    ids: Mutex<Option<Ids>>,
+    /// Ids since the last [`ChangedIds::take`]; nothing as long as nobody wants to know, or after too many.
+    ids: Mutex<Option<IdSet>>,
 }
 
-impl Touched {
+impl ChangedIds {
     /// Notes committed changes.
     pub(super) fn note(&self, ids: impl Iterator<Item = Box<[u8]>>) {
         let mut noted = self.ids();
@@ -42,20 +42,20 @@ impl Touched {
 
     /// Forgets what was noted and notes every change from now on.
     pub(super) fn begin(&self) {
-        *self.ids() = Some(Ids::new());
+        *self.ids() = Some(IdSet::new());
     }
 
     /// What was noted since the last call; `None` if it is not known: all has to be read.
-    pub(super) fn take(&self) -> Option<Ids> {
+    pub(super) fn take(&self) -> Option<IdSet> {
         self.ids().as_mut().map(std::mem::take)
     }
 
-    /// Whether it is known that nothing was noted since the last call of [`Touched::take`].
+    /// Whether it is known that nothing was noted since the last call of [`ChangedIds::take`].
     pub(super) fn is_unchanged(&self) -> bool {
         self.ids().as_ref().is_some_and(HashSet::is_empty)
     }
 
-    fn ids(&self) -> MutexGuard<'_, Option<Ids>> {
+    fn ids(&self) -> MutexGuard<'_, Option<IdSet>> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,13 +64,13 @@ impl Touched {
 mod tests {
     use super::*;
 
-    fn note(touched: &Touched, ids: std::ops::Range<u32>) {
+    fn note(touched: &ChangedIds, ids: std::ops::Range<u32>) {
         touched.note(ids.map(|id| Box::from(id.to_be_bytes())));
     }
 
     #[test]
     fn changes_are_noted_once_each_from_the_beginning_on() {
-        let touched = Touched::default();
+        let touched = ChangedIds::default();
         note(&touched, 0..3);
         assert_eq!((touched.take(), touched.changes()), (None, 1), "nobody wanted to know");
         touched.begin();
@@ -79,12 +79,12 @@ mod tests {
         assert!(!touched.is_unchanged());
         assert_eq!(touched.take().map(|ids| ids.len()), Some(4));
         assert!(touched.is_unchanged());
-        assert_eq!((touched.take(), touched.changes()), (Some(Ids::new()), 3));
+        assert_eq!((touched.take(), touched.changes()), (Some(IdSet::new()), 3));
     }
 
     #[test]
     fn who_has_stopped_asking_is_forgotten() {
-        let touched = Touched::default();
+        let touched = ChangedIds::default();
         touched.begin();
         note(&touched, 0..u32::try_from(MOST).unwrap());
         note(&touched, 0..1);

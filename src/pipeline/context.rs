@@ -17,56 +17,56 @@ use crate::{deliver, discover, finish, retain};
 
 /// Settings of all the rooms that the pipeline drives.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Settings {
+pub struct PipelineSettings {
     /// Where the catalogue, the journal, the lock and the socket live.
     pub state_dir: PathBuf,
     /// Finding recordings.
-    pub watch: discover::Options,
+    pub watch: discover::WatchOptions,
     /// Finishing them.
-    pub finish: finish::Options,
+    pub finish: finish::FinishOptions,
     /// Delivering them.
-    pub deliver: deliver::Options,
+    pub deliver: deliver::DeliverOptions,
     /// Freeing them.
-    pub retain: retain::Options,
+    pub retain: retain::RetainOptions,
     /// How much of the event log is kept.
     pub events: EventLimits,
     /// Who is told of events.
-    pub announce: announce::Options,
+    pub announce: announce::AnnounceOptions,
     /// Making pictures of them.
     pub pictures: super::pictures::PictureOptions,
 }
 
-impl Settings {
+impl PipelineSettings {
     /// How a recording is finished, with what holds for its root.
-    pub fn finish_of(&self, candidate: &Candidate) -> finish::Options {
+    pub fn finish_of(&self, candidate: &Candidate) -> finish::FinishOptions {
         let root = discover::root_of(&candidate.root, &self.watch.roots).root;
         let keeps_fragments = discover::fragments_of(&root, &candidate.server).are_kept;
-        finish::Options { keeps_fragments, ..self.finish.clone() }
+        finish::FinishOptions { keeps_fragments, ..self.finish.clone() }
     }
 }
 
 /// What a configuration puts in force. Who works with more than one of these takes them together.
 #[derive(Debug, Clone)]
-pub struct InForce {
+pub struct ConfigSnapshot {
     /// The settings.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<PipelineSettings>,
     /// The targets that are opened as they say.
     pub targets: Arc<Targets>,
     /// What gathers evidence that nobody writes a file any more.
     pub settler: Arc<Settler>,
 }
 
-impl InForce {
-    fn of(settings: Settings, targets: Targets) -> Self {
+impl ConfigSnapshot {
+    fn of(settings: PipelineSettings, targets: Targets) -> Self {
         let settler = Arc::new(Settler::new(&settings.watch));
         Self { settings: Arc::new(settings), targets: Arc::new(targets), settler }
     }
 }
 
-/// How a house is opened.
+/// How a pipeline is opened.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own about a start")]
-pub struct Opening {
+pub struct OpeningOptions {
     /// Whether a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
     pub sets_aside: bool,
     /// Whether nothing will be asked of a store: a target without credentials is then no hindrance.
@@ -86,7 +86,7 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 const COMMAND_AGAIN: Duration = Duration::from_millis(50);
 
 /// Another daemon answers at its socket and stays; any other owner is a command that ends.
-fn open_catalog(state_dir: &Path, stop: &Stop, opening: Opening) -> Result<Catalog, CatalogError> {
+fn open_catalog(state_dir: &Path, stop: &Stop, opening: OpeningOptions) -> Result<Catalog, CatalogError> {
     let (begun, mut is_said) = (Instant::now(), false);
     loop {
         // A command that only looks is not kept waiting.
@@ -110,7 +110,7 @@ fn open_catalog(state_dir: &Path, stop: &Stop, opening: Opening) -> Result<Catal
 }
 
 fn is_served(state_dir: &Path) -> bool {
-    UnixStream::connect(House::socket_path(state_dir)).is_ok()
+    UnixStream::connect(PipelineContext::socket_path(state_dir)).is_ok()
 }
 
 /// Milliseconds since the Unix epoch, now.
@@ -118,10 +118,10 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// The open house: one process owns it, for as long as this lives.
+/// The open pipeline: one process owns it, for as long as this lives.
 #[derive(Debug)]
-pub struct House {
-    in_force: RwLock<InForce>,
+pub struct PipelineContext {
+    in_force: RwLock<ConfigSnapshot>,
     /// The VoD index, the journal and the queues.
     pub catalog: Catalog,
     /// Where asynchronous work runs.
@@ -135,9 +135,9 @@ pub struct House {
     /// Scans that somebody asks the daemon for.
     pub rescans: super::rescans::Rescans,
     /// Wakes the couriers when something may be due.
-    pub(super) bell: super::courier::Bell,
+    pub(super) courier_notify: super::courier::CourierNotify,
     /// What the stores have answered about their copies.
-    pub(super) answers: super::confirming::Answers,
+    pub(super) answers: super::confirming::ConfirmationCache,
     /// Whose pictures are wanted.
     pub(super) pictures: super::pictures::Requests,
     /// What is started to decode.
@@ -149,11 +149,11 @@ pub struct House {
     /// Held for reading while a file is given up; who puts back what a cut left aside has it to itself.
     pub(super) asides: RwLock<()>,
     /// Roots that were said to be unavailable.
-    pub(super) unavailable: super::roots::Unavailable,
+    pub(super) unavailable: super::roots::UnavailableRoots,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
-    pub(super) waiting: super::teaching::Waiting,
+    pub(super) waiting: super::teaching::SalvageWaiters,
     /// Recordings that the watching daemon knows and that are not settled.
     pub unsettled: super::growing::Unsettled,
     /// Recordings that came too far to begin again and cannot go on yet.
@@ -161,14 +161,14 @@ pub struct House {
     /// The roots that no other process may work in meanwhile.
     roots: super::owning::OwnedRoots,
     /// Shared by recordings under way; one that the process died of once has it to itself.
-    pub(super) company: RwLock<()>,
+    pub(super) isolation: RwLock<()>,
 }
 
-impl House {
+impl PipelineContext {
     /// Takes the state directory's lock, opens the catalogue and the targets.
     ///
-    /// In this order: where another process has the house, that it is in use is the answer, and not what this one lacks.
-    pub fn open(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
+    /// In this order: where another process has the state directory, that it is in use is the answer, and not what this one lacks.
+    pub fn open(settings: PipelineSettings, stop: Stop, opening: OpeningOptions) -> Result<Self, PipelineError> {
         let catalog = if opening.sets_aside {
             Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
         } else {
@@ -180,48 +180,52 @@ impl House {
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &settings.announce)?;
         Ok(Self {
-            in_force: RwLock::new(InForce::of(settings, targets)),
+            in_force: RwLock::new(ConfigSnapshot::of(settings, targets)),
             catalog,
             announcer,
             runtime,
             stop,
             meters: super::meters::Meters::default(),
             rescans: super::rescans::Rescans::default(),
-            bell: super::courier::Bell::default(),
-            answers: super::confirming::Answers::default(),
+            courier_notify: super::courier::CourierNotify::default(),
+            answers: super::confirming::ConfirmationCache::default(),
             pictures: super::pictures::Requests::default(),
             program: opening.is_the_program.then(|| PathBuf::from(THIS_PROGRAM)),
             views: super::views::Views::default(),
             freeing: Mutex::default(),
             asides: RwLock::default(),
-            unavailable: super::roots::Unavailable::default(),
+            unavailable: super::roots::UnavailableRoots::default(),
             naming: Mutex::default(),
-            waiting: super::teaching::Waiting::default(),
+            waiting: super::teaching::SalvageWaiters::default(),
             unsettled: super::growing::Unsettled::default(),
             postponed: super::postponing::Postponements::default(),
-            company: RwLock::default(),
+            isolation: RwLock::default(),
             roots: super::owning::OwnedRoots::default(),
         })
     }
 
-    /// Owns these roots until the house is closed; an error where another process owns one.
+    /// Owns these roots until the pipeline is closed; an error where another process owns one.
     pub fn own<'a>(&self, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
         self.own_by(&self.settings(), roots)
     }
 
-    fn own_by<'a>(&self, settings: &Settings, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
+    fn own_by<'a>(
+        &self,
+        settings: &PipelineSettings,
+        roots: impl Iterator<Item = &'a Path>,
+    ) -> Result<(), PipelineError> {
         let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
         Ok(self.roots.own(roots, self.catalog.owner(), &settings.state_dir, &is_configured, &is_stopped)?)
     }
 
     /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.
-    pub fn in_force(&self) -> InForce {
+    pub fn in_force(&self) -> ConfigSnapshot {
         self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<PipelineSettings> {
         self.in_force().settings
     }
 
@@ -240,7 +244,7 @@ impl House {
     pub fn resume_targets(&self) {
         self.postponed.bring_forward();
         self.bring_back();
-        self.bell.resume_targets();
+        self.courier_notify.resume_targets();
     }
 
     /// What failed in an earlier run by a fault of a target's surroundings is due now. Which targets wait stays as it is.
@@ -248,7 +252,7 @@ impl House {
         if let Err(error) = self.catalog.bring_back(now_ms()) {
             tracing::warn!(error = crate::fault::chain(&error), "cannot read the delivery queue");
         }
-        self.bell.ring();
+        self.courier_notify.notify();
     }
 
     /// Recordings whose failure the journal could not be told, for lack of room above all, with the reason.
@@ -266,7 +270,7 @@ impl House {
 
     /// Until when a target waits after such a fault, milliseconds since the Unix epoch.
     pub fn target_waits_until(&self, target: &str) -> Option<i64> {
-        self.bell.paused_until(target).filter(|until| *until > now_ms())
+        self.courier_notify.paused_until(target).filter(|until| *until > now_ms())
     }
 
     /// Whether a root was found not to be there, or to be another directory than before.
@@ -275,16 +279,16 @@ impl House {
     }
 
     /// Puts new settings in force, except the state directory, which stays.
-    pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
+    pub fn reload(&self, settings: PipelineSettings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);
-        let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
+        let settings = PipelineSettings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         self.catalog.shared().limit_events(settings.events);
         self.announcer.adjust(&settings.announce)?;
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = InForce::of(settings, targets);
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = ConfigSnapshot::of(settings, targets);
         self.views.begin_anew();
         self.pictures.sweep();
-        self.bell.ring();
+        self.courier_notify.notify();
         Ok(())
     }
 

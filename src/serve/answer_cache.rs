@@ -14,23 +14,23 @@ const LONGEST_TARGET: usize = 1 << 10;
 
 /// The answers.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<Answers>);
+pub(super) struct AnswerCache(Mutex<CachedAnswers>);
 
 #[derive(Debug, Default)]
-struct Answers {
+struct CachedAnswers {
     changes: u64,
     config: Option<Arc<Config>>,
     by_target: HashMap<Box<str>, Bytes>,
     bytes: usize,
 }
 
-impl Answers {
+impl CachedAnswers {
     fn are_of(&self, config: &Arc<Config>, changes: u64) -> bool {
         self.changes == changes && self.config.as_ref().is_some_and(|known| Arc::ptr_eq(known, config))
     }
 }
 
-impl Kept {
+impl AnswerCache {
     /// The answer to the same request, if nothing has changed since.
     pub(super) fn get(&self, target: &str, config: &Arc<Config>, changes: u64) -> Option<Bytes> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ impl Kept {
             return;
         }
         if !answers.are_of(config, changes) || answers.bytes + bytes > MOST_BYTES {
-            *answers = Answers { changes, config: Some(Arc::clone(config)), ..Answers::default() };
+            *answers = CachedAnswers { changes, config: Some(Arc::clone(config)), ..CachedAnswers::default() };
         }
         if answers.by_target.insert(target.into(), body.clone()).is_none() {
             answers.bytes += bytes;
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_until_something_changes() {
-        let (kept, config, other) = (Kept::default(), Arc::new(Config::default()), Arc::new(Config::default()));
+        let (kept, config, other) = (AnswerCache::default(), Arc::new(Config::default()), Arc::new(Config::default()));
         kept.put("/a", &config, 1, &"x".into());
         assert_eq!(kept.get("/a", &config, 1), Some("x".into()));
         assert_eq!(kept.get("/b", &config, 1), None);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let (kept, config) = (Kept::default(), Arc::new(Config::default()));
+        let (kept, config) = (AnswerCache::default(), Arc::new(Config::default()));
         let body = Bytes::from(vec![0; 100 << 10]);
         for n in 0..200 {
             kept.put(&format!("/{n}"), &config, 1, &body);

@@ -5,19 +5,19 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-type Listener = Arc<dyn Fn() + Send + Sync>;
+type CatalogListener = Arc<dyn Fn() + Send + Sync>;
 
 /// The listeners of an open catalogue; nobody leaves before it is closed.
 #[derive(Default)]
-pub(super) struct Heard(RwLock<Vec<Listener>>);
+pub(super) struct Listeners(RwLock<Vec<CatalogListener>>);
 
-impl fmt::Debug for Heard {
+impl fmt::Debug for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Heard")
+        f.write_str("Listeners")
     }
 }
 
-impl Heard {
+impl Listeners {
     pub(super) fn add(&self, listener: impl Fn() + Send + Sync + 'static) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
     }

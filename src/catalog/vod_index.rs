@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashTable;
 
 use super::marks::Marks;
-use super::texts::{Packed, Texts, Words, folded};
+use super::texts::{PackedText, PackedTexts, SearchText, folded};
 
 /// What is known of a VoD.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known<'a> {
-    pub words: Words<'a>,
+pub(super) struct IndexedVod<'a> {
+    pub words: SearchText<'a>,
     pub created_ms: i64,
     pub started_ms: i64,
     pub marks: u8,
@@ -59,12 +59,12 @@ pub enum Order {
 
 /// Those that were found, as a bit for each place.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct MatchBitmap {
     bits: Vec<u64>,
     pub count: usize,
 }
 
-impl Found {
+impl MatchBitmap {
     /// Those that both have found.
     fn and(mut self, other: &Self) -> Self {
         self.bits.iter_mut().zip(&other.bits).for_each(|(one, other)| *one &= other);
@@ -78,7 +78,7 @@ impl Found {
 }
 
 #[derive(Debug, Default)]
-struct Part {
+struct RootOrders {
     created: Vec<u32>,
     start: Vec<u32>,
     name: Vec<u32>,
@@ -86,17 +86,17 @@ struct Part {
 
 /// The index.
 #[derive(Debug, Default)]
-pub(super) struct Ranked {
-    texts: Texts,
-    parts: Vec<Part>,
+pub(super) struct VodIndex {
+    texts: PackedTexts,
+    parts: Vec<RootOrders>,
     roots: HashMap<PathBuf, u32>,
     ids: HashTable<u32>,
     hasher: RandomState,
 }
 
-impl Ranked {
-    /// Adds a VoD at the end of both orders; [`Ranked::sort`] is to be called before anything is asked.
-    pub(super) fn add_unsorted(&mut self, known: Known<'_>) {
+impl VodIndex {
+    /// Adds a VoD at the end of both orders; [`VodIndex::sort`] is to be called before anything is asked.
+    pub(super) fn add_unsorted(&mut self, known: IndexedVod<'_>) {
         if self.place_of(known.words.id).is_some() {
             return;
         }
@@ -122,7 +122,7 @@ impl Ranked {
     }
 
     /// Brings what is known of an id up to date; `None` if there is no such VoD any more.
-    pub(super) fn update(&mut self, id: &str, known: Option<Known<'_>>) {
+    pub(super) fn update(&mut self, id: &str, known: Option<IndexedVod<'_>>) {
         let entry = known.map(|known| self.packed(known));
         if let Some(place) = self.place_of(id) {
             if entry.as_ref().is_some_and(|entry| self.texts.holds(place, entry)) {
@@ -158,7 +158,7 @@ impl Ranked {
         self.texts.remove(place);
     }
 
-    fn put(&mut self, entry: &Packed) -> u32 {
+    fn put(&mut self, entry: &PackedText) -> u32 {
         let place = self.texts.add(entry);
         let (texts, hasher) = (&self.texts, &self.hasher);
         let hash = |place: &u32| hasher.hash_one(texts.id(*place).as_str());
@@ -166,9 +166,9 @@ impl Ranked {
         place
     }
 
-    fn packed(&mut self, known: Known<'_>) -> Packed {
+    fn packed(&mut self, known: IndexedVod<'_>) -> PackedText {
         let stream = self.hasher.hash_one(known.words.stream_id);
-        let packed = Packed::new(known.words, known.created_ms, stream, self.part_of(known.root));
+        let packed = PackedText::new(known.words, known.created_ms, stream, self.part_of(known.root));
         packed.marked(known.started_ms, known.marks)
     }
 
@@ -177,7 +177,7 @@ impl Ranked {
             return *part;
         }
         let part = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        self.parts.push(Part::default());
+        self.parts.push(RootOrders::default());
         self.roots.insert(root.to_owned(), part);
         part
     }
@@ -196,7 +196,7 @@ impl Ranked {
     }
 
     /// Those that are wanted; `None` if these are all below the roots.
-    pub(super) fn find(&self, selection: &Selection<'_>) -> Option<Found> {
+    pub(super) fn find(&self, selection: &Selection<'_>) -> Option<MatchBitmap> {
         if selection.stream.is_none() && selection.search.is_none() && selection.marks.is_any() {
             return None;
         }
@@ -214,8 +214,8 @@ impl Ranked {
         [of_stream, searched, marked].into_iter().flatten().reduce(|one, other| one.and(&other))
     }
 
-    fn collect(&self, parts: &[u32], look: impl FnOnce(&mut dyn FnMut(u32))) -> Found {
-        let mut found = Found { bits: vec![0; self.texts.len().div_ceil(64)], count: 0 };
+    fn collect(&self, parts: &[u32], look: impl FnOnce(&mut dyn FnMut(u32))) -> MatchBitmap {
+        let mut found = MatchBitmap { bits: vec![0; self.texts.len().div_ceil(64)], count: 0 };
         look(&mut |place| {
             if parts.binary_search(&self.texts.part(place)).is_ok() {
                 found.bits[place as usize / 64] |= 1 << (place % 64);
@@ -235,18 +235,28 @@ impl Ranked {
         self.parts_of(selection).iter().map(|part| self.parts[*part as usize].created.len()).sum()
     }
 
-    /// Ids of a page; `found` is what [`Ranked::find`] gave for the selection.
-    pub(super) fn page(&self, selection: &Selection<'_>, found: Option<&Found>, page: (usize, usize)) -> Vec<String> {
+    /// Ids of a page; `found` is what [`VodIndex::find`] gave for the selection.
+    pub(super) fn page(
+        &self,
+        selection: &Selection<'_>,
+        found: Option<&MatchBitmap>,
+        page: (usize, usize),
+    ) -> Vec<String> {
         self.places(selection, found, page).into_iter().map(|place| self.texts.id(place)).collect()
     }
 
     /// Starts of all recordings, in the order of the selection.
-    pub(super) fn starts(&self, selection: &Selection<'_>, found: Option<&Found>) -> Vec<i64> {
+    pub(super) fn starts(&self, selection: &Selection<'_>, found: Option<&MatchBitmap>) -> Vec<i64> {
         let all = self.places(selection, found, (0, usize::MAX));
         all.into_iter().map(|place| self.texts.started_ms(place)).collect()
     }
 
-    fn places(&self, selection: &Selection<'_>, found: Option<&Found>, (offset, limit): (usize, usize)) -> Vec<u32> {
+    fn places(
+        &self,
+        selection: &Selection<'_>,
+        found: Option<&MatchBitmap>,
+        (offset, limit): (usize, usize),
+    ) -> Vec<u32> {
         let orders: Vec<&[u32]> = self.parts_of(selection).iter().map(|part| self.order(*part, selection)).collect();
         match (&orders[..], found) {
             ([order], None) => slice(order, selection.descending, (offset, limit)),
@@ -256,7 +266,7 @@ impl Ranked {
             }
             _ => {
                 let Selection { order, descending, .. } = *selection;
-                let merged = Merged { orders, texts: &self.texts, order, descending };
+                let merged = MergedOrders { orders, texts: &self.texts, order, descending };
                 let wanted = merged.filter(|place| found.is_none_or(|found| found.holds(*place)));
                 wanted.skip(offset).take(limit).collect()
             }
@@ -286,14 +296,14 @@ fn slice(order: &[u32], descending: bool, (offset, limit): (usize, usize)) -> Ve
 }
 
 /// The orders of several roots as one.
-struct Merged<'a> {
+struct MergedOrders<'a> {
     orders: Vec<&'a [u32]>,
-    texts: &'a Texts,
+    texts: &'a PackedTexts,
     order: Order,
     descending: bool,
 }
 
-impl Iterator for Merged<'_> {
+impl Iterator for MergedOrders<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
@@ -314,16 +324,16 @@ impl Iterator for Merged<'_> {
     }
 }
 
-fn by_created(texts: &Texts, a: u32, b: u32) -> Ordering {
+fn by_created(texts: &PackedTexts, a: u32, b: u32) -> Ordering {
     let of = |place| (texts.created_ms(place), texts.folded_id(place), texts.case(place));
     texts.created_ms(a).cmp(&texts.created_ms(b)).then_with(|| of(a).cmp(&of(b))).then_with(|| a.cmp(&b))
 }
 
-fn by_start(texts: &Texts, a: u32, b: u32) -> Ordering {
+fn by_start(texts: &PackedTexts, a: u32, b: u32) -> Ordering {
     texts.started_ms(a).cmp(&texts.started_ms(b)).then_with(|| by_created(texts, a, b))
 }
 
-fn by_name(texts: &Texts, a: u32, b: u32) -> Ordering {
+fn by_name(texts: &PackedTexts, a: u32, b: u32) -> Ordering {
     texts.folded_name(a).cmp(texts.folded_name(b)).then_with(|| by_created(texts, a, b))
 }
 

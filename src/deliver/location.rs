@@ -20,7 +20,7 @@ pub(super) fn answered_for(endpoint: Option<&str>, url: &str) -> String {
 
 /// Where a target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TargetLocation {
     /// A bucket or container and a prefix below it, without slashes at its ends.
     Bucket {
         /// Which family of stores.
@@ -36,7 +36,7 @@ pub(super) enum Place {
 
 const FORMS: &str = "Write s3://bucket/prefix, az://container/prefix, gs://bucket/prefix or file:///path.";
 
-impl Place {
+impl TargetLocation {
     /// Reads a target's `url`. Nothing but the place may be in it: settings and secrets are refused.
     pub fn parse(options: &TargetOptions) -> Result<Self> {
         let wrong = |problem: &str| DeliverError::configuration(&options.name, format!("`url`: {problem}"), FORMS);
@@ -115,19 +115,22 @@ pub(super) fn endpoint(target: &str, text: &str) -> Result<Url> {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Place> {
-        Place::parse(&TargetOptions::new("t", url))
+    fn parse(url: &str) -> Result<TargetLocation> {
+        TargetLocation::parse(&TargetOptions::new("t", url))
     }
 
     #[test]
     fn every_scheme_gives_its_place() {
         let place = parse("s3://bucket/a/b/").unwrap();
-        assert_eq!(place, Place::Bucket { provider: Provider::S3, bucket: "bucket".into(), prefix: "a/b".into() });
+        assert_eq!(
+            place,
+            TargetLocation::Bucket { provider: Provider::S3, bucket: "bucket".into(), prefix: "a/b".into() }
+        );
         assert_eq!(place.url_of("a/b/x.mp4"), "s3://bucket/a/b/x.mp4");
         assert_eq!(parse("gs://b").unwrap().prefix(), "");
-        assert_eq!(parse("file:///srv/vods").unwrap(), Place::Directory("/srv/vods".into()));
+        assert_eq!(parse("file:///srv/vods").unwrap(), TargetLocation::Directory("/srv/vods".into()));
         assert_eq!(parse("file:///srv/vods").unwrap().url_of("x.mp4"), "file:///srv/vods/x.mp4");
-        assert!(matches!(parse("az://c/p"), Ok(Place::Bucket { provider: Provider::Azure, .. })));
+        assert!(matches!(parse("az://c/p"), Ok(TargetLocation::Bucket { provider: Provider::Azure, .. })));
     }
 
     #[test]

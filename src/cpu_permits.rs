@@ -1,54 +1,54 @@
 //! Who may compute: recordings under way outnumber the cores they may use, so that one computes while others wait for
 //! the disk.
 //!
-//! A recording gets a turn before it is taken from the queue, lends it while it waits for a flush, and gets it back
-//! before any new recording gets one. So at most as many compute as there are turns, and what is urgent is never
+//! A recording gets a permit before it is taken from the queue, lends it while it waits for a flush, and gets it back
+//! before any new recording gets one. So at most as many compute as there are permits, and what is urgent is never
 //! behind recordings that were begun and cannot go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The turns there are.
+/// The permits there are.
 #[derive(Debug)]
-pub struct Turns {
-    state: Mutex<State>,
+pub struct CpuPermits {
+    state: Mutex<PermitState>,
     freed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct PermitState {
     most: usize,
     /// Less than none after a change to fewer, until those are given back.
     free: isize,
-    /// Recordings that lent their turn and want it back.
-    coming_back: usize,
+    /// Recordings that lent their permit and want it back.
+    reacquiring: usize,
 }
 
-/// A turn; while it is held its recording may compute. Used by one thread at a time.
+/// A permit; while it is held its recording may compute. Used by one thread at a time.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct CpuPermit<'a> {
     /// `None` for one who works alone.
-    turns: Option<&'a Turns>,
+    permits: Option<&'a CpuPermits>,
     is_held: AtomicBool,
 }
 
-impl Turns {
-    /// As many turns as may compute at once.
+impl CpuPermits {
+    /// As many permits as may compute at once.
     pub fn new(count: usize) -> Self {
         Self {
-            state: Mutex::new(State { most: count, free: count.cast_signed(), coming_back: 0 }),
+            state: Mutex::new(PermitState { most: count, free: count.cast_signed(), reacquiring: 0 }),
             freed: Condvar::new(),
         }
     }
 
-    /// Waits for a turn for a new recording.
-    pub fn enter(&self) -> Turn<'_> {
+    /// Waits for a permit for a new recording.
+    pub fn acquire(&self) -> CpuPermit<'_> {
         let mut state = self.lock();
-        while state.free <= 0 || state.coming_back > 0 {
+        while state.free <= 0 || state.reacquiring > 0 {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.free -= 1;
-        Turn { turns: Some(self), is_held: AtomicBool::new(true) }
+        CpuPermit { permits: Some(self), is_held: AtomicBool::new(true) }
     }
 
     /// From now on as many may compute at once; those that compute already go on.
@@ -60,36 +60,36 @@ impl Turns {
         self.freed.notify_all();
     }
 
-    fn come_back(&self) {
+    fn reacquire(&self) {
         let mut state = self.lock();
-        state.coming_back += 1;
+        state.reacquiring += 1;
         while state.free <= 0 {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.coming_back -= 1;
+        state.reacquiring -= 1;
         state.free -= 1;
         drop(state);
-        // A turn that is left over was kept from new recordings until now.
+        // A permit that is left over was kept from new recordings until now.
         self.freed.notify_all();
     }
 
-    fn give_back(&self) {
+    fn release(&self) {
         self.lock().free += 1;
         self.freed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PermitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn<'_> {
-    /// The turn of one who works alone: nobody else wants to compute.
+impl CpuPermit<'_> {
+    /// The permit of one who works alone: nobody else wants to compute.
     pub const fn alone() -> Self {
-        Self { turns: None, is_held: AtomicBool::new(true) }
+        Self { permits: None, is_held: AtomicBool::new(true) }
     }
 
-    /// Lends the turn for as long as something waits for the disk.
+    /// Lends the permit for as long as something waits for the disk.
     pub fn lend<R>(&self, wait: impl FnOnce() -> R) -> R {
         self.pause();
         let waited = wait();
@@ -99,21 +99,21 @@ impl Turn<'_> {
 
     /// Gives it away.
     pub fn pause(&self) {
-        if let Some(turns) = self.turns.filter(|_| self.is_held.swap(false, Ordering::Relaxed)) {
-            turns.give_back();
+        if let Some(permits) = self.permits.filter(|_| self.is_held.swap(false, Ordering::Relaxed)) {
+            permits.release();
         }
     }
 
     /// Waits until it is back.
     fn resume(&self) {
-        if let Some(turns) = self.turns.filter(|_| !self.is_held.load(Ordering::Relaxed)) {
-            turns.come_back();
+        if let Some(permits) = self.permits.filter(|_| !self.is_held.load(Ordering::Relaxed)) {
+            permits.reacquire();
             self.is_held.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for CpuPermit<'_> {
     fn drop(&mut self) {
         self.pause();
     }
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_more_compute_than_there_are_turns() {
-        let (turns, computing) = (Turns::new(2), AtomicUsize::new(0));
+    fn never_more_compute_than_there_are_permits() {
+        let (permits, computing) = (CpuPermits::new(2), AtomicUsize::new(0));
         let compute = || {
             assert!(computing.fetch_add(1, Ordering::SeqCst) < 2);
             thread::yield_now();
@@ -138,36 +138,36 @@ mod tests {
             for _ in 0..6 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let turn = turns.enter();
+                        let permit = permits.acquire();
                         compute();
-                        turn.lend(thread::yield_now);
+                        permit.lend(thread::yield_now);
                         compute();
                     }
                 });
             }
         });
-        assert_eq!(turns.lock().free, 2);
+        assert_eq!(permits.lock().free, 2);
     }
 
     #[test]
     fn who_waits_for_the_disk_is_overtaken_and_comes_back_before_anything_new() {
-        let turns = Turns::new(1);
-        let first = turns.enter();
+        let permits = CpuPermits::new(1);
+        let first = permits.acquire();
         first.pause();
-        let second = turns.enter();
+        let second = permits.acquire();
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            // A turn is used by one thread at a time; coming back is asked for by another here.
+            // A permit is used by one thread at a time; coming back is asked for by another here.
             scope.spawn(|| {
-                turns.come_back();
+                permits.reacquire();
                 order.lock().unwrap().push("first again");
-                turns.give_back();
+                permits.release();
             });
-            while turns.lock().coming_back == 0 {
+            while permits.lock().reacquiring == 0 {
                 thread::yield_now();
             }
             scope.spawn(|| {
-                let _third = turns.enter();
+                let _third = permits.acquire();
                 order.lock().unwrap().push("third");
             });
             drop(second);
@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_is_given_back_however_its_recording_ends() {
-        let turns = Turns::new(1);
-        drop(turns.enter());
-        let lent = turns.enter();
+    fn a_permit_is_released_however_its_recording_ends() {
+        let permits = CpuPermits::new(1);
+        drop(permits.acquire());
+        let lent = permits.acquire();
         lent.pause();
         drop(lent);
-        let _again = turns.enter();
-        assert_eq!(turns.lock().free, 0);
+        let _again = permits.acquire();
+        assert_eq!(permits.lock().free, 0);
     }
 }

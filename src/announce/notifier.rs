@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::catalog::{CatalogError, Shared};
+use crate::catalog::{CatalogError, SharedCatalog};
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 
@@ -13,14 +13,14 @@ const DURABLE_BY_ITSELF: Duration = Duration::from_millis(20);
 
 /// Wakes whoever waits for events.
 #[derive(Debug, Clone)]
-pub struct Appended {
-    shared: Shared,
+pub struct EventNotifier {
+    shared: SharedCatalog,
     told: watch::Sender<()>,
 }
 
-impl Appended {
+impl EventNotifier {
     /// Hears of every event that this catalogue writes from now on.
-    pub fn of(shared: &Shared) -> Self {
+    pub fn of(shared: &SharedCatalog) -> Self {
         let told = watch::Sender::new(());
         let tell = told.clone();
         shared.when_heard(move || {
@@ -30,19 +30,19 @@ impl Appended {
     }
 
     /// A listener of one's own.
-    pub fn listen(&self) -> Listener {
-        Listener { shared: self.shared.clone(), told: self.told.subscribe() }
+    pub fn listen(&self) -> EventListener {
+        EventListener { shared: self.shared.clone(), told: self.told.subscribe() }
     }
 }
 
 /// Waits for events.
 #[derive(Debug)]
-pub struct Listener {
-    shared: Shared,
+pub struct EventListener {
+    shared: SharedCatalog,
     told: watch::Receiver<()>,
 }
 
-impl Listener {
+impl EventListener {
     /// The same on a thread that may wait; says whether there are events, and not a stop.
     pub fn wait_after(&mut self, sequence: u64, runtime: &Runtime, stop: &Stop) -> Result<bool, CatalogError> {
         runtime.block_on(async {

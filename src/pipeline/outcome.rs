@@ -5,8 +5,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::house::House;
-use crate::catalog::Known;
+use super::context::PipelineContext;
+use crate::catalog::KnownFile;
 use crate::fault::Class;
 use crate::recording::journey::Step;
 use crate::recording::{Defect, Fingerprint, VodRecord};
@@ -14,7 +14,8 @@ use crate::recording::{Defect, Fingerprint, VodRecord};
 /// How a recording's journey ended, for now.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub enum Ended {
+#[schemars(rename = "Ended")]
+pub enum JourneyOutcome {
     /// It is finished and catalogued.
     Finished {
         /// Its record.
@@ -57,26 +58,31 @@ pub enum Ended {
 }
 
 /// How a recording that the catalogue knows has ended.
-pub fn ended_before(house: &House, path: &Path, fingerprint: &Fingerprint, known: &Known) -> Ended {
+pub fn ended_before(
+    ctx: &PipelineContext,
+    path: &Path,
+    fingerprint: &Fingerprint,
+    known: &KnownFile,
+) -> JourneyOutcome {
     match known {
-        Known::LeftOut => Ended::LeftOut,
-        Known::Quarantined => {
-            let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+        KnownFile::LeftOut => JourneyOutcome::LeftOut,
+        KnownFile::Quarantined => {
+            let entry = ctx.catalog.entry_for(path, fingerprint).ok().flatten();
             let defects = entry.map(|e| e.step).and_then(|step| match step {
                 Step::Quarantined { defects } => Some(defects),
                 _ => None,
             });
-            Ended::Quarantined { defects: defects.unwrap_or_default() }
+            JourneyOutcome::Quarantined { defects: defects.unwrap_or_default() }
         }
-        Known::Failed { .. } => failed_before(house, path, fingerprint),
-        other => Ended::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },
+        KnownFile::Failed { .. } => failed_before(ctx, path, fingerprint),
+        other => JourneyOutcome::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },
     }
 }
 
-fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended {
-    let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+fn failed_before(ctx: &PipelineContext, path: &Path, fingerprint: &Fingerprint) -> JourneyOutcome {
+    let entry = ctx.catalog.entry_for(path, fingerprint).ok().flatten();
     match entry.map(|e| e.step) {
-        Some(Step::Failed { class, message, .. }) => Ended::Failed { class, message, hint: None },
-        _ => Ended::AlreadyFinished { vod_id: None },
+        Some(Step::Failed { class, message, .. }) => JourneyOutcome::Failed { class, message, hint: None },
+        _ => JourneyOutcome::AlreadyFinished { vod_id: None },
     }
 }

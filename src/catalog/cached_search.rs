@@ -4,30 +4,30 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::marks::Marks;
-use super::ranked::{Found, Ranked, Selection};
+use super::vod_index::{MatchBitmap, Selection, VodIndex};
 
 /// Results of searches that are kept for the next page: a bit for each VoD.
 const KEPT: usize = 8;
 
 /// The index, once it was asked for, and what was searched in it last.
 #[derive(Debug, Default)]
-pub(super) struct Selecting {
-    pub ranked: RwLock<Option<Ranked>>,
-    searched: Mutex<Vec<Searched>>,
+pub(super) struct LazyVodIndex {
+    pub ranked: RwLock<Option<VodIndex>>,
+    searched: Mutex<Vec<CachedSearch>>,
 }
 
 #[derive(Debug)]
-struct Searched {
+struct CachedSearch {
     changes: u64,
     roots: Vec<PathBuf>,
     stream: Option<String>,
     search: Option<String>,
     marks: Marks,
     is_everywhere: bool,
-    found: Arc<Found>,
+    found: Arc<MatchBitmap>,
 }
 
-impl Searched {
+impl CachedSearch {
     fn is_of(&self, changes: u64, selection: &Selection<'_>) -> bool {
         self.changes == changes
             && self.roots == selection.roots
@@ -37,9 +37,9 @@ impl Searched {
     }
 }
 
-impl Selecting {
+impl LazyVodIndex {
     /// What a search finds; what was found last is found without a search as long as no VoD changes.
-    pub(super) fn found(&self, ranked: &Ranked, changes: u64, selection: &Selection<'_>) -> Option<Arc<Found>> {
+    pub(super) fn found(&self, ranked: &VodIndex, changes: u64, selection: &Selection<'_>) -> Option<Arc<MatchBitmap>> {
         let searched = || self.searched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = searched().iter().find(|searched| searched.is_of(changes, selection)) {
             return Some(Arc::clone(&known.found));
@@ -50,7 +50,7 @@ impl Selecting {
         if searched.len() >= KEPT {
             searched.remove(0);
         }
-        searched.push(Searched {
+        searched.push(CachedSearch {
             changes,
             roots: selection.roots.to_vec(),
             stream: selection.stream.map(str::to_owned),

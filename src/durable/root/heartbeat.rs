@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, renameat_with, unlinkat};
 
 use super::{RootError, owner_of};
-use crate::durable::beneath::Directory;
-use crate::durable::{FileError, Owner, random_id};
+use crate::durable::beneath::OpenDirectory;
+use crate::durable::{FileError, PartialOwner, random_id};
 
 /// The file in the root.
 const ALIVE_FILE: &str = ".aftercast-alive";
@@ -29,16 +29,16 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The file, touched until this is dropped.
 #[derive(Debug)]
-pub(super) struct Alive {
+pub(super) struct Heartbeat {
     root: PathBuf,
     inode: u64,
     ends: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Alive {
+impl Heartbeat {
     /// Becomes the owner, or finds one that is alive.
-    pub(super) fn take(root: &Path, owner: &Owner) -> Result<Self, RootError> {
+    pub(super) fn take(root: &Path, owner: &PartialOwner) -> Result<Self, RootError> {
         let failed = FileError::on("own", root);
         match Self::try_take(root, owner) {
             Ok(Some(alive)) => Ok(alive),
@@ -47,7 +47,7 @@ impl Alive {
         }
     }
 
-    fn try_take(root: &Path, owner: &Owner) -> io::Result<Option<Self>> {
+    fn try_take(root: &Path, owner: &PartialOwner) -> io::Result<Option<Self>> {
         loop {
             match create(root, owner) {
                 Ok(file) => return Self::keep(root, file).map(Some),
@@ -77,7 +77,7 @@ impl Alive {
     }
 }
 
-impl Drop for Alive {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         drop(self.ends.take());
         let _ = self.thread.take().map(JoinHandle::join);
@@ -96,15 +96,15 @@ pub(super) fn is_alive(root: &Path) -> bool {
 }
 
 /// Inode and modification time of the file.
-type Seen = (u64, i64, i64);
+type TouchStamp = (u64, i64, i64);
 
-fn state(root: &Path) -> io::Result<Seen> {
-    let metadata = Directory::open(root)?.metadata(ALIVE_FILE.as_ref())?;
+fn state(root: &Path) -> io::Result<TouchStamp> {
+    let metadata = OpenDirectory::open(root)?.metadata(ALIVE_FILE.as_ref())?;
     Ok((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 /// Whether the file changes while it is looked at. One that is gone belongs to nobody.
-fn changes(root: &Path, seen: Seen) -> io::Result<bool> {
+fn changes(root: &Path, seen: TouchStamp) -> io::Result<bool> {
     let until = Instant::now() + STALE;
     while Instant::now() < until {
         match state(root) {
@@ -117,17 +117,17 @@ fn changes(root: &Path, seen: Seen) -> io::Result<bool> {
     Ok(false)
 }
 
-fn create(root: &Path, owner: &Owner) -> io::Result<File> {
+fn create(root: &Path, owner: &PartialOwner) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-    let mut file = Directory::open(root)?.open_file(ALIVE_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
+    let mut file = OpenDirectory::open(root)?.open_file(ALIVE_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
     writeln!(file, "{}", owner.id())?;
     file.sync_all()?;
     Ok(file)
 }
 
 /// Takes the file away if it is still the one that was seen: two that find it stale at once must not remove each other's.
-fn take_away(root: &Path, seen: Seen) -> io::Result<()> {
-    let directory = Directory::open(root)?;
+fn take_away(root: &Path, seen: TouchStamp) -> io::Result<()> {
+    let directory = OpenDirectory::open(root)?;
     let aside = format!("{ALIVE_FILE}-{}", random_id());
     match renameat_with(&directory, ALIVE_FILE, &directory, &aside, RenameFlags::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(()),
@@ -150,21 +150,21 @@ mod tests {
     #[test]
     fn a_second_owner_sees_that_the_first_is_alive() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Alive::take(dir.path(), &Owner::new("first")).unwrap();
+        let first = Heartbeat::take(dir.path(), &PartialOwner::new("first")).unwrap();
         assert!(is_alive(dir.path()));
-        assert!(matches!(Alive::take(dir.path(), &Owner::new("second")), Err(RootError::InUse { .. })));
+        assert!(matches!(Heartbeat::take(dir.path(), &PartialOwner::new("second")), Err(RootError::InUse { .. })));
         drop(first);
         assert!(!is_alive(dir.path()));
-        Alive::take(dir.path(), &Owner::new("second")).unwrap();
+        Heartbeat::take(dir.path(), &PartialOwner::new("second")).unwrap();
     }
 
     #[test]
     fn what_a_killed_owner_left_is_taken_away_by_its_own_successor_at_once_and_by_others_when_it_is_stale() {
         let dir = tempfile::tempdir().unwrap();
-        std::mem::forget(create(dir.path(), &Owner::new("killed")).unwrap());
-        drop(Alive::take(dir.path(), &Owner::new("killed")).unwrap());
-        std::mem::forget(create(dir.path(), &Owner::new("killed")).unwrap());
-        drop(Alive::take(dir.path(), &Owner::new("other")).unwrap());
+        std::mem::forget(create(dir.path(), &PartialOwner::new("killed")).unwrap());
+        drop(Heartbeat::take(dir.path(), &PartialOwner::new("killed")).unwrap());
+        std::mem::forget(create(dir.path(), &PartialOwner::new("killed")).unwrap());
+        drop(Heartbeat::take(dir.path(), &PartialOwner::new("other")).unwrap());
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn a_file_that_is_not_the_one_that_was_seen_is_not_taken_away() {
         let dir = tempfile::tempdir().unwrap();
         let (inode, seconds, nanoseconds) = {
-            create(dir.path(), &Owner::new("first")).unwrap();
+            create(dir.path(), &PartialOwner::new("first")).unwrap();
             state(dir.path()).unwrap()
         };
         take_away(dir.path(), (inode, seconds, nanoseconds + 1)).unwrap();

@@ -4,28 +4,28 @@ use axum::http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 /// Parameters by name.
-pub(super) type Parameters = Vec<(String, String)>;
+pub(super) type QueryParameters = Vec<(String, String)>;
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct AntMediaRequest {
     pub method: Method,
     /// The application that is named, if one is.
     pub app: Option<String>,
     /// What is behind `rest/v2`, decoded, without an empty last segment.
     pub path: Vec<String>,
-    pub parameters: Parameters,
+    pub parameters: QueryParameters,
 }
 
-impl Asked {
+impl AntMediaRequest {
     pub(super) fn of(method: &Method, uri: &Uri) -> Self {
-        let asked = Self::at(method, uri.path(), uri.query().unwrap_or_default());
-        if asked.app.is_some() || asked.path != ["request"] {
-            return asked;
+        let request = Self::at(method, uri.path(), uri.query().unwrap_or_default());
+        if request.app.is_some() || request.path != ["request"] {
+            return request;
         }
         // The panel's proxy: the path is a parameter, and the others follow it.
-        let (proxied, others): (Parameters, Parameters) =
-            asked.parameters.into_iter().partition(|(name, _)| name == "_path");
+        let (proxied, others): (QueryParameters, QueryParameters) =
+            request.parameters.into_iter().partition(|(name, _)| name == "_path");
         let path = proxied.first().map_or("", |(_, path)| path.as_str()).trim_start_matches('/');
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut inner = Self::at(method, &format!("/{path}"), query);
@@ -56,7 +56,7 @@ impl Asked {
     }
 }
 
-fn parameters_of(query: &str) -> Parameters {
+fn parameters_of(query: &str) -> QueryParameters {
     serde_urlencoded::from_str(query).unwrap_or_default()
 }
 
@@ -75,14 +75,14 @@ pub(super) fn app_and_path(path: &str) -> (String, String) {
 mod tests {
     use super::*;
 
-    fn asked(uri: &str) -> (Option<String>, String, Parameters) {
-        let asked = Asked::of(&Method::GET, &uri.parse().unwrap());
-        (asked.app, asked.path.join(" "), asked.parameters)
+    fn request(uri: &str) -> (Option<String>, String, QueryParameters) {
+        let request = AntMediaRequest::of(&Method::GET, &uri.parse().unwrap());
+        (request.app, request.path.join(" "), request.parameters)
     }
 
     #[test]
     fn every_way_of_writing_is_the_same_request() {
-        let parameters: Parameters =
+        let parameters: QueryParameters =
             [("sort_by", ""), ("order_by", "desc")].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         for uri in [
             "/live/rest/v2/vods/list/0/50?sort_by=&order_by=desc",
@@ -95,15 +95,15 @@ mod tests {
             "/rest/v2/request?_path=live%2Frest%2Fv2%2Fvods%2Flist%2F0%2F50%3Fsort_by%3D&order_by=desc",
             "/rest/v2/request?_path=live/rest/v2/vods/list/0/50%26sort_by%3D&order_by=desc",
         ] {
-            let (app, path, found) = asked(uri);
+            let (app, path, found) = request(uri);
             assert_eq!((app.as_deref(), path.as_str()), (Some("live"), "vods list 0 50"), "{uri}");
             assert_eq!(found, parameters, "{uri}");
         }
-        assert_eq!(asked("/rest/v2/vods/&ids=a,b"), (None, "vods".into(), vec![("ids".into(), "a,b".into())]));
-        assert_eq!(asked("/rest/v2/vods/count/a%20b%2Fc").1, "vods count a b/c");
-        assert_eq!(asked("/my%20app/rest/v2/version").0.as_deref(), Some("my app"));
-        assert_eq!(asked("/rest/v2/request").1, "");
-        assert_eq!(asked("/rest/v2/request?_path=rest/v2/request").1, "request");
-        assert_eq!(asked("/%ff/rest/v2/%FF").1, "\u{fffd}");
+        assert_eq!(request("/rest/v2/vods/&ids=a,b"), (None, "vods".into(), vec![("ids".into(), "a,b".into())]));
+        assert_eq!(request("/rest/v2/vods/count/a%20b%2Fc").1, "vods count a b/c");
+        assert_eq!(request("/my%20app/rest/v2/version").0.as_deref(), Some("my app"));
+        assert_eq!(request("/rest/v2/request").1, "");
+        assert_eq!(request("/rest/v2/request?_path=rest/v2/request").1, "request");
+        assert_eq!(request("/%ff/rest/v2/%FF").1, "\u{fffd}");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::counter::Counted;
+use super::counter::RecordedFlushes;
 use super::error::Result;
 use super::state_dir::on;
 use crate::durable;
@@ -19,14 +19,14 @@ const FILE: &str = "catalog.behind";
 
 /// The mark.
 #[derive(Debug)]
-pub(super) struct Behind {
+pub(super) struct StaleMark {
     path: PathBuf,
     is_set: AtomicBool,
 }
 
-impl Behind {
+impl StaleMark {
     /// Sets the mark if the database has lost flushes; says at every start that it stands.
-    pub(super) fn open(state_dir: &Path, counted: Counted, in_database: u64) -> Result<Self> {
+    pub(super) fn open(state_dir: &Path, counted: RecordedFlushes, in_database: u64) -> Result<Self> {
         let path = state_dir.join(FILE);
         if counted.is_ahead_of(in_database) && !path.exists() {
             set(&path, counted, in_database)?;
@@ -60,10 +60,10 @@ impl Behind {
     }
 }
 
-fn set(path: &Path, counted: Counted, in_database: u64) -> Result<()> {
+fn set(path: &Path, counted: RecordedFlushes, in_database: u64) -> Result<()> {
     let expected = match counted {
-        Counted::Flushes(durable) => Some(durable),
-        Counted::Nothing | Counted::Unreadable => None,
+        RecordedFlushes::Flushes(durable) => Some(durable),
+        RecordedFlushes::Nothing | RecordedFlushes::Unreadable => None,
     };
     let said = format!("{}\n", json!({ "flushes": in_database, "expectedFlushes": expected }));
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);

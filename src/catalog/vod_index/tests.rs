@@ -30,8 +30,8 @@ impl Vod {
         }
     }
 
-    fn known(&self) -> Known<'_> {
-        let words = Words {
+    fn known(&self) -> IndexedVod<'_> {
+        let words = SearchText {
             id: &self.id,
             name: &self.name,
             stream_id: &self.stream,
@@ -40,7 +40,7 @@ impl Vod {
             metadata: None,
         };
         let marks = marks::of(self.outcome, false, true, false);
-        Known { words, created_ms: self.created_ms, started_ms: self.started_ms, marks, root: &self.root }
+        IndexedVod { words, created_ms: self.created_ms, started_ms: self.started_ms, marks, root: &self.root }
     }
 }
 
@@ -66,13 +66,13 @@ fn expected(vods: &[Vod], selection: &Selection<'_>, (offset, limit): (usize, us
     (wanted.len(), wanted.into_iter().skip(offset).take(limit).map(|vod| vod.id.clone()).collect())
 }
 
-fn asked(ranked: &Ranked, selection: &Selection<'_>, page: (usize, usize)) -> (usize, Vec<String>) {
+fn asked(ranked: &VodIndex, selection: &Selection<'_>, page: (usize, usize)) -> (usize, Vec<String>) {
     let found = ranked.find(selection);
     let count = found.as_ref().map_or_else(|| ranked.count(selection), |found| found.count);
     (count, ranked.page(selection, found.as_ref(), page))
 }
 
-fn compare(ranked: &Ranked, vods: &[Vod]) {
+fn compare(ranked: &VodIndex, vods: &[Vod]) {
     let all: Vec<PathBuf> = ["/root0", "/root1", "/root2", "/unknown"].map(PathBuf::from).to_vec();
     for roots in [&all[..], &all[1..2], &all[..2], &all[3..]] {
         for (stream, search) in
@@ -89,7 +89,7 @@ fn compare(ranked: &Ranked, vods: &[Vod]) {
     }
 }
 
-fn compare_pages(ranked: &Ranked, vods: &[Vod], selection: &Selection<'_>) {
+fn compare_pages(ranked: &VodIndex, vods: &[Vod], selection: &Selection<'_>) {
     for page in [(0, 50), (1, 2), (3, 0), (usize::MAX, usize::MAX), (1000, 1)] {
         assert_eq!(asked(ranked, selection, page), expected(vods, selection, page), "{selection:?} {page:?}");
     }
@@ -106,7 +106,7 @@ proptest! {
         first in prop::collection::vec((0..30u8, 0..12u8, 0..3u8, 0..6i64), 0..30),
         changes in prop::collection::vec((0..30u8, 0..12u8, 0..3u8, 0..6i64, any::<bool>()), 0..40),
     ) {
-        let (mut ranked, mut vods) = (Ranked::default(), Vec::<Vod>::new());
+        let (mut ranked, mut vods) = (VodIndex::default(), Vec::<Vod>::new());
         for (id, name, stream, created_ms) in first {
             let vod = Vod::of(id, name, stream, created_ms);
             ranked.add_unsorted(vod.known());
