@@ -66,9 +66,10 @@ impl Unsettled {
 
     /// It is waited for, or for another reason than before.
     pub(super) fn wait(&self, awaited: Awaited) {
+        let path = awaited.candidate.path.clone();
         self.put(&awaited.candidate);
-        if let Some(open) = self.lock().open.get_mut(&awaited.candidate.path) {
-            open.awaited = Some(awaited.clone());
+        if let Some(open) = self.lock().open.get_mut(&path) {
+            open.awaited = Some(awaited);
         }
     }
 
