@@ -36,6 +36,11 @@ impl Logins {
         self.address.get().map(String::as_str)
     }
 
+    /// No code that was made before is valid any more.
+    pub fn forget_all(&self) {
+        self.codes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn make(&self, now_ms: i64) -> Result<LoginCode, OperationError> {
         let mut bytes = [0; CODE_BYTES];
         getrandom::fill(&mut bytes).map_err(|e| OperationError::internal(format!("no random numbers: {e}")))?;

@@ -49,7 +49,7 @@ impl Role {
 }
 
 /// Digests of the tokens that are known.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens(Vec<(Hash, Role)>);
 
 impl Tokens {
@@ -116,9 +116,17 @@ impl AccessPolicy {
         if is_open { Err(ServeError::Open(self.address)) } else { Ok(()) }
     }
 
-    /// Other tokens are known from the next request on.
-    pub(super) fn replace(&self, tokens: Tokens) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    /// Other tokens are known from the next request on. Sessions that were begun with the former ones end: a token is replaced because
+    /// somebody has it who should not.
+    ///
+    /// Says whether they are others.
+    pub(super) fn replace(&self, tokens: Tokens) -> bool {
+        let before = std::mem::replace(&mut *self.tokens.write().unwrap_or_else(PoisonError::into_inner), tokens);
+        let are_others = before != *self.tokens();
+        if are_others {
+            self.sessions.end_all();
+        }
+        are_others
     }
 
     fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
@@ -141,7 +149,7 @@ impl AccessPolicy {
         let path = request.uri().path();
         let is_reading = Role::needed_for(request.method()) == Role::Read;
         let is_open = OPEN.contains(&path)
-            || (path.starts_with(sharing::PREFIX) && *request.method() != Method::POST)
+            || (is_reading && sharing::is_link(path))
             || (self.has_page && is_reading && page::is_part(path));
         if is_open {
             return Ok(None);
@@ -170,8 +178,8 @@ impl AccessPolicy {
     }
 
     /// What a request is answered knowing of who asks.
-    fn asker(&self, role: Option<Role>) -> Asker {
-        Asker { role, has_tokens: !self.tokens().is_empty() }
+    fn asker(&self, role: Option<Role>, generation: u64) -> Asker {
+        Asker { role, generation, has_tokens: !self.tokens().is_empty() }
     }
 
     fn missing(&self, needed: Role) -> AccessDenied {
@@ -248,9 +256,10 @@ impl AccessDenied {
 
 /// Answers what may be answered.
 pub(super) async fn guard(State(access): State<Arc<AccessPolicy>>, mut request: Request, next: Next) -> Response {
+    let generation = access.sessions.generation();
     match access.check(&request) {
         Ok(role) => {
-            request.extensions_mut().insert(access.asker(role));
+            request.extensions_mut().insert(access.asker(role, generation));
             next.run(request).await
         }
         Err(refusal) => refusal.response(),
@@ -277,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn sessions_end_with_the_tokens_that_they_were_begun_with() {
+        let policy = access("127.0.0.1:8420");
+        let session = policy.sessions.begin_for_test(Role::Operate);
+        let allowed =
+            |policy: &AccessPolicy| policy.check(&asked("POST", "/api/v1/process", Some(&format!("Bearer {session}"))));
+        policy.replace(access("127.0.0.1:8420").tokens().clone());
+        assert_eq!(allowed(&policy), Ok(Some(Role::Operate)), "the tokens are the same");
+        policy.replace(Tokens::default());
+        assert_eq!(allowed(&policy), Err(AccessDenied::Unknown));
+    }
+
+    #[test]
     fn each_method_address_and_token_has_its_answer() {
         use AccessDenied::{InQuery, Missing, ReadOnly, Unknown};
         const LOCAL: &str = "127.0.0.1:8420";
@@ -294,6 +315,11 @@ mod tests {
             (LOCAL, "GET", "/api/v1/vods?limit=1&access_token=reader", Some("Bearer reader"), Err(InQuery)),
             (PUBLIC, "GET", "/healthz", None, Ok(())),
             (PUBLIC, "GET", "/share/a/1/b", None, Ok(())),
+            // An application may have the name `share`.
+            (PUBLIC, "DELETE", "/share/a/1/b", None, Err(Missing(Role::Operate))),
+            (PUBLIC, "DELETE", "/share/rest/v2/vods/a", None, Err(Missing(Role::Operate))),
+            (PUBLIC, "GET", "/share/rest/v2/vods/list/0/50", None, Err(Missing(Role::Read))),
+            (PUBLIC, "GET", "/share/streams/a/b/c.mp4", None, Err(Missing(Role::Read))),
             (PUBLIC, "GET", "/readyz", None, Err(Missing(Role::Read))),
             (PUBLIC, "GET", "/api/v1/vods", None, Err(Missing(Role::Read))),
             (PUBLIC, "GET", "/api/v1/vods", Some("Bearer reader"), Ok(())),

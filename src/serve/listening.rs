@@ -32,7 +32,7 @@ use super::writing::{WriteLimit, Written};
 use super::{public, tls};
 use crate::config::ServeOptions;
 use crate::fault::chain;
-use crate::operations::Context;
+use crate::operations::{Context, Logins};
 use crate::runtime::Runtime;
 
 /// Connections on the socket at once; more wait until one ends.
@@ -69,17 +69,19 @@ pub struct HttpServer {
 
 /// What was read from the files of tokens, certificate and key for the address that is listened on; a reload reads them again.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(Arc<OnceLock<(Arc<AccessPolicy>, Certificate)>>);
+pub struct Secrets(Arc<OnceLock<(Arc<AccessPolicy>, Certificate, Logins)>>);
 
 impl Secrets {
     /// Reads the files again and puts them in force together: tokens for the next request, the certificate for the next connection. What
     /// is open stays open. Nothing changes if one of them cannot be used, or if nothing is listened on.
     pub fn reload(&self, options: &ServeOptions) -> Result<(), ServeError> {
-        let Some((access, certificate)) = self.0.get() else { return Ok(()) };
+        let Some((access, certificate, logins)) = self.0.get() else { return Ok(()) };
         let (tokens, tls) = (Tokens::of(options)?, tls::of(options)?);
         access.allows(&tokens)?;
         certificate.replace(tls)?;
-        access.replace(tokens);
+        if access.replace(tokens) {
+            logins.forget_all();
+        }
         Ok(())
     }
 }
@@ -124,7 +126,7 @@ impl HttpServer {
             self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));
         }
         self.answer_on(ServerSocket::Tcp(listener, certificate.clone()), router, &self.on_tcp);
-        let _ = self.secrets.0.set((access, certificate));
+        let _ = self.secrets.0.set((access, certificate, self.service.context.logins().clone()));
         Ok(Some(address))
     }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -18,13 +18,14 @@ use serde_json::json;
 
 use super::access::{Role, bearer};
 use super::answering::{Service, problem};
+use super::wire::{body_of, not_valid};
 use crate::operations::OperationError;
 use crate::pipeline::now_ms;
 
 /// Where a session is made, looked at and ended.
 pub(super) const PATH: &str = "/api/v1/session";
-/// What media asked for with the cookie ends with.
-const MEDIA: [&str; 5] = ["/media", "/poster", "/sprite", "/sprite.vtt", "/clip"];
+/// What is read with the cookie: media below a VoD, and clips below a stream.
+const MEDIA_OF_VOD: [&str; 4] = ["media", "poster", "sprite", "sprite.vtt"];
 const COOKIE_NAME: &str = "aftercast_media";
 /// How long a session lives.
 const LIVES_S: i64 = 12 * 3_600;
@@ -34,7 +35,14 @@ const BODY_LIMIT_BYTES: usize = 4 << 10;
 
 /// The sessions of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<Vec<Session>>>);
+pub struct Sessions(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    sessions: Vec<Session>,
+    /// How often the tokens that sessions are begun with were replaced.
+    generation: u64,
+}
 
 #[derive(Debug)]
 struct Session {
@@ -52,49 +60,82 @@ struct Given {
 }
 
 impl Sessions {
-    fn begin(&self, role: Role, now_ms: i64) -> Result<Given, OperationError> {
+    /// Begins one for a request that was let in with the tokens of a generation. It lives no longer than the session that it is begun with.
+    fn begin(&self, role: Role, generation: u64, by: Option<Hash>, now_ms: i64) -> Result<Given, OperationError> {
         let secret = || {
             let mut bytes = [0; 24];
             let filled = getrandom::fill(&mut bytes);
             filled.map_err(|e| OperationError::internal(format!("no random numbers: {e}")))?;
             Ok::<_, OperationError>(hex::encode(bytes))
         };
-        let given = Given { token: secret()?, cookie: secret()?, expires_ms: now_ms + LIVES_S * 1_000 };
-        let (token, cookie) = (blake3::hash(given.token.as_bytes()), blake3::hash(given.cookie.as_bytes()));
-        let mut sessions = self.lock();
-        sessions.retain(|session| session.expires_ms > now_ms);
-        if sessions.len() >= MOST {
-            sessions.remove(0);
+        let mut known = self.lock();
+        if known.generation != generation {
+            return Err(OperationError::unauthorized("the tokens were replaced meanwhile"));
         }
-        sessions.push(Session { token, cookie, role, expires_ms: given.expires_ms });
+        known.sessions.retain(|session| session.expires_ms > now_ms);
+        let parent = by.and_then(|by| known.sessions.iter().find(|session| session.token == by));
+        let expires_ms = (now_ms + LIVES_S * 1_000).min(parent.map_or(i64::MAX, |parent| parent.expires_ms));
+        let given = Given { token: secret()?, cookie: secret()?, expires_ms };
+        let (token, cookie) = (blake3::hash(given.token.as_bytes()), blake3::hash(given.cookie.as_bytes()));
+        if known.sessions.len() >= MOST {
+            // Nobody may log those out who may do more.
+            let Some(oldest) = known.sessions.iter().position(|session| session.role <= role) else {
+                return Err(OperationError::transient("too many sessions").with_next_step("Log out elsewhere."));
+            };
+            known.sessions.remove(oldest);
+        }
+        known.sessions.push(Session { token, cookie, role, expires_ms });
         Ok(given)
     }
 
     /// The role of a session's token.
     pub fn role_of(&self, digest: Hash) -> Option<Role> {
         let now_ms = now_ms();
-        let sessions = self.lock();
-        let known = sessions.iter().filter(|session| session.expires_ms > now_ms && session.token == digest);
-        known.map(|session| session.role).max()
+        let known = self.lock();
+        let found = known.sessions.iter().filter(|session| session.expires_ms > now_ms && session.token == digest);
+        found.map(|session| session.role).max()
     }
 
     /// Whether a request for media has the cookie of a session.
     pub(super) fn may_read_media(&self, request: &Request) -> bool {
         let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
-        let is_media = MEDIA.iter().any(|end| request.uri().path().ends_with(end));
+        let below = request.uri().path().strip_prefix("/api/v1/").unwrap_or_default();
+        let is_media = match below.split('/').collect::<Vec<_>>()[..] {
+            ["vods", _, what] => MEDIA_OF_VOD.contains(&what),
+            ["streams", _, "clip"] => true,
+            _ => false,
+        };
         is_reading && is_media && cookies(request.headers()).any(|cookie| self.has_cookie(cookie))
     }
 
     fn has_cookie(&self, cookie: &str) -> bool {
         let (digest, now_ms) = (blake3::hash(cookie.as_bytes()), now_ms());
-        self.lock().iter().any(|session| session.expires_ms > now_ms && session.cookie == digest)
+        self.lock().sessions.iter().any(|session| session.expires_ms > now_ms && session.cookie == digest)
     }
 
     fn end(&self, digest: Hash) {
-        self.lock().retain(|session| session.token != digest);
+        self.lock().sessions.retain(|session| session.token != digest);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
+    /// Ends every session, and lets none begin for a request that was let in before.
+    pub(super) fn end_all(&self) {
+        let mut known = self.lock();
+        known.sessions.clear();
+        known.generation += 1;
+    }
+
+    /// How often all sessions were ended.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// A session's token.
+    #[cfg(test)]
+    pub(super) fn begin_for_test(&self, role: Role) -> String {
+        self.begin(role, self.generation(), None, now_ms()).unwrap().token
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,6 +150,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
     pub role: Option<Role>,
+    /// Of the sessions, from before it was looked at who asks.
+    pub generation: u64,
     /// Whether anything could be operated with another token.
     pub has_tokens: bool,
 }
@@ -144,7 +187,9 @@ async fn begin(
     request: Request,
 ) -> Response {
     let is_secure = is_tls || request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    match role_for(&service, asker, request).await.and_then(|role| Ok((role, sessions.begin(role, now_ms())?))) {
+    let by = request.headers().get(AUTHORIZATION).and_then(bearer).map(|token| blake3::hash(token.as_bytes()));
+    let role = role_for(&service, asker, request).await;
+    match role.and_then(|role| Ok((role, sessions.begin(role, asker.generation, by, now_ms())?))) {
         Err(error) => problem(&error),
         Ok((role, given)) => {
             let secure = if is_secure { "; Secure" } else { "" };
@@ -158,12 +203,9 @@ async fn begin(
 
 /// The role that a session is made with: of the token that was sent, else that of a code.
 async fn role_for(service: &Service, by: Asker, request: Request) -> Result<Role, OperationError> {
-    let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT_BYTES).await.unwrap_or_default();
-    let wish: Asked = if body.is_empty() {
-        Asked::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|e| OperationError::invalid(format!("the request is not valid: {e}")))?
-    };
+    let body = body_of(request.into_body(), BODY_LIMIT_BYTES).await?;
+    let wish: Asked =
+        if body.is_empty() { Asked::default() } else { serde_json::from_slice(&body).map_err(|e| not_valid(&e))? };
     match (by.role, wish.code) {
         (_, Some(code)) if service.context.logins().redeem(&code, now_ms()) => Ok(Role::Operate),
         (_, Some(_)) => Err(OperationError::unauthorized("this login link was used before or has expired")
@@ -174,7 +216,7 @@ async fn role_for(service: &Service, by: Asker, request: Request) -> Result<Role
 }
 
 async fn end(Extension(sessions): Extension<Sessions>, headers: HeaderMap) -> Response {
-    if let Some(token) = headers.get(axum::http::header::AUTHORIZATION).and_then(bearer) {
+    if let Some(token) = headers.get(AUTHORIZATION).and_then(bearer) {
         sessions.end(blake3::hash(token.as_bytes()));
     }
     (no_store(&format!("{COOKIE_NAME}=; HttpOnly; SameSite=Strict; Max-Age=0")), Json(json!({}))).into_response()
@@ -197,11 +239,12 @@ mod tests {
     #[test]
     fn a_cookie_reads_media_and_nothing_else() {
         let sessions = Sessions::default();
-        let given = sessions.begin(Role::Operate, now_ms()).unwrap();
+        let given = sessions.begin(Role::Operate, 0, None, now_ms()).unwrap();
         let cookie = format!("a=b; {COOKIE_NAME}={}", given.cookie);
         let may = |method, path| sessions.may_read_media(&request(method, path, &cookie));
         assert!(may("GET", "/api/v1/vods/a/media") && may("HEAD", "/api/v1/streams/a/clip"));
         assert!(!may("GET", "/api/v1/vods") && !may("POST", "/api/v1/vods/a/media"));
+        assert!(!may("GET", "/live/rest/v2/vods/count/clip") && !may("GET", "/api/v1/a/vods/b/media"));
         let with_token = format!("{COOKIE_NAME}={}", given.token);
         assert!(!sessions.may_read_media(&request("GET", "/api/v1/vods/a/media", &with_token)));
         assert_eq!(sessions.role_of(blake3::hash(given.cookie.as_bytes())), None);
@@ -210,10 +253,39 @@ mod tests {
     #[test]
     fn a_session_ends_when_it_is_told_or_old() {
         let sessions = Sessions::default();
-        let (old, ended) = (sessions.begin(Role::Read, 0).unwrap(), sessions.begin(Role::Read, now_ms()).unwrap());
+        let begin = |now_ms| sessions.begin(Role::Read, 0, None, now_ms).unwrap();
+        let (old, ended) = (begin(0), begin(now_ms()));
         let role = |token: &str| sessions.role_of(blake3::hash(token.as_bytes()));
         assert_eq!((role(&old.token), role(&ended.token)), (None, Some(Role::Read)));
         sessions.end(blake3::hash(ended.token.as_bytes()));
         assert_eq!(role(&ended.token), None);
+    }
+
+    #[test]
+    fn a_request_from_before_the_tokens_were_replaced_begins_no_session() {
+        let sessions = Sessions::default();
+        let before = sessions.generation();
+        sessions.end_all();
+        assert!(sessions.begin(Role::Operate, before, None, now_ms()).is_err());
+        assert!(sessions.begin(Role::Operate, sessions.generation(), None, now_ms()).is_ok());
+    }
+
+    #[test]
+    fn a_session_that_is_begun_with_another_lives_no_longer() {
+        let sessions = Sessions::default();
+        let now_ms = now_ms();
+        let first = sessions.begin(Role::Read, 0, None, now_ms - 1_000).unwrap();
+        let by = Some(blake3::hash(first.token.as_bytes()));
+        assert_eq!(sessions.begin(Role::Read, 0, by, now_ms).unwrap().expires_ms, first.expires_ms);
+    }
+
+    #[test]
+    fn a_reader_logs_no_operator_out() {
+        let sessions = Sessions::default();
+        let operator = sessions.begin(Role::Operate, 0, None, now_ms()).unwrap();
+        for _ in 0..=MOST {
+            sessions.begin(Role::Read, 0, None, now_ms()).unwrap();
+        }
+        assert_eq!(sessions.role_of(blake3::hash(operator.token.as_bytes())), Some(Role::Operate));
     }
 }

@@ -11,7 +11,13 @@ use super::media;
 use crate::operations::{MediaOf, OperationError, check_link};
 
 /// Paths of links begin with it; they need no token.
-pub(super) const PREFIX: &str = "/share/";
+const PREFIX: &str = "/share/";
+
+/// Whether a path is that of a link: an application of Ant Media may be called `share`, too.
+pub(super) fn is_link(path: &str) -> bool {
+    let below = path.strip_prefix(PREFIX).unwrap_or_default();
+    below.split('/').count() == 3 && below.split('/').all(|segment| !segment.is_empty())
+}
 
 pub(super) fn routes() -> Router<Service> {
     Router::new().route("/share/{id}/{expires}/{signature}", get(shared))

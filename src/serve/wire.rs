@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use hyper::header::{CONTENT_TYPE, HOST};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -75,15 +75,20 @@ fn target_of(path: &str, mut arguments: Pairs) -> Result<String, OperationError>
     })
 }
 
+/// The body of a request, within so many bytes and some seconds: whoever never sends it must not keep a connection.
+pub(super) async fn body_of(body: Body, most_bytes: usize) -> Result<Bytes, OperationError> {
+    let late = |_| OperationError::invalid("the body of the request did not arrive in time");
+    let body = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, most_bytes)).await.map_err(late)?;
+    body.map_err(|e| not_valid(&e))
+}
+
 /// The operation that a request asks for.
 pub(super) async fn operation_of<O: Route>(request: Request) -> Result<O, OperationError> {
     let (mut parts, body) = request.into_parts();
     let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_valid(&e))?;
     let in_path = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     if O::METHOD.has_body() {
-        let late = |_| OperationError::invalid("the body of the request did not arrive in time");
-        let body = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_LIMIT_BYTES)).await.map_err(late)?;
-        let body = body.map_err(|e| not_valid(&e))?;
+        let body = body_of(body, BODY_LIMIT_BYTES).await?;
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         let mut arguments: Value = serde_json::from_slice(body).map_err(|e| not_valid(&e))?;
         if let Value::Object(fields) = &mut arguments {
