@@ -110,10 +110,13 @@ impl SharedCatalog {
             ..*selection
         };
         let changes = self.vod_changes();
-        let index = self.current_index()?;
-        let Some(ranked) = index.as_ref() else { return Ok(ask(&VodIndex::default(), selection, None)) };
-        let found = self.0.selecting.found(ranked, changes, selection);
-        Ok(ask(ranked, selection, found.as_deref()))
+        loop {
+            let index = self.current_index()?;
+            // Another request may have failed to read it meanwhile, which leaves none.
+            let Some(ranked) = index.as_ref() else { continue };
+            let found = self.0.selecting.found(ranked, changes, selection);
+            return Ok(ask(ranked, selection, found.as_deref()));
+        }
     }
 
     /// The index with everything that was changed before the call.

@@ -47,8 +47,9 @@ impl AnswerCache {
         if !answers.are_of(config, changes) || answers.bytes + bytes > MOST_BYTES {
             *answers = CachedAnswers { changes, config: Some(Arc::clone(config)), ..CachedAnswers::default() };
         }
-        if answers.by_target.insert(target.into(), body.clone()).is_none() {
-            answers.bytes += bytes;
+        answers.bytes += bytes;
+        if let Some(before) = answers.by_target.insert(target.into(), body.clone()) {
+            answers.bytes -= target.len() + before.len();
         }
     }
 }
