@@ -5,6 +5,8 @@
 //! 204 or an empty 200 if nothing changed: the recorder is so already, or, from 1.1.5 on, nobody publishes the stream. It cannot be
 //! asked for a recorder's state.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use reqwest::Method;
@@ -25,10 +27,8 @@ pub(super) async fn switch(http: &Http, app: &str, stream: &str, on: bool) -> Re
         204 => Ok(Switched::Unchanged),
         200 if answer.body.is_empty() => Ok(Switched::Unchanged),
         // A page of anything else that listens there is no path.
-        200 => match String::from_utf8(answer.body) {
-            Ok(file) if !file.starts_with('<') && !file.contains('\n') => Ok(Switched::Done(Some(PathBuf::from(file)))),
-            _ => Err(ControlError::NotUnderstood("it is no path of a recording")),
-        },
+        200 if answer.body.starts_with(b"<") => Err(ControlError::NotUnderstood("it is no path of a recording")),
+        200 => Ok(Switched::Done(Some(PathBuf::from(OsString::from_vec(answer.body))))),
         _ => Err(answer.refused(&[])),
     }
 }

@@ -225,7 +225,7 @@ fn judge(seen: &Growing, said: Option<&Result<Said, String>>) -> (RecordingState
     match said {
         None => nothing(UNSEEN.to_owned()),
         Some(Ok(said)) => nothing(format!("{UNSEEN}, and the ingest server {}", said.detail)),
-        Some(Err(error)) => nothing(format!("{UNSEEN}, and the ingest server cannot be asked: {error}")),
+        Some(Err(why)) => nothing(format!("{UNSEEN}, and the ingest server cannot be asked: {why}")),
     }
 }
 
