@@ -116,7 +116,7 @@ fn what_was_only_touched_is_compared_again_and_freed_and_a_poster_that_was_rewri
     sandbox.process().expect_code(0);
     assert!(!local.exists());
     assert_eq!(fs::read(&poster).unwrap(), b"a poelse");
-    assert_eq!(tree(&sandbox.store()).into_keys().collect::<Vec<_>>(), ["take.mp4", "take.png"]);
+    assert_eq!(tree(&sandbox.store()).into_keys().collect::<Vec<_>>(), ["take.json", "take.mp4", "take.png"]);
 }
 
 #[test]
@@ -188,6 +188,23 @@ fn without_leases_a_delivered_file_waits_aside_and_a_restart_forgets_it_not() {
     assert!(fs::read(sandbox.root().join("written.mp4")).unwrap().ends_with(b"more"));
     let freed = |vod: &serde_json::Value| vod["freedAt"].is_i64() == (vod["vodName"] == "quiet.mp4");
     assert!(sandbox.vods().iter().all(freed));
+}
+
+#[test]
+fn without_leases_a_sidecar_is_freed_with_its_recording() {
+    let sidecars = "[deliver]\nupload_extensions = 33\n";
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, &format!("{sidecars}{KEPT}")));
+    let Some(_mount) = WithoutLeases::mount(&sandbox.root()) else { return };
+    fs::write(sandbox.root().join("take.mp4"), padded("take", 0)).unwrap();
+    let settled = || drop(sandbox.process());
+    until_with("both are delivered", Duration::from_millis(200), settled, || {
+        let is_stored = |name: &str| sandbox.store().join(name).exists();
+        (is_stored("take.mp4") && is_stored("take.json")).then_some(())
+    });
+    retaining(&sandbox, &format!("{sidecars}{FREED}"));
+    let look = || drop(sandbox.run(&["retain"]));
+    until_with("both are freed", Duration::from_millis(200), look, || names(&sandbox).is_empty().then_some(()));
+    assert!(sandbox.vods()[0]["freedAt"].is_i64());
 }
 
 #[test]

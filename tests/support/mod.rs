@@ -120,7 +120,12 @@ impl Sandbox {
     /// A command of the program with this house's configuration.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aftercast"));
-        command.arg("--config").arg(self.path().join("config.toml")).args(args);
+        let config = self.path().join("config.toml");
+        // The same for a configuration that a test has written since.
+        if !fs::read_to_string(&config).is_ok_and(|config| config.contains("[pictures]")) {
+            command.env("AFTERCAST_PICTURES__POSTER", "false");
+        }
+        command.arg("--config").arg(config).args(args);
         command
             .stdin(Stdio::null())
             .env_remove("AFTERCAST_CONFIG")
