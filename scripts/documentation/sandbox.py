@@ -48,7 +48,9 @@ class Sandbox:
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "USER", "LOGNAME", "TMPDIR")}
         self.environment = kept | {
             "PATH": f"{self.home}/bin:{kept.get('PATH', '/usr/bin:/bin')}:{TOOLS}", "HOME": f"{self.root}/home/me", "LANG": "C.UTF-8",
-            "LC_ALL": "C.UTF-8", "TZ": "UTC", "NO_COLOR": "1", "COLUMNS": "110", "REPOSITORY": str(REPOSITORY), "PAGE_ROOT": self.root}
+            "LC_ALL": "C.UTF-8", "TZ": "UTC", "NO_COLOR": "1", "COLUMNS": "110", "REPOSITORY": str(REPOSITORY), "PAGE_ROOT": self.root,
+            # Posters come some time after the rest: no page could say when. docs/start.md says so.
+            "AFTERCAST_PICTURES__POSTER": "false"}
         (self.home / "environment").write_text("")
 
     def inward(self, text):
