@@ -49,7 +49,7 @@ pub use give_up::{
 pub(crate) use in_place::tape;
 pub use in_place::{InPlaceEditor, InPlaceOp};
 pub use lease::{BTRFS, EXT4, F_SETSIG, LeaseRefused, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
-pub use new_file::{NewFile, create_new};
+pub use new_file::{NewFile, create_new, holds, replace_known};
 pub use partial::{PARTIAL_PREFIX, Partial, PartialOwner, SealedPartial, is_partial, random_id, remove_partials};
 pub use probe::{ProbeFile, find_beneath, probe_name, remove_probes};
 pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};

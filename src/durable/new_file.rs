@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Result, rename_no_replace};
+use super::{FileError, Result, fingerprint, rename_no_replace, replace};
 
 /// What is written.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,29 @@ pub fn create_new(path: &Path, file: NewFile<'_>) -> Result<()> {
         let _ = std::fs::remove_file(&aside);
     }
     written
+}
+
+/// Writes a file aside, makes it durable, and puts it in place of one that still has the contents `before`. Anything else there
+/// stays, and is an error ([`FileError::is_taken`]).
+pub fn replace_known(path: &Path, file: NewFile<'_>, before: &[u8]) -> Result<()> {
+    let aside = aside(path);
+    let replaced = written(&aside, file).and_then(|()| {
+        if !holds(path, before) {
+            return Err(FileError::on("replace", path)(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        replace(&aside, path, &fingerprint(&aside)?)?.durably()
+    });
+    if replaced.is_err() {
+        let _ = std::fs::remove_file(&aside);
+    }
+    replaced
+}
+
+/// Whether a path is a regular file, and no link to one, with these contents.
+pub fn holds(path: &Path, contents: &[u8]) -> bool {
+    let is_file = std::fs::symlink_metadata(path)
+        .is_ok_and(|found| found.is_file() && usize::try_from(found.len()) == Ok(contents.len()));
+    is_file && std::fs::read(path).is_ok_and(|found| found == contents)
 }
 
 fn aside(path: &Path) -> PathBuf {

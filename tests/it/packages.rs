@@ -78,8 +78,10 @@ fn the_debian_package_holds_what_an_operator_expects() {
     }
     assert_eq!(fs::read_to_string(control.join("conffiles")).unwrap().trim(), "/etc/aftercast/config.toml");
 
-    // As installed, the configuration is sound and starts nothing.
+    // As installed, the configuration is sound and starts nothing. `setup` knows it by its bytes.
     let config = tree.join("etc/aftercast/config.toml");
+    let in_tree = Path::new(REPOSITORY).join("packaging/config.toml");
+    assert_eq!(fs::read(&config).unwrap(), fs::read(in_tree).unwrap());
     let program = tree.join("usr/bin/aftercast");
     let with_config = |args: &[&str]| {
         let mut command = Command::new(&program);
@@ -119,13 +121,21 @@ fn a_purge_removes_all_that_a_daemon_keeps_and_nothing_else() {
     let state = sandbox.path().join("state");
     fs::create_dir(state.join("notes")).unwrap();
     fs::create_dir(state.join("recordings-of-mine")).unwrap();
+    // If it were a root as well, these would be recordings, and an original that was moved aside.
+    for name in ["catalog.mp4", ".aftercast-x.mp4.aside"] {
+        fs::write(state.join(name), "x").unwrap();
+    }
+    for name in [".aftercast-root", ".aftercast-alive", "share.00ff.new", "catalog.damaged-1700000000000"] {
+        fs::write(state.join(name), "x").unwrap();
+    }
 
     let postrm = fs::read_to_string(Path::new(REPOSITORY).join("packaging/debian/aftercast.postrm")).unwrap();
     let removal = postrm.lines().find(|line| line.trim_start().starts_with("rm ")).expect("what a purge removes");
     drop(daemon);
     said(Command::new("sh").arg("-c").arg(removal).current_dir(&state));
-    let left: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["recordings-of-mine"]);
+    let left: BTreeSet<_> =
+        fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(Vec::from_iter(left), [".aftercast-x.mp4.aside", "catalog.mp4", "recordings-of-mine"]);
 }
 
 /// The interpreter that the test stores run on; it has a parser of YAML.
@@ -195,6 +205,11 @@ fn the_installer_refuses_an_archive_that_is_not_the_published_one() {
     fs::hard_link(env!("CARGO_BIN_EXE_aftercast"), tree.join("bin/aftercast"))
         .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_aftercast"), tree.join("bin/aftercast")).map(drop))
         .unwrap();
+    let installer = fs::read_to_string(Path::new(REPOSITORY).join("packaging/install.sh")).unwrap();
+    let head = installer.lines().find_map(|line| line.strip_prefix("list_head='")?.strip_suffix('\'')).unwrap();
+    let list = "share/aftercast/installation";
+    fs::create_dir_all(tree.join("share/aftercast")).unwrap();
+    fs::write(tree.join(list), format!("{head}\nbin/aftercast\n{list}\n")).unwrap();
     let archive = dir.path().join(&name);
     // Uncompressed: what is tried is the installer, and tar tells by the content.
     said(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(dir.path()).arg("aftercast"));
@@ -223,7 +238,20 @@ fn the_installer_refuses_an_archive_that_is_not_the_published_one() {
     let (is_done, words) = install();
     assert!(is_done, "{words}");
     assert_eq!(fs::read_dir(prefix.parent().unwrap()).unwrap().count(), 1);
-    fs::remove_file(prefix.join("bin/aftercast")).unwrap();
+    // Nothing that is not of the installation is ever taken away, in no place.
+    for other in ["recordings/x.mp4", "share/x.mp4", "share/aftercast/x.mp4"] {
+        fs::create_dir_all(prefix.join(other).parent().unwrap()).unwrap();
+        fs::write(prefix.join(other), "recording").unwrap();
+        let (is_done, words) = install();
+        assert!(!is_done && words.contains("holds what is not aftercast's"), "{other}: {words}");
+        assert_eq!(fs::read_to_string(prefix.join(other)).unwrap(), "recording");
+        fs::remove_file(prefix.join(other)).unwrap();
+        let _ = fs::remove_dir(prefix.join("recordings"));
+    }
+    // A program of that name makes no installation.
+    fs::remove_file(prefix.join(list)).unwrap();
     let (is_done, words) = install();
     assert!(!is_done && words.contains("is not an installation of aftercast"), "{words}");
+    assert!(prefix.join("bin/aftercast").exists());
+    assert_eq!(fs::read_dir(prefix.parent().unwrap()).unwrap().count(), 1);
 }

@@ -122,13 +122,25 @@ fn without_questions(
     let proposal = proposed(run, wishes, found)?;
     let text = setup::text(&proposal);
     let checked = setup::check(&run.config, &text)?;
-    if run.args.dry_run || setup::is_taken(&run.config) {
+    if run.args.dry_run || is_own(&run.config) {
         show_text(&text, out).map_err(CommandError::output)?;
         return if run.args.dry_run { Ok(Exit::Done) } else { Err(setup::taken(&run.config).into()) };
+    }
+    if setup::is_packaged(&run.config) {
+        say_replaced(run, out).map_err(CommandError::output)?;
     }
     setup::write_configuration(&run.config, &text, run.is_root, &run.accounts)?;
     let checks = operations::checks(&checked, None, &Stop::default());
     finished(run, &proposal, &text, &checks, out)
+}
+
+/// Whether somebody's own file has that name: anything but the configuration as the package installs it.
+fn is_own(config: &Path) -> bool {
+    setup::is_taken(config) && !setup::is_packaged(config)
+}
+
+fn say_replaced(run: &Run<'_>, out: &mut Output<'_>) -> io::Result<()> {
+    writeln!(out.err, "{} is as the package installed it: it will be replaced.", printable(&run.config))
 }
 
 fn show_found(found: &[FoundServer], out: &mut Output<'_>) -> io::Result<()> {
@@ -192,10 +204,12 @@ fn with_questions(
     out: &mut Output<'_>,
 ) -> Result<Exit, CommandError> {
     show_found(found, out).map_err(CommandError::output)?;
-    let is_taken = setup::is_taken(&run.config);
+    let is_taken = is_own(&run.config);
     if is_taken {
         let said = writeln!(out.err, "{} exists: the configuration will only be printed.", printable(&run.config));
         said.map_err(CommandError::output)?;
+    } else if setup::is_packaged(&run.config) {
+        say_replaced(run, out).map_err(CommandError::output)?;
     }
     let executor = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => CommandError::usage(format!("{}; nothing was written", Printable(&error))),

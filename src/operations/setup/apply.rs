@@ -1,5 +1,5 @@
 //! Writes what a first run decided: the configuration (0640) and, if asked for, files with credentials (0600). Neither replaces
-//! a file.
+//! a file, but for the configuration as the package ships it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,9 @@ use crate::config::{self, Config, FileText, Sources};
 use crate::durable::{self, FileError, NewFile};
 use crate::operations::OperationError;
 use crate::recording::name::printable;
+
+/// The configuration as the package installs it. It watches nothing.
+const PACKAGED: &str = include_str!("../../../packaging/config.toml");
 
 /// A file with a credential. Its contents are never shown.
 pub struct Credential {
@@ -31,6 +34,11 @@ pub fn is_taken(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
+/// Whether a file is the configuration of the package as it was installed: nobody has written in it.
+pub fn is_packaged(path: &Path) -> bool {
+    durable::holds(path, PACKAGED.as_bytes())
+}
+
 /// The error of a configuration that is there already.
 pub fn taken(path: &Path) -> OperationError {
     OperationError::invalid(format!("`{}` exists and is never overwritten", printable(path))).with_next_step(
@@ -46,10 +54,14 @@ pub fn check(path: &Path, text: &str) -> Result<Config, OperationError> {
     read.map_err(|error| OperationError::configuration(&error))
 }
 
-/// Writes the configuration; the service's group may read it.
+/// Writes the configuration, also in place of the packaged one; the service's group may read it.
 pub fn write_configuration(path: &Path, text: &str, is_root: bool, accounts: &Accounts) -> Result<(), OperationError> {
     let group = accounts.group(USER).filter(|_| is_root);
-    write(path, NewFile { contents: text.as_bytes(), mode: 0o640, user: None, group })
+    let file = NewFile { contents: text.as_bytes(), mode: 0o640, user: None, group };
+    if is_packaged(path) {
+        return written(path, durable::replace_known(path, file, PACKAGED.as_bytes()));
+    }
+    write(path, file)
 }
 
 /// Writes a file with a credential; the service's user may read it.
@@ -60,9 +72,12 @@ pub fn write_credential(credential: &Credential, is_root: bool, accounts: &Accou
 }
 
 fn write(path: &Path, file: NewFile<'_>) -> Result<(), OperationError> {
-    let written =
-        path.parent().map_or(Ok(()), durable::create_directories).and_then(|()| durable::create_new(path, file));
-    written.map_err(|error: FileError| if error.is_taken() { taken(path) } else { error.into() })
+    let directory = path.parent().map_or(Ok(()), durable::create_directories);
+    written(path, directory.and_then(|()| durable::create_new(path, file)))
+}
+
+fn written(path: &Path, result: Result<(), FileError>) -> Result<(), OperationError> {
+    result.map_err(|error| if error.is_taken() { taken(path) } else { error.into() })
 }
 
 #[cfg(test)]
@@ -96,5 +111,34 @@ mod tests {
         assert!(!format!("{secret:?}").contains("hunter2"));
         let left = std::fs::read_dir(dir.path().join("etc/aftercast")).unwrap().count();
         assert_eq!(left, 1, "nothing else is left behind");
+    }
+    #[test]
+    fn the_packaged_configuration_is_replaced_only_while_nobody_has_written_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, accounts) = (dir.path().join("config.toml"), Accounts::default());
+        std::fs::write(&config, PACKAGED).unwrap();
+        assert!(is_taken(&config) && is_packaged(&config));
+        write_configuration(&config, "# one\n", false, &accounts).unwrap();
+        assert_eq!((std::fs::read_to_string(&config).unwrap().as_str(), mode(&config)), ("# one\n", 0o640));
+        assert!(!is_packaged(&config), "what was written is somebody's own");
+
+        let edited = PACKAGED.replacen("roots = []", "roots = [\"/srv\"]", 1);
+        let of_same_length = PACKAGED.replacen("auto", "obs ", 1);
+        for own in [edited, of_same_length, format!("{PACKAGED}\n"), String::new()] {
+            std::fs::write(&config, &own).unwrap();
+            let refused = write_configuration(&config, "# two\n", false, &accounts).unwrap_err();
+            assert!(refused.to_string().contains("exists and is never overwritten"), "{refused}");
+            // Nor if it was edited after it was looked at.
+            let file = NewFile { contents: b"# two\n", mode: 0o640, user: None, group: None };
+            assert!(durable::replace_known(&config, file, PACKAGED.as_bytes()).unwrap_err().is_taken());
+            assert_eq!(std::fs::read_to_string(&config).unwrap(), own);
+        }
+
+        let (packaged, link) = (dir.path().join("packaged.toml"), dir.path().join("link.toml"));
+        std::fs::write(&packaged, PACKAGED).unwrap();
+        symlink(&packaged, &link).unwrap();
+        assert!(!is_packaged(&link) && write_configuration(&link, "x", false, &accounts).is_err());
+        assert_eq!(std::fs::read_to_string(&packaged).unwrap(), PACKAGED);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left behind");
     }
 }

@@ -14,7 +14,7 @@ mod propose;
 mod render;
 
 pub use accounts::Accounts;
-pub use apply::{Credential, check, is_taken, taken, write_configuration, write_credential};
+pub use apply::{Credential, check, is_packaged, is_taken, taken, write_configuration, write_credential};
 pub use find::{FoundRoot, FoundServer, PathKind, find, place};
 pub use propose::{NoProposal, Proposal, Wishes, propose, summary};
 pub use render::{Surroundings, USER, next_commands, text};

@@ -96,7 +96,7 @@ fn of_service(proposal: &Proposal, surroundings: &Surroundings<'_>) -> Vec<Strin
             let _ = write!(drop_in, " SupplementaryGroups={group}");
         }
         for root in &proposal.roots {
-            let _ = write!(drop_in, " ReadWritePaths={}", shell(&root.path));
+            let _ = write!(drop_in, " ReadWritePaths={}", systemd(&root.path));
         }
         commands.push(drop_in);
     }
@@ -111,6 +111,17 @@ fn shell(path: &Path) -> String {
         text.into_owned()
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// A path as systemd takes it in a unit file: a `%` begins a specifier, also inside quotes.
+fn systemd(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('%', "%%");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     }
 }
 
@@ -175,6 +186,18 @@ mod tests {
                 "systemctl enable --now aftercast  # start",
             ]
         );
+        for (path, written) in [
+            ("/srv/50%", "/srv/50%%"),
+            ("/srv/my %h", "\"/srv/my %%h\""),
+            ("/srv/it's", "\"/srv/it's\""),
+            (r#"/srv/a"b\c"#, r#""/srv/a\"b\\c""#),
+        ] {
+            let commands = next_commands(&proposal(path), &root);
+            let drop_in = format!(
+                "systemctl edit aftercast  # in [Service]: SupplementaryGroups=www-data ReadWritePaths={written}"
+            );
+            assert_eq!(commands[2], drop_in);
+        }
         let mut of_root = proposal("/var/my rec");
         of_root.groups = vec!["root".into()];
         let commands = next_commands(&of_root, &Surroundings { has_unit: false, ..root });
