@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ use super::error::Result;
 use super::opened::Catalog;
 use super::state_dir::{on, write_whole};
 use crate::recording::VodRecord;
+
+/// Serialises edits: the file gets what the record got last.
+static EDITING: Mutex<()> = Mutex::new(());
 
 /// What the file of a VoD holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,6 +33,7 @@ struct VodNotes {
 impl Catalog {
     /// Changes description and metadata of a VoD, in the record and in its file; durable on return.
     pub fn edit_notes(&self, id: &str, change: impl Fn(&mut VodRecord)) -> Result<VodRecord> {
+        let _one_at_a_time = EDITING.lock().unwrap_or_else(PoisonError::into_inner);
         let vod = self.shared().update_vod(id, change)?;
         let notes = VodNotes { description: vod.description.clone(), metadata: vod.metadata.clone() };
         let path = self.notes_path(id);

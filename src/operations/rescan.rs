@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
-use crate::pipeline::ScannedRoot;
+use crate::pipeline::{RescanRefusal, ScannedRoot};
 use crate::recording::name::printable;
 
 /// How often it is looked whether the answer is still wanted.
@@ -43,10 +43,12 @@ impl Operation for Rescan {
             return Err(OperationError::not_found(format!("`{}` is not a configured root", printable(root)))
                 .with_next_step("Use a path of `watch.roots`; `aftercast process PATH` takes any other directory."));
         }
-        let Some(answered) = ctx.rescans.ask(self.root.clone()) else {
-            return Err(OperationError::invalid("no daemon is watching")
-                .with_next_step("Run `aftercast process PATH`, which scans the path itself."));
-        };
+        let answered = ctx.rescans.ask(self.root.clone(), context.stop()).map_err(|refusal| match refusal {
+            RescanRefusal::NotWatched => OperationError::invalid("no daemon is watching")
+                .with_next_step("Run `aftercast process PATH`, which scans the path itself."),
+            RescanRefusal::TooMany => OperationError::transient("too many others wait for a scan")
+                .with_next_step("Try again when the scan that is under way has ended."),
+        })?;
         loop {
             match answered.recv_timeout(LOOK) {
                 Ok(roots) => return Ok(Rescanned { roots }),

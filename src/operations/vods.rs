@@ -325,14 +325,16 @@ impl Operation for DeleteVod {
             return Ok(deletion);
         }
         delete_objects(ctx, &owned, &mut deletion.objects)?;
+        let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
             let left = pipeline::remove_local(ctx, &vod)?;
-            file.left = left.map(str::to_owned);
+            is_file_going = left.is_none_or(|left| left.is_pending);
+            file.left = left.map(|left| left.reason.to_owned());
         }
         if !self.keep_file {
             pipeline::remove_pictures(ctx, &vod);
         }
-        if deletion.file.as_ref().is_some_and(|file| file.left.is_none()) || vod.freed_at.is_some() {
+        if is_file_going {
             pipeline::remove_sidecar(&vod);
         }
         ctx.catalog.delete_vod(&self.id, now_ms())?;

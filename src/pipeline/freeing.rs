@@ -236,6 +236,7 @@ fn note_what_is_gone(ctx: &PipelineContext, record: &VodRecord) -> Result<(), Ca
     let is_proven = ctx.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
         ctx.catalog.shared().freed(&record.vod_id, now_ms())?;
+        sidecars::clear_if_freed(ctx, &record.vod_id);
     }
     Ok(())
 }

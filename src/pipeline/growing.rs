@@ -39,6 +39,8 @@ struct Seen {
     open: BTreeMap<PathBuf, Open>,
     /// When the last recording of a stream in a root ended, milliseconds since the Unix epoch.
     ends: HashMap<(PathBuf, String), i64>,
+    /// When the last recording ended whose end there was no room for; it may be that of any stream.
+    forgotten_ms: Option<i64>,
 }
 
 /// A recording that may still be written.
@@ -93,12 +95,14 @@ impl Unsettled {
         if seen.ends.len() >= MOST_ENDS {
             seen.ends.retain(|_, end_ms| discover::is_recent(*end_ms, now_ms));
         }
-        if seen.ends.len() < MOST_ENDS {
+        if seen.ends.len() < MOST_ENDS || seen.ends.contains_key(&of) {
             seen.ends.insert(of, now_ms);
+        } else {
+            seen.forgotten_ms = Some(now_ms);
         }
     }
 
-    /// The paths of a stream in a root that are not settled, and when the last one that is ended. `None` where nobody watches.
+    /// The paths of a stream in a root that are not settled, and when the last one that is ended, or may have. `None` where nobody watches.
     fn of(&self, root: &Path, stream: &str) -> Option<(Vec<PathBuf>, Option<i64>)> {
         let seen = self.lock();
         if !seen.is_watched {
@@ -106,7 +110,8 @@ impl Unsettled {
         }
         let is_it = |of: &(PathBuf, String)| of.0 == root && of.1 == stream;
         let paths = seen.open.iter().filter(|(_, open)| is_it(&open.of)).map(|(path, _)| path.clone());
-        Some((paths.collect(), seen.ends.get(&(root.to_owned(), stream.to_owned())).copied()))
+        let end_ms = seen.ends.get(&(root.to_owned(), stream.to_owned())).copied();
+        Some((paths.collect(), end_ms.max(seen.forgotten_ms)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -235,5 +240,24 @@ mod tests {
             unsettled.end(&Path::new("/rec").join(&name), if n == MOST_ENDS { later_ms } else { 0 });
         }
         assert_eq!(unsettled.lock().ends.len(), 1);
+    }
+
+    #[test]
+    fn an_end_that_there_is_no_room_for_may_be_that_of_any_stream() {
+        let unsettled = Unsettled::default();
+        unsettled.begin();
+        let end = |name: &str, now_ms: i64| {
+            unsettled.put(&candidate(name, name));
+            unsettled.end(&Path::new("/rec").join(name), now_ms);
+        };
+        let last_end = |stream: &str| unsettled.of(Path::new("/rec"), stream).unwrap().1;
+        for n in 0..MOST_ENDS {
+            end(&format!("s{n}"), 0);
+        }
+        assert_eq!(last_end("one more"), None);
+        end("one more", 1);
+        assert_eq!(last_end("one more"), Some(1));
+        end("s0", 2);
+        assert_eq!((last_end("s0"), last_end("s1")), (Some(2), Some(1)), "that of a known stream has room");
     }
 }

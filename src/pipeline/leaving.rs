@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
+use super::sidecars;
 use crate::catalog::CatalogError;
 use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
 use crate::fault::chain;
@@ -138,6 +139,7 @@ fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), 
     }
     if let (RemovalOutcome::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
         ctx.catalog.shared().freed(vod_id, now_ms())?;
+        sidecars::clear_if_freed(ctx, vod_id);
         info!(vod_id, "freed; every required target holds it");
     }
     Ok(ctx.catalog.remove_ledger(&leaving.row())?)

@@ -20,6 +20,25 @@ pub struct OwnedObject {
     pub also_of: Option<String>,
 }
 
+/// Why the local file of a VoD is there still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftFile {
+    /// To be read after its name.
+    pub reason: &'static str,
+    /// Whether it is removed later, if nobody writes to it.
+    pub is_pending: bool,
+}
+
+impl LeftFile {
+    const fn for_good(reason: &'static str) -> Self {
+        Self { reason, is_pending: false }
+    }
+
+    const fn for_now(reason: &'static str) -> Self {
+        Self { reason, is_pending: true }
+    }
+}
+
 /// The objects that the record of a VoD names and those of what belongs to it, in every target.
 pub fn objects_of(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObject>, CatalogError> {
     let own = |asset_id: &str, object: &RemoteObject| OwnedObject {
@@ -43,12 +62,12 @@ pub fn objects_of(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObj
     Ok(owned)
 }
 
-/// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays, to be read after its name.
-pub fn remove_local(ctx: &PipelineContext, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
+/// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays.
+pub fn remove_local(ctx: &PipelineContext, vod: &VodRecord) -> Result<Option<LeftFile>, PipelineError> {
     if !roots::is_available(ctx, &vod.root) {
-        return Ok(Some("its root is not available"));
+        return Ok(Some(LeftFile::for_good("its root is not available")));
     }
-    let changed = Some("it differs from the catalogued file");
+    let changed = Some(LeftFile::for_good("it differs from the catalogued file"));
     let seen = match durable::seen(&vod.file_path) {
         Err(error) if error.is_missing() => return Ok(None),
         other => other?,
@@ -60,9 +79,12 @@ pub fn remove_local(ctx: &PipelineContext, vod: &VodRecord) -> Result<Option<&'s
         RemovalOutcome::Removed | RemovalOutcome::Missing => None,
         RemovalOutcome::Kept { why: KeptBecause::Changed, .. } => changed,
         RemovalOutcome::Kept { why: KeptBecause::InUse, .. } => {
-            Some("a process has it open for writing; it is removed when it is closed, if it is unchanged")
+            let reason = "a process has it open for writing; it is removed when it is closed, if it is unchanged";
+            Some(LeftFile::for_now(reason))
         }
-        RemovalOutcome::Aside { .. } => Some("moved aside; it is removed after being unchanged for `quiet`"),
+        RemovalOutcome::Aside { .. } => {
+            Some(LeftFile::for_now("moved aside; it is removed after being unchanged for `quiet`"))
+        }
     })
 }
 

@@ -3,19 +3,26 @@
 //! A recording is never kept waiting for its sidecar, and never lost by one: what cannot be written is said and left out. A file of that name
 //! that is not ours stays as it is.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
 use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::queueing;
-use crate::durable::{self, FileError, Partial};
+use crate::durable::{self, Partial};
 use crate::fault::chain;
 use crate::recording::name::printable;
 use crate::recording::{Kind, Noted, SIDECAR_MAX_BYTES, VodRecord, read_sidecar, sidecar_of};
+
+/// Serialises reading a record and writing or removing its sidecar: the last to write has the last record.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where the sidecar of a recording lies.
 fn path_of(vod: &VodRecord) -> PathBuf {
@@ -24,6 +31,12 @@ fn path_of(vod: &VodRecord) -> PathBuf {
 
 /// Writes the sidecar of a recording that is about to be catalogued, if sidecars are wanted.
 pub(super) fn write(ctx: &PipelineContext, vod: &VodRecord) {
+    let _one_at_a_time = one_at_a_time();
+    write_alone(ctx, vod);
+}
+
+/// The same, for who has [`ONE_AT_A_TIME`].
+fn write_alone(ctx: &PipelineContext, vod: &VodRecord) {
     if !ctx.settings().deliver.upload_extensions.contains(Kind::Sidecar) {
         return;
     }
@@ -34,17 +47,27 @@ pub(super) fn write(ctx: &PipelineContext, vod: &VodRecord) {
 }
 
 /// Writes the sidecar of a VoD again that a person has written about, and delivers it again where it was delivered.
-pub fn sidecar_edited(ctx: &PipelineContext, vod: &VodRecord) {
+pub fn sidecar_edited(ctx: &PipelineContext, vod_id: &str) {
+    let _one_at_a_time = one_at_a_time();
+    // As it is now: somebody else may have written about it meanwhile.
+    let vod = match ctx.catalog.shared().vod(vod_id) {
+        Ok(Some(vod)) => vod,
+        Ok(None) => return,
+        Err(error) => {
+            warn!(vod_id, error = chain(&error), "cannot read the catalogue; the sidecar is not changed");
+            return;
+        }
+    };
     // Only where there is one: a VoD whose file was freed has none.
-    if !owned_by(vod, &path_of(vod)) {
+    if !owned_by(&vod, &path_of(&vod)) {
         return;
     }
-    write(ctx, vod);
-    let mut deliveries = queueing::deliveries_for(ctx, vod);
+    write_alone(ctx, &vod);
+    let mut deliveries = queueing::deliveries_for(ctx, &vod);
     deliveries.retain(|delivery| delivery.asset.kind == Kind::Sidecar);
     match ctx.catalog.enqueue(&deliveries) {
         Ok(_) => ctx.courier_notify.notify(),
-        Err(error) => warn!(vod_id = vod.vod_id, error = chain(&error), "changed sidecar not queued for delivery"),
+        Err(error) => warn!(vod_id, error = chain(&error), "changed sidecar not queued for delivery"),
     }
 }
 
@@ -65,9 +88,8 @@ fn try_write(ctx: &PipelineContext, vod: &VodRecord) -> Result<(), PipelineError
         debug!(path = %printable(&path), "no sidecar: a file that is not ours has its name");
         return Ok(());
     }
-    let partial = Partial::create(&path, ctx.catalog.owner())?;
-    let written = File::options().write(true).open(partial.path()).and_then(|mut file| file.write_all(&text));
-    written.map_err(FileError::on("write", partial.path()))?;
+    let mut partial = Partial::create(&path, ctx.catalog.owner())?;
+    partial.write_all(&text)?;
     let like = durable::metadata(&vod.file_path)?;
     let sealed = partial.seal(&like)?;
     let named = if there.is_some() {
@@ -95,6 +117,7 @@ pub(super) fn clear_if_freed(ctx: &PipelineContext, vod_id: &str) {
 
 /// Removes the sidecar of a VoD if it is ours.
 pub fn remove_sidecar(vod: &VodRecord) {
+    let _one_at_a_time = one_at_a_time();
     let path = path_of(vod);
     if owned_by(vod, &path)
         && let Err(error) = durable::remove(&path)

@@ -169,10 +169,8 @@ impl<'a> Watcher<'a> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
         }
-        while let Some(request) = self.pipeline().rescans.next() {
-            let found = self.rescan_roots(request.root());
-            request.end(found);
-        }
+        let engine = self.engine;
+        engine.pipeline().rescans.answer(|wanted| self.rescan_roots(wanted));
         for path in self.pipeline().waiting.woken() {
             self.look_at(&path, None);
         }
@@ -308,11 +306,11 @@ impl<'a> Watcher<'a> {
         self.take_gathered(gathered, false);
     }
 
-    /// Scans every root, or one; tells what there is in each.
-    fn rescan_roots(&mut self, wanted: Option<&Path>) -> Vec<ScannedRoot> {
+    /// Scans every root, or some; tells what there is in each.
+    fn rescan_roots(&mut self, wanted: Option<&BTreeSet<PathBuf>>) -> Vec<ScannedRoot> {
         let mut gathered = ScanResult::new();
         let roots = self.readers.iter().map(|reader| reader.root().path.clone());
-        let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted == root)).collect();
+        let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted.contains(root))).collect();
         let owned: Vec<_> =
             roots.iter().map(|root| roots::is_available(self.pipeline(), root) && self.owns(root)).collect();
         let mut scanned = Vec::new();

@@ -155,3 +155,55 @@ fn a_sidecar_is_freed_and_deleted_with_its_vod() {
     assert_eq!(local(&sandbox), Vec::<PathBuf>::new(), "both are deleted");
     assert!(!sandbox.store().join("room1.json").exists());
 }
+
+#[test]
+fn of_edits_at_the_same_time_the_sidecar_has_what_the_record_has() {
+    let sandbox = house_with("");
+    sandbox.put(&made("flv", 2), "room1.flv");
+    let daemon = Daemon::start(&sandbox);
+    until("it is delivered", || sandbox.store().join("room1.json").exists().then_some(()));
+    let vod = only_vod(&sandbox);
+    for round in 0..5 {
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (sandbox, vod) = (&sandbox, &vod);
+                scope.spawn(move || edit(sandbox, vod, &format!("{round}: {}", "long ".repeat(n))));
+            }
+        });
+        assert_eq!(json(&sandbox.root().join("room1.json"))["description"], only_vod(&sandbox)["description"]);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn the_sidecar_of_a_file_that_went_by_itself_is_freed_with_it() {
+    let sandbox = house_with("");
+    sandbox.put(&made("flv", 2), "room1.flv");
+    sandbox.process().expect_code(0);
+    fs::remove_file(sandbox.root().join("room1.mp4")).unwrap();
+    let config = standard_config(sandbox.path(), &format!("{SIDECARS}[retain]\ndelete_local = \"delivered\"\n"));
+    fs::write(sandbox.path().join("config.toml"), config).unwrap();
+    sandbox.run(&["retain"]).expect_code(0);
+    assert!(only_vod(&sandbox)["freedAt"].is_i64());
+    assert_eq!(local(&sandbox), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_sidecar_of_a_deleted_vod_goes_though_its_file_is_in_use_and_stays_where_the_file_is_kept() {
+    for keeps_file in [false, true] {
+        let sandbox = house_with("");
+        sandbox.put(&made("flv", 2), "room1.flv");
+        sandbox.process().expect_code(0);
+        let id = only_vod(&sandbox)["vodId"].as_str().unwrap().to_owned();
+        let file = sandbox.root().join("room1.mp4");
+        let _writer = fs::File::options().append(true).open(&file).unwrap();
+        if keeps_file {
+            sandbox.run(&["vod", "delete", "--yes", "--keep-file", &id]).expect_code(0);
+        } else {
+            let said = sandbox.run(&["vod", "delete", "--yes", &id]).expect_code(4);
+            assert!(said.err.contains("open for writing"), "{}", said.err);
+        }
+        assert!(file.exists());
+        assert_eq!(file.with_extension("json").exists(), keeps_file);
+    }
+}
