@@ -134,7 +134,20 @@ const PAST: [(&str, &[&str]); 7] = [
         ],
     ),
     ("io::stdout()", &["cli/run.rs", "cli/table.rs", "durable/image.rs"]),
-    ("io::stderr()", &["cli/run.rs", "cli/report.rs", "cli/progress.rs", "cli/bars.rs", "cli/logging.rs"]),
+    (
+        "io::stderr()",
+        &[
+            "cli/run.rs",
+            "cli/report.rs",
+            "cli/progress.rs",
+            "cli/bars.rs",
+            "cli/logging.rs",
+            // Only to ask whether it is a terminal.
+            "cli/commands/watch.rs",
+            // A text of its own, for who starts it by hand.
+            "media/apart/child.rs",
+        ],
+    ),
     ("println!(", &["media/ffi/late/build.rs"]),
 ];
 

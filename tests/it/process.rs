@@ -460,7 +460,11 @@ fn a_file_alone_is_taken_without_any_configuration() {
     let path = sandbox.put(&made("flv", 2), "room1.flv");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_aftercast"));
     let states = sandbox.path().join("states");
-    command.env("XDG_STATE_HOME", &states).env_remove("AFTERCAST_CONFIG").env_remove("AFTERCAST_TEST_TOOLS");
+    command
+        .env("XDG_STATE_HOME", &states)
+        .env("AFTERCAST_PICTURES__POSTER", "false")
+        .env_remove("AFTERCAST_CONFIG")
+        .env_remove("AFTERCAST_TEST_TOOLS");
     let output = command.arg("process").arg(&path).current_dir(sandbox.path().join("store")).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(names(&sandbox), ["room1.mp4"]);

@@ -6,6 +6,7 @@ use super::super::exit::Exit;
 use super::super::output::Output;
 use super::CommandError;
 use crate::config::Config;
+use crate::fault::chain;
 use crate::operations::{OperationError, ShowStatus, Status};
 use crate::pipeline::PipelineContext;
 use crate::printable::Printable;
@@ -17,7 +18,7 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, CommandError> 
     let socket = PipelineContext::socket_path(&config.state_dir);
     let daemon = Client::connect(&socket, &Stop::default()).map_err(|error| {
         let state_dir = Printable::path(&config.state_dir);
-        OperationError::transient(format!("no daemon answers in the state directory `{state_dir}`: {error}"))
+        OperationError::transient(format!("no daemon answers in the state directory `{state_dir}`: {}", chain(&error)))
             .with_next_step(
                 "Start it with `aftercast watch` or `systemctl start aftercast`. No recording is lost meanwhile.",
             )

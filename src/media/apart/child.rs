@@ -92,7 +92,7 @@ fn wait_for(pid: Option<Pid>) -> io::Result<Ended> {
 fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
     let budget = Budget::of(Duration::from_millis(job.budget_ms));
     if let Err(error) = limits::bound(job.memory_bytes, job.cpu_seconds) {
-        let message = format!("cannot limit the decoder process: {error}");
+        let message = format!("cannot limit the decoder process: {}", chain(&error));
         return said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
     }
     confine();
