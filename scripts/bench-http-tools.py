@@ -128,7 +128,7 @@ def pages(options):
     tools.write(options, {"name": "count_search", "what": "count with search on the same archive, four words, curl included",
                           "goal": "<= 50 ms each", "met": max(took_ms) <= 50, "ours": {"said": f"{took_ms} ms"}})
     tools.write(options, {"name": "million_idle", "what": "watch with the same archive: start-up to ready, resident memory",
-                          "goal": "<= 3 s, <= 250 MiB", "met": served.ready_s <= 3 and indexed <= 250,
+                          "goal": "<= 3 s, <= 250 MiB idle", "met": served.ready_s <= 3 and idle <= 250,
                           "ours": {"said": f"ready after {served.ready_s:.2f} s, {idle:.0f} MiB idle, {indexed:.0f} MiB with the index of lists"}})
     served.stop()
 

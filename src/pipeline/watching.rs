@@ -324,8 +324,8 @@ impl<'a> Watcher<'a> {
             let counted = std::mem::take(&mut gathered.counted);
             scanned.push(ScannedRoot { root, is_available, problems, ..counted });
         }
-        debug!(roots = scanned.len(), "roots scanned");
         let is_all = wanted.is_none();
+        debug!(roots = scanned.len(), "{}", if is_all { "all roots scanned" } else { "roots scanned" });
         if is_all {
             self.scanned = Instant::now();
             self.next_rescan = self.scanned + self.pipeline().settings().watch.rescan;

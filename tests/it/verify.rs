@@ -83,7 +83,7 @@ fn deleting_a_vod_removes_what_was_delivered_for_it_in_every_target_and_nothing_
     let mut cloud = server.bucket("deleting");
     let sandbox = Sandbox::with_config(|dir| {
         let disk = aftercast::deliver::TargetOptions::new("disk", &format!("file://{}/store", dir.display()));
-        config_with_targets(dir, &[&cloud, &disk], "[deliver]\nupload_extensions = 63")
+        config_with_targets(dir, &[&cloud, &disk], "[deliver]\nupload_extensions = 31")
     });
     let made = made("mp4-faststart", 2);
     for name in ["room1.mp4", "room10.mp4", "room1_x.mp4"] {
