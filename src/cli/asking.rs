@@ -110,23 +110,15 @@ impl Answers<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::OutputStream;
-    use super::super::table::Style;
+    use super::super::output::captured;
     use super::*;
 
     fn asked<T>(
         answers: &str,
         ask: impl FnOnce(&mut Answers<'_>, &mut Output<'_>) -> io::Result<T>,
     ) -> (io::Result<T>, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut output = Output {
-            out: OutputStream::new(&mut out),
-            err: OutputStream::new(&mut err),
-            is_json: false,
-            style: Style::Plain,
-        };
-        let answer = ask(&mut Answers::known(answers), &mut output);
-        (answer, String::from_utf8(err).unwrap())
+        let (answer, _, said) = captured(|output| ask(&mut Answers::known(answers), output));
+        (answer, said)
     }
 
     #[test]

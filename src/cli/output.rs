@@ -126,20 +126,23 @@ impl<F: Formatter> Formatter for PrintableJson<F> {
     }
 }
 
+/// What work prints, standard output and standard error, and what it returns.
+#[cfg(test)]
+pub(super) fn captured<T>(work: impl FnOnce(&mut Output<'_>) -> T) -> (T, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (out_stream, err_stream) = (OutputStream::new(&mut out), OutputStream::new(&mut err));
+    let returned = work(&mut Output { out: out_stream, err: err_stream, is_json: false, style: Style::Plain });
+    (returned, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn printed(print: impl FnOnce(&mut Output<'_>) -> io::Result<()>) -> String {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut output = Output {
-            out: OutputStream::new(&mut out),
-            err: OutputStream::new(&mut err),
-            is_json: false,
-            style: Style::Plain,
-        };
-        print(&mut output).unwrap();
-        String::from_utf8(out).unwrap()
+        let (printed, out, _) = captured(print);
+        printed.unwrap();
+        out
     }
 
     #[test]
