@@ -52,6 +52,12 @@ struct Open {
     awaited: Option<Awaited>,
 }
 
+impl Open {
+    fn of(candidate: &Candidate, awaited: Option<Awaited>) -> Self {
+        Self { of: (candidate.root.clone(), candidate.facts.stream_id.clone()), awaited }
+    }
+}
+
 impl Unsettled {
     /// From now on everything that is found is told here.
     pub(super) fn begin(&self) {
@@ -60,19 +66,15 @@ impl Unsettled {
 
     /// A recording may still be written.
     pub(super) fn put(&self, candidate: &Candidate) {
-        let of = (candidate.root.clone(), candidate.facts.stream_id.clone());
         let mut seen = self.lock();
         let awaited = seen.open.remove(&candidate.path).and_then(|open| open.awaited);
-        seen.open.insert(candidate.path.clone(), Open { of, awaited });
+        seen.open.insert(candidate.path.clone(), Open::of(candidate, awaited));
     }
 
     /// It is waited for, or for another reason than before.
     pub(super) fn wait(&self, awaited: Awaited) {
-        let path = awaited.candidate.path.clone();
-        self.put(&awaited.candidate);
-        if let Some(open) = self.lock().open.get_mut(&path) {
-            open.awaited = Some(awaited);
-        }
+        let (path, open) = (awaited.candidate.path.clone(), Open::of(&awaited.candidate, None));
+        self.lock().open.insert(path, Open { awaited: Some(awaited), ..open });
     }
 
     /// Those that are waited for, so many at most, in the order of their paths, and how many there are.
