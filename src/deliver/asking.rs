@@ -16,6 +16,9 @@ use crate::recording::RemoteObject;
 /// How long a store may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often an object of ours that looks otherwise is looked at.
+pub(super) const LOOKS_MAX: u32 = 4;
+
 /// What a store says of an object now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofCheck {
@@ -74,28 +77,39 @@ async fn look(
     }
 }
 
+/// A store that errs once must not get everything a second time: what differs is looked at again before it counts.
 async fn ask(
     bucket: &Bucket,
     proven: &RemoteObject,
     ctx: &UploadContext<'_>,
     deadline: tokio::time::Instant,
 ) -> Result<(ProofCheck, Option<RemoteState>)> {
-    let now = look(bucket, proven, ctx, deadline).await?;
-    let answer = ProofCheck::of(now.as_ref(), proven);
-    let (ProofCheck::Differs(_), Some(state)) = (&answer, &now) else { return Ok((answer, now)) };
-    if state.size_bytes != proven.size_bytes || !differs_by_tag(state, proven) {
-        return Ok((answer, now));
+    let mut now = look(bucket, proven, ctx, deadline).await?;
+    for _ in 1..LOOKS_MAX {
+        let answer = ProofCheck::of(now.as_ref(), proven);
+        if matches!(answer, ProofCheck::AsProven { .. }) {
+            return Ok((answer, now));
+        }
+        let again = look(bucket, proven, ctx, deadline).await?;
+        if let (Some(now), Some(again)) = (&now, &again)
+            && differs_by_tag_alone(now, proven)
+            && differs_by_tag_alone(again, proven)
+            && now.etag != again.etag
+        {
+            // Some gateways give an object another tag at every look; such a tag tells nothing.
+            return Ok((ProofCheck::AsProven { beyond_size: false }, Some(again.clone())));
+        }
+        now = again;
     }
-    // Some gateways give an object another tag at every look; such a tag tells nothing.
-    let is_steady = look(bucket, proven, ctx, deadline).await?.is_some_and(|again| again.etag == state.etag);
-    Ok((if is_steady { answer } else { ProofCheck::AsProven { beyond_size: false } }, now))
+    Ok((ProofCheck::of(now.as_ref(), proven), now))
 }
 
-/// Whether there is nothing but an entity tag to compare.
-fn differs_by_tag(now: &RemoteState, proven: &RemoteObject) -> bool {
+/// Whether it differs, and there is nothing but an entity tag to compare.
+fn differs_by_tag_alone(now: &RemoteState, proven: &RemoteObject) -> bool {
     let of = |checksum: &Option<String>| checksum.as_deref().map(verify::algorithm).map(str::to_owned);
     let has_checksum = of(&now.checksum).is_some() && of(&now.checksum) == of(&proven.checksum);
-    !has_checksum && now.etag.is_some() && proven.etag.is_some()
+    let differs = now.size_bytes == proven.size_bytes && now.etag.is_some() && proven.etag.is_some();
+    differs && now.etag != proven.etag && !has_checksum
 }
 
 /// Looks at a file of a directory. A copy has the modification time of the file it was made from; one that has another was

@@ -344,14 +344,19 @@ impl Targets {
     /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
     /// what differs, `None` if nothing does.
     pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &Stop) -> Result<Option<Difference>> {
-        let now = self.head(&proven.target, &proven.key)?;
-        let is_missing = now.is_none();
-        let differs = verify::difference(now.as_ref(), proven);
-        if differs.is_some() || !reads {
-            return Ok(differs.map(|words| Difference { words, is_missing, when_read: false }));
-        }
         let target = self.find(&proven.target)?;
         let ctx = UploadContext { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NullLedger };
+        let reported = match &target.store {
+            TargetStore::Directory(directory) => {
+                ProofCheck::of(directory.head(&proven.key)?.map(RemoteState::from).as_ref(), proven)
+            }
+            TargetStore::Bucket(bucket) => self.network.until_stopped(asking::ask_bucket(bucket, proven, &ctx))?,
+        };
+        match reported {
+            ProofCheck::Differs(difference) => return Ok(Some(difference)),
+            ProofCheck::AsProven { .. } if !reads => return Ok(None),
+            ProofCheck::AsProven { .. } => {}
+        }
         let differs = match &target.store {
             TargetStore::Directory(directory) => verify::read_directory(directory, proven, &ctx),
             TargetStore::Bucket(bucket) => self.network.until_stopped(verify::read_bucket(bucket, proven, &ctx)),

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
+use super::asking::LOOKS_MAX;
 use super::attributes::{OWN_CHECKSUM, attributes, header_text, metadata_name};
 use super::bucket::{Bucket, StoredObject};
 use super::directory::DirectoryTarget;
@@ -34,8 +35,6 @@ const NUMBERS_MAX: u32 = 100;
 /// Objects of one content at most: under its own name and two numbered ones. A store that never reports one of them as what was sent
 /// would get it again and again.
 pub(super) const OURS_MAX: u32 = 3;
-/// How often an object of ours that looks otherwise is looked at.
-const LOOKS_MAX: u32 = 4;
 
 /// Delivers an asset; the objects in the order of its files.
 pub(super) async fn deliver(

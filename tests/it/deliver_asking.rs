@@ -16,6 +16,7 @@ use crate::support::daemon::{Daemon, until};
 use crate::support::http::{forward, read_request, reply, serve};
 use crate::support::recordings::padded;
 use crate::support::stores::{azure, gcs, s3};
+use crate::support::unruly::{Mischief, Unruly};
 use crate::support::{Sandbox, config_with_targets};
 
 fn config(dir: &Path, target: &TargetOptions, retain: &str) -> String {
@@ -135,6 +136,37 @@ fn a_copy_that_was_only_touched_is_read_and_frees_the_file() {
     retaining(&sandbox, &target, FREED);
     sandbox.run(&["retain"]).expect_code(0);
     assert!(!local.exists());
+}
+
+/// A store that errs once must not get everything a second time: what differs at one look is looked at again.
+#[test]
+fn one_wrong_answer_of_a_store_neither_keeps_a_file_nor_sends_it_again() {
+    let server = s3();
+    for lie in [Mischief::WrongChecksum, Mischief::WrongSize] {
+        for how in ["retain", "vod verify"] {
+            let name = format!("errs-once-{lie:?}-{how}").to_lowercase().replace(' ', "-");
+            let honest = server.bucket(&name);
+            let sandbox = Sandbox::with_config(|dir| config(dir, &honest, KEPT));
+            let local = sandbox.root().join("take.mp4");
+            fs::write(&local, padded(&name, 0)).unwrap();
+            sandbox.process().expect_code(0);
+
+            let is_first = AtomicBool::new(true);
+            let proxy = Unruly::on(server.address(), move |request| {
+                let is_about_it = request.method == "HEAD" && request.path().ends_with("/take.mp4");
+                (is_about_it && is_first.swap(false, Ordering::SeqCst)).then_some(lie)
+            });
+            let lying = TargetOptions { endpoint: Some(format!("http://{}", proxy.address)), ..honest.clone() };
+            retaining(&sandbox, &lying, if how == "retain" { FREED } else { KEPT });
+            sandbox.run(&how.split(' ').collect::<Vec<_>>()).expect_code(0);
+            assert_eq!(proxy.done().len(), 1, "{name}: it lied once");
+            assert!(sandbox.vods()[0]["remote"][0]["differs"].is_null(), "{name}");
+            assert_eq!(local.exists(), how == "vod verify", "{name}");
+            sandbox.process().expect_code(0);
+            let keys: Vec<_> = server.listing(&name).into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, ["pre/take.mp4"], "{name}: something was stored twice");
+        }
+    }
 }
 
 /// A store that hears some requests and says nothing while it is told to.

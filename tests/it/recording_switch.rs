@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use aftercast::discover::OpenFiles;
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 
 use crate::support::Sandbox;
@@ -241,11 +242,11 @@ fn what_has_no_switch_says_so_and_is_never_asked() {
 
 #[test]
 fn a_server_that_cannot_be_reached_leaves_the_state_unknown() {
-    // A port on which nothing listens any more.
-    let ingest = Ingest {
-        address: std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
-        script: Arc::default(),
-    };
+    // A port of ours on which nothing listens: one that was only let go may be another program's by now.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    let ingest = Ingest { address, script: Arc::default() };
     let sandbox = sandbox(&ingest, "server = \"antmedia\"\ncontrol = \"http://{control}\"");
     let daemon = Daemon::start(&sandbox);
     assert_unproven(&sandbox, ROOM1, "the ingest server cannot be asked: the ingest server did not answer");
