@@ -229,6 +229,7 @@ fn process(executor: &Executor, args: &ProcessArgs, mode: Mode, out: &mut Output
         server: args.server.clone(),
         template: args.template.clone(),
         stream: args.stream.clone(),
+        shard: args.shard,
     };
     if args.dry_run {
         return commands::process::dry_run(executor, &Plan(process), out);

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::error::PipelineError;
+use super::owning::{OwnedRoots, RootClaim};
 use crate::announce::{self, Announcer};
 use crate::catalog::{Catalog, CatalogError, EventLimits};
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::recording::Shard;
 use crate::recording::journey::Candidate;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -159,7 +161,7 @@ pub struct PipelineContext {
     /// Recordings that came too far to begin again and cannot go on yet.
     pub(super) postponed: super::postponing::Postponements,
     /// The roots that no other process may work in meanwhile.
-    roots: super::owning::OwnedRoots,
+    roots: OwnedRoots,
     /// Shared by recordings under way; one that the process died of once has it to itself.
     pub(super) isolation: RwLock<()>,
 }
@@ -200,23 +202,34 @@ impl PipelineContext {
             unsettled: super::growing::Unsettled::default(),
             postponed: super::postponing::Postponements::default(),
             isolation: RwLock::default(),
-            roots: super::owning::OwnedRoots::default(),
+            roots: OwnedRoots::default(),
         })
     }
 
     /// Owns these roots until the pipeline is closed; an error where another process owns one.
     pub fn own<'a>(&self, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
-        self.own_by(&self.settings(), roots)
+        self.own_by(&self.settings(), roots, None)
+    }
+
+    /// The same for a part of each root, beside other processes that have the other parts.
+    pub fn own_shard<'a>(
+        &self,
+        roots: impl Iterator<Item = &'a Path>,
+        shard: Option<Shard>,
+    ) -> Result<(), PipelineError> {
+        self.own_by(&self.settings(), roots, shard)
     }
 
     fn own_by<'a>(
         &self,
         settings: &PipelineSettings,
         roots: impl Iterator<Item = &'a Path>,
+        shard: Option<Shard>,
     ) -> Result<(), PipelineError> {
         let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
-        Ok(self.roots.own(roots, self.catalog.owner(), &settings.state_dir, &is_configured, &is_stopped)?)
+        let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, shard };
+        Ok(self.roots.own(roots, &claim, &is_configured, &is_stopped)?)
     }
 
     /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.
@@ -282,7 +295,7 @@ impl PipelineContext {
     pub fn reload(&self, settings: PipelineSettings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);
         let settings = PipelineSettings { state_dir: self.settings().state_dir.clone(), ..settings };
-        self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
+        self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()), None)?;
         self.catalog.shared().limit_events(settings.events);
         self.announcer.adjust(&settings.announce)?;
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = ConfigSnapshot::of(settings, targets);

@@ -75,6 +75,7 @@ mod salvage_media;
 mod salvage_proof;
 mod service;
 mod setup;
+mod shards;
 mod sidecars;
 mod state;
 mod stop;
