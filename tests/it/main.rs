@@ -14,6 +14,7 @@ mod antmedia;
 mod architecture;
 mod bad_input;
 mod beside;
+mod buckets;
 mod carried;
 mod catalogue_failure;
 mod clips;

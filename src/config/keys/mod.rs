@@ -4,6 +4,7 @@
 //! `config.toml.example` and of `docs/configuration.md`. A setting that is not in the table does not exist.
 
 mod announce;
+mod archive;
 mod deliver;
 mod events;
 mod finish;
@@ -40,6 +41,8 @@ pub enum Section {
     Target,
     /// `[retain]`.
     Retain,
+    /// `[archive]`.
+    Archive,
     /// `[events]`.
     Events,
     /// `[serve]`.
@@ -54,7 +57,7 @@ pub enum Section {
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -63,6 +66,7 @@ impl Section {
         Self::Deliver,
         Self::Target,
         Self::Retain,
+        Self::Archive,
         Self::Events,
         Self::Serve,
         Self::Announce,
@@ -81,6 +85,7 @@ impl Section {
             Self::Deliver => "deliver",
             Self::Target => "deliver.target",
             Self::Retain => "retain",
+            Self::Archive => "archive",
             Self::Events => "events",
             Self::Serve => "serve",
             Self::Announce => "announce",
@@ -233,13 +238,14 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 9] = [
+    let tables: [&'static [Key]; 10] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
         &pictures::KEYS,
         &deliver::KEYS,
         &deliver::RETAIN,
+        &archive::KEYS,
         &events::KEYS,
         &serve::KEYS,
         &announce::KEYS,
