@@ -9,7 +9,7 @@ use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
 use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
-use crate::pipeline::{self, OwnedObject, PipelineContext, now_ms};
+use crate::pipeline::{self, OwnedObject, PipelineContext};
 use crate::recording::name::printable_text;
 use crate::recording::{Outcome, VodRecord};
 
@@ -337,7 +337,7 @@ impl Operation for DeleteVod {
         if is_file_going {
             pipeline::remove_sidecar(&vod);
         }
-        ctx.catalog.delete_vod(&self.id, now_ms())?;
+        ctx.catalog.delete_vod(&self.id, ctx.clock.now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }
 }

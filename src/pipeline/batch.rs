@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::finding::{self, InputPath};
@@ -150,7 +150,8 @@ impl BatchRun<'_> {
         if let Some(ended) = self.already_ended(&candidate) {
             return self.tell(candidate.path, ended);
         }
-        match self.pipeline().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
+        match self.pipeline().settler().settle(candidate.clone(), None, self.batch.mode, self.pipeline().clock.now_ms())
+        {
             SettleOutcome::Settled(settled) => match self.put_back(&settled) {
                 Some(candidate) => self.waiting.push(candidate),
                 None => self.submit(settled),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::leaving;
 use crate::catalog::JournalKey;
@@ -24,7 +24,7 @@ pub(super) fn clear_source(ctx: &PipelineContext, key: &JournalKey, record: &Vod
     if record.source_path != record.file_path {
         remove(ctx, record)?;
     }
-    ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
+    ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, ctx.clock.now_ms())?;
     Ok(())
 }
 

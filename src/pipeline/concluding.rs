@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::outcome::JourneyOutcome;
 use super::position::Position;
@@ -78,9 +78,9 @@ fn give_up(
         return ctx.catalog.forget(&position.key);
     }
     if *class == Class::Cancelled {
-        return ctx.catalog.cancel(&position.key, now_ms());
+        return ctx.catalog.cancel(&position.key, ctx.clock.now_ms());
     }
-    let due_ms = next_try_ms(attempt, *class, now_ms(), 0);
+    let due_ms = next_try_ms(attempt, *class, ctx.clock.now_ms(), 0);
     warn!(path = %printable(settled.path()), class = class.name(), error = message, "not finished; the recording is unchanged");
     position.advance(ctx, Step::Failed { class: *class, message: message.clone(), due_ms })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::PipelineError;
 use crate::announce::{self, Announcer};
 use crate::catalog::{Catalog, CatalogError, EventLimits};
+use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::recording::journey::Candidate;
@@ -57,14 +58,14 @@ pub struct ConfigSnapshot {
 }
 
 impl ConfigSnapshot {
-    fn of(settings: PipelineSettings, targets: Targets) -> Self {
-        let settler = Arc::new(Settler::new(&settings.watch));
+    fn of(settings: PipelineSettings, targets: Targets, clock: &Clock) -> Self {
+        let settler = Arc::new(Settler::new(&settings.watch).timed_by(clock));
         Self { settings: Arc::new(settings), targets: Arc::new(targets), settler }
     }
 }
 
 /// How a pipeline is opened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own about a start")]
 pub struct OpeningOptions {
     /// Whether a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
@@ -75,6 +76,8 @@ pub struct OpeningOptions {
     pub waits_for_commands: bool,
     /// Whether this process is the program itself, so that it can start itself again to decode. Without it no pictures are made.
     pub is_the_program: bool,
+    /// The time that decides what is due.
+    pub clock: Clock,
 }
 
 /// The program of this process, also when its file has been replaced since.
@@ -86,7 +89,7 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 const COMMAND_AGAIN: Duration = Duration::from_millis(50);
 
 /// Another daemon answers at its socket and stays; any other owner is a command that ends.
-fn open_catalog(state_dir: &Path, stop: &Stop, opening: OpeningOptions) -> Result<Catalog, CatalogError> {
+fn open_catalog(state_dir: &Path, stop: &Stop, opening: &OpeningOptions) -> Result<Catalog, CatalogError> {
     let (begun, mut is_said) = (Instant::now(), false);
     loop {
         // A command that only looks is not kept waiting.
@@ -113,11 +116,6 @@ fn is_served(state_dir: &Path) -> bool {
     UnixStream::connect(PipelineContext::socket_path(state_dir)).is_ok()
 }
 
-/// Milliseconds since the Unix epoch, now.
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}
-
 /// The open pipeline: one process owns it, for as long as this lives.
 #[derive(Debug)]
 pub struct PipelineContext {
@@ -126,6 +124,8 @@ pub struct PipelineContext {
     pub catalog: Catalog,
     /// Where asynchronous work runs.
     pub runtime: Runtime,
+    /// The time that decides what is due.
+    pub clock: Clock,
     /// The wish to stop.
     pub stop: Stop,
     /// How far what is under way has come.
@@ -170,20 +170,22 @@ impl PipelineContext {
     /// In this order: where another process has the state directory, that it is in use is the answer, and not what this one lacks.
     pub fn open(settings: PipelineSettings, stop: Stop, opening: OpeningOptions) -> Result<Self, PipelineError> {
         let catalog = if opening.sets_aside {
-            Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
+            Catalog::open_or_set_aside(&settings.state_dir, opening.clock.now_ms())?.0
         } else {
-            open_catalog(&settings.state_dir, &stop, opening)?
+            open_catalog(&settings.state_dir, &stop, &opening)?
         };
+        let clock = opening.clock;
         let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
         catalog.shared().limit_events(settings.events);
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
-        let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
-        let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &settings.announce)?;
+        let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
+        let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
         Ok(Self {
-            in_force: RwLock::new(ConfigSnapshot::of(settings, targets)),
+            in_force: RwLock::new(ConfigSnapshot::of(settings, targets, &clock)),
             catalog,
             announcer,
             runtime,
+            clock,
             stop,
             meters: super::meters::Meters::default(),
             rescans: super::rescans::Rescans::default(),
@@ -249,7 +251,7 @@ impl PipelineContext {
 
     /// What failed in an earlier run by a fault of a target's surroundings is due now. Which targets wait stays as it is.
     pub fn bring_back(&self) {
-        if let Err(error) = self.catalog.bring_back(now_ms()) {
+        if let Err(error) = self.catalog.bring_back(self.clock.now_ms()) {
             tracing::warn!(error = crate::fault::chain(&error), "cannot read the delivery queue");
         }
         self.courier_notify.notify();
@@ -270,7 +272,7 @@ impl PipelineContext {
 
     /// Until when a target waits after such a fault, milliseconds since the Unix epoch.
     pub fn target_waits_until(&self, target: &str) -> Option<i64> {
-        self.courier_notify.paused_until(target).filter(|until| *until > now_ms())
+        self.courier_notify.paused_until(target).filter(|until| *until > self.clock.now_ms())
     }
 
     /// Whether a root was found not to be there, or to be another directory than before.
@@ -280,12 +282,13 @@ impl PipelineContext {
 
     /// Puts new settings in force, except the state directory, which stays.
     pub fn reload(&self, settings: PipelineSettings) -> Result<(), PipelineError> {
-        let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);
+        let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop).timed_by(&self.clock);
         let settings = PipelineSettings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         self.catalog.shared().limit_events(settings.events);
         self.announcer.adjust(&settings.announce)?;
-        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = ConfigSnapshot::of(settings, targets);
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) =
+            ConfigSnapshot::of(settings, targets, &self.clock);
         self.views.begin_anew();
         self.pictures.sweep();
         self.courier_notify.notify();

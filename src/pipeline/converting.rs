@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use crate::deliver::DeliverError;
 use crate::discover;
@@ -44,7 +44,7 @@ pub(super) fn converted(ctx: &PipelineContext, delivery: &Delivery) -> Result<Op
     if before.fingerprint != file.fingerprint {
         return Err(DeliverError::changed(&file.path).into());
     }
-    let make = || progressive_copy(&file.path, &delivery.target, ctx.catalog.owner(), &ctx.stop, now_ms());
+    let make = || progressive_copy(&file.path, &delivery.target, ctx.catalog.owner(), &ctx.stop, ctx.clock.now_ms());
     let copy = stop::stoppable(&ctx.stop, make);
     let Some(copy) = copy.map_err(|Stopped| PipelineError::Stopped)?? else { return Ok(None) };
     let mut asset = delivery.asset.clone();

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::converting::converted;
 use super::error::PipelineError;
 use super::pauses::{CourierState, FailureReport, TargetFailure, shares};
@@ -166,7 +166,7 @@ impl Couriers {
         mut is_busy: impl FnMut(&PipelineContext, i64) -> Result<bool, CatalogError>,
     ) -> Result<(), CatalogError> {
         let (has_begun, courier_notify) = (!self.lock().is_empty(), &self.ctx.courier_notify);
-        while has_begun && !stop.is_requested() && is_busy(&self.ctx, now_ms())? {
+        while has_begun && !stop.is_requested() && is_busy(&self.ctx, self.ctx.clock.now_ms())? {
             drop(nap(courier_notify, courier_notify.lock(), LOOK_AGAIN));
         }
         Ok(())
@@ -225,8 +225,9 @@ fn carry_all(ctx: &PipelineContext) {
         // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
         if catch_unwind(AssertUnwindSafe(|| carry(ctx, &delivery))).is_err() {
             error!(delivery = delivery.id, "courier panicked, please report it; the delivery is retried later");
-            let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
-            let _ = ctx.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now_ms());
+            let (tries, now) = (delivery.attempts.saturating_add(1), ctx.clock.now_ms());
+            let due = next_try_ms(tries, Class::Environment, now, jitter(now));
+            let _ = ctx.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now);
         }
         ctx.courier_notify.lock().in_flight.remove(&delivery.id);
         ctx.courier_notify.notify();
@@ -236,7 +237,7 @@ fn carry_all(ctx: &PipelineContext) {
 /// Takes the most urgent due delivery that nobody carries; `None` when the couriers are to stop.
 fn take(ctx: &PipelineContext) -> Option<Delivery> {
     loop {
-        let now = now_ms();
+        let now = ctx.clock.now_ms();
         let seen = ctx.courier_notify.enter(now, ctx.stop.is_requested())?;
         let next = match next_free(ctx, &seen, now) {
             Ok(NextDue::Due(delivery)) if ctx.courier_notify.lock().take(&delivery) => return Some(*delivery),
@@ -269,7 +270,7 @@ fn next_free(ctx: &PipelineContext, state: &CourierState, now: i64) -> Result<Ne
 }
 
 fn carry(ctx: &PipelineContext, delivery: &Delivery) {
-    match ctx.catalog.begin_delivery(&delivery.id, now_ms()) {
+    match ctx.catalog.begin_delivery(&delivery.id, ctx.clock.now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(ctx, delivery, attempt),
         Ok(None) => {}
         Err(error) => warn!(delivery = delivery.id, error = chain(&error), "attempt not recorded"),
@@ -277,16 +278,16 @@ fn carry(ctx: &PipelineContext, delivery: &Delivery) {
 }
 
 fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
-    let begun = Instant::now();
+    let begun = ctx.clock.now();
     let outcome = upload(ctx, delivery).and_then(|objects| {
-        match ctx.catalog.delivered(&delivery.id, &objects, now_ms()) {
+        match ctx.catalog.delivered(&delivery.id, &objects, ctx.clock.now_ms()) {
             Err(CatalogError::NoSuchDelivery { .. }) => take_back(ctx, delivery, &objects),
             other => other?,
         }
         ctx.targets().forget(&delivery.asset.id, &objects, &ctx.catalog)?;
         // The store may have confirmed the first of them right after the beginning.
         for object in &objects {
-            ctx.answers.note(object, begun, object.checksum_compared || object.etag.is_some());
+            ctx.answers.note(object, begun, ctx.clock.now(), object.checksum_compared || object.etag.is_some());
         }
         Ok(())
     });
@@ -343,26 +344,27 @@ fn send(ctx: &PipelineContext, delivery: &Delivery, asset: &Asset) -> Result<Vec
 }
 
 fn note_failure(ctx: &PipelineContext, delivery: &Delivery, attempt: u32, error: &PipelineError) {
+    let now = ctx.clock.now_ms();
     if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
         && let Err(error) = roots::require(ctx, &delivery.asset.root)
     {
         // Said once for the root; its deliveries wait until it is back.
-        let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
-        let noted = ctx.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
+        let due = next_try_ms(attempt, error.class(), now, jitter(now));
+        let noted = ctx.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now);
         return noted.unwrap_or_else(|error| warn!(error = chain(&error), "failure not recorded"));
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = ctx.catalog.delivery_stopped(&delivery.id, now_ms());
+        let _ = ctx.catalog.delivery_stopped(&delivery.id, now);
         return;
     }
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
-    let due = next_try_ms(attempt, class, now_ms(), jitter());
+    let due = next_try_ms(attempt, class, now, jitter(now));
     say_failure(ctx, delivery, error, class, &message);
-    let journalled = ctx.catalog.delivery_failed(&delivery.id, class, &message, due, now_ms());
+    let journalled = ctx.catalog.delivery_failed(&delivery.id, class, &message, due, now);
     let is_paused = ctx.courier_notify.paused_until(&delivery.target).is_some();
-    let told = || ctx.catalog.target_paused(&delivery.target, class, &message, now_ms());
+    let told = || ctx.catalog.target_paused(&delivery.target, class, &message, now);
     if let Err(error) = journalled.and_then(|()| if is_paused { told() } else { Ok(()) }) {
         warn!(delivery = delivery.id, error = chain(&error), "failure not recorded");
     }
@@ -371,10 +373,10 @@ fn note_failure(ctx: &PipelineContext, delivery: &Delivery, attempt: u32, error:
 /// What would meet every recording alike is said once, makes its target wait, and is counted from then on.
 fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
     let target = delivery.target.as_str();
-    let (now, mut state) = (now_ms(), ctx.courier_notify.lock());
+    let (now, mut state) = (ctx.clock.now_ms(), ctx.courier_notify.lock());
     let alike = match error {
         PipelineError::Deliver(error) if error.is_of_the_target() => {
-            if state.fault(target, class, now, jitter()) {
+            if state.fault(target, class, now, jitter(now)) {
                 warn!(target_name = target, error = message, "target cannot be used; deliveries stay queued");
             }
             return;
@@ -385,7 +387,7 @@ fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError
     };
     let say = alike.map_or(FailureReport::This, |(how, error)| {
         let ask_again = error.ask_again_after().and_then(|wait| i64::try_from(wait.as_millis()).ok());
-        state.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter())
+        state.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter(now))
     });
     let words = match alike {
         None => {
@@ -406,10 +408,10 @@ fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError
     }
 }
 
-fn jitter() -> u64 {
+fn jitter(now_ms: i64) -> u64 {
     static COUNT: AtomicI64 = AtomicI64::new(0);
     let count = COUNT.fetch_add(0x9E37_79B9, Ordering::Relaxed);
-    now_ms().wrapping_add(count).unsigned_abs()
+    now_ms.wrapping_add(count).unsigned_abs()
 }
 
 #[cfg(test)]
@@ -426,7 +428,7 @@ mod tests {
     fn a_start_brings_back_what_failed_and_lets_a_target_that_waits_wait() {
         let dir = tempfile::tempdir().unwrap();
         let ctx = open(dir.path());
-        ctx.courier_notify.lock().fault("a", Class::Environment, now_ms(), 0);
+        ctx.courier_notify.lock().fault("a", Class::Environment, ctx.clock.now_ms(), 0);
         ctx.bring_back();
         assert!(ctx.target_waits_until("a").is_some(), "a courier that was faster has said so");
         ctx.resume_targets();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use crate::catalog::CatalogError;
 use crate::discover::{Existing, ExistingSummary, Unit};
 use crate::fault::chain;
@@ -61,7 +61,7 @@ impl<'a> FirstScan<'a> {
     fn remember(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         if self.failed.is_none() {
-            self.failed = self.ctx.catalog.leave_out(&batch, now_ms()).err();
+            self.failed = self.ctx.catalog.leave_out(&batch, self.ctx.clock.now_ms()).err();
         }
     }
 
@@ -71,7 +71,8 @@ impl<'a> FirstScan<'a> {
         self.say();
         let mark = mark(&self.root);
         let noted = self.failed.map_or(Ok(()), Err);
-        let noted = noted.and_then(|()| self.ctx.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
+        let noted =
+            noted.and_then(|()| self.ctx.catalog.put_ledger(&mark, &json!({ "decidedMs": self.ctx.clock.now_ms() })));
         if let Err(error) = noted {
             warn!(error = chain(&error), "cannot record which files are left out");
         }

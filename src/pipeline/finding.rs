@@ -155,7 +155,7 @@ impl RootReader {
             namer: &self.namer,
             excluded: &excluded,
             orphan_after: settings.watch.orphan_after,
-            now_ms: super::context::now_ms(),
+            now_ms: ctx.clock.now_ms(),
         };
         let mut ours =
             OwnershipFilter { foreign: ForeignRoots::new(&self.root.path, ctx.catalog.owner()), said: HashSet::new() };

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::confirming;
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::leaving::{self, PendingRemoval};
 use super::pictures;
 use super::pruning;
@@ -126,7 +126,7 @@ impl<'a> FreeingContext<'a> {
             on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
             if let AwaitedBy::Endpoint(endpoint) = awaits(self.ctx, vod)? {
                 awaited.insert(vod.vod_id.clone(), endpoint);
-            } else if pictures::awaits(self.ctx, vod, now_ms()) {
+            } else if pictures::awaits(self.ctx, vod, self.ctx.clock.now_ms()) {
                 awaited.insert(vod.vod_id.clone(), PICTURES.to_owned());
             }
             self.measure(&vod.root);
@@ -141,7 +141,7 @@ impl<'a> FreeingContext<'a> {
             views: &self.views,
             volumes: &self.volumes,
             awaited: &awaited,
-            now_ms: now_ms(),
+            now_ms: self.ctx.clock.now_ms(),
         });
         Ok(())
     }
@@ -186,7 +186,7 @@ pub fn free_what_is_due(ctx: &PipelineContext) -> usize {
 /// Frees what makes up for the room that is lacking.
 fn free_the_oldest(ctx: &PipelineContext) -> Result<usize, CatalogError> {
     let (plan, held_bytes) = plan_all(ctx, RefusalFilter::Missing)?;
-    ctx.catalog.disk_low(plan.short_bytes, now_ms())?;
+    ctx.catalog.disk_low(plan.short_bytes, ctx.clock.now_ms())?;
     Ok(apply(ctx, &plan, held_bytes))
 }
 
@@ -235,7 +235,7 @@ fn note_what_is_gone(ctx: &PipelineContext, record: &VodRecord) -> Result<(), Ca
     }
     let is_proven = ctx.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
-        ctx.catalog.shared().freed(&record.vod_id, now_ms())?;
+        ctx.catalog.shared().freed(&record.vod_id, ctx.clock.now_ms())?;
         sidecars::clear_if_freed(ctx, &record.vod_id);
     }
     Ok(())
@@ -275,7 +275,7 @@ fn free_vod(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> bool {
 fn compare_again(ctx: &PipelineContext, deliveries: &[String]) -> Result<(), CatalogError> {
     let why = "delivered before, but the local file was touched since; it is compared with the copy again";
     for id in deliveries {
-        if ctx.catalog.deliver_again(id, why, now_ms())? {
+        if ctx.catalog.deliver_again(id, why, ctx.clock.now_ms())? {
             info!(delivery = id, "the local file was touched since its delivery; comparing it with the copy again");
             ctx.courier_notify.notify();
         }
@@ -333,15 +333,16 @@ fn with_facts<T>(
         return Ok(None);
     }
     let deliveries = ctx.catalog.deliveries_of_vod(vod_id)?;
-    let (awaits, now) = (awaits(ctx, &record)?, now_ms());
+    let (awaits, now) = (awaits(ctx, &record)?, ctx.clock.now_ms());
     let pictures = pictures::awaits(ctx, &record, now).then_some(PICTURES);
+    let copies = record.remote.iter().chain(deliveries.iter().flat_map(objects_of));
     let facts = PermitFacts {
         record: &record,
         deliveries: &deliveries,
         required: &ctx.targets().required(),
         uploaded: settings.deliver.upload_extensions,
         seen_now: durable::seen(&record.file_path).ok(),
-        confirmed: &ctx.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
+        confirmed: &ctx.answers.about(copies, ctx.clock.now()),
         views: &ctx.views.about(ctx, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
@@ -353,7 +354,7 @@ fn with_facts<T>(
 
 /// Whether an endpoint is to see the local file.
 fn awaits(ctx: &PipelineContext, record: &VodRecord) -> Result<AwaitedBy, CatalogError> {
-    ctx.announcer.awaits(&record.vod_id, record.creation_date, now_ms())
+    ctx.announcer.awaits(&record.vod_id, record.creation_date, ctx.clock.now_ms())
 }
 
 fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
@@ -378,7 +379,7 @@ fn free_with(ctx: &PipelineContext, permit: Permit) -> bool {
         Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
         Ok(_) => {
             info!(vod_id, "freed; every required target holds it");
-            let noted = ctx.catalog.shared().freed(&vod_id, now_ms());
+            let noted = ctx.catalog.shared().freed(&vod_id, ctx.clock.now_ms());
             sidecars::clear_if_freed(ctx, &vod_id);
             noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "file freed, but not recorded")).is_ok()
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::finding::{Item, RootReader};
 use super::roots;
@@ -137,7 +137,7 @@ pub fn growing(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Resul
     if !roots::is_there(ctx, &root.path) {
         return Ok(Growing::default());
     }
-    let now_ms = now_ms();
+    let now_ms = ctx.clock.now_ms();
     let (mut paths, last_end_ms) = match ctx.unsettled.of(&root.path, stream) {
         Some(seen) => seen,
         None => (scanned(ctx, root, stream)?, None),
@@ -180,7 +180,7 @@ fn scanned(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Result<Ve
             && candidate.facts.stream_id == stream
         {
             match ctx.catalog.knows(&candidate.path, &candidate.fingerprint) {
-                Ok(known) if known.may_be_taken(now_ms()) => found.push(candidate.path),
+                Ok(known) if known.may_be_taken(ctx.clock.now_ms()) => found.push(candidate.path),
                 Ok(_) => {}
                 Err(error) => failed = Some(error),
             }

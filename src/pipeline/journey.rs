@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::concluding::{conclude, failed, quarantine};
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::outcome::{JourneyOutcome, ended_before};
 use super::position::Position;
@@ -52,7 +52,7 @@ fn run_from_journal(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPe
     if let Some(ended) = ctx.postponed.holds_back(settled.path(), &key) {
         return ended;
     }
-    let begin = || ctx.catalog.begin(settled, now_ms());
+    let begin = || ctx.catalog.begin(settled, ctx.clock.now_ms());
     let is_small = settled.candidate().fingerprint.size_bytes <= SMALL_BYTES;
     let outcome = if is_small { cpu_permit.lend(begin) } else { begin() };
     ctx.postponed.begun(&key, outcome.is_ok());
@@ -108,7 +108,7 @@ fn attempt_journey(
         settled,
         options: &options,
         stop: ctx.stop.flag(),
-        now_ms: now_ms(),
+        now_ms: ctx.clock.now_ms(),
         progress: meter.progress(),
         cpu_permit,
         owner: ctx.catalog.owner(),

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::sidecars;
 use crate::catalog::CatalogError;
@@ -70,8 +70,13 @@ pub(super) fn remember(
     frees: Option<&str>,
 ) -> Result<(), CatalogError> {
     let frees = frees.map(str::to_owned);
-    let leaving =
-        PendingRemoval { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
+    let leaving = PendingRemoval {
+        path: path.to_owned(),
+        aside: aside.map(Path::to_owned),
+        seen,
+        since_ms: ctx.clock.now_ms(),
+        frees,
+    };
     if let Some(aside) = aside {
         info!(path = %printable(aside), "moved aside; it is removed after being unchanged for `quiet`");
     }
@@ -108,10 +113,10 @@ pub(super) fn look_again(ctx: &PipelineContext) {
 
 fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), PipelineError> {
     let quiet_ms = i64::try_from(ctx.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
-    let waited_ms = now_ms().saturating_sub(leaving.since_ms);
+    let waited_ms = ctx.clock.now_ms().saturating_sub(leaving.since_ms);
     if waited_ms < 0 {
         // The clock was set back: it waits from now on.
-        return Ok(put(ctx, &PendingRemoval { since_ms: now_ms(), ..leaving.clone() })?);
+        return Ok(put(ctx, &PendingRemoval { since_ms: ctx.clock.now_ms(), ..leaving.clone() })?);
     }
     if waited_ms < quiet_ms && leaving.aside.is_some() {
         return Ok(());
@@ -138,7 +143,7 @@ fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), 
         RemovalOutcome::Removed | RemovalOutcome::Missing => {}
     }
     if let (RemovalOutcome::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
-        ctx.catalog.shared().freed(vod_id, now_ms())?;
+        ctx.catalog.shared().freed(vod_id, ctx.clock.now_ms())?;
         sidecars::clear_if_freed(ctx, vod_id);
         info!(vod_id, "freed; every required target holds it");
     }

@@ -48,7 +48,7 @@ mod watching;
 
 pub use crate::stop::Stop;
 pub use batch::{Batch, BatchReport, OutcomeSink, run};
-pub use context::{OpeningOptions, PipelineContext, PipelineSettings, now_ms};
+pub use context::{OpeningOptions, PipelineContext, PipelineSettings};
 pub use engine::Engine;
 pub use error::PipelineError;
 pub use finding::{InputPath, NameOverrides, configured_places, places_of};

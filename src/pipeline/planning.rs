@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::finding::{self, InputPath};
 use crate::catalog::KnownFile;
 use crate::discover::{DiscoverError, Mode, Problem, SettleOutcome, Settled};
@@ -69,7 +69,7 @@ fn plan_one(ctx: &PipelineContext, candidate: Candidate, mode: Mode) -> PlannedI
         Ok(KnownFile::LeftOut) => return PlannedItem::new(&path, "stays left out"),
         Ok(_) => return PlannedItem::new(&path, "already finished"),
     }
-    match ctx.settler().settle(candidate, None, mode, now_ms()) {
+    match ctx.settler().settle(candidate, None, mode, ctx.clock.now_ms()) {
         SettleOutcome::Settled(settled) => plan_settled(ctx, &settled),
         SettleOutcome::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
         SettleOutcome::Changed(_) => PlannedItem::new(&path, "wait: it is changing"),

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::outcome::JourneyOutcome;
 use super::publishing::stands;
@@ -184,7 +184,7 @@ fn reason(
     let class = error.class();
     // Whatever it is, only another try shows that it is over.
     let pace = if class == Class::Transient { class } else { Class::Environment };
-    let due_ms = next_try_ms(tries, pace, now_ms(), 0).unwrap_or(i64::MAX);
+    let due_ms = next_try_ms(tries, pace, ctx.clock.now_ms(), 0).unwrap_or(i64::MAX);
     Postponed { class, message: format!("{}: {}", standing.words, chain(error)), tries, due_ms }
 }
 
@@ -237,7 +237,7 @@ fn wait_for_the_journal(ctx: &PipelineContext, key: &JournalKey, settled: &Settl
         warn!(path = %printable(settled.path()), error = message, "cannot write the journal; retrying until it can be written");
     }
     let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-    let due_ms = now_ms().saturating_add(ROOM_AGAIN_MS);
+    let due_ms = ctx.clock.now_ms().saturating_add(ROOM_AGAIN_MS);
     let why = Postponed { class: Class::Environment, message: message.to_owned(), tries, due_ms };
     all.insert(*key, PostponedStep { settled: settled.clone(), why, unfinished: None, is_unwritten: true });
 }

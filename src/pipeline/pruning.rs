@@ -14,7 +14,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::roots;
 use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::durable;
@@ -32,7 +32,7 @@ pub(super) fn prune(ctx: &PipelineContext) {
     if ctx.catalog.is_behind() || ctx.stop.is_requested() {
         return;
     }
-    if let Err(error) = prune_at(ctx, now_ms()) {
+    if let Err(error) = prune_at(ctx, ctx.clock.now_ms()) {
         warn!(error = chain(&error), "journal not pruned");
     }
 }
@@ -82,15 +82,15 @@ mod tests {
         let candidate = Candidate { path, root, server, is_temporary: false, facts, fingerprint };
         let settings = PipelineSettings { state_dir: dir.join("state"), ..PipelineSettings::default() };
         let ctx = PipelineContext::open(settings, Stop::default(), OpeningOptions::default()).unwrap();
-        let begun = ctx.catalog.begin(&Settled::for_test(candidate.clone()), now_ms()).unwrap();
+        let begun = ctx.catalog.begin(&Settled::for_test(candidate.clone()), ctx.clock.now_ms()).unwrap();
         let BeginOutcome::Attempt { key, .. } = begun else { panic!("{begun:?}") };
-        ctx.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, now_ms()).unwrap();
+        ctx.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, ctx.clock.now_ms()).unwrap();
         assert!(roots::is_there(&ctx, &candidate.root), "and known from now on");
         (ctx, key, candidate)
     }
 
     fn is_kept(ctx: &PipelineContext, key: &JournalKey, after_ms: i64) -> bool {
-        prune_at(ctx, now_ms() + after_ms).unwrap();
+        prune_at(ctx, ctx.clock.now_ms() + after_ms).unwrap();
         ctx.catalog.entry(key).unwrap().is_some()
     }
 

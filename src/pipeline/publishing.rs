@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::clearing::clear_source;
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::position::Position;
 use super::queueing;
@@ -83,7 +83,7 @@ pub(super) fn commit(
     // Before its delivery is queued: what is delivered is the file as it is then.
     sidecars::write(ctx, &record);
     let deliveries = queueing::deliveries_for(ctx, &record);
-    ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
+    ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, ctx.clock.now_ms())?;
     ctx.courier_notify.notify();
     ctx.pictures.ask(&record.vod_id);
     teaching::remember(ctx, &record, teaches);

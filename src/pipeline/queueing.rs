@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{PipelineContext, PipelineSettings, now_ms};
+use super::context::{PipelineContext, PipelineSettings};
 use crate::discover::{Unit, UnitKind};
 use crate::durable;
 use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
@@ -17,17 +17,17 @@ const SIDECAR_EXTENSIONS: [&str; 4] = ["json", "xml", "vtt", "srt"];
 pub fn deliveries_for(ctx: &PipelineContext, record: &VodRecord) -> Vec<Delivery> {
     let settings = ctx.settings();
     let assets = assets_of(record).into_iter().filter(|a| settings.deliver.upload_extensions.contains(a.kind));
-    assets.flat_map(|asset| to_every_target(&settings, &asset)).collect()
+    assets.flat_map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).collect()
 }
 
-fn to_every_target(settings: &PipelineSettings, asset: &Asset) -> Vec<Delivery> {
+fn to_every_target(settings: &PipelineSettings, asset: &Asset, now_ms: i64) -> Vec<Delivery> {
     let delivery = |target: &str| Delivery {
         id: Delivery::id_of(&asset.id, target),
         asset: asset.clone(),
         target: target.to_owned(),
-        state: DeliveryState::Waiting { due_ms: now_ms(), last_fault: None },
+        state: DeliveryState::Waiting { due_ms: now_ms, last_fault: None },
         attempts: 0,
-        queued_ms: now_ms(),
+        queued_ms: now_ms,
     };
     settings.deliver.targets.iter().map(|t| delivery(&t.name)).collect()
 }
@@ -124,7 +124,7 @@ pub fn deliveries_for_unit(ctx: &PipelineContext, unit: &Unit, stream_id: &str) 
     if !unit.ready.is_ready() || !settings.deliver.upload_extensions.contains(kind_of(unit)) {
         return Vec::new();
     }
-    unit_asset(unit, stream_id).map(|asset| to_every_target(&settings, &asset)).unwrap_or_default()
+    unit_asset(unit, stream_id).map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).unwrap_or_default()
 }
 
 const fn kind_of(unit: &Unit) -> Kind {

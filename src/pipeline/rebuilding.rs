@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::finding::{self, InputPath, Item};
 use super::restoring;
@@ -88,12 +88,14 @@ fn record_of(ctx: &PipelineContext, candidate: Candidate) -> Result<Option<VodRe
     let settings = ctx.settings();
     let inspection = finish::inspect(&candidate.path)?;
     let plan = finish::decide(&inspection, &settings.finish_of(&candidate));
-    let SettleOutcome::Settled(settled) = ctx.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
+    let SettleOutcome::Settled(settled) = ctx.settler().settle(candidate, None, Mode::Recover, ctx.clock.now_ms())
+    else {
         return Ok(None);
     };
     match plan.action {
         FinishAction::Keep if !has_finished_sibling(settled.path()) => {
-            record_of_settled(&settled, &inspection, plan.container).map(|record| Some(sidecars::with_notes(record)))
+            record_of_settled(&settled, &inspection, plan.container, ctx.clock.now_ms())
+                .map(|record| Some(sidecars::with_notes(record)))
         }
         _ => Ok(None),
     }
@@ -114,6 +116,7 @@ fn record_of_settled(
     settled: &Settled,
     inspection: &finish::Inspection,
     container: Container,
+    now_ms: i64,
 ) -> Result<VodRecord, FinishError> {
     let watch = PassControl { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
@@ -130,5 +133,5 @@ fn record_of_settled(
         fingerprint,
         provenance,
     };
-    Ok(finish::record_of_finished(settled.candidate(), made, now_ms()))
+    Ok(finish::record_of_finished(settled.candidate(), made, now_ms))
 }

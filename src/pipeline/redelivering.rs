@@ -3,7 +3,7 @@
 
 use tracing::{error, info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::roots;
 use crate::deliver::Difference;
@@ -35,7 +35,7 @@ pub fn note_look(
     let Some(difference) = found else {
         if object.differs.is_some() {
             ctx.targets().trust(object, &ctx.catalog)?;
-            ctx.catalog.shared().verified(&vod.vod_id, object, None, now_ms())?;
+            ctx.catalog.shared().verified(&vod.vod_id, object, None, ctx.clock.now_ms())?;
         }
         return Ok(CopyCheck::AsProven);
     };
@@ -43,7 +43,7 @@ pub fn note_look(
     if !difference.is_missing {
         ctx.targets().distrust(object, &ctx.catalog)?;
     }
-    ctx.catalog.shared().verified(&vod.vod_id, object, Some((&difference.words, when_read)), now_ms())?;
+    ctx.catalog.shared().verified(&vod.vod_id, object, Some((&difference.words, when_read)), ctx.clock.now_ms())?;
     if send_again(ctx, vod, object, &difference)? {
         return Ok(CopyCheck::SentAgain(difference));
     }
@@ -68,7 +68,7 @@ pub(super) fn note_difference(
     }
     let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
     let what = (&vod, object, difference.words.as_str());
-    if ctx.catalog.deliver_what_differs(&question.delivery_id, &why, what, now_ms())? {
+    if ctx.catalog.deliver_what_differs(&question.delivery_id, &why, what, ctx.clock.now_ms())? {
         ctx.courier_notify.notify();
     }
     Ok(())
@@ -94,7 +94,7 @@ fn send_again(
     }
     let id = Delivery::id_of(&vod.vod_id, &object.target);
     let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
-    if ctx.catalog.deliver_again(&id, &why, now_ms())? {
+    if ctx.catalog.deliver_again(&id, &why, ctx.clock.now_ms())? {
         info!(delivery = id, "queued for delivery again");
         ctx.courier_notify.notify();
     } else if ctx.catalog.delivery(&id)?.is_none() {

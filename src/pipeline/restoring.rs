@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::finding::{InputPath, RootReader};
 use super::rebuilding::RebuildResult;
@@ -43,7 +43,7 @@ pub(super) fn restore(
         let is_known = |key: &str| ctx.catalog.shared().vods_with_object(target, key).is_ok_and(|ids| !ids.is_empty());
         let counted = |objects| say(target, objects);
         let mut taker = Restorer { ctx, shelf: &shelf, rebuilt, found: Vec::new(), failed: None };
-        let when = (&ctx.stop, now_ms());
+        let when = (&ctx.stop, ctx.clock.now_ms());
         let asked = targets.recordings_in(target, &is_known, when, &counted, &mut |stored| taker.add(stored));
         // What came before an error is as good as the rest.
         taker.end()?;
@@ -133,7 +133,7 @@ fn attach(ctx: &PipelineContext, vod: &VodRecord, object: &RemoteObject) -> Resu
     if !(is_gone && is_news) {
         return Ok(false);
     }
-    let at_ms = now_ms();
+    let at_ms = ctx.clock.now_ms();
     ctx.catalog.shared().update_vod(&vod.vod_id, |vod| {
         vod.remote.push(object.clone());
         vod.freed_at.get_or_insert(at_ms);

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::clearing::clear_source;
 use super::concluding::{conclude, quarantine};
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
@@ -58,7 +58,12 @@ pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &Journa
             let record = ctx.catalog.shared().vod(vod_id)?;
             match record {
                 Some(record) if *removes_source => clear_source(ctx, key, &record)?,
-                _ => ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
+                _ => ctx.catalog.advance(
+                    key,
+                    Stage::Catalogued,
+                    Step::Done { vod_id: vod_id.clone() },
+                    ctx.clock.now_ms(),
+                )?,
             }
             Ok(true)
         }
@@ -120,7 +125,7 @@ fn begin_again(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) ->
     for name in names {
         durable::remove_partials(&name, ctx.catalog.owner())?;
     }
-    ctx.catalog.advance(key, entry.stage(), Step::Begun, now_ms())?;
+    ctx.catalog.advance(key, entry.stage(), Step::Begun, ctx.clock.now_ms())?;
     if !stands(entry.settled.path(), &entry.settled.candidate().fingerprint)? {
         ctx.catalog.forget(key)?;
         return Ok(true);

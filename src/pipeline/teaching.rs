@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use crate::catalog::{CatalogError, JournalKey};
 use crate::discover::Settled;
 use crate::fault::{Class, chain};
@@ -173,8 +173,8 @@ fn wake_one(ctx: &PipelineContext, stream_id: &str, key: &JournalKey) -> Result<
     };
     info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
     let message = "an intact recording of its stream is available now".to_owned();
-    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
-    ctx.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
+    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(ctx.clock.now_ms()) };
+    ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;
     let path = entry.settled.path().to_owned();
     ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     Ok(())

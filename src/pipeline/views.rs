@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
-use super::confirming;
+use super::confirming::{self, age_ms};
 use super::context::PipelineContext;
 use super::roots;
 use crate::catalog::CatalogError;
@@ -60,12 +60,12 @@ impl Views {
 
     /// What is known of all roots.
     pub fn all(&self, ctx: &PipelineContext) -> Result<Vec<TargetView>, CatalogError> {
-        let held = self.read(ctx)?;
+        let (held, now) = (self.read(ctx)?, ctx.clock.now());
         let viewed = |((target, root), found): (&(String, PathBuf), &ViewState)| TargetView {
             target: target.clone(),
             root: root.clone(),
             is_apart: found.is_apart,
-            age_ms: found.at.map_or(0, age_ms),
+            age_ms: found.at.map_or(0, |at| age_ms(at, now)),
         };
         Ok(held.iter().flatten().map(viewed).collect())
     }
@@ -95,15 +95,11 @@ impl Views {
     }
 
     /// Whether a target was compared with such a root lately in this process.
-    fn is_fresh(&self, target: &str, is_it: impl Fn(&Path) -> bool) -> bool {
+    fn is_fresh(&self, target: &str, now: Instant, is_it: impl Fn(&Path) -> bool) -> bool {
         let held = self.lock();
         let mut of_it = held.iter().flatten().filter(|((of, root), _)| of == target && is_it(root));
-        of_it.any(|(_, found)| found.at.is_some_and(|at| age_ms(at) <= VIEW_MAX_AGE_MS))
+        of_it.any(|(_, found)| found.at.is_some_and(|at| age_ms(at, now) <= VIEW_MAX_AGE_MS))
     }
-}
-
-fn age_ms(at: Instant) -> u64 {
-    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The looks beside the start of `watch`, on a thread of their own.
@@ -158,16 +154,16 @@ pub(super) fn look(ctx: &PipelineContext, target: &str, root: &Path) -> bool {
 /// Compares a target with a root unless that was done lately; `false` if it cannot be asked now.
 fn try_look(ctx: &PipelineContext, target: &str, root: &Path) -> Result<bool, DeliverError> {
     let _one_at_a_time = ctx.views.looking.lock().unwrap_or_else(PoisonError::into_inner);
-    if ctx.views.is_fresh(target, |known| known == root) {
+    if ctx.views.is_fresh(target, ctx.clock.now(), |known| known == root) {
         return Ok(true);
     }
-    let waits = ctx.target_waits_until(target).is_some() || ctx.answers.is_silent(target);
+    let waits = ctx.target_waits_until(target).is_some() || ctx.answers.is_silent(target, ctx.clock.now());
     if waits || ctx.stop.is_requested() || !roots::is_available(ctx, root) {
         return Ok(false);
     }
     let mut among = vec![root.to_owned()];
     // One search beneath all roots is enough for a target.
-    if !ctx.views.is_fresh(target, |_| true) {
+    if !ctx.views.is_fresh(target, ctx.clock.now(), |_| true) {
         let settings = ctx.settings();
         among.extend(settings.watch.roots.iter().map(|other| other.path.clone()).filter(|other| other != root));
     }
@@ -191,7 +187,7 @@ fn note_all(ctx: &PipelineContext, target: &str, root: &Path, shown: &[VisibleRo
 /// Notes what was found of a target and a root, `seen` if it is a view; said where it is news.
 fn note(ctx: &PipelineContext, target: &str, root: &Path, seen: Option<&str>) -> Result<(), CatalogError> {
     let key = (target.to_owned(), root.to_owned());
-    let found = ViewState { is_apart: seen.is_none(), at: Some(Instant::now()) };
+    let found = ViewState { is_apart: seen.is_none(), at: Some(ctx.clock.now()) };
     let before = ctx.views.read(ctx)?.get_or_insert_default().insert(key, found);
     let row =
         format!("{ROWS}{}", blake3::hash(&[target.as_bytes(), root.as_os_str().as_encoded_bytes()].join(&0)).to_hex());

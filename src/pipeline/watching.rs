@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{debug, error, info, warn};
 
-use super::context::{PipelineContext, PipelineSettings, now_ms};
+use super::context::{PipelineContext, PipelineSettings};
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::existing::FirstScan;
@@ -136,6 +136,7 @@ impl<'a> Watcher<'a> {
         }
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
         let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
+        let now = engine.pipeline().clock.now();
         Ok(Self {
             engine,
             readers: readers(engine.pipeline(), &settings)?,
@@ -143,8 +144,8 @@ impl<'a> Watcher<'a> {
             events,
             pending: HashMap::new(),
             due: BTreeSet::new(),
-            next_rescan: Instant::now() + settings.watch.rescan,
-            scanned: Instant::now(),
+            next_rescan: now + settings.watch.rescan,
+            scanned: now,
             has_more: false,
             told: BTreeSet::new(),
             freeing: FreeingThread::default(),
@@ -153,6 +154,10 @@ impl<'a> Watcher<'a> {
 
     fn pipeline(&self) -> &PipelineContext {
         self.engine.pipeline()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.pipeline().clock.now_ms()
     }
 
     fn turn(&mut self, control: &Receiver<Control>) {
@@ -174,14 +179,14 @@ impl<'a> Watcher<'a> {
         for path in self.pipeline().waiting.woken() {
             self.look_at(&path, None);
         }
-        for settled in self.pipeline().postponed.due(now_ms()) {
+        for settled in self.pipeline().postponed.due(self.now_ms()) {
             self.engine.submit(settled, Urgency::Backlog, None);
         }
         self.look_at_what_is_due();
         if self.wants_more() {
             self.rescan(None);
         }
-        if Instant::now() >= self.next_rescan {
+        if self.pipeline().clock.now() >= self.next_rescan {
             self.watch.retry();
             self.rescan(None);
             self.freeing.begin(self.engine.pipeline());
@@ -191,7 +196,7 @@ impl<'a> Watcher<'a> {
     /// Until something is due, at most a tick.
     fn nap(&self) -> Duration {
         let due = self.due.first().map_or(TICK, |(due_ms, _)| {
-            Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0))
+            Duration::from_millis(u64::try_from(due_ms.saturating_sub(self.now_ms())).unwrap_or(0))
         });
         due.min(TICK)
     }
@@ -226,8 +231,8 @@ impl<'a> Watcher<'a> {
     fn hear(&mut self, event: WatchEvent) {
         debug!(?event, "file system event");
         match event {
-            WatchEvent::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
-            WatchEvent::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
+            WatchEvent::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: self.now_ms() })),
+            WatchEvent::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: self.now_ms() })),
             WatchEvent::Changed(path) => self.look_at(&path, None),
             WatchEvent::Removed(path) => self.forget(&path),
             WatchEvent::Rescan { directory, reason } => {
@@ -245,7 +250,7 @@ impl<'a> Watcher<'a> {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
         self.pipeline().settler().forget(path);
-        self.pipeline().unsettled.end(path, now_ms());
+        self.pipeline().unsettled.end(path, self.now_ms());
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.pipeline().settings();
         for suffix in &settings.watch.temporary_suffixes {
@@ -327,7 +332,7 @@ impl<'a> Watcher<'a> {
         let is_all = wanted.is_none();
         debug!(roots = scanned.len(), "{}", if is_all { "all roots scanned" } else { "roots scanned" });
         if is_all {
-            self.scanned = Instant::now();
+            self.scanned = self.pipeline().clock.now();
             self.next_rescan = self.scanned + self.pipeline().settings().watch.rescan;
         }
         self.take_gathered(gathered, is_all);
@@ -397,7 +402,7 @@ impl<'a> Watcher<'a> {
 
     /// Whether so little is left of a backlog that was too long that the next part of it may be looked for.
     fn wants_more(&self) -> bool {
-        let since = Instant::now().saturating_duration_since(self.scanned);
+        let since = self.pipeline().clock.now().saturating_duration_since(self.scanned);
         self.has_more && since >= MORE_AFTER && self.engine.pool().load().0 + self.pending.len() < MOST_AT_ONCE / 2
     }
 
@@ -418,12 +423,12 @@ impl<'a> Watcher<'a> {
         if self.engine.pool().holds(&candidate.path) {
             // Written again while it is worked on, perhaps after its last byte was read: nothing else would tell of it.
             if seen.is_some() {
-                self.wait(candidate, seen, urgency, now_ms().saturating_add(LOOK_AGAIN_MS));
+                self.wait(candidate, seen, urgency, self.now_ms().saturating_add(LOOK_AGAIN_MS));
             }
             return;
         }
         if !self.may_be_taken(&candidate) {
-            self.pipeline().unsettled.end(&candidate.path, now_ms());
+            self.pipeline().unsettled.end(&candidate.path, self.now_ms());
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -434,9 +439,9 @@ impl<'a> Watcher<'a> {
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
         let (mut candidate, path) = (candidate.clone(), candidate.path);
         for _look in 0..LOOKS {
-            match self.pipeline().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
+            match self.pipeline().settler().settle(candidate.clone(), seen, Mode::Watch, self.now_ms()) {
                 SettleOutcome::Settled(settled) => {
-                    self.pipeline().unsettled.settle(settled.candidate(), now_ms());
+                    self.pipeline().unsettled.settle(settled.candidate(), self.now_ms());
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
@@ -447,7 +452,7 @@ impl<'a> Watcher<'a> {
                 }
                 SettleOutcome::Changed(now) => candidate = now,
                 SettleOutcome::Gone | SettleOutcome::InUnit => {
-                    self.pipeline().unsettled.end(&path, now_ms());
+                    self.pipeline().unsettled.end(&path, self.now_ms());
                     return;
                 }
             }
@@ -467,11 +472,11 @@ impl<'a> Watcher<'a> {
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {
         let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-        if self.pipeline().postponed.waits(&key, now_ms()) {
+        if self.pipeline().postponed.waits(&key, self.now_ms()) {
             return false;
         }
         match self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint) {
-            Ok(known) => known.may_be_taken(now_ms()),
+            Ok(known) => known.may_be_taken(self.now_ms()),
             Err(error) => {
                 warn!(error = chain(&error), "cannot read the catalogue; the recording waits");
                 false
@@ -480,7 +485,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn look_at_what_is_due(&mut self) {
-        let now = now_ms();
+        let now = self.now_ms();
         while let Some((due_ms, path)) = self.due.first().cloned().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due_ms, path.clone()));
             if let Some(Pending { candidate, seen, urgency, .. }) = self.pending.remove(&path) {

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 32] = [
     "printable",
     "human",
     "fault",
+    "clock",
     "stop",
     "runtime",
     "threads",

@@ -12,7 +12,7 @@ use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault as _, chain};
 use crate::media::WantedPicture;
 use crate::media::apart::{ApartError, Worker};
-use crate::pipeline::context::{PipelineContext, now_ms};
+use crate::pipeline::context::PipelineContext;
 use crate::pipeline::{freeing, queueing, roots};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, PictureFile, Poster, Sprite, TrackKind, VOD_VERSION, VodRecord, url_of_name};
@@ -248,7 +248,8 @@ fn sprite(sitting: &Sitting<'_>, worker: &mut Worker) -> Result<Change, Failed> 
 fn enter(ctx: &PipelineContext, vod: &VodRecord, change: &Change) -> Result<Option<VodRecord>, CatalogError> {
     let now = changed(vod, change);
     let deliveries = queueing::deliveries_of_pictures(ctx, &now);
-    let entered = ctx.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, now_ms());
+    let entered =
+        ctx.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, ctx.clock.now_ms());
     match entered {
         Ok(record) => {
             if !matches!(change, Change::Missing(_)) {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::context::{PipelineContext, now_ms};
+use super::super::context::PipelineContext;
 use super::super::journey;
 use super::super::outcome::JourneyOutcome;
 use super::cases::{CASES, ExpectedRecording, RecordingCase, carry_on};
@@ -80,7 +80,7 @@ fn without_room_after(
         for waiting in ctx.postponed.due(i64::MAX) {
             run_journey(&ctx, &waiting);
         }
-        assert!(ctx.postponed.due(now_ms()).is_empty() && !ctx.postponed.waits_at_all(), "{what}");
+        assert!(ctx.postponed.due(ctx.clock.now_ms()).is_empty() && !ctx.postponed.waits_at_all(), "{what}");
     }
     expected.is_met(&ctx, disk).unwrap_or_else(|why| panic!("{what}: {why}"));
     was_short
