@@ -94,7 +94,7 @@ impl Operation for ListQueue {
             unreadable: unreadable.collect(),
             deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(ctx, delivery)).collect(),
             recordings: stopped.into_iter().chain(unjournalled).collect(),
-            not_freed: ctx.shown_roots()?.into_iter().map(NotFreed::of).collect(),
+            not_freed: ctx.delivering.shown_roots()?.into_iter().map(NotFreed::of).collect(),
         })
     }
 }
@@ -118,7 +118,7 @@ fn from_journal<T>(
 
 impl QueuedDelivery {
     fn of(ctx: &PipelineContext, delivery: Delivery) -> Self {
-        Self { paused_until_ms: ctx.target_waits_until(&delivery.target), delivery }
+        Self { paused_until_ms: ctx.delivering.target_waits_until(&delivery.target), delivery }
     }
 }
 

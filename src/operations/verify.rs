@@ -99,7 +99,7 @@ fn verify_one(
     let ctx = context.pipeline();
     let (same, message) = match ctx.targets().verify(object, reads, context.stop()) {
         Err(error) => (false, chain(&error)),
-        Ok(found) => match pipeline::note_look(ctx, vod, object, found, reads)? {
+        Ok(found) => match pipeline::note_look(&ctx.delivering, vod, object, found, reads)? {
             CopyCheck::AsProven => (true, "as proven".to_owned()),
             CopyCheck::SentAgain(difference) => (false, format!("{}; it is uploaded again", difference.words)),
             CopyCheck::OnlyNoted(difference) => {

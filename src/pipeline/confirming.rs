@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::redelivering;
 use crate::deliver::{DeliverError, ProofCheck};
 use crate::fault::{Class, Fault, chain};
@@ -81,7 +81,7 @@ pub(super) fn age_ms(at: Instant, now: Instant) -> u64 {
 }
 
 /// Asks the stores for what a permit needs. Ends with the first answer that keeps the finished file.
-pub(super) fn ask(ctx: &PipelineContext, vod_id: &str, questions: &[ConfirmationRequest]) {
+pub(super) fn ask(ctx: &Delivering, vod_id: &str, questions: &[ConfirmationRequest]) {
     for question in questions {
         let may_go_on = ask_one(ctx, vod_id, question);
         if question.is_finished && !may_go_on {
@@ -91,7 +91,7 @@ pub(super) fn ask(ctx: &PipelineContext, vod_id: &str, questions: &[Confirmation
 }
 
 /// Whether the store confirmed the object.
-fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) -> bool {
+fn ask_one(ctx: &Delivering, vod_id: &str, question: &ConfirmationRequest) -> bool {
     let object = &question.object;
     let waits =
         ctx.target_waits_until(&object.target).is_some() || ctx.answers.is_silent(&object.target, ctx.clock.now());
@@ -99,7 +99,7 @@ fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) 
         return false;
     }
     let asked_at = ctx.clock.now();
-    match ctx.targets().ask(object, &ctx.stop) {
+    match ctx.config.targets().ask(object, &ctx.stop) {
         Ok(ProofCheck::AsProven { beyond_size }) => {
             if ctx.answers.end_silence(&object.target) {
                 info!(target_name = object.target, "target answers again; local files are freed again");
@@ -123,7 +123,7 @@ fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) 
 }
 
 /// Says once that a target does not answer, and leaves it alone for a while.
-pub(super) fn note_silence(ctx: &PipelineContext, target: &str, error: &DeliverError) {
+pub(super) fn note_silence(ctx: &Delivering, target: &str, error: &DeliverError) {
     if error.class() != Class::Cancelled && ctx.answers.silence(target, ctx.clock.now()) {
         warn!(target_name = target, error = chain(error), "nothing is freed: the target does not confirm its copies");
     }

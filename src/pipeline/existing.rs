@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::context::PipelineContext;
+use super::discovering::Discovering;
 use crate::catalog::CatalogError;
 use crate::discover::{Existing, ExistingSummary, Unit};
 use crate::fault::chain;
@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 
 /// The first scan of one root.
 pub(super) struct FirstScan<'a> {
-    ctx: &'a PipelineContext,
+    ctx: &'a Discovering,
     root: PathBuf,
     existing: Existing,
     taken: ExistingSummary,
@@ -30,11 +30,11 @@ pub(super) struct FirstScan<'a> {
 
 impl<'a> FirstScan<'a> {
     /// Of a root that was never scanned before in this state directory; `None` for any other.
-    pub(super) fn of(ctx: &'a PipelineContext, root: &Path) -> Option<Self> {
+    pub(super) fn of(ctx: &'a Discovering, root: &Path) -> Option<Self> {
         if !matches!(ctx.catalog.ledger(&mark(root)), Ok(None)) {
             return None;
         }
-        let (existing, root) = (ctx.settings().watch.existing, root.to_owned());
+        let (existing, root) = (ctx.config.settings().watch.existing, root.to_owned());
         let (taken, left_out) = (ExistingSummary::default(), ExistingSummary::default());
         Some(Self { ctx, root, existing, taken, left_out, batch: Vec::new(), failed: None })
     }
@@ -88,7 +88,7 @@ impl<'a> FirstScan<'a> {
             let (files, bytes) = (kind.files, kind.size_bytes);
             info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "found on the first start; left out");
         }
-        let settings = self.ctx.settings();
+        let settings = self.ctx.config.settings();
         let targets = settings.deliver.targets.len();
         info!(targets, uploads = %settings.deliver.upload_extensions, frees = %settings.retain.delete_local, "upload and retention policy");
     }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::context::PipelineContext;
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::sidecars::remove_sidecar;
 use crate::durable;
 use crate::fault::chain;
@@ -28,7 +28,7 @@ pub struct UndoResult {
 
 /// Takes back the splice of the VoD at a path. The file is what it was, the VoD is no more, and the recording is left out
 /// until it is given to `process --again`. `None`: no VoD is at that path.
-pub fn undo(ctx: &PipelineContext, path: &Path) -> Result<Option<UndoResult>, PipelineError> {
+pub fn undo(ctx: &Journaling, path: &Path) -> Result<Option<UndoResult>, PipelineError> {
     let Some(vod) = ctx.catalog.shared().vod_at_path(path)? else { return Ok(None) };
     let stays = |undone| Some(UndoResult { undone, path: path.to_owned() });
     let Some(spliced) = &vod.splice_undo else { return Ok(stays(UndoOutcome::NotSpliced)) };

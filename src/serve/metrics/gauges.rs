@@ -72,7 +72,7 @@ impl Gauges {
         self.paused.clear();
         for target in ctx.targets().names() {
             let of = ByTarget { target: target.to_owned() };
-            self.paused.get_or_create(&of).set(i64::from(ctx.target_waits_until(target).is_some()));
+            self.paused.get_or_create(&of).set(i64::from(ctx.delivering.target_waits_until(target).is_some()));
         }
         self.lag.clear();
         for consumer in ctx.catalog.shared().event_consumers()? {
