@@ -6,6 +6,7 @@ pub mod archive;
 pub mod catalog;
 pub mod cli;
 pub mod clip;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cpu_permits;

@@ -7,7 +7,6 @@ use super::{Context, ItemSink, Operation, OperationError};
 use crate::archive::{self, ArchiveItem, ArchiveJob, ArchiveReport};
 use crate::deliver::{Targets, bucket_options};
 use crate::discover::{Mode, NameRules};
-use crate::pipeline::now_ms;
 use crate::recording::Shard;
 
 /// Takes every recording below a URL to its end, once.
@@ -41,7 +40,7 @@ impl Operation for ProcessBucket {
         let options = bucket_options(&self.url, &config.deliver).map_err(|e| OperationError::configuration(&e))?;
         let url = options.targets.first().map(|target| target.name.clone()).unwrap_or_default();
         let targets = Targets::open(&options, &ctx.runtime).map_err(|e| OperationError::configuration(&e))?;
-        let targets = targets.stopped_by(stop);
+        let targets = targets.stopped_by(stop).timed_by(&ctx.clock);
         let orphan_after = if self.mode == Mode::Recover { 0 } else { config.watch.orphan_after.as_millis() };
         let rules = NameRules::new(&config.watch.temporary_suffixes);
         let job = ArchiveJob {
@@ -59,7 +58,7 @@ impl Operation for ProcessBucket {
             ledger: &ctx.catalog,
             owner: ctx.catalog.owner(),
             stop,
-            now_ms: now_ms(),
+            now_ms: ctx.clock.now_ms(),
         };
         Ok(archive::run(&job, &mut |item| tell(item).is_ok())?)
     }
