@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::error::ArchiveError;
 use crate::deliver::{PinnedObject, Targets};
 use crate::fault::raw_chain;
+use crate::finish;
 
 /// The first piece, and the largest one.
 const LEAST_PIECE_BYTES: u64 = 64 << 10;
@@ -110,12 +111,7 @@ impl Read for RangeReader<'_> {
 
 impl Seek for RangeReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.object.size_bytes.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.at = finish::moved(self.at, self.object.size_bytes, to)?;
         Ok(self.at)
     }
 }

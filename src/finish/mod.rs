@@ -61,4 +61,5 @@ pub use progressive::{ProgressiveCopy, progressive_copy};
 pub use salvaging::{reference_of, siblings};
 pub use splice::{ByteRecovery, SpliceRecovery, UndoOutcome, put_back_by_bytes, recover, undo};
 pub use unjournalled::{finish_beside, finish_beside_named, settled_as_given};
+pub(crate) use window::moved;
 pub use work::{Conclusion, FinishJob, FinishPhase, Finished, PendingChange, Unnamed};

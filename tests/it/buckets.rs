@@ -2,6 +2,7 @@
 //! object replaced.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,7 +12,7 @@ use aftercast::deliver::TargetOptions;
 use serde_json::Value;
 
 use crate::support::clients::{put, see};
-use crate::support::http::{forward, read_request, reply, serve};
+use crate::support::http::{Response, forward, read_request, reply, serve};
 use crate::support::recordings::{ffmpeg, made, packets, without_moov};
 use crate::support::stores::{S3, azure, s3};
 use crate::support::{RunOutput, Sandbox, config_with_targets};
@@ -193,6 +194,7 @@ fn killed_at_every_request_neither_original_nor_result_is_missing() {
             break;
         }
     }
+    let _ = writeln!(std::io::stdout(), "killed at each of {} requests", n - 1);
     assert!(n > 15, "only {n} requests");
     let open = aftercast_uploads(&server);
     assert!(!open.contains("<Upload>"), "an upload is left open: {open}");
@@ -200,7 +202,7 @@ fn killed_at_every_request_neither_original_nor_result_is_missing() {
 
 /// The uploads that are open in a bucket, as the server lists them.
 fn aftercast_uploads(server: &S3) -> String {
-    use std::io::{Read as _, Write as _};
+    use std::io::Read as _;
     let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
     write!(stream, "GET /killed-inside?uploads HTTP/1.0\r\nHost: {}\r\n\r\n", server.address()).unwrap();
     let mut answer = String::new();
@@ -289,6 +291,74 @@ fn recordings_of_every_kind_are_finished_in_a_container_of_azure() {
     let server = azure();
     let target = server.container("kinds");
     finish_every_kind(&target, "az://kinds/old", "scratch");
+}
+
+#[test]
+fn fragments_become_one_movie_with_the_bytes_of_local_finishing() {
+    let server = s3();
+    let target = server.bucket("fragments");
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let source = made("mp4-fragmented", 6);
+    put(&target, "old/x.mp4", fs::read(&source).unwrap());
+    let done = process(&sandbox, "s3://fragments/old", &[]).expect_code(0).json_lines();
+    assert_eq!(item(&done, "old/x.mp4")["way"], "inBucket", "{done:?}");
+    assert!(see(&target, "old/x_1.mp4").bytes == finished_locally(&source, "x.mp4"), "not as locally");
+}
+
+/// A house whose store does to copies of ranges what is chosen; `None`: it refuses them.
+fn with_copies(target: &TargetOptions, server: &S3, change: Option<fn(&str) -> String>) -> Sandbox {
+    let server = server.address();
+    let address = serve(move |client| {
+        let Some(mut request) = read_request(&client, |_, length| length) else { return };
+        if request.header("x-amz-copy-source").is_some() {
+            let Some(change) = change else {
+                return reply(&client, &Response::error(501, "NotImplemented").bytes(false));
+            };
+            // The signature covers the range; the store takes requests of anybody.
+            request.headers.retain(|(name, _)| name != "authorization");
+            let range = request.headers.iter_mut().find(|(name, _)| name == "x-amz-copy-source-range");
+            range.into_iter().for_each(|(_, range)| *range = change(range));
+        }
+        reply(&client, &forward(server, &request).unwrap_or_default());
+    });
+    let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..target.clone() };
+    Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""))
+}
+
+#[test]
+fn a_store_that_copies_no_ranges_gets_what_was_finished_in_scratch_space() {
+    let server = s3();
+    let target = server.bucket("no-copies");
+    let sandbox = with_copies(&target, &server, None);
+    put(&target, "old/x.mp4", fs::read(large()).unwrap());
+    let done = process(&sandbox, "s3://no-copies/old", &["--delete-originals"]).expect_code(0).json_lines();
+    let item = item(&done, "old/x.mp4");
+    assert_eq!((&item["way"], &item["originalDeleted"]), (&"scratch".into(), &true.into()), "{item}");
+    assert_eq!(keys(&server, "no-copies"), ["old/x_1.mp4"]);
+    let dir = tempfile::tempdir().unwrap();
+    let after = dir.path().join("after.mp4");
+    fs::write(&after, see(&target, "old/x_1.mp4").bytes).unwrap();
+    assert_eq!(packets(&after).len(), packets(large()).len());
+}
+
+/// The same number of bytes, one before those that were asked for.
+fn one_before(range: &str) -> String {
+    let numbers: Vec<u64> = range.trim_start_matches("bytes=").split('-').map(|n| n.parse().unwrap()).collect();
+    format!("bytes={}-{}", numbers[0] - 1, numbers[1] - 1)
+}
+
+#[test]
+fn a_store_that_copies_other_bytes_is_found_out_and_the_original_stays() {
+    let server = s3();
+    let target = server.bucket("wrong-copies");
+    let sandbox = with_copies(&target, &server, Some(one_before));
+    let original = fs::read(large()).unwrap();
+    put(&target, "old/x.mp4", original.clone());
+    let failed = process(&sandbox, "s3://wrong-copies/old", &["--delete-originals"]).expect_code(4).json_lines();
+    let item = item(&failed, "old/x.mp4");
+    assert!(item["message"].as_str().unwrap().contains("differs from what was planned: the media"), "{item}");
+    assert_eq!(keys(&server, "wrong-copies"), ["old/x.mp4"], "the wrong object is removed");
+    assert!(see(&target, "old/x.mp4").bytes == original);
 }
 
 #[test]
