@@ -1,4 +1,5 @@
-//! `doctor`: directories, permissions, leases, disk, FFmpeg and every target. Says what is missing and what to do.
+//! `doctor`: directories, permissions, leases, disk, FFmpeg, every ingest server with `control` and every target. Says what is missing
+//! and what to do.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +11,7 @@ use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::announce;
 use crate::catalog::{self, CatalogError, StateDirAccess};
 use crate::config::Config;
+use crate::control::Control;
 use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets};
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
 use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
@@ -22,7 +24,7 @@ use crate::recording::name::printable;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 
-/// Checks directories, permissions, leases, disk, FFmpeg and every target.
+/// Checks directories, permissions, leases, disk, FFmpeg, every ingest server with `control` and every target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Doctor {}
@@ -75,7 +77,14 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
     }
     checks.extend(secrets(config));
     checks.extend(endpoints(config));
-    checks.extend(targets(config, runtime, stop));
+    let runtime = runtime.cloned().map_or_else(Runtime::start, Ok).map_err(PipelineError::Runtime);
+    match runtime {
+        Err(error) => checks.push(of_result(Path::new("network"), "runtime", Err::<String, _>(error))),
+        Ok(runtime) => {
+            checks.extend(config.watch.roots.iter().filter_map(|root| control(root, &runtime, stop)));
+            checks.extend(targets(config, &runtime, stop));
+        }
+    }
     checks
 }
 
@@ -235,10 +244,14 @@ fn lease(root: &Path) -> Check {
     Check::new(printable(root), "lease", is_ok, detail).hint(hint)
 }
 
-fn targets(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Check> {
-    let opened = runtime.cloned().map_or_else(Runtime::start, Ok).map_err(PipelineError::Runtime);
-    let opened = opened.and_then(|runtime| Ok(Targets::open(&config.deliver, &runtime)?));
-    let targets = match opened {
+/// Whether the ingest server of a root can be told to record, where its address is set. Nothing is switched.
+fn control(root: &RootOptions, runtime: &Runtime, stop: &Stop) -> Option<Check> {
+    let probed = runtime.block_on(Control::of(root)?.probe(stop));
+    Some(of_result(&root.path, "control", probed.map(|detail| format!("`{}` {detail}", root.server.name()))))
+}
+
+fn targets(config: &Config, runtime: &Runtime, stop: &Stop) -> Vec<Check> {
+    let targets = match Targets::open(&config.deliver, runtime) {
         Ok(targets) => targets,
         Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
     };
