@@ -68,7 +68,7 @@ impl Operation for Doctor {
 /// Runs every check of a configuration; needs no catalogue. Targets are asked on the process's runtime, or on one of their own
 /// where it has none yet.
 pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Check> {
-    let mut checks = vec![ffmpeg()];
+    let mut checks = vec![ffmpeg(), decoder(config)];
     checks.extend(state(config));
     for root in &config.watch.roots {
         checks.extend(root_checks(&root.path));
@@ -96,6 +96,18 @@ fn ffmpeg() -> Check {
     let is_ok = versions.missing.is_empty();
     let hint = (!is_ok).then(|| format!("Install an FFmpeg with: {}.", versions.missing.join(", ")));
     Check::new("FFmpeg", "codecs", is_ok, versions.libraries.join(", ")).hint(hint)
+}
+
+/// Whether the system calls of the process that makes pictures are restricted; said, and no reason to fail: its other limits hold.
+fn decoder(config: &Config) -> Check {
+    let restricted = media::apart::can_confine();
+    let makes_pictures = config.pictures.poster || config.pictures.sprite;
+    let hint = (restricted.is_err() && makes_pictures).then(|| media::apart::UNCONFINED_HINT.to_owned());
+    let detail = restricted.map_or_else(
+        |reason| format!("system calls are not restricted: {reason}; its other limits hold"),
+        |()| "memory, CPU time and system calls are restricted".to_owned(),
+    );
+    Check::new("FFmpeg", "decoder limits", true, detail).hint(hint)
 }
 
 fn of_result(subject: &Path, name: &str, result: Result<String, impl Fault>) -> Check {

@@ -80,6 +80,7 @@ mod state;
 mod stop;
 mod stuck;
 mod temporary_names;
+mod unconfined;
 mod units;
 mod unmounted;
 mod verify;
