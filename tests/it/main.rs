@@ -18,6 +18,7 @@ mod carried;
 mod catalogue_failure;
 mod clips;
 mod clips_of_stores;
+mod connections;
 mod crash;
 mod damage;
 mod decoding;
