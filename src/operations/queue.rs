@@ -10,7 +10,7 @@ use super::reason::failure_of;
 use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, wrong_cursor};
 use crate::catalog::{CatalogError, Cursor, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::{Class, chain};
-use crate::pipeline::{PipelineContext, now_ms};
+use crate::pipeline::PipelineContext;
 use crate::recording::Delivery;
 use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable_text;
@@ -122,7 +122,7 @@ impl Operation for ListQueue {
         if queue.next.is_none() {
             // Few, and of no table that could be read from a place on.
             queue.recordings.extend(ctx.unjournalled().into_iter().map(StoppedRecording::unjournalled));
-            queue.not_freed = ctx.shown_roots()?.into_iter().map(NotFreed::of).collect();
+            queue.not_freed = ctx.delivering.shown_roots()?.into_iter().map(NotFreed::of).collect();
         }
         Ok(queue)
     }
@@ -218,7 +218,7 @@ fn has_entry(ctx: &PipelineContext, path: &Path) -> Result<bool, CatalogError> {
 impl QueuedDelivery {
     fn of(ctx: &PipelineContext, delivery: Delivery) -> Self {
         let (class, reason) = failure_of(&delivery.state).unzip();
-        Self { paused_until_ms: ctx.target_waits_until(&delivery.target), delivery, reason, class }
+        Self { paused_until_ms: ctx.delivering.target_waits_until(&delivery.target), delivery, reason, class }
     }
 }
 
@@ -282,13 +282,13 @@ impl Operation for RetryDeliveries {
         let mut retried = 0;
         let is_filtered = self.target.is_some() || self.reason.is_some() || self.class.is_some();
         if self.ids.is_empty() && !is_filtered {
-            retried += ctx.catalog.retry(Retry::All, now_ms())?;
+            retried += ctx.catalog.retry(Retry::All, ctx.clock.now_ms())?;
         } else if self.ids.is_empty() {
             retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
             for id in self.deliveries_of(context, named)? {
-                retried += ctx.catalog.retry(Retry::One(&id), now_ms())?;
+                retried += ctx.catalog.retry(Retry::One(&id), ctx.clock.now_ms())?;
             }
         }
         ctx.resume_targets();
@@ -299,10 +299,10 @@ impl Operation for RetryDeliveries {
 impl RetryDeliveries {
     fn retry_filtered(&self, context: &Context) -> Result<usize, OperationError> {
         let filter = DeliveryFilter { pending_only: true, target: self.target.as_deref(), ..DeliveryFilter::default() };
-        let mut retried = 0;
+        let (ctx, mut retried) = (context.pipeline(), 0);
         each_delivery(context, filter, |delivery| {
             if self.has_failed_so(delivery) {
-                retried += context.pipeline().catalog.retry(Retry::One(&delivery.id), now_ms())?;
+                retried += ctx.catalog.retry(Retry::One(&delivery.id), ctx.clock.now_ms())?;
             }
             Ok(())
         })?;
