@@ -82,7 +82,7 @@ pub enum Command {
     Open(OpenArgs),
     /// Ask the running daemon whether it is ready and what it is doing
     Status,
-    /// Check directories, permissions, leases, disk, FFmpeg and every target
+    /// Check directories, permissions, leases, disk, FFmpeg, ingest servers and every target
     Doctor,
     /// Check, print or import the configuration
     #[command(subcommand)]

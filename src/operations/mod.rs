@@ -19,6 +19,7 @@ mod media;
 mod notes;
 mod process;
 mod queue;
+mod reason;
 mod recordings;
 mod rescan;
 mod retention;
@@ -89,8 +90,11 @@ pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static 
 
 /// Where a page begins: the `next` of the one before.
 fn cursor(after: Option<&str>) -> Result<Option<Cursor>, OperationError> {
-    let wrong = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
-    after.map(str::parse).transpose().map_err(wrong)
+    after.map(str::parse).transpose().map_err(|_| wrong_cursor())
+}
+
+fn wrong_cursor() -> OperationError {
+    OperationError::invalid("`after` takes the `next` value of the previous page")
 }
 
 /// Takes the items of an operation.

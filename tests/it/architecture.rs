@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 33] = [
     "printable",
     "human",
     "fault",
@@ -17,6 +17,7 @@ const ORDER: [&str; 32] = [
     "cpu_permits",
     "progress",
     "memory",
+    "open_files",
     "secret",
     "recording",
     "durable",

@@ -258,8 +258,10 @@ fn finds(both: &mut Both) {
 }
 
 fn works_off_the_queue(both: &mut Both) {
-    let queue = both.same(|_| ListQueue { all: true });
+    let queue = both.same(|_| ListQueue { all: true, ..ListQueue::default() });
     assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
+    let unknown = both.same(|_| ListQueue { after: Some("x1".into()), ..ListQueue::default() });
+    assert_eq!(unknown["end"]["error"]["kind"], "invalid", "{unknown}");
     both.same(|_| RetryDeliveries::default());
     both.same(|sandbox| RetryDeliveries {
         ids: vec!["room1.mp4".into()],
@@ -267,7 +269,7 @@ fn works_off_the_queue(both: &mut Both) {
         ..RetryDeliveries::default()
     });
     both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
-    both.same(|_| RetryDeliveries { message: Some("nothing".into()), ..RetryDeliveries::default() });
+    both.same(|_| RetryDeliveries { reason: Some("nothing".into()), ..RetryDeliveries::default() });
     both.same(|_| CollectUploads { abort: true });
     let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
     assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));

@@ -11,11 +11,10 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::confine::confine;
-use super::job::{Answer, Job};
-use super::wire::{Ended, receive_job, send_answer, send_end};
+use super::job::{Answer, Job, Reply};
+use super::wire::{Ended, receive_job, send_end, send_reply};
 use super::{COMMAND, limits};
 use crate::fault::{Class, Fault as _, chain};
-use crate::media::MediaError;
 use crate::media::ffi::library;
 use crate::media::picture::{self, Budget, Made, Recording};
 
@@ -93,27 +92,26 @@ fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
     let budget = Budget::of(Duration::from_millis(job.budget_ms));
     if let Err(error) = limits::bound(job.memory_bytes, job.cpu_seconds) {
         let message = format!("cannot limit the decoder process: {}", chain(&error));
-        return said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
+        let answer = Answer::Failed { message, class: Class::Environment };
+        // Nothing was looked at: whether it would be confined is not asked.
+        return said(&send_reply(answers, &Reply { is_confined: true, answer }, &[]));
     }
-    confine();
+    let is_confined = confine();
     let recording = Recording { file: recording, name: Path::new(&job.name), container: job.container };
-    match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, budget))) {
-        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => said(&failed(answers, "the encoder wrote nothing")),
+    let (answer, picture) = match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, budget))) {
+        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => (failed("the encoder wrote nothing"), Vec::new()),
         Ok(Ok(mut made)) => {
             let bytes = std::mem::take(&mut made.bytes);
-            said(&send_answer(answers, &Answer::Made(made), &bytes))
+            (Answer::Made(made), bytes)
         }
-        Ok(Err(error)) => said(&send_answer(answers, &of_error(&error), &[])),
-        Err(_) => said(&failed(answers, "internal error in the decoder process; please report it")),
-    }
+        Ok(Err(error)) => (Answer::Failed { message: chain(&error), class: error.class() }, Vec::new()),
+        Err(_) => (failed("internal error in the decoder process; please report it"), Vec::new()),
+    };
+    said(&send_reply(answers, &Reply { is_confined, answer }, &picture))
 }
 
-fn failed(answers: &UnixStream, message: &str) -> io::Result<()> {
-    send_answer(answers, &Answer::Failed { message: message.to_owned(), class: Class::Permanent }, &[])
-}
-
-fn of_error(error: &MediaError) -> Answer {
-    Answer::Failed { message: chain(error), class: error.class() }
+fn failed(message: &str) -> Answer {
+    Answer::Failed { message: message.to_owned(), class: Class::Permanent }
 }
 
 fn said(sent: &io::Result<()>) -> i32 {

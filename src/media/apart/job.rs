@@ -34,6 +34,14 @@ pub(super) struct Job {
 
 /// What is said before the bytes of the picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reply {
+    /// Whether its system calls were restricted.
+    pub(super) is_confined: bool,
+    pub(super) answer: Answer,
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Made(Made),
     /// Why there is none.

@@ -11,7 +11,7 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-use super::job::{Answer, Job};
+use super::job::{Job, Reply};
 
 const LENGTH_BYTES: usize = 4;
 /// A job is a few hundred bytes.
@@ -118,13 +118,13 @@ pub(super) fn receive_end(mut control: &UnixStream) -> io::Result<Ended> {
 }
 
 /// Answers a job.
-pub(super) fn send_answer(mut answers: &UnixStream, answer: &Answer, picture: &[u8]) -> io::Result<()> {
-    answers.write_all(&framed(&serde_json::to_vec(answer)?)?)?;
+pub(super) fn send_reply(mut answers: &UnixStream, reply: &Reply, picture: &[u8]) -> io::Result<()> {
+    answers.write_all(&framed(&serde_json::to_vec(reply)?)?)?;
     answers.write_all(picture)
 }
 
 /// Reads a whole answer. It comes from a process that may say anything.
-pub(super) fn read_answer(mut bytes: &[u8]) -> io::Result<(Answer, Vec<u8>)> {
+pub(super) fn read_reply(mut bytes: &[u8]) -> io::Result<(Reply, Vec<u8>)> {
     let mut length = [0; LENGTH_BYTES];
     bytes.read_exact(&mut length)?;
     let json = read_counted(&mut bytes, length, MOST_ANSWER_BYTES)?;
@@ -137,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::fault::Class;
+    use crate::media::apart::job::Answer;
     use crate::media::picture::Wanted;
     use crate::recording::Container;
 
@@ -159,12 +160,13 @@ mod tests {
         let mut text = String::new();
         recording.read_to_string(&mut text).unwrap();
         assert_eq!((received, text.as_str()), (job(), "media"));
-        let failed = Answer::Failed { message: "no".into(), class: Class::Permanent };
-        send_answer(&reply, &failed, b"bytes").unwrap();
+        let answer = Answer::Failed { message: "no".into(), class: Class::Permanent };
+        let failed = Reply { is_confined: true, answer };
+        send_reply(&reply, &failed, b"bytes").unwrap();
         drop(reply);
         let mut said = Vec::new();
         (&answered).read_to_end(&mut said).unwrap();
-        assert_eq!(read_answer(&said).unwrap(), (failed, b"bytes".to_vec()));
+        assert_eq!(read_reply(&said).unwrap(), (failed, b"bytes".to_vec()));
         assert!(receive_job(&theirs).unwrap().is_none());
         assert_eq!(
             [Ended::Exited(3), Ended::Killed(9)].map(|ended| Ended::of_bytes(ended.to_bytes())),
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_an_error_and_takes_no_memory() {
         for said in [&b""[..], b"\xFF\xFF\xFF\xFF", b"\x02\x00\x00\x00{", b"\x02\x00\x00\x00{}"] {
-            assert!(read_answer(said).is_err(), "{said:?}");
+            assert!(read_reply(said).is_err(), "{said:?}");
         }
     }
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::COMMAND;
 use super::error::ApartError;
-use super::job::{Answer, Job, Limits};
+use super::job::{Answer, Job, Limits, Reply};
 use super::wire::{self, Ended};
+use super::{COMMAND, UNCONFINED_HINT, confine};
 use crate::media::picture::{Made, Wanted};
 use crate::recording::Container;
 use crate::recording::name::printable;
@@ -37,6 +37,8 @@ const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "PATH"];
 pub struct Worker {
     program: PathBuf,
     running: Option<Running>,
+    /// Whether it was logged that system calls are not restricted.
+    has_warned: bool,
 }
 
 /// Ends the whole process group when it is dropped.
@@ -49,7 +51,7 @@ struct Running {
 impl Worker {
     /// Of this program, which answers to [`COMMAND`].
     pub const fn of(program: PathBuf) -> Self {
-        Self { program, running: None }
+        Self { program, running: None, has_warned: false }
     }
 
     /// Makes a picture of a recording that is open. What the recording is called is for messages.
@@ -71,14 +73,30 @@ impl Worker {
             cpu_seconds: limits.time.as_secs().max(1),
         };
         let (bytes, ended) = self.ask(&job, file, limits, stop)?;
-        match (wire::read_answer(&bytes), ended) {
-            (Ok((Answer::Made(made), bytes)), Ended::Exited(0)) => Ok(Made { bytes, ..made }),
-            (Ok((Answer::Failed { message, class }, _)), Ended::Exited(0)) => {
-                Err(ApartError::Refused { message, class })
+        match (wire::read_reply(&bytes), ended) {
+            (Ok((Reply { is_confined, answer }, bytes)), Ended::Exited(0)) => {
+                self.warn_once(is_confined);
+                match answer {
+                    Answer::Made(made) => Ok(Made { bytes, ..made }),
+                    Answer::Failed { message, class } => Err(ApartError::Refused { message, class }),
+                }
             }
             (_, Ended::Killed(signal)) => Err(ApartError::Signal(signal)),
             (_, Ended::Exited(code)) => Err(ApartError::NoAnswer(code)),
         }
+    }
+
+    /// Logs that system calls are not restricted; the other limits hold.
+    fn warn_once(&mut self, is_confined: bool) {
+        if is_confined || std::mem::replace(&mut self.has_warned, true) {
+            return;
+        }
+        let reason = confine::is_possible().err().unwrap_or_else(|| "the filter was refused".to_owned());
+        tracing::warn!(
+            reason,
+            hint = UNCONFINED_HINT,
+            "cannot restrict the system calls of the decoder; pictures are made with its other limits"
+        );
     }
 
     /// Number of the worker process, if one is running.

@@ -123,6 +123,18 @@ export const post = (path, body) => request('POST', path, { body: body ?? {} });
 export const patch = (path, body) => request('PATCH', path, { body });
 export const remove = (path, query) => request('DELETE', path, { query });
 
+/** The whole queue, page by page. */
+export async function wholeQueue() {
+  const whole = { deliveries: [], recordings: [], notFreed: [], unreadable: [] };
+  let after;
+  do {
+    const page = await get('queue', { limit: 1000, after });
+    for (const list of Object.keys(whole)) whole[list].push(...page[list]);
+    after = page.next;
+  } while (after);
+  return whole;
+}
+
 /** Asks for an operation that tells items on the way; gives what it answers at the end. */
 export async function lines(path, body, each) {
   const answer = await answered('POST', path, { body });

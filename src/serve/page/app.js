@@ -2,7 +2,7 @@
 
 import { render } from './vendor/preact.mjs';
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { events, get, isLoggedIn, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin } from './api.js';
+import { events, get, isLoggedIn, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
 import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, say } from './parts.js';
 import { server } from './format.js';
 import { Library } from './library.js';
@@ -68,7 +68,7 @@ const Connection = () => {
 /** How much of the pipeline wants to be looked at. */
 function useTrouble() {
   const [count, set] = useState(0);
-  const look = () => get('queue').then(({ deliveries, recordings }) => {
+  const look = () => wholeQueue().then(({ deliveries, recordings }) => {
     const stuck = deliveries.filter(({ delivery }) => delivery.state.state === 'stuck' || delivery.state.lastFault).length;
     set(stuck + recordings.filter((recording) => recording.state !== 'left out').length);
   }, () => {});

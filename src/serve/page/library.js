@@ -1,7 +1,7 @@
 // The library: every VoD as a grid or a table, found by words, filters and months.
 
 import { useEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
-import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery } from './api.js';
+import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery, wholeQueue } from './api.js';
 import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, say, useLate } from './parts.js';
 import { bothTimes, clock, codec, container, counted, dayAndTime, month, size } from './format.js';
 import { Pages, Scroller } from './grid.js';
@@ -333,7 +333,7 @@ const Picked = ({ picked, clear, open }) => {
   };
   const again = () => mayOperate(() => attempt(async () => {
     const ids = new Set(picked.map((vod) => vod.vodId));
-    const { deliveries } = await get('queue');
+    const { deliveries } = await wholeQueue();
     const waiting = deliveries.map(({ delivery }) => delivery).filter((delivery) => ids.has(delivery.asset.vodId));
     if (!waiting.length) return say('Nothing of these waits for delivery. “Verify” uploads again what differs in a store.');
     const { retried } = await post('queue/retry', { ids: waiting.map((delivery) => delivery.id) });

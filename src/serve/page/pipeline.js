@@ -1,7 +1,7 @@
 // The pipeline, live: what is recorded, finished, sent, what waits and why, what failed, and how long the disk lasts.
 
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { get, lines, post, session, useAnswer, useEvents, useEvery, wantLogin } from './api.js';
+import { get, lines, post, session, useAnswer, useEvents, useEvery, wantLogin, wholeQueue } from './api.js';
 import { Badge, Bar, Button, Closed, Command, Empty, Fault, Icon, Loading, Section, Time, Words, attempt, html, say } from './parts.js';
 import { ago, base, clock, counted, folder, size, span } from './format.js';
 import { Defects } from './vod.js';
@@ -109,7 +109,7 @@ function groupsOf(deliveries) {
     const fault = delivery.state.state === 'stuck' ? ['permanent', delivery.state.message] : delivery.state.lastFault;
     if (!fault) continue;
     const reason = reasonOf(fault[1]);
-    const key = JSON.stringify([delivery.target, reason]);
+    const key = JSON.stringify([delivery.target, queued.class, queued.reason]);
     const group = groups.get(key) ?? { key, target: delivery.target, message: fault[1], reason, isStuck: true, items: [], dueMs: Infinity };
     group.items.push(delivery);
     if (delivery.state.state !== 'stuck') {
@@ -189,7 +189,7 @@ const Targets = ({ targets, deliveries, notFreed }) => html`
 
 export const Pipeline = () => {
   const status = useAnswer(() => get('status'), []);
-  const queue = useAnswer(() => get('queue'), []);
+  const queue = useAnswer(wholeQueue, []);
   const live = useAnswer(() => get('live'), []);
   useEvery(LOOK_MS, () => { status.reload(); live.reload(); });
   useEvery(15_000, queue.reload);
