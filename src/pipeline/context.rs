@@ -10,6 +10,7 @@ use crate::announce::{self, Announcer};
 use crate::catalog::{Catalog, CatalogError, EventLimits};
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::media::apart;
 use crate::recording::journey::Candidate;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -76,9 +77,6 @@ pub struct OpeningOptions {
     /// Whether this process is the program itself, so that it can start itself again to decode. Without it no pictures are made.
     pub is_the_program: bool,
 }
-
-/// The program of this process, also when its file has been replaced since.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a daemon that starts waits for a command to give back the state directory.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
@@ -190,7 +188,7 @@ impl PipelineContext {
             courier_notify: super::courier::CourierNotify::default(),
             answers: super::confirming::ConfirmationCache::default(),
             pictures: super::pictures::Requests::default(),
-            program: opening.is_the_program.then(|| PathBuf::from(THIS_PROGRAM)),
+            program: opening.is_the_program.then(|| PathBuf::from(apart::THIS_PROGRAM)),
             views: super::views::Views::default(),
             freeing: Mutex::default(),
             asides: RwLock::default(),
