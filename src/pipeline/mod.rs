@@ -64,5 +64,6 @@ pub use redelivering::{CopyCheck, note_look};
 pub use removing::{LeftFile, OwnedObject, objects_of, remove_local};
 pub use rescans::{RescanRefusal, Rescans, ScannedRoot};
 pub use sidecars::{remove_sidecar, sidecar_edited};
+pub use teaching::teach;
 pub use undoing::{UndoResult, undo};
 pub use watching::{Control, watch};

@@ -27,6 +27,7 @@ const KNOWN = {
   empty_track: (d) => [`Track ${d.track} (${codec(d.codec)}) is empty`, 'It was declared, but nothing was recorded in it.', 'Nothing to do.'],
   duration_mismatch: (d) => ['The duration was declared wrong', `The container said ${span(d.declaredMs)}; the media lasts ${span(d.measuredMs)}.`, 'Nothing to do: the finished file says what the media says.'],
   undecodable: (d) => [counted(d.errors, 'decoding error'), `${track(d)}: parts of it do not decode.`, 'Watch it at these places. The media was damaged before it was written.'],
+  not_decoded: (d) => ['Not checked by a decoder', d.reason, 'Watch it. If the decoder crashed, a newer FFmpeg may help; the recording is delivered as it is.'],
   kills_the_process: (d) => ['The recording ends the process that reads it', `It was tried ${counted(d.attempts, 'time')}.`, 'Report it, with the file if possible. It is not touched any more.'],
   beyond_limit: (d) => [`${d.what} is beyond the limit`, `Found ${d.found.toLocaleString()}; the limit is ${d.limit.toLocaleString()}.`, 'The file is probably damaged. It stays where it is.'],
   not_converted: (d) => ['Kept in its own container', d.reason, 'Nothing is missing.'],
@@ -49,5 +50,3 @@ export function explain(defect, isSalvaged = false) {
 
 /** Where in the recording a defect is, if that is known: milliseconds from the start and length. */
 export const placeOf = (defect) => (defect.kind === 'timestamp_gap' ? { atMs: Math.max(0, defect.atMs), lengthMs: Math.max(0, defect.lengthMs) } : null);
-
-export const isTruncated = (vod) => vod.defects.some((defect) => defect.kind === 'truncated' || defect.kind === 'samples_outside');
