@@ -34,12 +34,12 @@ pub(super) enum DecodeOutcome {
 /// Decodes a recording, or its first bytes behind a header that is in no file.
 pub(super) fn decoded(
     (path, container): (&Path, Container),
-    headed: Option<(Vec<u8>, u64)>,
+    part: Option<(Vec<u8>, u64)>,
     decoder: Option<&Path>,
     watch: PassControl<'_>,
 ) -> Result<DecodeOutcome, FinishError> {
     let Some(program) = decoder else {
-        let errors = match headed {
+        let errors = match part {
             None => media::decode_check(path, container, watch)?,
             Some((header, len)) => media::decode_check_headed(path, header, len, watch)?,
         };
@@ -48,9 +48,9 @@ pub(super) fn decoded(
     let file = durable::open_to_read(path)?;
     let size_bytes = durable::metadata(path)?.len();
     let limits = limits(size_bytes);
-    let headed = headed.as_ref().map(|(header, len)| (&header[..], *len));
+    let part = part.as_ref().map(|(header, len)| (&header[..], *len));
     let mut worker = Worker::of(program.to_owned());
-    let mut check = || worker.check((&file, path, container), headed, &limits, watch);
+    let mut check = || worker.check((&file, path, container), part, &limits, watch);
     let mut checked = check();
     if checked.as_ref().is_err_and(ApartError::is_death) {
         // The kernel or an operator may have ended it.

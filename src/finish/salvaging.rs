@@ -315,8 +315,8 @@ fn look_closer_at(
     if work.options.validate == ValidationLevel::Decode {
         let plan = FrontPlan::spanning(movie, &movie.to_ftyp(&[]), whole_bytes, 1);
         let header = plan.map_err(|error| header_error(source, error))?.header;
-        let headed = Some((header, whole_bytes));
-        closer.take_decoded(decoded((source, Container::Mp4), headed, asked.decoder, watch(work, &read))?);
+        let part = Some((header, whole_bytes));
+        closer.take_decoded(decoded((source, Container::Mp4), part, asked.decoder, watch(work, &read))?);
     }
     Ok(closer)
 }

@@ -48,10 +48,10 @@ pub fn decode_check_headed(
 /// The same for a recording that is open, or for its first bytes behind a header.
 pub(super) fn decode_check_open(
     (file, name, container): (File, &Path, Container),
-    headed: Option<(Vec<u8>, u64)>,
+    part: Option<(Vec<u8>, u64)>,
     watch: PassControl<'_>,
 ) -> Result<Vec<DecodeErrors>, MediaError> {
-    let source = match headed {
+    let source = match part {
         None => MediaSource::over(file, name, container, ProbeDepth::Usual)?,
         Some((header, len)) => MediaSource::over_headed(file, name, header, len)?,
     };

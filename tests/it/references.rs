@@ -36,8 +36,8 @@ fn crashed(sandbox: &Sandbox, name: &str) {
 }
 
 fn quarantined(sandbox: &Sandbox) -> Option<Vec<Value>> {
-    let queue: Value = serde_json::from_str(&sandbox.run(&["--json", "queue", "list"]).expect_code(0).out).ok()?;
-    let recordings = queue["recordings"].as_array()?.clone();
+    let listed = sandbox.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
+    let recordings: Vec<_> = listed.into_iter().filter(|line| line["state"] == "quarantined").collect();
     (!recordings.is_empty()).then_some(recordings)
 }
 

@@ -47,9 +47,9 @@ await withBrowser(async (browser) => {
     await page.waitForSelector('.tile:not(.waiting)', { timeout: 300_000 });
     // From the request for the page to the paint of its first tiles, as the browser's clock says it.
     const firstMs = Math.round(await page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => setTimeout(() => done(globalThis.firstTile), 0)); })));
+    const sent = bytes();
     // The months need the index, which the first request for them makes.
     await page.waitForSelector('.scrubber', { timeout: 300_000 });
-    const sent = bytes();
     assert(sent.total > 20_000 && sent.total <= MOST_BYTES, `the first view loads ${sent.total} bytes:\n${sent.list}`);
     const newest = await starts(page);
     await page.evaluate(() => { globalThis.longest = 0; });

@@ -103,7 +103,7 @@ fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
     let recording = Recording { file: recording, name: Path::new(&job.name), container: job.container };
     let answered = match job.work {
         Work::Picture(wanted) => catch_unwind(AssertUnwindSafe(|| answer_picture(recording, wanted, budget, answers))),
-        Work::Check(headed) => catch_unwind(AssertUnwindSafe(|| answer_check(recording, headed, answers))),
+        Work::Check(part) => catch_unwind(AssertUnwindSafe(|| answer_check(recording, part, answers))),
     };
     said(&answered.unwrap_or_else(|_| failed(answers, "internal error in the decoder process; please report it")))
 }
@@ -122,10 +122,10 @@ fn answer_picture(recording: Recording<'_>, wanted: Wanted, budget: Budget, answ
 /// More tracks than any recording has; a file may declare as many as it likes.
 const MOST_TRACKS: usize = 500;
 
-fn answer_check(recording: Recording<'_>, headed: Option<Headed>, answers: &UnixStream) -> io::Result<()> {
+fn answer_check(recording: Recording<'_>, part: Option<Headed>, answers: &UnixStream) -> io::Result<()> {
     let mut header = Vec::new();
-    if let Some(headed) = headed {
-        answers.take(headed.header_bytes).read_to_end(&mut header)?;
+    if let Some(part) = part {
+        answers.take(part.header_bytes).read_to_end(&mut header)?;
     }
     let file = recording.file.try_clone()?;
     let said = Cell::new(Instant::now());
@@ -137,8 +137,8 @@ fn answer_check(recording: Recording<'_>, headed: Option<Headed>, answers: &Unix
         }
     };
     let watch = PassControl { cancel: None, progress: Some(&tell) };
-    let headed = headed.map(|headed| (header, headed.len));
-    match decode_check_open((file, recording.name, recording.container), headed, watch) {
+    let part = part.map(|part| (header, part.len));
+    match decode_check_open((file, recording.name, recording.container), part, watch) {
         Ok(mut errors) => {
             errors.truncate(MOST_TRACKS);
             send_answer(answers, &Answer::Checked(errors), &[])

@@ -76,13 +76,13 @@ impl Worker {
     pub fn check(
         &mut self,
         (file, name, container): (&File, &Path, Container),
-        headed: Option<(&[u8], u64)>,
+        part: Option<(&[u8], u64)>,
         limits: &Limits,
         watch: PassControl<'_>,
     ) -> Result<Vec<DecodeErrors>, ApartError> {
-        let header = headed.map(|(header, _)| header).unwrap_or_default();
-        let headed = headed.map(|(header, len)| Headed { header_bytes: header.len() as u64, len });
-        let job = Job::of((name, container), Work::Check(headed), limits);
+        let header = part.map(|(header, _)| header).unwrap_or_default();
+        let part = part.map(|(header, len)| Headed { header_bytes: header.len() as u64, len });
+        let job = Job::of((name, container), Work::Check(part), limits);
         // It tells of progress twice a second, and is asked more often whether to stop.
         let caller = Caller {
             is_stopped: &|| watch.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)),

@@ -37,10 +37,9 @@ pub fn write() {
         fs::write(&brotli, brotli_of(&bytes).expect("memory can be written"))
             .expect("the directory of the build is there");
         fs::write(&gzip, gzip_of(&bytes).expect("memory can be written")).expect("the directory of the build is there");
-        let _ = writeln!(
-            list,
-            "File {{ name: {name:?}, bytes: include_bytes!({from:?}), brotli: include_bytes!({brotli:?}), gzip: include_bytes!({gzip:?}) }},"
-        );
+        let [bytes, brotli, gzip] =
+            [&from, &brotli, &gzip].map(|path| format!("include_bytes!({:?})", path.display().to_string()));
+        let _ = writeln!(list, "File {{ name: {name:?}, bytes: {bytes}, brotli: {brotli}, gzip: {gzip} }},");
     }
     list.push(']');
     fs::write(out.join("page.rs"), list).expect("the directory of the build is there");
