@@ -53,6 +53,6 @@ pub fn teach_stream(context: &Context, stream_id: &str, file: &File) -> Result<S
             printable_text(stream_id)
         ))
     })?;
-    let retried = pipeline::teach(context.pipeline(), stream_id, &reference)?;
+    let retried = pipeline::teach(&context.pipeline().journaling, stream_id, &reference)?;
     Ok(StreamTaught { stream_id: stream_id.to_owned(), retried })
 }
