@@ -330,6 +330,14 @@ pub enum StreamCommand {
         #[arg(long, value_name = "FORMAT", requires = "switch")]
         format: Option<String>,
     },
+    /// Learn from an intact recording how a stream is coded; quarantined recordings that lack that are tried again
+    Reference {
+        /// Id of the stream
+        stream: String,
+        /// An intact recording that the same encoder made of the stream
+        #[arg(value_name = "GOOD")]
+        file: PathBuf,
+    },
 }
 
 /// What an ingest server is told.

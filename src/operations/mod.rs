@@ -21,6 +21,7 @@ mod process;
 mod queue;
 mod reason;
 mod recordings;
+mod reference;
 mod rescan;
 mod retention;
 mod settings;
@@ -51,8 +52,8 @@ pub use histogram::{Histogram, HistogramSpan, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{
-    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
-    VERSION_DIGITS,
+    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, PictureCopy, ReadPictureCopy,
+    ShowSpriteIndex, SpriteIndex, VERSION_DIGITS,
 };
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
@@ -61,6 +62,7 @@ pub use queue::{
     StoppedRecording, Upload,
 };
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
+pub use reference::{StreamTaught, TeachStream, teach_stream};
 pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};

@@ -79,6 +79,9 @@ pub struct QueuedDelivery {
 pub struct StoppedRecording {
     /// Its file.
     pub path: PathBuf,
+    /// Its stream, if the journal could be written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stream_id: Option<String>,
     /// Name of the state.
     pub state: String,
     /// Attempts so far.
@@ -227,6 +230,7 @@ impl StoppedRecording {
         let has_ended = matches!(entry.step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut);
         (has_ended || entry.postponed.is_some()).then(|| Self {
             path: entry.settled.path().to_owned(),
+            stream_id: Some(entry.settled.candidate().facts.stream_id.clone()),
             state: entry.step.name().to_owned(),
             attempts: entry.attempts,
             step: Some(entry.step),
@@ -235,7 +239,14 @@ impl StoppedRecording {
     }
 
     fn unjournalled((path, why): (PathBuf, Postponed)) -> Self {
-        Self { path, state: "failed".to_owned(), attempts: why.tries, step: None, postponed: Some(why) }
+        Self {
+            path,
+            stream_id: None,
+            state: "failed".to_owned(),
+            attempts: why.tries,
+            step: None,
+            postponed: Some(why),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process,
     RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording, ShowSettings,
-    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
+    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
@@ -184,6 +184,9 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(timeline["end"]["data"]["spans"].as_array().map(Vec::len), Some(1), "{timeline}");
     both.same(|_| ShowTimeline { id: "nothing".into(), from: Some("yesterday".into()), ..ShowTimeline::default() });
     switches(&mut both);
+    let taught = both.same(|sandbox| TeachStream { id: "room1".into(), path: beside(sandbox).join("room1.mp4") });
+    assert_eq!(taught["end"]["data"], json!({ "streamId": "room1", "retried": 0 }), "{taught}");
+    both.same(|_| TeachStream { id: "room1".into(), path: "relative.mp4".into() });
     both.same(|_| Doctor {});
     both.same(|sandbox| UndoSplice { path: beside(sandbox).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });

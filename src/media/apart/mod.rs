@@ -25,6 +25,8 @@ pub use error::ApartError;
 pub use job::Limits;
 pub use worker::Worker;
 
+/// The program of this process, also when its file has been replaced since.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The hidden command by which the program becomes a worker.
 pub const COMMAND: &str = "decoder";
 

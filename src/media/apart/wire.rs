@@ -11,13 +11,15 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-use super::job::{Job, Reply};
+use super::job::{Answer, Job};
 
 const LENGTH_BYTES: usize = 4;
 /// A job is a few hundred bytes.
 const MOST_JOB_BYTES: usize = 16 << 10;
 /// So is what is said before a picture.
 const MOST_ANSWER_BYTES: usize = 64 << 10;
+/// `{"Progress":18446744073709551615}`.
+const MOST_PROGRESS_BYTES: usize = 40;
 /// The recording and the socket for the answer.
 const FILES: usize = 2;
 
@@ -118,17 +120,27 @@ pub(super) fn receive_end(mut control: &UnixStream) -> io::Result<Ended> {
 }
 
 /// Answers a job.
-pub(super) fn send_reply(mut answers: &UnixStream, reply: &Reply, picture: &[u8]) -> io::Result<()> {
-    answers.write_all(&framed(&serde_json::to_vec(reply)?)?)?;
+pub(super) fn send_answer(mut answers: &UnixStream, answer: &Answer, picture: &[u8]) -> io::Result<()> {
+    answers.write_all(&framed(&serde_json::to_vec(answer)?)?)?;
     answers.write_all(picture)
 }
 
 /// Reads a whole answer. It comes from a process that may say anything.
-pub(super) fn read_reply(mut bytes: &[u8]) -> io::Result<(Reply, Vec<u8>)> {
+pub(super) fn read_answer(mut bytes: &[u8]) -> io::Result<(Answer, Vec<u8>)> {
     let mut length = [0; LENGTH_BYTES];
     bytes.read_exact(&mut length)?;
     let json = read_counted(&mut bytes, length, MOST_ANSWER_BYTES)?;
     Ok((serde_json::from_slice(&json)?, bytes.to_vec()))
+}
+
+/// Takes what is said of progress from the beginning of what was read so far, if it is there as a whole.
+pub(super) fn take_progress(bytes: &mut Vec<u8>) -> Option<u64> {
+    let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
+    // Nothing else is so short.
+    let end = LENGTH_BYTES + Some(length).filter(|length| *length <= MOST_PROGRESS_BYTES)?;
+    let Ok(Answer::Progress(progress)) = serde_json::from_slice(bytes.get(LENGTH_BYTES..end)?) else { return None };
+    bytes.drain(..end);
+    Some(progress)
 }
 
 #[cfg(test)]
@@ -137,13 +149,13 @@ mod tests {
 
     use super::*;
     use crate::fault::Class;
-    use crate::media::apart::job::Answer;
+    use crate::media::apart::job::Work;
     use crate::media::picture::Wanted;
     use crate::recording::Container;
 
     fn job() -> Job {
-        let wanted = Wanted::Sprite { height: 90, interval_ms: 10_000, duration_ms: 1 };
-        Job { name: "x".into(), container: Container::Mp4, wanted, budget_ms: 1, memory_bytes: 2, cpu_seconds: 3 }
+        let work = Work::Picture(Wanted::Sprite { height: 90, interval_ms: 10_000, duration_ms: 1 });
+        Job { name: "x".into(), container: Container::Mp4, work, budget_ms: 1, memory_bytes: 2, cpu_seconds: 3 }
     }
 
     #[test]
@@ -160,13 +172,12 @@ mod tests {
         let mut text = String::new();
         recording.read_to_string(&mut text).unwrap();
         assert_eq!((received, text.as_str()), (job(), "media"));
-        let answer = Answer::Failed { message: "no".into(), class: Class::Permanent };
-        let failed = Reply { is_confined: true, answer };
-        send_reply(&reply, &failed, b"bytes").unwrap();
+        let failed = Answer::Failed { message: "no".into(), class: Class::Permanent };
+        send_answer(&reply, &failed, b"bytes").unwrap();
         drop(reply);
         let mut said = Vec::new();
         (&answered).read_to_end(&mut said).unwrap();
-        assert_eq!(read_reply(&said).unwrap(), (failed, b"bytes".to_vec()));
+        assert_eq!(read_answer(&said).unwrap(), (failed, b"bytes".to_vec()));
         assert!(receive_job(&theirs).unwrap().is_none());
         assert_eq!(
             [Ended::Exited(3), Ended::Killed(9)].map(|ended| Ended::of_bytes(ended.to_bytes())),
@@ -175,9 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn progress_is_taken_where_it_is_whole() {
+        let message = |answer: &Answer| framed(&serde_json::to_vec(answer).unwrap()).unwrap();
+        let end = message(&Answer::Checked(Vec::new()));
+        let mut bytes = [message(&Answer::Progress(7)), message(&Answer::Progress(u64::MAX)), end.clone()].concat();
+        assert_eq!([(); 3].map(|()| take_progress(&mut bytes)), [Some(7), Some(u64::MAX), None]);
+        assert_eq!(bytes, end);
+        let mut part = message(&Answer::Progress(7));
+        part.pop();
+        for mut bytes in [Vec::new(), vec![1], vec![0xFF; 4], part] {
+            assert_eq!(take_progress(&mut bytes), None);
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_an_error_and_takes_no_memory() {
         for said in [&b""[..], b"\xFF\xFF\xFF\xFF", b"\x02\x00\x00\x00{", b"\x02\x00\x00\x00{}"] {
-            assert!(read_reply(said).is_err(), "{said:?}");
+            assert!(read_answer(said).is_err(), "{said:?}");
         }
     }
 }

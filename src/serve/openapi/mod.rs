@@ -140,6 +140,7 @@ fn others() -> Map<String, Value> {
         (super::media::SPRITE_INDEX, index),
         ("/share/{id}/{expires}/{signature}", shared),
         (super::playback::CLIP, clip()),
+        (super::uploading::PATH, reference_upload()),
     ];
     all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
 }
@@ -160,6 +161,21 @@ fn pictures(answers: &[(&str, &str, &str)]) -> [Value; 3] {
         get("GetSprite", "The sprite sheet of a VoD: small pictures in regular steps.", &of_picture, answers),
         get("GetSpriteIndex", "The WebVTT of the sprite sheet, with relative URLs.", &json!([id]), &text_of),
     ]
+}
+
+/// What tells codec parameters, as the body of a request.
+fn reference_upload() -> Value {
+    let taught = json!({ JSON: { "schema": { "$ref": "#/components/schemas/StreamTaught" } } });
+    json!({ "post": {
+        "operationId": "UploadReference",
+        "summary": "Learns codec parameters from an intact recording of a stream, the body of the request: 64 MiB at most.",
+        "parameters": [text("id", "path", "Id of the stream.")],
+        "requestBody": { "required": true, "content": { "application/octet-stream": {} } },
+        "responses": {
+            "200": { "description": "What was learned.", "content": taught },
+            "default": { "description": "It was not done.", "content": { PROBLEM: {} } },
+        },
+    } })
 }
 
 fn clip() -> Value {
