@@ -52,6 +52,8 @@ pub struct ArchiveJob<'a> {
     pub ledger: &'a dyn Ledger,
     /// In whose name files are written.
     pub owner: &'a PartialOwner,
+    /// The program that is started to decode; without it this process decodes.
+    pub decoder: Option<&'a Path>,
     /// The wish to stop.
     pub stop: &'a Stop,
     /// Milliseconds since the Unix epoch.
@@ -262,6 +264,7 @@ impl ArchiveRun<'_> {
             options: self.job.finish,
             ledger: self.job.ledger,
             owner: self.job.owner,
+            decoder: self.job.decoder,
             stop: self.job.stop,
             now_ms: self.job.now_ms,
             references: &references,

@@ -75,6 +75,8 @@ pub struct ScratchJob<'a> {
     pub ledger: &'a dyn Ledger,
     /// In whose name files are written.
     pub owner: &'a PartialOwner,
+    /// The program that is started to decode; without it this process decodes.
+    pub decoder: Option<&'a Path>,
     /// The wish to stop.
     pub stop: &'a Stop,
     /// Milliseconds since the Unix epoch.
@@ -185,6 +187,7 @@ fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusi
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
         owner: job.owner,
+        decoder: job.decoder,
     };
     let prepared = finish::prepare(work)?;
     let references = if prepared.needs_references() { (job.references)()? } else { Vec::new() };

@@ -57,6 +57,7 @@ impl Operation for ProcessBucket {
             state_dir: &config.state_dir,
             ledger: &ctx.catalog,
             owner: ctx.catalog.owner(),
+            decoder: ctx.decoder(),
             stop,
             now_ms: ctx.clock.now_ms(),
         };

@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::media::apart;
 use crate::recording::Shard;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -39,9 +40,6 @@ pub struct OpeningOptions {
     /// The time that decides what is due.
     pub clock: Clock,
 }
-
-/// The program of this process, also when its file has been replaced since.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a daemon that starts waits for a command to give back the state directory.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
@@ -133,7 +131,7 @@ impl PipelineContext {
             delivering: Delivering::of(&handles, &meters),
             removing: Removing::of(&handles),
             pictures: super::pictures::Requests::default(),
-            program: opening.is_the_program.then(|| PathBuf::from(THIS_PROGRAM)),
+            program: opening.is_the_program.then(|| PathBuf::from(apart::THIS_PROGRAM)),
             config: handles.config,
             catalog: handles.catalog,
             clock: handles.clock,
@@ -167,6 +165,11 @@ impl PipelineContext {
         let is_stopped = || self.stop.is_requested();
         let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, shard };
         Ok(self.roots.owned.own(roots, &claim, &is_configured, &is_stopped)?)
+    }
+
+    /// The program that is started to decode; without it this process decodes.
+    pub fn decoder(&self) -> Option<&Path> {
+        self.program.as_deref()
     }
 
     /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.

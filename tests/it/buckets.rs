@@ -317,7 +317,9 @@ fn with_copies(target: &TargetOptions, server: &S3, change: Option<fn(&str) -> S
             // The signature covers the range; the store takes requests of anybody.
             request.headers.retain(|(name, _)| name != "authorization");
             let range = request.headers.iter_mut().find(|(name, _)| name == "x-amz-copy-source-range");
-            range.into_iter().for_each(|(_, range)| *range = change(range));
+            if let Some((_, range)) = range {
+                *range = change(range);
+            }
         }
         reply(&client, &forward(server, &request).unwrap_or_default());
     });
