@@ -14,6 +14,7 @@ use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
 use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
+use crate::fleet;
 use crate::human;
 use crate::media;
 use crate::pipeline::PipelineError;
@@ -75,6 +76,7 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
     }
     checks.extend(secrets(config));
     checks.extend(endpoints(config));
+    checks.extend(fleet_database(config, runtime));
     checks.extend(targets(config, runtime, stop));
     checks
 }
@@ -139,6 +141,21 @@ fn secrets(config: &Config) -> Vec<Check> {
 fn endpoints(config: &Config) -> Vec<Check> {
     let check = |c: announce::EndpointCheck| Check::new(c.subject, c.name, c.is_ok, c.detail).hint(c.hint);
     announce::checks(&config.announce).into_iter().map(check).collect()
+}
+
+/// Whether the database that the nodes share can be reached. Nothing in it is changed.
+fn fleet_database(config: &Config, runtime: Option<&Runtime>) -> Option<Check> {
+    config.fleet.database.as_ref()?;
+    let (subject, name) = (Path::new("fleet"), "database");
+    let runtime = match runtime.cloned().map_or_else(Runtime::start, Ok) {
+        Ok(runtime) => runtime,
+        Err(error) => return Some(of_result(subject, name, Err::<String, _>(PipelineError::Runtime(error)))),
+    };
+    let said = |found: fleet::DatabaseCheck| match found.schema {
+        0 => format!("PostgreSQL {}; no tables yet, `aftercast watch` creates them", found.server),
+        schema => format!("PostgreSQL {}, schema {schema}, node `{}`", found.server, config.fleet.node_name()),
+    };
+    Some(of_result(subject, name, fleet::check(&config.fleet, &runtime).map(said)))
 }
 
 /// Writes and removes an empty partial, as finishing would.

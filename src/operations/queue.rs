@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use super::{Context, ItemSink, NoItem, Operation, OperationError, fleet};
 use crate::catalog::{CatalogError, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::chain;
 use crate::pipeline::{PipelineContext, now_ms};
@@ -234,6 +234,9 @@ impl RetryDeliveries {
         }
         let is_this = |entry: JournalEntry| (entry.settled.path() == path).then_some(());
         let is_unfinished = !from_journal(ctx, is_this)?.0.is_empty();
+        if let Some(error) = fleet::of_another_node(ctx, named.split(['@', '.']).next().unwrap_or_default()) {
+            return Err(error);
+        }
         let named = printable_text(named);
         Err(OperationError::not_found(if is_unfinished {
             format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")

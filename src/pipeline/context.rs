@@ -10,10 +10,11 @@ use crate::announce::{self, Announcer};
 use crate::catalog::{Catalog, CatalogError, EventLimits};
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::fleet::Fleet;
 use crate::recording::journey::Candidate;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
-use crate::{deliver, discover, finish, retain};
+use crate::{deliver, discover, finish, fleet, retain};
 
 /// Settings of all the rooms that the pipeline drives.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +35,8 @@ pub struct PipelineSettings {
     pub announce: announce::AnnounceOptions,
     /// Making pictures of them.
     pub pictures: super::pictures::PictureOptions,
+    /// Other nodes.
+    pub fleet: fleet::FleetOptions,
 }
 
 impl PipelineSettings {
@@ -132,6 +135,8 @@ pub struct PipelineContext {
     pub meters: super::meters::Meters,
     /// Tells webhooks and hook commands of events.
     pub announcer: Announcer,
+    /// What this node shares with others, if it does.
+    pub fleet: Option<Fleet>,
     /// Scans that somebody asks the daemon for.
     pub rescans: super::rescans::Rescans,
     /// Wakes the couriers when something may be due.
@@ -179,10 +184,12 @@ impl PipelineContext {
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &settings.announce)?;
+        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop)?;
         Ok(Self {
             in_force: RwLock::new(ConfigSnapshot::of(settings, targets)),
             catalog,
             announcer,
+            fleet,
             runtime,
             stop,
             meters: super::meters::Meters::default(),
@@ -285,6 +292,9 @@ impl PipelineContext {
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         self.catalog.shared().limit_events(settings.events);
         self.announcer.adjust(&settings.announce)?;
+        if settings.fleet != self.settings().fleet {
+            tracing::warn!("changed settings in [fleet] take effect at the next start");
+        }
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = ConfigSnapshot::of(settings, targets);
         self.views.begin_anew();
         self.pictures.sweep();
