@@ -124,7 +124,7 @@ impl RebuiltMovie {
 
 impl<'a> HeaderMove<'a> {
     pub(super) fn phase(self) -> FinishPhase<'a> {
-        let may_be_own = self.salvage.is_none() && source_may_go(&self.attempt.work, &self.defects);
+        let may_be_own = source_may_go(&self.attempt.work, &self.defects);
         let extension = extension_of(self.source(), self.container);
         let (name_request, said) =
             (NameRequest { extension, start_ms: self.start.0, may_be_own }, self.inspection.defects.clone());

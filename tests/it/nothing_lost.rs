@@ -179,6 +179,9 @@ fn media_of_a_fragment_without_its_header_comes_back() {
     ] {
         let done = Done::of(&bytes);
         assert_eq!(done.vod["outcome"], "salvaged", "{what}");
+        // It takes the place of the original where that one goes.
+        let name = if done.keeps(&bytes) { "room_1.mp4" } else { "room.mp4" };
+        assert_eq!(done.file.file_name().unwrap(), name, "{what}");
         assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{what}");
         assert_eq!(decode_errors(&done.file), "", "{what}");
         assert!((duration_s(&done.file) - 8.0).abs() < 0.15, "{what}: {}", duration_s(&done.file));

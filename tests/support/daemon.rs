@@ -11,7 +11,7 @@ use super::Sandbox;
 use super::limited::Limited;
 
 /// How long anything may take before a test gives up; only a failing test takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Looks until something is there; fails with `what` when it does not come.
 #[track_caller]
