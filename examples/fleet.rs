@@ -85,7 +85,7 @@ fn replicate(state_dir: &Path, options: FleetOptions) -> Outcome<Value> {
         if health.is_connected && health.waiting_events == 0 && health.waiting_vods == 0 {
             break;
         }
-        if begun.elapsed().as_secs() as usize > lag.len() {
+        if begun.elapsed().as_secs() > lag.len() as u64 {
             lag.push(health.waiting_events);
         }
         if let Some(problem) = health.problem.filter(|_| begun.elapsed() > Duration::from_secs(20)) {

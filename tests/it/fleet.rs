@@ -91,6 +91,8 @@ fn three_nodes_list_what_each_has_and_change_only_their_own() {
     }
     let all = [("a", "one.mp4"), ("b", "two.mp4"), ("c", "three.mp4")];
     nodes.iter().for_each(|node| until_listed(node, &all));
+    // All three came to a database without tables at the same time.
+    daemons.iter().for_each(|daemon| assert!(!daemon.log().contains("fleet database failed"), "{}", daemon.log()));
     let [a, b, c] = &nodes;
     assert_eq!(listed(a, &["--node", "b"]), pairs(&[("b", "two.mp4")]));
     assert_eq!(listed(a, &["--node", "this"]), pairs(&[("", "one.mp4")]), "only what it has, as without a fleet");

@@ -69,7 +69,7 @@ fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result
     let media = match (LocateMedia { of }.run(context, &mut |nothing| match nothing {}), vod_id) {
         (Ok(media), _) => media,
         (Err(error), Some(id)) if error.kind == ErrorKind::OtherNode || error.kind == ErrorKind::NotFound => {
-            return elsewhere(context, MediaElsewhere { id, as_download, head }, error);
+            return elsewhere(context, &MediaElsewhere { id, as_download, head }, error);
         }
         (Err(error), _) => return Err(error),
     };
@@ -88,7 +88,11 @@ fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result
 }
 
 /// Media of another node.
-fn elsewhere(context: &Context, wanted: MediaElsewhere, unknown: OperationError) -> Result<BodySource, OperationError> {
+fn elsewhere(
+    context: &Context,
+    wanted: &MediaElsewhere,
+    unknown: OperationError,
+) -> Result<BodySource, OperationError> {
     if context.pipeline().fleet.is_none() {
         return Err(unknown);
     }
