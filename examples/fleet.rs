@@ -31,9 +31,9 @@ fn main() -> Outcome<()> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let said = match args.as_slice() {
         ["fill", state_dir, root, vods] => fill(Path::new(state_dir), Path::new(root), vods.parse()?)?,
-        ["replicate", state_dir, url, password] => replicate(Path::new(state_dir), options(url, password))?,
+        ["replicate", state_dir, url, password] => replicate(Path::new(state_dir), &options(url, password))?,
         ["list", state_dir, url, password, after_ms] => {
-            list(Path::new(state_dir), options(url, password), after_ms.parse()?)?
+            list(Path::new(state_dir), &options(url, password), after_ms.parse()?)?
         }
         _ => return Err("usage: fleet fill|replicate|list …".into()),
     };
@@ -73,8 +73,8 @@ fn opened(state_dir: &Path, options: &FleetOptions) -> Outcome<(Catalog, Fleet, 
     Ok((catalog, fleet.ok_or("no database")?, stop))
 }
 
-fn replicate(state_dir: &Path, options: FleetOptions) -> Outcome<Value> {
-    let (catalog, fleet, stop) = opened(state_dir, &options)?;
+fn replicate(state_dir: &Path, options: &FleetOptions) -> Outcome<Value> {
+    let (catalog, fleet, stop) = opened(state_dir, options)?;
     let (vods, events) = (catalog.shared().count()?, catalog.shared().last_event()?);
     let begun = Instant::now();
     fleet.begin()?;
@@ -98,8 +98,8 @@ fn replicate(state_dir: &Path, options: FleetOptions) -> Outcome<Value> {
     Ok(json!({ "vods": vods, "events": events, "seconds": took_s, "waitingEventsEachSecond": lag }))
 }
 
-fn list(state_dir: &Path, options: FleetOptions, after_ms: i64) -> Outcome<Value> {
-    let (_catalog, fleet, _) = opened(state_dir, &options)?;
+fn list(state_dir: &Path, options: &FleetOptions, after_ms: i64) -> Outcome<Value> {
+    let (_catalog, fleet, _) = opened(state_dir, options)?;
     let query = || FleetQuery { limit: PAGE, newest_first: true, ..FleetQuery::default() };
     let deep = format!("fleet.{after_ms}.0.{}", fleet.node_id());
     let first = pages(&fleet, query())?;
