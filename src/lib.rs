@@ -5,6 +5,7 @@ pub mod announce;
 pub mod catalog;
 pub mod cli;
 pub mod clip;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod cpu_permits;

@@ -12,6 +12,7 @@ use super::error::AnnounceError;
 use super::notifier::EventNotifier;
 use super::options::{AnnounceOptions, EndpointOptions};
 use crate::catalog::{CatalogError, SharedCatalog};
+use crate::clock::Clock;
 use crate::fault::chain;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -25,6 +26,7 @@ pub struct Announcer {
     shared: SharedCatalog,
     runtime: Runtime,
     stop: Stop,
+    clock: Clock,
     appended: EventNotifier,
     inner: Mutex<AnnouncerState>,
 }
@@ -81,12 +83,14 @@ impl Announcer {
         shared: &SharedCatalog,
         runtime: &Runtime,
         stop: &Stop,
+        clock: &Clock,
         options: &AnnounceOptions,
     ) -> Result<Self, CatalogError> {
         let announcer = Self {
             shared: shared.clone(),
             runtime: runtime.clone(),
             stop: stop.clone(),
+            clock: clock.clone(),
             appended: EventNotifier::of(shared),
             inner: Mutex::default(),
         };
@@ -128,7 +132,7 @@ impl Announcer {
                     same
                 }
                 former => {
-                    let endpoint = Arc::new(Endpoint::open(means, &self.shared)?);
+                    let endpoint = Arc::new(Endpoint::open(means, &self.shared, &self.clock)?);
                     let mut running = RunningEndpoint { endpoint, stop: self.stop.part(), task: None };
                     if inner.has_begun {
                         self.start(&mut running, former)?;
@@ -273,7 +277,8 @@ mod tests {
         let runtime = Runtime::start().unwrap();
         {
             let catalog = Catalog::open(dir.path()).unwrap();
-            let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+            let announcer =
+                Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
             catalog.target_paused("before", Class::Environment, "x", 1).unwrap();
             announcer.begin().unwrap();
             catalog.target_paused("after", Class::Environment, "x", 1).unwrap();
@@ -282,12 +287,20 @@ mod tests {
             announcer.join();
         }
         let catalog = Catalog::open(dir.path()).unwrap();
-        let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+        let announcer =
+            Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
         assert!(announcer.loads()[0].2 >= 2, "{:?}", announcer.loads());
         announcer.begin().unwrap();
         until("it is read again", || announcer.loads()[0].1 == 1);
         announcer.join();
-        let none = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &AnnounceOptions::default()).unwrap();
+        let none = Announcer::new(
+            catalog.shared(),
+            &runtime,
+            &Stop::default(),
+            &Clock::default(),
+            &AnnounceOptions::default(),
+        )
+        .unwrap();
         none.begin().unwrap();
         assert_eq!(catalog.shared().event_consumers().unwrap(), [], "its place is forgotten with its settings");
     }
@@ -296,7 +309,8 @@ mod tests {
     fn an_endpoint_is_named_with_and_without_its_kind() {
         let dir = tempfile::tempdir().unwrap();
         let (runtime, catalog) = (Runtime::start().unwrap(), Catalog::open(dir.path()).unwrap());
-        let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+        let announcer =
+            Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
         for target in ["a", "b", "c"] {
             catalog.target_paused(target, Class::Environment, "x", 1).unwrap();
         }

@@ -20,7 +20,7 @@ use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::Mode;
 use crate::media::apart;
 use crate::operations::{Context, ErrorKind, OperationError, Plan, Process, SharedConfig};
-use crate::pipeline::{self, Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
+use crate::pipeline::{Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
 use crate::serve::Client;
 
 /// Runs what was typed; returns the exit code.
@@ -157,9 +157,9 @@ fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, CommandError> {
 
 fn run_here(cli: &Cli, config: Config, engine: Engine, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let (engine, zone) = (Arc::new(engine), config.finish.time_zone.clone());
-    let catalog = engine.pipeline().catalog.clone();
+    let (catalog, clock) = (engine.pipeline().catalog.clone(), engine.pipeline().clock.clone());
     signals::before_an_abrupt_end(Exit::Interrupted, move || {
-        drop(catalog.interrupt_attempts(pipeline::now_ms()));
+        drop(catalog.interrupt_attempts(clock.now_ms()));
     });
     let executor = Executor::Here(Context::new(Arc::clone(&engine), SharedConfig::new(config)));
     let exit = dispatch(cli, &executor, &zone, out);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::announce;
 use crate::catalog::{self, CatalogError, StateDirAccess};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets};
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
@@ -201,7 +202,7 @@ fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
     let others = config.watch.roots.iter().map(|other| other.path.clone());
     let mut excluded: Vec<_> = others.filter(|other| *other != root.path && other.starts_with(&root.path)).collect();
     excluded.push(config.state_dir.clone());
-    let (orphan_after, now_ms) = (config.watch.orphan_after, jiff::Timestamp::now().as_millisecond());
+    let (orphan_after, now_ms) = (config.watch.orphan_after, Clock::default().now_ms());
     let search = Search { root, namer: &namer, excluded: &excluded, orphan_after, now_ms };
     let found = search.scan().unhandled;
     let first = found.first()?;

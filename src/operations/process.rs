@@ -179,7 +179,7 @@ impl Operation for Plan {
         } else {
             self.0.places(context)?
         };
-        let planned = context.stoppable(|| pipeline::plan(context.pipeline(), &places, self.0.mode))??;
+        let planned = context.stoppable(|| pipeline::plan(&context.pipeline().discovering, &places, self.0.mode))??;
         let problems = planned.problems.iter().map(|problem| OperationError::in_one_line(problem)).collect();
         Ok(PlannedRun { items: planned.items, problems })
     }
@@ -200,6 +200,6 @@ impl Operation for UndoSplice {
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Option<UndoResult>, OperationError> {
         absolute(std::slice::from_ref(&self.path))?;
-        Ok(pipeline::undo(context.pipeline(), &self.path)?)
+        Ok(pipeline::undo(&context.pipeline().journaling, &self.path)?)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, ItemSink, NoItem, Operation, OperationError, fleet};
 use crate::catalog::{CatalogError, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::chain;
-use crate::pipeline::{PipelineContext, now_ms};
+use crate::pipeline::PipelineContext;
 use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable_text;
 use crate::recording::{Delivery, DeliveryState};
@@ -94,7 +94,7 @@ impl Operation for ListQueue {
             unreadable: unreadable.collect(),
             deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(ctx, delivery)).collect(),
             recordings: stopped.into_iter().chain(unjournalled).collect(),
-            not_freed: ctx.shown_roots()?.into_iter().map(NotFreed::of).collect(),
+            not_freed: ctx.delivering.shown_roots()?.into_iter().map(NotFreed::of).collect(),
         })
     }
 }
@@ -118,7 +118,7 @@ fn from_journal<T>(
 
 impl QueuedDelivery {
     fn of(ctx: &PipelineContext, delivery: Delivery) -> Self {
-        Self { paused_until_ms: ctx.target_waits_until(&delivery.target), delivery }
+        Self { paused_until_ms: ctx.delivering.target_waits_until(&delivery.target), delivery }
     }
 }
 
@@ -178,13 +178,13 @@ impl Operation for RetryDeliveries {
         let ctx = context.pipeline();
         let mut retried = 0;
         if self.ids.is_empty() && self.target.is_none() && self.message.is_none() {
-            retried += ctx.catalog.retry(Retry::All, now_ms())?;
+            retried += ctx.catalog.retry(Retry::All, ctx.clock.now_ms())?;
         } else if self.ids.is_empty() {
             retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
             for id in self.deliveries_of(ctx, named)? {
-                retried += ctx.catalog.retry(Retry::One(&id), now_ms())?;
+                retried += ctx.catalog.retry(Retry::One(&id), ctx.clock.now_ms())?;
             }
         }
         ctx.resume_targets();
@@ -202,7 +202,7 @@ impl RetryDeliveries {
             let filter = DeliveryFilter { pending_only: true, target, limit: Some(PAGE), after };
             let page = ctx.catalog.deliveries(&filter)?;
             for delivery in page.items.iter().filter(|delivery| self.has_message(delivery)) {
-                retried += ctx.catalog.retry(Retry::One(&delivery.id), now_ms())?;
+                retried += ctx.catalog.retry(Retry::One(&delivery.id), ctx.clock.now_ms())?;
             }
             after = page.next;
             if after.is_none() {

@@ -133,6 +133,6 @@ impl RootStatus {
 
 impl TargetStatus {
     fn of(ctx: &PipelineContext, name: &str) -> Self {
-        Self { name: name.to_owned(), paused_until_ms: ctx.target_waits_until(name) }
+        Self { name: name.to_owned(), paused_until_ms: ctx.delivering.target_waits_until(name) }
     }
 }

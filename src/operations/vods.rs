@@ -10,7 +10,7 @@ use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
 use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
-use crate::pipeline::{self, OwnedObject, PipelineContext, now_ms};
+use crate::pipeline::{self, OwnedObject, PipelineContext};
 use crate::recording::{Outcome, VodRecord};
 
 /// VoDs of a page at most: what a listing holds in memory at once.
@@ -325,7 +325,7 @@ impl Operation for DeleteVod {
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Deletion, OperationError> {
         let ctx = context.pipeline();
         let vod = known(ctx, &self.id)?;
-        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(ctx, &vod)? };
+        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(&ctx.removing, &vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -339,7 +339,7 @@ impl Operation for DeleteVod {
         delete_objects(ctx, &owned, &mut deletion.objects)?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
-            let left = pipeline::remove_local(ctx, &vod)?;
+            let left = pipeline::remove_local(&ctx.removing, &vod)?;
             is_file_going = left.is_none_or(|left| left.is_pending);
             file.left = left.map(|left| left.reason.to_owned());
         }
@@ -349,7 +349,7 @@ impl Operation for DeleteVod {
         if is_file_going {
             pipeline::remove_sidecar(&vod);
         }
-        ctx.catalog.delete_vod(&self.id, now_ms())?;
+        ctx.catalog.delete_vod(&self.id, ctx.clock.now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }
 }

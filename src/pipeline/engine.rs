@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::context::{OpeningOptions, PipelineContext, PipelineSettings};
+use super::active_config::PipelineSettings;
+use super::context::{OpeningOptions, PipelineContext};
 use super::courier::Couriers;
 use super::error::PipelineError;
 use super::journey;

@@ -120,7 +120,8 @@ impl HttpServer {
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let access = Arc::new(AccessPolicy::of(address, tokens, Sessions::default()).with_page(options.page));
+        let sessions = Sessions::timed_by(&self.service.context.pipeline().clock);
+        let access = Arc::new(AccessPolicy::of(address, tokens, sessions).with_page(options.page));
         let router = public::router(self.service.clone(), Arc::clone(&access), options);
         if options.page {
             self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 33] = [
     "printable",
     "human",
     "fault",
+    "clock",
     "stop",
     "runtime",
     "threads",
@@ -276,6 +277,52 @@ fn the_reader_of_imports_sees_every_form() {
     let code = "use crate::catalog::X; use crate::{deliver, retain::{A, B}, cli}; fn f() { crate::fault::chain(); }";
     let expected = ["catalog", "cli", "deliver", "fault", "retain"].map(String::from);
     assert_eq!(imported_rooms(code), BTreeSet::from(expected));
+}
+
+/// Rooms that decide by a time: they are given it, or a clock.
+const GIVEN_THE_TIME: [&str; 9] =
+    ["discover", "finish", "catalog", "retain", "announce", "control", "pipeline", "operations", "serve"];
+
+#[test]
+fn what_decides_by_the_time_is_given_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    for room in GIVEN_THE_TIME {
+        sources(&src.join(room), &mut files);
+    }
+    let asks =
+        |code: &str| ["Timestamp::now(", "SystemTime::now(", "Zoned::now("].iter().any(|call| code.contains(call));
+    let asking: Vec<_> =
+        files.iter().filter(|file| !file.iter().any(|part| part == "tests") && asks(&code(file))).collect();
+    assert!(asking.is_empty(), "take a `Clock` or the time: {asking:?}");
+}
+
+/// Files of the pipeline whose work goes through several contexts. All others take the one that they need.
+const TAKES_ALL_CONTEXTS: [&str; 13] = [
+    "batch",
+    "context",
+    "courier",
+    "engine",
+    "freeing",
+    "journey",
+    "mod",
+    "pictures",
+    "publishing",
+    "rebuilding",
+    "resuming",
+    "views",
+    "watching",
+];
+
+#[test]
+fn a_stage_takes_the_context_that_it_needs() {
+    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline");
+    let takes_all = |(name, code): &(&String, &String)| {
+        code.contains("PipelineContext") && !TAKES_ALL_CONTEXTS.contains(&name.as_str())
+    };
+    let files = files_of(&room);
+    let taking: Vec<_> = files.iter().filter(takes_all).map(|(name, _)| name).collect();
+    assert!(taking.is_empty(), "take `Discovering`, `Journaling`, `Delivering` or `Removing`: {taking:?}");
 }
 
 #[test]

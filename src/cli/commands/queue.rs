@@ -10,8 +10,8 @@ use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::CommandError;
+use crate::clock::Clock;
 use crate::operations::{CollectUploads, ListQueue, NotFreed, Queue, RetryDeliveries, StoppedRecording, Upload};
-use crate::pipeline::now_ms;
 use crate::recording::DeliveryState;
 use crate::recording::journey::Step;
 use crate::recording::name::{format_time, printable_text};
@@ -54,7 +54,11 @@ pub fn next_try(state: &DeliveryState, target_waits_until: Option<i64>) -> (Stri
 
 fn when(due_ms: i64) -> String {
     let zone = jiff::tz::TimeZone::system();
-    if due_ms <= now_ms() { "now".to_owned() } else { format_time(due_ms, &zone, "%H:%M:%S").unwrap_or_default() }
+    if due_ms <= Clock::default().now_ms() {
+        "now".to_owned()
+    } else {
+        format_time(due_ms, &zone, "%H:%M:%S").unwrap_or_default()
+    }
 }
 
 fn print(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {

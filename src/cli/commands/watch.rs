@@ -37,13 +37,13 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Co
     say_if_root();
     say_if_ffmpeg_is_missing();
     let catalog = engine.pipeline().catalog.clone();
-    let stop = engine.pipeline().stop.clone();
+    let (stop, clock) = (engine.pipeline().stop.clone(), engine.pipeline().clock.clone());
     catalog.when_failed(move || {
         // Nothing can be journalled any more; the service manager starts another process.
         stop.request();
         signals::end_soon(Exit::Environment);
     });
-    signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
+    signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(clock.now_ms())));
     let context = Context::new(Arc::clone(&engine), in_force);
     if args.dry_run {
         return super::process::dry_run(&Executor::Here(context), &Plan(Process::of_roots(Mode::Watch)), out);
