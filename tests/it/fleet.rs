@@ -90,9 +90,13 @@ fn three_nodes_list_what_each_has_and_change_only_their_own() {
         record(node, name);
     }
     let all = [("a", "one.mp4"), ("b", "two.mp4"), ("c", "three.mp4")];
-    nodes.iter().for_each(|node| until_listed(node, &all));
+    for node in &nodes {
+        until_listed(node, &all);
+    }
     // All three came to a database without tables at the same time.
-    daemons.iter().for_each(|daemon| assert!(!daemon.log().contains("fleet database failed"), "{}", daemon.log()));
+    for daemon in &daemons {
+        assert!(!daemon.log().contains("fleet database failed"), "{}", daemon.log());
+    }
     let [a, b, c] = &nodes;
     assert_eq!(listed(a, &["--node", "b"]), pairs(&[("b", "two.mp4")]));
     assert_eq!(listed(a, &["--node", "this"]), pairs(&[("", "one.mp4")]), "only what it has, as without a fleet");
@@ -162,7 +166,9 @@ fn a_database_that_is_away_delays_nothing_and_is_told_everything_later() {
     }
     postgres.begin();
     let all: Vec<_> = all.iter().map(|(node, name)| (*node, name.as_str())).collect();
-    nodes.iter().for_each(|node| until_listed(node, &all));
+    for node in &nodes {
+        until_listed(node, &all);
+    }
     nodes.iter().for_each(until_told);
     // Every event of the nodes' own logs, once.
     for (node, name) in nodes.iter().zip(["a", "b"]) {
