@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod isobmff;
 pub mod media;
 pub mod memory;
+pub mod open_files;
 pub mod operations;
 pub mod pipeline;
 pub mod printable;

@@ -41,6 +41,7 @@ mod lock;
 mod log;
 mod marks;
 mod names;
+mod newest;
 mod node;
 mod notes;
 mod opened;

@@ -82,7 +82,7 @@ pub enum Command {
     Open(OpenArgs),
     /// Ask the running daemon whether it is ready and what it is doing
     Status,
-    /// Check directories, permissions, leases, disk, FFmpeg and every target
+    /// Check directories, permissions, leases, disk, FFmpeg, ingest servers and every target
     Doctor,
     /// Check, print or import the configuration
     #[command(subcommand)]
@@ -332,6 +332,14 @@ pub enum StreamCommand {
         /// Container that Ant Media Server records into: mp4 or webm
         #[arg(long, value_name = "FORMAT", requires = "switch")]
         format: Option<String>,
+    },
+    /// Learn from an intact recording how a stream is coded; quarantined recordings that lack that are tried again
+    Reference {
+        /// Id of the stream
+        stream: String,
+        /// An intact recording that the same encoder made of the stream
+        #[arg(value_name = "GOOD")]
+        file: PathBuf,
     },
 }
 

@@ -21,6 +21,7 @@
 mod closer;
 mod container;
 mod decide;
+mod decoding;
 mod describe;
 mod error;
 mod front;
@@ -56,7 +57,7 @@ pub use options::*;
 pub use phases::{PreparedRecording, prepare};
 pub use place::{NameRequest, free_paths, is_free};
 pub use progressive::{ProgressiveCopy, progressive_copy};
-pub use salvaging::{reference_of, siblings};
+pub use salvaging::{reference_in, reference_of, siblings};
 pub use splice::{ByteRecovery, SpliceRecovery, UndoOutcome, put_back_by_bytes, recover, undo};
 pub use unjournalled::{finish_beside, settled_as_given};
 pub use work::{Conclusion, FinishJob, FinishPhase, Finished, PendingChange, Unnamed};

@@ -20,7 +20,9 @@ mod media;
 mod notes;
 mod process;
 mod queue;
+mod reason;
 mod recordings;
+mod reference;
 mod rescan;
 mod retention;
 mod settings;
@@ -52,8 +54,8 @@ pub use histogram::{Histogram, HistogramSpan, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{
-    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
-    VERSION_DIGITS,
+    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, PictureCopy, ReadPictureCopy,
+    ShowSpriteIndex, SpriteIndex, VERSION_DIGITS,
 };
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
@@ -62,6 +64,7 @@ pub use queue::{
     StoppedRecording, Upload,
 };
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
+pub use reference::{StreamTaught, TeachStream, teach_stream};
 pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
@@ -91,8 +94,11 @@ pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static 
 
 /// Where a page begins: the `next` of the one before.
 fn cursor(after: Option<&str>) -> Result<Option<Cursor>, OperationError> {
-    let wrong = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
-    after.map(str::parse).transpose().map_err(wrong)
+    after.map(str::parse).transpose().map_err(|_| wrong_cursor())
+}
+
+fn wrong_cursor() -> OperationError {
+    OperationError::invalid("`after` takes the `next` value of the previous page")
 }
 
 /// Takes the items of an operation.

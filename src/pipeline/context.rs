@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::fleet::Fleet;
+use crate::media::apart;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 
@@ -38,9 +39,6 @@ pub struct OpeningOptions {
     /// The time that decides what is due.
     pub clock: Clock,
 }
-
-/// The program of this process, also when its file has been replaced since.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a daemon that starts waits for a command to give back the state directory.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
@@ -136,7 +134,7 @@ impl PipelineContext {
             delivering: Delivering::of(&handles, &meters),
             removing: Removing::of(&handles),
             pictures: super::pictures::Requests::default(),
-            program: opening.is_the_program.then(|| PathBuf::from(THIS_PROGRAM)),
+            program: opening.is_the_program.then(|| PathBuf::from(apart::THIS_PROGRAM)),
             config: handles.config,
             catalog: handles.catalog,
             clock: handles.clock,

@@ -123,6 +123,7 @@ fn attempt_journey(
         progress: meter.progress(),
         cpu_permit,
         owner: ctx.catalog.owner(),
+        decoder: ctx.program.as_deref(),
     };
     let mut position = Position { key: *key, stage: Stage::Begun };
     let conclusion = stop::stoppable(&ctx.stop, || carry_out(ctx, &mut position, work))

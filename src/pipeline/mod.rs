@@ -77,5 +77,6 @@ pub use removing::{LeftFile, OwnedObject, Removing, objects_of, remove_local};
 pub use rescans::{RescanRefusal, Rescans, ScannedRoot};
 pub use roots::Roots;
 pub use sidecars::{remove_sidecar, sidecar_edited};
+pub use teaching::teach;
 pub use undoing::{UndoResult, undo};
 pub use watching::watch;

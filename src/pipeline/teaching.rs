@@ -124,10 +124,18 @@ pub fn remember(ctx: &Journaling, record: &VodRecord, taught: Option<Reference>)
     if let Some(rendition) = &record.rendition {
         told["rendition"] = rendition.as_str().into();
     }
-    let result = keep(ctx, &record.stream_id, told).and_then(|()| wake(ctx, &record.stream_id));
+    let result = keep(ctx, &record.stream_id, told).and_then(|()| wake(ctx, &record.stream_id).map(drop));
     if let Err(error) = result {
         warn!(stream = record.stream_id, error = chain(&error), "cannot save the codec parameters of the stream");
     }
+}
+
+/// Remembers how a stream is coded, as somebody says by an intact recording of it; says how many recordings waited for that and are tried
+/// again.
+pub fn teach(ctx: &Journaling, stream_id: &str, reference: &Reference) -> Result<usize, CatalogError> {
+    let Some(told) = reference.to_json() else { return Ok(0) };
+    keep(ctx, stream_id, told)?;
+    wake(ctx, stream_id)
 }
 
 fn keep(ctx: &Journaling, stream_id: &str, told: Value) -> Result<(), CatalogError> {
@@ -152,24 +160,24 @@ fn with_newest(mut known: Vec<Value>, told: Value) -> Vec<Value> {
     known
 }
 
-/// Recordings of the stream that wait for its parameters are due now.
-fn wake(ctx: &Journaling, stream_id: &str) -> Result<(), CatalogError> {
-    let mut last = None;
+/// Recordings of the stream that wait for its parameters are due now; says how many.
+fn wake(ctx: &Journaling, stream_id: &str) -> Result<usize, CatalogError> {
+    let (mut last, mut woken) = (None, 0);
     loop {
         let page = ctx.catalog.waiting_for(stream_id, last.as_ref(), PAGE)?;
         for key in &page {
-            wake_one(ctx, stream_id, key)?;
+            woken += usize::from(wake_one(ctx, stream_id, key)?);
         }
         last = page.last().copied();
         if last.is_none() {
-            return Ok(());
+            return Ok(woken);
         }
     }
 }
 
-fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<(), CatalogError> {
+fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<bool, CatalogError> {
     let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
-        return Ok(());
+        return Ok(false);
     };
     info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
     let message = "an intact recording of its stream is available now".to_owned();
@@ -177,7 +185,7 @@ fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<(), C
     ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;
     let path = entry.settled.path().to_owned();
     ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answer_cache::AnswerCache;
+use super::coding;
 use super::routes::{AnswerForm, Route};
 use super::wire::{JSON, LINES, PROBLEM, operation_of};
 use crate::fault::{Class, chain};
@@ -40,9 +41,10 @@ pub(super) struct Service {
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
     let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| may_keep::<O>(&service));
+    let headers = request.headers().clone();
     let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
-        return data(body);
+        return data(&headers, body).await;
     }
     let running = match operation_of::<O>(request).await {
         Ok(operation) => service.begin(operation).await,
@@ -58,7 +60,7 @@ pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Re
             if let Some(target) = target {
                 service.kept.put(&target, &config, changes, &body);
             }
-            data(body)
+            data(&headers, body).await
         }
         Err(error) => problem(&error),
     }
@@ -69,8 +71,12 @@ fn may_keep<O: Route>(service: &Service) -> bool {
     O::ANSWER == AnswerForm::Kept && (O::PATH != ListVods::PATH || service.context.pipeline().fleet.is_none())
 }
 
-fn data(body: Bytes) -> Response {
-    ([(CONTENT_TYPE, JSON)], body).into_response()
+async fn data(headers: &HeaderMap, body: Bytes) -> Response {
+    let fixed = [(CONTENT_TYPE, JSON), (VARY, "accept-encoding")];
+    match coding::gzipped(headers, &body).await {
+        Some(body) => (fixed, [(CONTENT_ENCODING, coding::GZIP)], body).into_response(),
+        None => (fixed, body).into_response(),
+    }
 }
 
 /// JSON that an operation says.

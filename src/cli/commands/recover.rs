@@ -16,6 +16,7 @@ use crate::cpu_permits::CpuPermit;
 use crate::durable;
 use crate::finish::{self, Conclusion, FinishOptions};
 use crate::human;
+use crate::media::apart;
 use crate::progress::Progress;
 use crate::recording::name::printable;
 use crate::recording::{Defect, ParameterSource, SalvageReport, VodRecord};
@@ -76,6 +77,7 @@ fn finished(
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
         owner: &durable::PartialOwner::of_process(),
+        decoder: Some(Path::new(apart::THIS_PROGRAM)),
     };
     let prepared = finish::prepare(work)?;
     let stream_id = &settled.candidate().facts.stream_id;

@@ -144,9 +144,20 @@ impl MediaSource {
 
     /// Opens the first `len` bytes of a file behind a header of ISO base media that is only in memory.
     pub(in crate::media) fn open_headed(path: &Path, header: Vec<u8>, len: u64) -> Result<Self, MediaError> {
+        let (file, _) = open_regular(path)?;
+        Self::over_headed(file, path, header, len)
+    }
+
+    /// The same for a file that is open already, under a name for messages.
+    pub(in crate::media) fn over_headed(
+        file: File,
+        path: &Path,
+        header: Vec<u8>,
+        len: u64,
+    ) -> Result<Self, MediaError> {
         library::ready()?;
         log::forget();
-        let (file, size_bytes) = open_regular(path)?;
+        let size_bytes = file.metadata().map_err(MediaError::open(path))?.len();
         let (container, tap) = (Container::Mp4, StreamMonitor::default());
         let both = HeadedInput::new(header, file, len.min(size_bytes), tap.clone());
         let (input, declared_us) = StreamIo::from_read_seek_with_capacity(both, BUFFER_BYTES)

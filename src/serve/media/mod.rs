@@ -25,7 +25,7 @@ use super::answering::{Service, problem};
 use crate::durable;
 use crate::operations::{
     Context, ErrorKind, LinkToCopy, LocateMedia, Media, MediaCopy, MediaElsewhere, MediaOf, Operation as _,
-    OperationError,
+    OperationError, Picture,
 };
 use crate::recording::name::printable;
 
@@ -54,6 +54,7 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
             answer
         }
         Ok(BodySource::Elsewhere(url)) => answers::redirect(&url),
+        Ok(BodySource::PictureCopy { picture, media }) => pictures::copy(service, picture, media, request).await,
         Err(error) => problem(&error),
     }
 }
@@ -62,6 +63,7 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
 enum BodySource {
     File { file: File, media: Media },
     Elsewhere(String),
+    PictureCopy { picture: Picture, media: Media },
 }
 
 fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<BodySource, OperationError> {
@@ -77,13 +79,13 @@ fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result
     if let Some(file) = here {
         return Ok(BodySource::File { file, media });
     }
-    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head, picture: media.picture };
+    if let Some(picture) = media.picture {
+        return Ok(BodySource::PictureCopy { picture, media });
+    }
+    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head };
     match link.run(context, &mut |nothing| match nothing {})? {
         MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
-        MediaCopy::File(path) => match open(&path)? {
-            Some(file) => Ok(BodySource::File { file, media }),
-            None => Err(OperationError::not_found(format!("{} does not exist any more", printable(&path)))),
-        },
+        MediaCopy::File(path) => Ok(BodySource::File { file: open_copy(&path)?, media }),
     }
 }
 
@@ -100,6 +102,11 @@ fn elsewhere(
         MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
         MediaCopy::File(_) => Err(unknown),
     }
+}
+
+/// The copy of a directory that is a target.
+fn open_copy(path: &Path) -> Result<File, OperationError> {
+    open(path)?.ok_or_else(|| OperationError::not_found(format!("{} does not exist any more", printable(path))))
 }
 
 /// `None` if there is no such file.
