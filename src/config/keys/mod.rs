@@ -7,6 +7,7 @@ mod announce;
 mod deliver;
 mod events;
 mod finish;
+mod fleet;
 mod lookup;
 mod pictures;
 mod serve;
@@ -50,11 +51,13 @@ pub enum Section {
     Webhook,
     /// `[[announce.command]]`, several times.
     Command,
+    /// `[fleet]`.
+    Fleet,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -68,6 +71,7 @@ impl Section {
         Self::Announce,
         Self::Webhook,
         Self::Command,
+        Self::Fleet,
     ];
 
     /// The path in front of its keys.
@@ -86,6 +90,7 @@ impl Section {
             Self::Announce => "announce",
             Self::Webhook => "announce.webhook",
             Self::Command => "announce.command",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -233,7 +238,7 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 9] = [
+    let tables: [&'static [Key]; 10] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
@@ -243,6 +248,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         &events::KEYS,
         &serve::KEYS,
         &announce::KEYS,
+        &fleet::KEYS,
     ];
     tables.into_iter().flatten()
 }
