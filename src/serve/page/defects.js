@@ -33,7 +33,7 @@ const KNOWN = {
   not_converted: (d) => ['Kept in its own container', d.reason, 'Nothing is missing.'],
   compressed_header: () => ['The header is compressed', 'Compressed movie headers (cmov) are not supported.', 'Rewrite it with `ffmpeg -i FILE -c copy OUT.mp4`.'],
   encrypted: () => ['Encrypted', 'The media cannot be checked; it is kept unchanged.', 'Nothing to do.'],
-  needs_parameters: (d) => ['Codec parameters are missing', d.pictures ? `${counted(d.pictures, 'picture')} of ${codec(d.codec)} found, but nothing says how they are coded.` : `The beginning of the ${codec(d.codec)} is lost.`, 'It is finished by itself as soon as an intact recording of the same stream is known, or with a reference file on the command line.'],
+  needs_parameters: (d) => ['Codec parameters are missing', d.pictures ? `${counted(d.pictures, 'picture')} of ${codec(d.codec)} found, but nothing says how they are coded.` : `The beginning of the ${codec(d.codec)} is lost.`, 'It is finished by itself as soon as an intact recording of the same stream is known, or an intact one is given as a reference.'],
   not_rebuilt: (d) => [`${codec(d.codec)} cannot be rebuilt`, 'The MP4 header was never written, and packets of this codec cannot be found without it.', 'The recording is unchanged.'],
   unexplained: (d) => [`${size(d.bytes)} belong to no packet`, `In ${counted(Math.max(1, d.places), 'place')}${d.lostPackets ? `; about ${counted(d.lostPackets, 'packet')} lost` : ''}.`, 'The original is kept.'],
 };
