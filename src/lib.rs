@@ -15,6 +15,7 @@ pub mod discover;
 pub mod durable;
 pub mod fault;
 pub mod finish;
+pub mod fleet;
 pub mod human;
 pub mod ingest;
 pub mod isobmff;

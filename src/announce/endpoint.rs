@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::error::AnnounceError;
@@ -19,6 +19,7 @@ use super::{command, webhook};
 use crate::catalog::{CatalogError, ConsumerStart, LoggedEvent, SharedCatalog};
 use crate::clock::Clock;
 use crate::fault::chain;
+use crate::runtime;
 use crate::stop::Stop;
 
 /// Events read at once.
@@ -353,14 +354,7 @@ impl Endpoint {
         work: impl FnOnce(&Self) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let endpoint = Arc::clone(self);
-        match spawn_blocking(move || work(&endpoint)).await {
-            Ok(done) => done,
-            Err(panic) => match panic.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        runtime::blocking(move || work(&endpoint)).await
     }
 }
 

@@ -208,6 +208,9 @@ pub enum VodCommand {
         /// Oldest first
         #[arg(long)]
         oldest_first: bool,
+        /// Only the VoDs of this node, by name or id; `this`: of the node that is asked. Default: all nodes that share a database
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
     },
     /// Show one VoD
     Show {

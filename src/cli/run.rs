@@ -117,6 +117,7 @@ pub fn settings_of(config: &Config) -> PipelineSettings {
         events: config.events,
         announce: config.announce.clone(),
         pictures: config.pictures,
+        fleet: config.fleet.clone(),
     }
 }
 

@@ -64,6 +64,9 @@ fn about(section: Section) -> &'static str {
         Section::Command => {
             "One command that is run for events; as often as needed. It gets the event as JSON on standard input."
         }
+        Section::Fleet => {
+            "Several nodes with one list of VoDs. Nothing of it is used without `database`. A change needs a restart."
+        }
     }
 }
 

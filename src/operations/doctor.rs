@@ -17,6 +17,7 @@ use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
 use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
+use crate::fleet;
 use crate::human;
 use crate::media;
 use crate::pipeline::PipelineError;
@@ -83,6 +84,7 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
         Err(error) => checks.push(of_result(Path::new("network"), "runtime", Err::<String, _>(error))),
         Ok(runtime) => {
             checks.extend(config.watch.roots.iter().filter_map(|root| control(root, &runtime, stop)));
+            checks.extend(fleet_database(config, &runtime));
             checks.extend(targets(config, &runtime, stop));
         }
     }
@@ -161,6 +163,16 @@ fn secrets(config: &Config) -> Vec<Check> {
 fn endpoints(config: &Config) -> Vec<Check> {
     let check = |c: announce::EndpointCheck| Check::new(c.subject, c.name, c.is_ok, c.detail).hint(c.hint);
     announce::checks(&config.announce).into_iter().map(check).collect()
+}
+
+/// Whether the database that the nodes share can be reached. Nothing in it is changed.
+fn fleet_database(config: &Config, runtime: &Runtime) -> Option<Check> {
+    config.fleet.database.as_ref()?;
+    let said = |found: fleet::DatabaseCheck| match found.schema {
+        0 => format!("PostgreSQL {}; no tables yet, `aftercast watch` creates them", found.server),
+        schema => format!("PostgreSQL {}, schema {schema}, node `{}`", found.server, config.fleet.node_name()),
+    };
+    Some(of_result(Path::new("fleet"), "database", fleet::check(&config.fleet, runtime).map(said)))
 }
 
 /// Writes and removes an empty partial, as finishing would.

@@ -13,7 +13,7 @@ use crate::pipeline::PipelineContext;
 use crate::recording::{Asset, DeliveryState, Fingerprint, PictureFile, RemoteObject, VodRecord};
 
 /// How long a presigned URL is valid: longer than most recordings play.
-const VALID: Duration = Duration::from_secs(6 * 3600);
+pub(super) const VALID: Duration = Duration::from_secs(6 * 3600);
 
 /// Finds the media of a VoD in the catalogue. Nothing is looked up on a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

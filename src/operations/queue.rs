@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reason::failure_of;
-use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, wrong_cursor};
+use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, fleet, wrong_cursor};
 use crate::catalog::{CatalogError, Cursor, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::{Class, chain};
 use crate::pipeline::PipelineContext;
@@ -348,6 +348,9 @@ impl RetryDeliveries {
             return Ok(ids);
         }
         let is_unfinished = has_entry(ctx, &path)?;
+        if let Some(error) = fleet::of_another_node(ctx, named.split(['@', '.']).next().unwrap_or_default()) {
+            return Err(error);
+        }
         let named = printable_text(named);
         Err(OperationError::not_found(if is_unfinished {
             format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::recording::journey::Candidate;
-use crate::{announce, deliver, discover, finish, retain};
+use crate::{announce, deliver, discover, finish, fleet, retain};
 
 /// Settings of all the rooms that the pipeline drives.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,6 +29,8 @@ pub struct PipelineSettings {
     pub announce: announce::AnnounceOptions,
     /// Making pictures of them.
     pub pictures: super::pictures::PictureOptions,
+    /// Other nodes.
+    pub fleet: fleet::FleetOptions,
 }
 
 impl PipelineSettings {

@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::fleet::Fleet;
 use crate::media::apart;
 use crate::recording::Shard;
 use crate::runtime::Runtime;
@@ -90,6 +91,8 @@ pub struct PipelineContext {
     pub meters: Arc<Meters>,
     /// Tells webhooks and hook commands of events.
     pub announcer: Announcer,
+    /// What this node shares with others, if it does.
+    pub fleet: Option<Fleet>,
     /// Whether the directories under the roots' paths are those roots.
     pub(super) roots: Arc<Roots>,
     /// For what finds recordings.
@@ -121,10 +124,12 @@ impl PipelineContext {
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
+        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop)?;
         let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
         let (handles, meters) = (Handles::new(catalog, clock, stop, config), Arc::default());
         Ok(Self {
             announcer,
+            fleet,
             runtime,
             discovering: Discovering::of(&handles),
             journaling: Journaling::of(&handles),
@@ -217,6 +222,9 @@ impl PipelineContext {
         // The last that may fail: until here nothing of the former configuration is replaced.
         self.announcer.adjust(&settings.announce)?;
         self.catalog.shared().limit_events(settings.events);
+        if settings.fleet != self.settings().fleet {
+            tracing::warn!("changed settings in [fleet] take effect at the next start");
+        }
         self.config.replace(ConfigSnapshot::of(settings, targets, &self.clock));
         self.delivering.views.begin_anew();
         self.pictures.sweep();

@@ -15,6 +15,7 @@ use super::resuming;
 use crate::catalog::CatalogError;
 use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// A running pipeline. `watch`, `process` and `recover` all work on one.
@@ -93,5 +94,6 @@ impl Engine {
         self.studio.join();
         self.couriers.join();
         self.ctx.announcer.join();
+        self.ctx.fleet.iter().for_each(Fleet::join);
     }
 }

@@ -27,6 +27,7 @@ use crate::discover::{
     DiscoverError, Mode, NewestCandidates, Problem, RootWatcher, SeenEvent, SettleOutcome, Unit, WatchEvent,
 };
 use crate::fault::{Fault, chain};
+use crate::fleet;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::stop;
@@ -51,6 +52,10 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     let mut watcher = Watcher::start(engine, &settings)?;
     engine.couriers().begin()?;
     engine.pipeline().announcer.begin()?;
+    match &engine.pipeline().fleet {
+        Some(fleet) => fleet.begin()?,
+        None => fleet::leave(engine.pipeline().catalog.shared())?,
+    }
     engine.studio().begin();
     engine.pipeline().pictures.sweep();
     engine.resume()?;

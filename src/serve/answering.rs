@@ -20,7 +20,7 @@ use super::coding;
 use super::routes::{AnswerForm, Route};
 use super::wire::{JSON, LINES, PROBLEM, operation_of};
 use crate::fault::{Class, chain};
-use crate::operations::{Context, ErrorKind, Operation, OperationError};
+use crate::operations::{Context, ErrorKind, ListVods, Operation, OperationError};
 use crate::pipeline::Stop;
 
 /// Operations at once.
@@ -40,7 +40,7 @@ pub(super) struct Service {
 
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
-    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| O::ANSWER == AnswerForm::Kept);
+    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| may_keep::<O>(&service));
     let headers = request.headers().clone();
     let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
@@ -64,6 +64,11 @@ pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Re
         }
         Err(error) => problem(&error),
     }
+}
+
+/// Whether an answer stays the same until a VoD of this node changes. A list of all nodes' VoDs does not.
+fn may_keep<O: Route>(service: &Service) -> bool {
+    O::ANSWER == AnswerForm::Kept && (O::PATH != ListVods::PATH || service.context.pipeline().fleet.is_none())
 }
 
 async fn data(headers: &HeaderMap, body: Bytes) -> Response {
@@ -202,6 +207,7 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::Unauthorized, _) => (StatusCode::UNAUTHORIZED, "Token needed"),
         (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
         (ErrorKind::WrongMethod, _) => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        (ErrorKind::OtherNode, _) => (StatusCode::CONFLICT, "Belongs to another node"),
         (ErrorKind::NotSupported, _) => (StatusCode::NOT_IMPLEMENTED, "Not supported"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),

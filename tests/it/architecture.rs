@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 34] = [
+const ORDER: [&str; 35] = [
     "printable",
     "human",
     "fault",
@@ -34,6 +34,7 @@ const ORDER: [&str; 34] = [
     "retain",
     "announce",
     "control",
+    "fleet",
     "pipeline",
     "config",
     "operations",
@@ -44,7 +45,7 @@ const ORDER: [&str; 34] = [
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 25] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
     ("seccompiler", &["media"]),
@@ -57,7 +58,10 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("saphyr_parser", &["ingest"]),
     ("console", &["cli"]),
     ("comfy_table", &["cli"]),
-    ("tokio", &["announce", "control", "stop", "runtime", "deliver", "serve"]),
+    ("tokio", &["announce", "control", "fleet", "stop", "runtime", "deliver", "serve"]),
+    ("tokio_postgres", &["fleet"]),
+    ("deadpool_postgres", &["fleet"]),
+    ("tokio_postgres_rustls", &["fleet"]),
     ("futures", &["announce", "deliver", "serve"]),
     ("hyper", &["deliver", "serve"]),
     ("hyper_util", &["serve"]),
@@ -345,6 +349,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("catalog/compact.rs", "state directory"),
     ("catalog/counter.rs", "state directory"),
     ("catalog/ended.rs", "state directory"),
+    ("catalog/identity.rs", "state directory"),
     ("catalog/lock.rs", "state directory"),
     ("catalog/notes.rs", "state directory"),
     ("catalog/state_dir.rs", "state directory"),

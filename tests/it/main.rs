@@ -49,6 +49,7 @@ mod extras;
 mod face;
 mod face_reload;
 mod ffmpeg;
+mod fleet;
 mod flv;
 mod fragments;
 mod fuzz;

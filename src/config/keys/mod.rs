@@ -8,6 +8,7 @@ mod archive;
 mod deliver;
 mod events;
 mod finish;
+mod fleet;
 mod lookup;
 mod pictures;
 mod serve;
@@ -53,11 +54,13 @@ pub enum Section {
     Webhook,
     /// `[[announce.command]]`, several times.
     Command,
+    /// `[fleet]`.
+    Fleet,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -72,6 +75,7 @@ impl Section {
         Self::Announce,
         Self::Webhook,
         Self::Command,
+        Self::Fleet,
     ];
 
     /// The path in front of its keys.
@@ -91,6 +95,7 @@ impl Section {
             Self::Announce => "announce",
             Self::Webhook => "announce.webhook",
             Self::Command => "announce.command",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -238,7 +243,7 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 10] = [
+    let tables: [&'static [Key]; 11] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
@@ -249,6 +254,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         &events::KEYS,
         &serve::KEYS,
         &announce::KEYS,
+        &fleet::KEYS,
     ];
     tables.into_iter().flatten()
 }

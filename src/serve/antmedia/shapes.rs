@@ -170,6 +170,7 @@ impl From<OperationError> for RefusedRequest {
         let status = match (error.kind, error.class) {
             (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
             (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+            (ErrorKind::OtherNode, _) => StatusCode::CONFLICT,
             (ErrorKind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
             (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
             (_, Class::Permanent) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -24,7 +24,8 @@ use axum::routing::get;
 use super::answering::{Service, problem};
 use crate::durable;
 use crate::operations::{
-    Context, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, Operation as _, OperationError, Picture,
+    Context, ErrorKind, LinkToCopy, LocateMedia, Media, MediaCopy, MediaElsewhere, MediaOf, Operation as _,
+    OperationError, Picture,
 };
 use crate::recording::name::printable;
 
@@ -66,7 +67,14 @@ enum BodySource {
 }
 
 fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<BodySource, OperationError> {
-    let media = LocateMedia { of }.run(context, &mut |nothing| match nothing {})?;
+    let vod_id = if let MediaOf::Vod(id) = &of { Some(id.clone()) } else { None };
+    let media = match (LocateMedia { of }.run(context, &mut |nothing| match nothing {}), vod_id) {
+        (Ok(media), _) => media,
+        (Err(error), Some(id)) if error.kind == ErrorKind::OtherNode || error.kind == ErrorKind::NotFound => {
+            return elsewhere(context, &MediaElsewhere { id, as_download, head }, error);
+        }
+        (Err(error), _) => return Err(error),
+    };
     let here = media.path.as_deref().map(open).transpose()?.flatten();
     if let Some(file) = here {
         return Ok(BodySource::File { file, media });
@@ -78,6 +86,21 @@ fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result
     match link.run(context, &mut |nothing| match nothing {})? {
         MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
         MediaCopy::File(path) => Ok(BodySource::File { file: open_copy(&path)?, media }),
+    }
+}
+
+/// Media of another node.
+fn elsewhere(
+    context: &Context,
+    wanted: &MediaElsewhere,
+    unknown: OperationError,
+) -> Result<BodySource, OperationError> {
+    if context.pipeline().fleet.is_none() {
+        return Err(unknown);
+    }
+    match wanted.run(context, &mut |nothing| match nothing {})? {
+        MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
+        MediaCopy::File(_) => Err(unknown),
     }
 }
 

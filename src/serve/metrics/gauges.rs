@@ -31,6 +31,11 @@ struct ByConsumer {
     consumer: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByNode {
+    node: String,
+}
+
 /// The gauges.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
@@ -43,6 +48,8 @@ pub(super) struct Gauges {
     paused: Family<ByTarget, Gauge>,
     lag: Family<ByConsumer, Gauge>,
     ready: Gauge,
+    fleet_connected: Family<ByNode, Gauge>,
+    fleet_waiting: Family<ByNode, Gauge>,
 }
 
 impl Gauges {
@@ -59,6 +66,10 @@ impl Gauges {
         registry.register("target_paused", "1 while a target is paused as a whole", gauges.paused.clone());
         registry.register("event_consumer_lag", "Events that a consumer has not read", gauges.lag.clone());
         registry.register("ready", "1 while recordings are taken", gauges.ready.clone());
+        let help = "1 while the fleet database confirms the heartbeats of this node";
+        registry.register("fleet_connected", help, gauges.fleet_connected.clone());
+        let help = "VoDs whose last change the fleet database has not been told about";
+        registry.register("fleet_vods_waiting", help, gauges.fleet_waiting.clone());
         gauges
     }
 
@@ -73,6 +84,12 @@ impl Gauges {
         for target in ctx.targets().names() {
             let of = ByTarget { target: target.to_owned() };
             self.paused.get_or_create(&of).set(i64::from(ctx.delivering.target_waits_until(target).is_some()));
+        }
+        if let Some(fleet) = &ctx.fleet {
+            let health = fleet.health()?;
+            let of = ByNode { node: health.name };
+            self.fleet_connected.get_or_create(&of).set(i64::from(health.is_connected));
+            self.fleet_waiting.get_or_create(&of).set(i64::try_from(health.waiting_vods).unwrap_or(i64::MAX));
         }
         self.lag.clear();
         for consumer in ctx.catalog.shared().event_consumers()? {
