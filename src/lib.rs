@@ -2,6 +2,7 @@
 //! them, catalogues them, delivers them to object storage, and only then, if asked, frees the local disk.
 
 pub mod announce;
+pub mod archive;
 pub mod catalog;
 pub mod cli;
 pub mod clip;

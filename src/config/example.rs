@@ -54,6 +54,7 @@ fn about(section: Section) -> &'static str {
              Google equivalents, the cloud's own credential chain, or credential_files."
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
+        Section::Archive => "Recordings that lie in a bucket: `aftercast process s3://bucket/prefix`.",
         Section::Events => "Event log of recordings, deliveries and targets.",
         Section::Serve => {
             "The HTTP interface of `aftercast watch`. Reading needs no token on a loopback address; changing something always needs one."

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use crate::catalog::EventLimits;
 use crate::discover::{ControlOptions, FragmentedPolicy, RootOptions, Server};
 use crate::pipeline::PictureOptions;
-use crate::{announce, deliver, discover, finish, fleet, retain};
+use crate::{announce, archive, deliver, discover, finish, fleet, retain};
 
 pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
 pub use error::{ConfigError, ConfigProblem, Origin, ProblemKind};
@@ -64,6 +64,8 @@ pub struct Config {
     pub deliver: deliver::DeliverOptions,
     /// `[retain]`.
     pub retain: retain::RetainOptions,
+    /// `[archive]`.
+    pub archive: archive::ArchiveOptions,
     /// `[events]`.
     pub events: EventLimits,
     /// `[serve]`.

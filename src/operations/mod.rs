@@ -6,6 +6,7 @@
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
 mod archive;
+mod bucket;
 mod catalogue;
 mod clips;
 mod context;
@@ -43,6 +44,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Cursor;
 
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
+pub use bucket::ProcessBucket;
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
 pub use context::{Context, SharedConfig};

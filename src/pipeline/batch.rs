@@ -23,7 +23,7 @@ use crate::durable;
 use crate::finish::{self, ByteRecovery};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
-use crate::recording::{Delivery, VodRecord};
+use crate::recording::{Delivery, Shard, VodRecord};
 use crate::stop::{self, Stop, Stopped};
 
 /// What is to be taken to its end.
@@ -37,6 +37,8 @@ pub struct Batch {
     pub wait: bool,
     /// Whether to take what was quarantined, left out or failed before.
     pub again: bool,
+    /// The part of what lies there that is taken; all of it if none is said.
+    pub shard: Option<Shard>,
     /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
     pub is_alone: bool,
     /// The wish that this batch ends. What it has queued by then goes on without it.
@@ -69,13 +71,13 @@ type RecordingEnd = (PathBuf, JourneyOutcome);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
     let ctx = engine.pipeline();
-    ctx.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
+    ctx.own_shard(batch.places.iter().map(|place| place.root.path.as_path()), batch.shard)?;
     engine.couriers().begin()?;
     engine.studio().begin();
     if batch.is_alone {
         ctx.announcer.begin()?;
     }
-    let find = || stop::stoppable(&batch.stop, || finding::find(&ctx.discovering, &batch.places));
+    let find = || stop::stoppable(&batch.stop, || finding::find(&ctx.discovering, &batch.places, batch.shard));
     let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
         leaving::put_back(&ctx.removing, &found.asides);

@@ -12,6 +12,7 @@ use super::error::PipelineError;
 use super::handles::Handles;
 use super::journaling::Journaling;
 use super::meters::Meters;
+use super::owning::RootClaim;
 use super::removing::Removing;
 use super::roots::Roots;
 use crate::announce::Announcer;
@@ -21,6 +22,7 @@ use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::fleet::Fleet;
 use crate::media::apart;
+use crate::recording::Shard;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 
@@ -146,17 +148,33 @@ impl PipelineContext {
 
     /// Owns these roots until the pipeline is closed; an error where another process owns one.
     pub fn own<'a>(&self, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
-        self.own_by(&self.settings(), roots)
+        self.own_by(&self.settings(), roots, None)
+    }
+
+    /// The same for a part of each root, beside other processes that have the other parts.
+    pub fn own_shard<'a>(
+        &self,
+        roots: impl Iterator<Item = &'a Path>,
+        shard: Option<Shard>,
+    ) -> Result<(), PipelineError> {
+        self.own_by(&self.settings(), roots, shard)
     }
 
     fn own_by<'a>(
         &self,
         settings: &PipelineSettings,
         roots: impl Iterator<Item = &'a Path>,
+        shard: Option<Shard>,
     ) -> Result<(), PipelineError> {
         let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
-        Ok(self.roots.owned.own(roots, self.catalog.owner(), &settings.state_dir, &is_configured, &is_stopped)?)
+        let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, shard };
+        Ok(self.roots.owned.own(roots, &claim, &is_configured, &is_stopped)?)
+    }
+
+    /// The program that is started to decode; without it this process decodes.
+    pub fn decoder(&self) -> Option<&Path> {
+        self.program.as_deref()
     }
 
     /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.
@@ -200,7 +218,7 @@ impl PipelineContext {
     pub fn reload(&self, settings: PipelineSettings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop).timed_by(&self.clock);
         let settings = PipelineSettings { state_dir: self.settings().state_dir.clone(), ..settings };
-        self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
+        self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()), None)?;
         // The last that may fail: until here nothing of the former configuration is replaced.
         self.announcer.adjust(&settings.announce)?;
         self.catalog.shared().limit_events(settings.events);

@@ -9,9 +9,11 @@ use super::owning::ForeignRoots;
 use super::roots;
 use crate::catalog::KnownFile;
 use crate::discover::{
-    self, DiscoverError, Finding, FragmentHandling, FragmentedPolicy, NameReading, Namer, PathClass, Problem,
-    RootOptions, Search, Server, Unit,
+    self, DiscoverError, Finding, FragmentHandling, FragmentedPolicy, NameReading, NameRules, Namer, PathClass,
+    Problem, RootOptions, Search, Server, Unit,
 };
+use crate::durable;
+use crate::recording::Shard;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 
@@ -243,10 +245,35 @@ pub fn visit(ctx: &Discovering, places: &[InputPath], hear: &mut dyn FnMut(Item)
     Ok(())
 }
 
-/// Looks everywhere; the newest candidate comes first.
-pub fn find(ctx: &Discovering, places: &[InputPath]) -> Result<FoundInputs, DiscoverError> {
+/// Whether an item belongs to a part. A recording, its temporary name and what is made of it are in one; what could not be read is
+/// said by all.
+fn is_in(shard: Shard, rules: &NameRules, root: &Path, item: &Item) -> bool {
+    let path = match item {
+        Item::Candidate(candidate) => Some(candidate.path.clone()),
+        Item::Unit(unit, _) => Some(unit.playlist.clone()),
+        Item::Waiting(path) | Item::Unhandled(path) => Some(path.clone()),
+        // Another process may be about to remove it. What its name does not tell is left to a run over everything.
+        Item::Aside(aside) => durable::original_path(aside),
+        Item::Problem(_) => return true,
+    };
+    path.is_some_and(|path| {
+        let relative = path.strip_prefix(root).unwrap_or_else(|_| Path::new(path.file_name().unwrap_or_default()));
+        shard.has(rules.family(relative).as_os_str().as_encoded_bytes())
+    })
+}
+
+/// Looks everywhere, or takes a part of what lies there; the newest candidate comes first.
+pub fn find(ctx: &Discovering, places: &[InputPath], shard: Option<Shard>) -> Result<FoundInputs, DiscoverError> {
     let mut found = FoundInputs::default();
-    visit(ctx, places, &mut |item| found.add(item))?;
+    let rules = NameRules::new(&ctx.config.settings().watch.temporary_suffixes);
+    for place in places {
+        let is_wanted = |item: &Item| shard.is_none_or(|shard| is_in(shard, &rules, &place.root.path, item));
+        visit(ctx, std::slice::from_ref(place), &mut |item| {
+            if is_wanted(&item) {
+                found.add(item);
+            }
+        })?;
+    }
     discover::newest_first(&mut found.candidates);
     found.unhandled.sort();
     found.unhandled.dedup();

@@ -11,9 +11,9 @@ use crate::catalog::KnownFile;
 use crate::discover::{DiscoverError, Mode, Problem, SettleOutcome, Settled};
 use crate::fault::chain;
 use crate::finish::{self, FinishAction, NameRequest};
-use crate::recording::Defect;
 use crate::recording::journey::Candidate;
 use crate::recording::name::shown;
+use crate::recording::{Defect, Shard};
 
 /// The plan of a run.
 #[derive(Debug, Default)]
@@ -45,9 +45,14 @@ impl PlannedItem {
     }
 }
 
-/// Plans a run over places.
-pub fn plan(ctx: &Discovering, places: &[InputPath], mode: Mode) -> Result<RunPlan, DiscoverError> {
-    let found = finding::find(ctx, places)?;
+/// Plans a run over places, or over a part of what lies there.
+pub fn plan(
+    ctx: &Discovering,
+    places: &[InputPath],
+    shard: Option<Shard>,
+    mode: Mode,
+) -> Result<RunPlan, DiscoverError> {
+    let found = finding::find(ctx, places, shard)?;
     let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(ctx, candidate, mode)).collect();
     items.extend(
         found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary file of its name is being written")),

@@ -12,9 +12,9 @@ use super::{antmedia, events, media, playback, sharing, uploading};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording,
-    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods,
-    VodHistogram,
+    PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod,
+    ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
+    VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -106,6 +106,7 @@ routes! {
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;
+    Post "/process-bucket" Lines ProcessBucket;
     Post "/plan" Whole Plan;
     Post "/undo" Whole UndoSplice;
     Post "/catalog/rebuild" Whole RebuildCatalog;

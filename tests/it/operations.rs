@@ -17,8 +17,9 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording, ShowSettings,
-    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods, VodHistogram, VodState,
+    ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording,
+    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods,
+    VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
@@ -190,6 +191,13 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     both.same(|_| Doctor {});
     both.same(|sandbox| UndoSplice { path: beside(sandbox).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });
+    both.same(|_| ProcessBucket {
+        url: "file:///nowhere".into(),
+        mode: Mode::Process,
+        dry_run: true,
+        delete_originals: false,
+        shard: None,
+    });
     let rebuilt = both.same(|sandbox| RebuildCatalog { paths: vec![beside(sandbox)], no_stores: false });
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});

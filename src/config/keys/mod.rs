@@ -4,6 +4,7 @@
 //! `config.toml.example` and of `docs/configuration.md`. A setting that is not in the table does not exist.
 
 mod announce;
+mod archive;
 mod deliver;
 mod events;
 mod finish;
@@ -41,6 +42,8 @@ pub enum Section {
     Target,
     /// `[retain]`.
     Retain,
+    /// `[archive]`.
+    Archive,
     /// `[events]`.
     Events,
     /// `[serve]`.
@@ -57,7 +60,7 @@ pub enum Section {
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -66,6 +69,7 @@ impl Section {
         Self::Deliver,
         Self::Target,
         Self::Retain,
+        Self::Archive,
         Self::Events,
         Self::Serve,
         Self::Announce,
@@ -85,6 +89,7 @@ impl Section {
             Self::Deliver => "deliver",
             Self::Target => "deliver.target",
             Self::Retain => "retain",
+            Self::Archive => "archive",
             Self::Events => "events",
             Self::Serve => "serve",
             Self::Announce => "announce",
@@ -238,13 +243,14 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 10] = [
+    let tables: [&'static [Key]; 11] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
         &pictures::KEYS,
         &deliver::KEYS,
         &deliver::RETAIN,
+        &archive::KEYS,
         &events::KEYS,
         &serve::KEYS,
         &announce::KEYS,

@@ -201,7 +201,7 @@ pub(super) fn carry_on(ctx: PipelineContext) -> Result<PipelineContext, String> 
         journey::run(&ctx, &settled, &cpu_permits.acquire());
     }
     let places = finding::configured_places(&ctx.settings());
-    let found = finding::find(&ctx.discovering, &places).map_err(|e| crate::fault::chain(&e))?;
+    let found = finding::find(&ctx.discovering, &places, None).map_err(|e| crate::fault::chain(&e))?;
     for candidate in found.candidates {
         run_if_new(&ctx, candidate, &cpu_permits);
     }

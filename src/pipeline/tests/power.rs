@@ -60,7 +60,10 @@ impl TapedJourney {
         let before = disk.standing();
         let candidate = {
             let ctx = case.open(&disk).unwrap();
-            finding::find(&ctx.discovering, &finding::configured_places(&ctx.settings())).unwrap().candidates.remove(0)
+            finding::find(&ctx.discovering, &finding::configured_places(&ctx.settings()), None)
+                .unwrap()
+                .candidates
+                .remove(0)
         };
         let source = Settled::for_test(candidate);
         let original = fs::read(&path).unwrap();

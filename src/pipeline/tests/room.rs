@@ -21,7 +21,7 @@ const MOST_WRITES: u32 = 40;
 /// Where the recording is, as the scan would find it.
 fn settled(ctx: &PipelineContext) -> Settled {
     let places = super::super::finding::configured_places(&ctx.settings());
-    let found = super::super::finding::find(&ctx.discovering, &places).unwrap().candidates;
+    let found = super::super::finding::find(&ctx.discovering, &places, None).unwrap().candidates;
     Settled::for_test(found.into_iter().next().unwrap())
 }
 
