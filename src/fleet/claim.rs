@@ -131,6 +131,8 @@ pub(super) async fn fence(
     epoch: i64,
     (revision, event): (u64, u64),
 ) -> Result<(), FleetError> {
+    // A process that is suspended here would hold the row, and nobody could take over its identity.
+    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '20s'").await?;
     let sql = "UPDATE aftercast.node SET seen_at = now(), vod_rev = greatest(vod_rev, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";
     let (revision, event) = (number(revision), number(event));
