@@ -17,6 +17,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, unlinkat};
 use super::{LockOutcome, RootError, lock};
 use crate::durable::beneath::OpenDirectory;
 use crate::durable::{FileError, PARTIAL_PREFIX};
+use crate::fault::chain;
+use crate::recording::name::printable;
 use crate::recording::{Fingerprint, Shard};
 
 /// The file of a part, locked until this is dropped.
@@ -37,7 +39,7 @@ impl ShardLock {
             Ok(Some(file)) => Self { root: root.to_owned(), name, _file: file },
             Ok(None) => return Err(in_use()),
             Err(error) => {
-                tracing::debug!(root = %root.display(), %error, "part of the root not locked");
+                tracing::debug!(root = %printable(root), error = chain(&error), "part of the root not locked");
                 return Ok(None);
             }
         };

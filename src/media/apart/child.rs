@@ -148,6 +148,12 @@ fn answer_check(recording: Recording<'_>, part: Option<Headed>, answers: &UnixSt
             errors.truncate(MOST_TRACKS);
             send_answer(answers, &Answer::Checked(errors), &[])
         }
+        // The limits ended it: what was decoded so far says nothing of the rest.
+        Err(MediaError::Read { source, .. })
+            if matches!(source.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::PermissionDenied) =>
+        {
+            Err(source)
+        }
         Err(error) => send_answer(answers, &of_error(&error), &[]),
     }
 }

@@ -187,6 +187,11 @@ impl MediaSource {
         match (self.tap.take_error(), error) {
             (Some(source), _) => Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source }),
             (None, Error::Eof) => Ok(ReadOutcome::End),
+            (None, Error::Other { errno }) if is_of_the_process(errno) => Err(MediaError::Read {
+                path: self.path.clone(),
+                offset: self.tap.furthest(),
+                source: io::Error::from_raw_os_error(errno),
+            }),
             (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
                 Ok(ReadOutcome::Nonsense)
             }
@@ -266,6 +271,11 @@ impl MediaSource {
     fn refused(&self, action: &'static str, error: Error) -> MediaError {
         MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) }
     }
+}
+
+/// Whether an error is this process's and says nothing of the recording: it has no more memory, or may not make a system call.
+const fn is_of_the_process(errno: i32) -> bool {
+    matches!(errno, libc::ENOMEM | libc::EPERM)
 }
 
 fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
