@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ struct Member {
     runtime: Runtime,
     stop: Stop,
     health: Health,
+    /// The last number that a batch of this process was sent with, also where no answer came.
+    numbered: AtomicU64,
     /// Connections of the session, or of a command that asks without one.
     pool: Mutex<Option<Pool>>,
     changed: Arc<Notify>,
@@ -82,6 +85,7 @@ impl Fleet {
             runtime: runtime.clone(),
             stop: stop.clone(),
             health: Health::default(),
+            numbered: AtomicU64::new(0),
             pool: Mutex::default(),
             changed: Arc::default(),
             task: Mutex::default(),
@@ -237,7 +241,9 @@ impl Member {
             None => (claim::claim(&client, &identity, known_epoch).await?, true),
         };
         let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);
-        let is_behind = said.revision < place.revision;
+        // It may have a batch more, whose answer was lost: that one is still marked here.
+        let is_behind = said.batch < place.batch;
+        place.batch = place.batch.max(said.batch);
         let needs_all = !is_same || is_old_state || is_behind;
         if needs_all {
             say_why(is_same, is_old_state);
@@ -248,7 +254,7 @@ impl Member {
             .blocking(move |member| {
                 if needs_all {
                     let revision = member.shared.mark_all()?;
-                    place = Place { revision: 0, resync: Some((place.epoch, revision)), ..place };
+                    place = Place { resync: Some((place.epoch, revision)), ..place };
                 }
                 place.save(&member.shared, true)?;
                 Ok(place)
@@ -291,7 +297,7 @@ impl Member {
             let cursor = place.cursor;
             let batch = self.blocking(move |member| Batch::read(&member.shared, cursor)).await?;
             if !batch.is_empty(&place) {
-                let after = batch.send(&mut client, &place).await?;
+                let after = batch.send(&mut client, &place, self.next_number(&place)).await?;
                 self.health.confirmed();
                 place = self
                     .blocking(move |member| {
@@ -312,6 +318,12 @@ impl Member {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
+    }
+
+    /// Not the one behind the place: a batch whose answer was lost may have it, in a database that comes back later.
+    fn next_number(&self, place: &Place) -> u64 {
+        self.numbered.fetch_max(place.batch, Ordering::SeqCst);
+        self.numbered.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Does something that waits for the disk beside the threads of the runtime.
@@ -359,7 +371,7 @@ mod tests {
     #[test]
     fn the_event_log_goes_on_where_the_database_is_if_it_speaks_of_this_log() {
         let place = Place { cursor: 7, ..Place::default() };
-        let said = Claimed { epoch: 3, revision: 0, event: 9 };
+        let said = Claimed { epoch: 3, batch: 0, event: 9 };
         assert_eq!(next_cursor(&place, said, (true, true)), 9);
         assert_eq!(next_cursor(&place, said, (true, false)), 7);
         assert_eq!(next_cursor(&place, said, (false, false)), 0);

@@ -110,29 +110,22 @@ impl Batch {
         self.told.is_empty() && self.cursor <= place.cursor
     }
 
-    /// The place behind it.
-    fn place_after(&self, place: &Place) -> Place {
-        let revision = self.told.iter().map(|(_, revision)| *revision).fold(place.revision, u64::max);
-        Place { revision, cursor: self.cursor, ..place.clone() }
-    }
-
-    /// Writes it to the database.
-    pub async fn send(&self, client: &mut Client, place: &Place) -> Result<Place, FleetError> {
+    /// Writes it to the database under a number that no other batch of this process has had. Says the place behind it.
+    pub async fn send(&self, client: &mut Client, place: &Place, number: u64) -> Result<Place, FleetError> {
         if self.lost > 0 && place.cursor > 0 {
             warn!(
                 lost = self.lost,
                 "events were dropped before the fleet database was told about them; see [events] keep"
             );
         }
-        let after = self.place_after(place);
         within(async {
             let transaction = client.transaction().await?;
-            claim::fence(&transaction, &place.node_id, place.epoch, (after.revision, after.cursor)).await?;
+            claim::fence(&transaction, &place.node_id, place.epoch, (number, self.cursor)).await?;
             self.write(&transaction, place).await?;
             Ok::<_, FleetError>(transaction.commit().await?)
         })
         .await?;
-        Ok(after)
+        Ok(Place { batch: number, cursor: self.cursor, ..place.clone() })
     }
 
     async fn write(&self, transaction: &Transaction<'_>, place: &Place) -> Result<(), FleetError> {
@@ -166,8 +159,9 @@ impl Batch {
 
     /// Notes that it is committed. Blocks.
     pub fn note(&self, shared: &SharedCatalog, after: &Place) -> Result<(), FleetError> {
-        shared.unmark(&self.told)?;
-        after.save(shared, false)
+        // In this order: a crash in between leaves marks of what is confirmed, never a confirmed batch that is not noted.
+        after.save(shared, false)?;
+        Ok(shared.unmark(&self.told)?)
     }
 }
 

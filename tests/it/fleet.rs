@@ -52,6 +52,15 @@ fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
     until("all nodes' VoDs are listed", look);
 }
 
+#[track_caller]
+fn until_listed_at_least(at: &Sandbox, name: &str) {
+    let look = || {
+        let said = at.run(&["--json", "vod", "list", "--limit", "1000"]);
+        said.json_lines().iter().any(|vod| vod["vodName"] == name).then_some(())
+    };
+    until("the VoD is listed", look);
+}
+
 fn status(at: &Sandbox) -> Value {
     at.run(&["--json", "status"]).json_lines().remove(0)
 }
@@ -322,6 +331,39 @@ fn a_state_restored_from_a_backup_is_told_apart_by_its_epoch() {
     // What changes now has lower revisions than what the database had; it counts all the same.
     record(&sandbox, "new.mp4");
     until_listed(&sandbox, &[("a", "old.mp4"), ("a", "delivered.mp4"), ("a", "new.mp4")]);
+    daemon.stop();
+}
+
+#[test]
+fn a_batch_that_a_standby_lacks_is_told_again() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    for name in ["one.mp4", "two.mp4"] {
+        record(&sandbox, name);
+        until_listed_at_least(&sandbox, name);
+    }
+    until("deliveries are done", || (fs::read_dir(sandbox.store()).unwrap().count() == 2).then_some(()));
+    until_told(&sandbox);
+    // Of an outage, changes go in the order of ids: the last batch may hold no revision greater than those before.
+    let lost = "WITH lost AS (DELETE FROM aftercast.vod WHERE vod_name = 'one.mp4') UPDATE aftercast.node SET batch = batch - 1";
+    postgres.sql(lost);
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'aftercast' AND pid <> pg_backend_pid()",
+    );
+    daemon.until_said("the database has lost changes");
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4")]);
+    daemon.stop();
+    // As well while the node was stopped.
+    postgres.sql(lost);
+    let daemon = Daemon::start(&sandbox);
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4")]);
+    until_told(&sandbox);
+    daemon.stop();
+    // A database that lacks nothing is not told again.
+    let daemon = Daemon::start(&sandbox);
+    until_told(&sandbox);
+    assert!(!daemon.log().contains("about every VoD again"), "{}", daemon.log());
     daemon.stop();
 }
 
