@@ -2,6 +2,7 @@
 //! is used. Every wait has an end.
 
 use std::future::Future;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::{schema, tls};
+use crate::catalog::known_node_id;
 use crate::runtime::Runtime;
 use crate::secret;
 
@@ -83,7 +85,8 @@ pub struct DatabaseCheck {
 }
 
 /// Connects and looks. Nothing is changed. Blocks.
-pub fn check(options: &FleetOptions, runtime: &Runtime) -> Result<DatabaseCheck, FleetError> {
+pub fn check(options: &FleetOptions, state_dir: &Path, runtime: &Runtime) -> Result<DatabaseCheck, FleetError> {
+    known_node_id(state_dir)?;
     runtime.block_on(async {
         let pool = pool(options)?;
         let client = client(&pool).await?;

@@ -211,6 +211,28 @@ fn a_wrong_password_is_said_and_a_corrected_one_is_used_without_a_restart() {
 }
 
 #[test]
+fn a_node_whose_identity_cannot_be_read_works_alone_until_it_can() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    Daemon::start(&sandbox).stop();
+    let identity = sandbox.path().join("state/node-id");
+    let own = fs::read(&identity).unwrap();
+    fs::write(&identity, "damaged").unwrap();
+    let daemon = Daemon::start(&sandbox);
+    until_problem(&sandbox, "cannot read the identity of this node");
+    record(&sandbox, "one.mp4");
+    until("it is delivered all the same", || (fs::read_dir(sandbox.store()).unwrap().count() == 1).then_some(()));
+    let doctor = sandbox.run(&["--json", "doctor"]).json_lines();
+    let check = doctor.iter().find(|check| check["subject"] == "fleet").unwrap();
+    assert!(check["ok"] == false && check["detail"].to_string().contains("node-id"), "{check}");
+    assert_eq!(daemon.log().matches("the fleet database is not told").count(), 1, "said once: {}", daemon.log());
+    assert_eq!(fs::read(&identity).unwrap(), b"damaged");
+    fs::write(&identity, own).unwrap();
+    until_listed(&sandbox, &[("a", "one.mp4")]);
+    daemon.stop();
+}
+
+#[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let postgres = Postgres::start();
     let sandbox = node(&postgres, "a");
