@@ -20,12 +20,17 @@ const OLDEST_SERVER: i32 = 13;
 /// Makes the search for text fast. Not every database lets this user create the extension; search works without it.
 const TRIGRAMS: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA aftercast";
 
-/// The version of the server, in words; an error if it is too old.
+/// The version of the server, in words; an error if it is too old, or the database cannot hold every name.
 pub(super) async fn require_server(client: &impl GenericClient) -> Result<String, FleetError> {
-    let sql = "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')";
-    let row = client.query_typed(sql, &[]).await?;
-    let (found, words) = row.first().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unwrap_or_default();
-    if found < OLDEST_SERVER { Err(FleetError::Old { found, known: OLDEST_SERVER }) } else { Ok(words) }
+    let sql = "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version'), \
+               current_setting('server_encoding')";
+    let rows = client.query_typed(sql, &[]).await?;
+    let said = rows.first().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1), row.get::<_, String>(2)));
+    let (found, words, encoding) = said.unwrap_or_default();
+    if found < OLDEST_SERVER {
+        return Err(FleetError::Old { found, known: OLDEST_SERVER });
+    }
+    if encoding == "UTF8" { Ok(words) } else { Err(FleetError::Encoding(encoding)) }
 }
 
 /// The version of the tables, 0 if there are none; an error if it is newer than this program.

@@ -233,6 +233,37 @@ fn a_node_whose_identity_cannot_be_read_works_alone_until_it_can() {
 }
 
 #[test]
+fn a_database_that_cannot_hold_every_name_is_refused() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let sandbox = Sandbox::with_config(|dir| {
+        let section = section(&postgres, "a", "");
+        standard_config(dir, &section.replace("/postgres\"", "/latin\""))
+    });
+    let daemon = Daemon::start(&sandbox);
+    until_problem(&sandbox, "has the encoding LATIN1, not UTF8");
+    daemon.stop();
+}
+
+#[test]
+fn a_row_that_the_database_refuses_holds_up_no_other() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    until_told(&sandbox);
+    daemon.stop();
+    postgres.sql("ALTER TABLE aftercast.vod ADD CHECK (1 / (length(vod_name) - 11) IS NOT NULL)");
+    for name in ["one.mp4", "refused.mp4", "two.mp4", "three.mp4"] {
+        record(&sandbox, name);
+    }
+    let daemon = Daemon::start(&sandbox);
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4"), ("a", "three.mp4")]);
+    until_told(&sandbox);
+    daemon.until_said("the fleet database refuses a row");
+    daemon.stop();
+}
+
+#[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let postgres = Postgres::start();
     let sandbox = node(&postgres, "a");
