@@ -23,6 +23,9 @@ const AT_ONCE: usize = 50;
 /// A batch is not made longer than this, whatever it holds.
 const MOST_BYTES: usize = 4 << 20;
 
+/// Rows that are unknown here and are dealt with in one transaction.
+const SLICE: usize = 2_000;
+
 /// A row to be written.
 #[derive(Debug)]
 struct Row {
@@ -269,28 +272,46 @@ fn upsert() -> String {
 /// Every record was told again: what the database has beside them, this node does not know. What a store still has stays listed.
 pub(super) async fn reconcile(client: &mut Client, place: &Place) -> Result<(), FleetError> {
     let Some((epoch, revision)) = place.resync else { return Ok(()) };
-    let revision = claim::number(revision);
-    let stale = "node_id = $1::uuid AND unknown_since IS NULL AND (epoch, rev) <= ($2, $3)";
-    within(async {
-        let transaction = client.transaction().await?;
-        claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
-        let values: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&place.node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8)];
-        let forgotten = format!("DELETE FROM aftercast.vod WHERE {stale} AND NOT is_delivered");
-        let removed = transaction.execute_typed(&forgotten, &values).await?;
-        let delivered = format!("UPDATE aftercast.vod SET unknown_since = now(), is_local = false WHERE {stale}");
-        let kept = transaction.execute_typed(&delivered, &values).await?;
-        transaction.commit().await?;
-        if removed + kept > 0 {
-            warn!(
-                removed,
-                kept,
-                "the fleet database listed VoDs that this node does not know; those with a copy in a store stay listed"
-            );
+    let (mut removed, mut kept) = (0, 0);
+    loop {
+        match within(reconcile_slice(client, place, (epoch, claim::number(revision)))).await? {
+            (0, 0) => break,
+            (more_removed, more_kept) => (removed, kept) = (removed + more_removed, kept + more_kept),
         }
-        Ok::<_, FleetError>(())
-    })
-    .await
+    }
+    if removed + kept > 0 {
+        warn!(
+            removed,
+            kept,
+            "the fleet database listed VoDs that this node does not know; those with a copy in a store stay listed"
+        );
+    }
+    Ok(())
+}
+
+/// Some of it in one transaction, which thus ends in time. Says how many rows were removed and how many stay.
+async fn reconcile_slice(
+    client: &mut Client,
+    place: &Place,
+    (epoch, revision): (i64, i64),
+) -> Result<(u64, u64), FleetError> {
+    let slice = |condition: &str| {
+        format!(
+            "WHERE node_id = $1::uuid AND vod_id IN (SELECT vod_id FROM aftercast.vod \
+             WHERE node_id = $1::uuid AND unknown_since IS NULL AND (epoch, rev) <= ($2, $3) AND {condition} LIMIT {SLICE})"
+        )
+    };
+    let transaction = client.transaction().await?;
+    claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&place.node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8)];
+    let forgotten = format!("DELETE FROM aftercast.vod {}", slice("NOT is_delivered"));
+    let removed = transaction.execute_typed(&forgotten, &values).await?;
+    let delivered =
+        format!("UPDATE aftercast.vod SET unknown_since = now(), is_local = false {}", slice("is_delivered"));
+    let kept = transaction.execute_typed(&delivered, &values).await?;
+    transaction.commit().await?;
+    Ok((removed, kept))
 }
 
 #[cfg(test)]

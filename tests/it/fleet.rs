@@ -374,6 +374,11 @@ fn a_state_restored_from_a_backup_is_told_apart_by_its_epoch() {
         fs::remove_file(sandbox.root().join(name)).unwrap();
     }
     postgres.sql("UPDATE aftercast.vod SET is_delivered = false WHERE vod_name = 'local.mp4'");
+    // More than one transaction takes.
+    postgres.sql(
+        "INSERT INTO aftercast.vod SELECT (json_populate_record(v, json_build_object('vod_id', v.vod_id || n))).* \
+         FROM aftercast.vod v, generate_series(1, 4500) n WHERE vod_name = 'local.mp4'",
+    );
     let before: i64 = postgres.sql("SELECT epoch FROM aftercast.node").parse().unwrap();
     let daemon = Daemon::start(&sandbox);
     until_listed(&sandbox, &[("a", "old.mp4"), ("a", "delivered.mp4")]);
