@@ -2,13 +2,14 @@
 //! is used. Every wait has an end.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
 use tokio_postgres::Config;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::error::FleetError;
 use super::options::FleetOptions;
@@ -45,6 +46,9 @@ fn config(options: &FleetOptions) -> Result<Config, FleetError> {
     // Of several hosts, the one that takes writes.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     config.connect_timeout(ONE_HOST).tcp_user_timeout(ANSWER).keepalives_idle(ANSWER);
+    if is_tls_required(&config, url, options.ca_file.is_some()) {
+        config.ssl_mode(SslMode::Require);
+    }
     if config.get_application_name().is_none() {
         config.application_name("aftercast");
     }
@@ -53,6 +57,28 @@ fn config(options: &FleetOptions) -> Result<Config, FleetError> {
         config.password(read.lines().next().unwrap_or_default());
     }
     Ok(config)
+}
+
+/// Whether a server that does not offer TLS is refused. Otherwise whoever is between could take TLS away, and read everything. What
+/// the URL says counts.
+fn is_tls_required(config: &Config, url: &str, has_ca_file: bool) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    if query.split('&').any(|parameter| parameter.starts_with("sslmode=")) {
+        return false;
+    }
+    let is_remote = |host: &Host| match host {
+        Host::Tcp(name) => has_ca_file || !is_loopback(name),
+        Host::Unix(_) => false,
+    };
+    match config.get_hostaddrs() {
+        [] => config.get_hosts().iter().any(is_remote),
+        addresses => has_ca_file || addresses.iter().any(|address| !address.is_loopback()),
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(|_| name.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
 /// A connection of the pool.
@@ -95,4 +121,35 @@ pub fn check(options: &FleetOptions, state_dir: &Path, runtime: &Runtime) -> Res
         pool.close();
         Ok(DatabaseCheck { server, schema })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_the_network_must_offer_tls_unless_the_url_says_otherwise() {
+        let mode = |url: &str, ca_file: Option<&str>| {
+            let options = FleetOptions {
+                database: Some(url.to_owned()),
+                ca_file: ca_file.map(Into::into),
+                ..FleetOptions::default()
+            };
+            config(&options).unwrap().get_ssl_mode()
+        };
+        for (url, ca_file, expected) in [
+            ("postgres://a@db.example/x", None, SslMode::Require),
+            ("postgres://a@127.0.0.1,10.0.0.2/x", None, SslMode::Require),
+            ("postgres://a@db.example/x?sslmode=prefer", None, SslMode::Prefer),
+            ("postgres://a@db.example/x?connect_timeout=3&sslmode=disable", Some("/ca.pem"), SslMode::Disable),
+            ("postgres://a@localhost/x", None, SslMode::Prefer),
+            ("postgres://a@127.0.0.1/x", None, SslMode::Prefer),
+            ("postgres://a@[::1]/x", None, SslMode::Prefer),
+            ("postgres://a@localhost/x", Some("/ca.pem"), SslMode::Require),
+            ("postgres://a@localhost/x?hostaddr=10.0.0.2", None, SslMode::Require),
+            ("postgres:///x?host=/run/postgresql&user=a", Some("/ca.pem"), SslMode::Prefer),
+        ] {
+            assert_eq!(mode(url, ca_file), expected, "{url}");
+        }
+    }
 }
