@@ -11,7 +11,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::types::Type;
 
-use super::connecting::within;
+use super::connecting::{GIVE_UP, ask, within};
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::schema;
@@ -81,7 +81,8 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
          RETURNING n.epoch, n.batch, n.event_seq"
     );
     let version = env!("CARGO_PKG_VERSION");
-    let rows = within(client.query_typed(
+    let rows = ask(
+        client,
         &sql,
         &[
             (&identity.node_id, Type::TEXT),
@@ -92,7 +93,7 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
             (&identity.api_url, Type::TEXT),
             (&known_epoch, Type::INT8),
         ],
-    ))
+    )
     .await?;
     match rows.first() {
         Some(row) => Ok(Claimed { epoch: row.get(0), batch: count(row.get(1)), event: count(row.get(2)) }),
@@ -103,7 +104,7 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
 /// Who has the identity.
 async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, FleetError> {
     let sql = "SELECT host, extract(epoch FROM now() - seen_at)::bigint FROM aftercast.node WHERE node_id = $1::uuid";
-    let rows = within(client.query_typed(sql, &[(&identity.node_id, Type::TEXT)])).await?;
+    let rows = ask(client, sql, &[(&identity.node_id, Type::TEXT)]).await?;
     let (host, age_s) = rows.first().map(|row| (row.get(0), row.get(1))).unwrap_or_default();
     Ok(FleetError::IdentityInUse { host, age_s })
 }
@@ -112,7 +113,7 @@ async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, Flee
 pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Result<Claimed, FleetError> {
     let sql = "UPDATE aftercast.node SET seen_at = now(), stopped_at = NULL WHERE node_id = $1::uuid AND epoch = $2 \
                RETURNING batch, event_seq, (SELECT version FROM aftercast.meta)";
-    let rows = within(client.query_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await?;
+    let rows = ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await?;
     let row = rows.first().ok_or(FleetError::Superseded)?;
     schema::require_known(row.get(2))?;
     Ok(Claimed { epoch, batch: count(row.get(0)), event: count(row.get(1)) })
@@ -121,7 +122,7 @@ pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Resul
 /// Gives the identity back, so that a restart elsewhere need not wait.
 pub(super) async fn release(client: &Client, node_id: &str, epoch: i64) -> Result<(), FleetError> {
     let sql = "UPDATE aftercast.node SET stopped_at = now() WHERE node_id = $1::uuid AND epoch = $2";
-    within(client.execute_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await.map(drop)
+    ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
 }
 
 /// Begins what only the holder of the identity may write: nobody else can take it before the transaction ends.
@@ -132,7 +133,8 @@ pub(super) async fn fence(
     (batch, event): (u64, u64),
 ) -> Result<(), FleetError> {
     // A process that is suspended here would hold the row, and nobody could take over its identity.
-    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '20s'").await?;
+    let limits = format!("SET LOCAL idle_in_transaction_session_timeout = '20s'; {GIVE_UP}");
+    transaction.batch_execute(&limits).await?;
     let sql = "UPDATE aftercast.node SET seen_at = now(), batch = greatest(batch, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";
     let (batch, event) = (number(batch), number(event));

@@ -8,8 +8,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
-use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, Row};
 
 use super::error::FleetError;
 use super::options::FleetOptions;
@@ -26,6 +27,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ONE_HOST: Duration = Duration::from_secs(5);
 /// How long a request may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
+/// Within a transaction: the server gives up before [`ANSWER`] has passed. It would otherwise go on, or wait for a lock, although
+/// the connection is closed, and the next attempt would wait behind it.
+pub(super) const GIVE_UP: &str = "SET LOCAL statement_timeout = '12s'";
 
 /// A pool, of which no connection is made yet.
 pub(super) fn pool(options: &FleetOptions) -> Result<Pool, FleetError> {
@@ -91,12 +95,30 @@ pub(super) async fn client(pool: &Pool) -> Result<Client, FleetError> {
     })
 }
 
+/// Asks one thing in a transaction of its own, at most as long as [`GIVE_UP`] says. All of it is sent at once.
+pub(super) async fn ask(
+    client: &Client,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, FleetError> {
+    let begin = format!("BEGIN; {GIVE_UP}");
+    within(async {
+        let (begun, end) = (client.batch_execute(&begin), client.batch_execute("COMMIT"));
+        let ((), rows, ()) = tokio::try_join!(begun, client.query_typed(sql, values), end)?;
+        Ok::<_, tokio_postgres::Error>(rows)
+    })
+    .await
+}
+
 /// Waits for an answer, but not for ever. A connection whose answer did not come must not be used again.
 pub(super) async fn within<T, E: Into<FleetError>>(
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, FleetError> {
     match tokio::time::timeout(ANSWER, answer).await {
-        Ok(answered) => answered.map_err(Into::into),
+        Ok(answered) => answered.map_err(|error| match error.into() {
+            error if error.is_given_up() => FleetError::TimedOut(ANSWER),
+            error => error,
+        }),
         Err(_) => Err(FleetError::TimedOut(ANSWER)),
     }
 }

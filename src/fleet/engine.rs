@@ -253,8 +253,7 @@ impl Member {
 
     /// Brings the tables up to date, claims the identity or finds it still held, and finds out how far the database was told.
     async fn enter(self: &Arc<Self>, pool: &Pool, node_id: String) -> Result<Place, FleetError> {
-        let mut client = connecting::client(pool).await?;
-        schema::prepare(&mut client).await?;
+        let client = schema::prepare(pool).await?;
         let database_id = claim::database_id(&client).await?;
         let mut place = self.blocking(|member| Ok(Place::load(&member.shared)?)).await?;
         let is_same_database = place.database_id == database_id;
@@ -312,7 +311,7 @@ impl Member {
             "DELETE FROM aftercast.event WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2)";
         #[expect(clippy::cast_precision_loss, reason = "seconds of a duration that an operator has set")]
         let keep_s = keep_s as f64;
-        within(client.execute_typed(sql, &[(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8)])).await.map(drop)
+        connecting::ask(client, sql, &[(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8)]).await.map(drop)
     }
 
     /// Tells the database what changes, as long as it takes it.

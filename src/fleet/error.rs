@@ -105,6 +105,11 @@ impl FleetError {
         matches!(self, Self::Database(error) if error.code().is_some_and(|code| states.contains(code)))
     }
 
+    /// Whether the server gave up because it took too long.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is(&[SqlState::QUERY_CANCELED])
+    }
+
     /// Whether the database does not take a value: a data exception, or a limit of the server.
     pub(super) fn is_refused_value(&self) -> bool {
         let Self::Database(error) = self else { return false };

@@ -426,6 +426,23 @@ fn a_batch_that_a_standby_lacks_is_told_again() {
 }
 
 #[test]
+fn a_question_that_nobody_waits_for_any_more_does_not_stay_in_the_server() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    until_connected(&sandbox);
+    daemon.stop();
+    let mut locking = postgres.holding_lock("aftercast.vod");
+    let said = sandbox.run(&["vod", "list"]).expect_code(5);
+    assert!(said.err.contains("did not answer within"), "{}", said.err);
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aftercast' AND wait_event_type = 'Lock'";
+    assert_eq!(postgres.sql(waiting), "0");
+    locking.kill().unwrap();
+    locking.wait().unwrap();
+}
+
+#[test]
 fn media_of_another_node_is_redirected_to_it() {
     let postgres = Postgres::start();
     let served = |name: &str, more: &str| {
