@@ -199,15 +199,29 @@ fn killed_at_every_request_neither_original_nor_result_is_missing() {
     let _ = writeln!(std::io::stdout(), "killed at each of {} requests", n - 1);
     assert!(n > 15, "only {n} requests");
     // One is left where the answer with its id was never heard: it could be another program's.
-    let open = aftercast_uploads(&server);
+    let open = asked(&server, "GET /killed-inside?uploads");
     assert!(open.matches("<Upload>").count() <= 1, "uploads are left open: {open}");
 }
 
-/// The uploads that are open in a bucket, as the server lists them.
-fn aftercast_uploads(server: &S3) -> String {
+#[test]
+fn an_upload_of_another_program_under_the_key_of_the_result_goes_on() {
+    let server = s3();
+    let target = server.bucket("others");
+    let line = Line::to(server.address());
+    let sandbox = house(&target, &line);
+    put(&target, "old/x.mp4", fs::read(large()).unwrap());
+    assert!(asked(&server, "POST /others/old/x_1.mp4?uploads").contains("<UploadId>"));
+    process(&sandbox, "s3://others/old", &[]).expect_code(0);
+    assert!(see(&target, "old/x_1.mp4").bytes == finished_locally(large(), "x.mp4"), "not as locally");
+    let open = asked(&server, "GET /others?uploads");
+    assert_eq!(open.matches("<Upload>").count(), 1, "{open}");
+}
+
+/// What the server answers to a request without credentials and a body.
+fn asked(server: &S3, request: &str) -> String {
     use std::io::Read as _;
     let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
-    write!(stream, "GET /killed-inside?uploads HTTP/1.0\r\nHost: {}\r\n\r\n", server.address()).unwrap();
+    write!(stream, "{request} HTTP/1.0\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", server.address()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
