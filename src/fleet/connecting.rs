@@ -101,10 +101,10 @@ pub(super) async fn ask(
     sql: &str,
     values: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, FleetError> {
-    let begin = format!("BEGIN; {GIVE_UP}");
+    let bounded = format!("BEGIN; {GIVE_UP}");
     within(async {
-        let (begun, end) = (client.batch_execute(&begin), client.batch_execute("COMMIT"));
-        let ((), rows, ()) = tokio::try_join!(begun, client.query_typed(sql, values), end)?;
+        let answer = client.query_typed(sql, values);
+        let ((), rows, ()) = tokio::try_join!(client.batch_execute(&bounded), answer, client.batch_execute("COMMIT"))?;
         Ok::<_, tokio_postgres::Error>(rows)
     })
     .await

@@ -173,15 +173,18 @@ impl Part<'_> {
         let mut parts = vec![self];
         while let Some(part) = parts.pop() {
             match part.commit(client, place, (0, 0)).await {
-                Err(error) if error.is_refused_value() => match part.halves() {
-                    Some([first, second]) => parts.extend([second, first]),
-                    None => warn!(
-                        what = part.what(),
-                        error = chain(&error),
-                        hint = "the local record is complete",
-                        "the fleet database refuses a row; it is not told about it until it changes"
-                    ),
-                },
+                Err(error) if error.is_refused_value() => {
+                    let halves = part.halves();
+                    if halves.is_none() {
+                        warn!(
+                            what = part.what(),
+                            error = chain(&error),
+                            "the fleet database refuses a row and lacks it until it changes; the local record is complete"
+                        );
+                    }
+                    // The first one is taken next.
+                    parts.extend(halves.into_iter().flatten().rev());
+                }
                 committed => committed?,
             }
         }
