@@ -43,7 +43,8 @@ pub use beneath::{declare_root, metadata, open_to_read};
 pub use direct::{CopyOutcome, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
 pub use give_up::{
-    ExpectedFile, KeptBecause, RemovalOutcome, aside_path, give_up, is_aside, put_back, remove_aside, seen,
+    ExpectedFile, KeptBecause, RemovalOutcome, aside_path, give_up, is_aside, original_path, put_back, remove_aside,
+    seen,
 };
 #[cfg(test)]
 pub(crate) use in_place::tape;

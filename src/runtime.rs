@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::{self, Builder, Handle};
+use tokio::task::spawn_blocking;
 
 /// A handle on the runtime.
 #[derive(Debug, Clone)]
@@ -32,6 +33,18 @@ impl Runtime {
     /// Runs a future to its end on this thread, which must not be one of the runtime's own.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.handle().block_on(future)
+    }
+}
+
+/// Does something that waits for the disk beside the threads of the runtime. A panic of it goes on in the caller.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => match panic.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::AnnounceError;
 use super::notifier::EventNotifier;
 use super::options::{AnnounceOptions, EndpointOptions};
 use crate::catalog::{CatalogError, SharedCatalog};
+use crate::clock::Clock;
 use crate::fault::chain;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
@@ -25,6 +26,7 @@ pub struct Announcer {
     shared: SharedCatalog,
     runtime: Runtime,
     stop: Stop,
+    clock: Clock,
     appended: EventNotifier,
     inner: Mutex<AnnouncerState>,
 }
@@ -81,12 +83,14 @@ impl Announcer {
         shared: &SharedCatalog,
         runtime: &Runtime,
         stop: &Stop,
+        clock: &Clock,
         options: &AnnounceOptions,
     ) -> Result<Self, CatalogError> {
         let announcer = Self {
             shared: shared.clone(),
             runtime: runtime.clone(),
             stop: stop.clone(),
+            clock: clock.clone(),
             appended: EventNotifier::of(shared),
             inner: Mutex::default(),
         };
@@ -109,8 +113,11 @@ impl Announcer {
         if std::mem::replace(&mut inner.has_begun, true) {
             return Ok(());
         }
+        for running in inner.running.values() {
+            running.endpoint.enter()?;
+        }
         for running in inner.running.values_mut() {
-            self.start(running, None)?;
+            self.start(running, None);
         }
         self.forget_others(&inner)
     }
@@ -119,27 +126,25 @@ impl Announcer {
     /// they are and are tried at once.
     pub fn adjust(&self, options: &AnnounceOptions) -> Result<(), CatalogError> {
         let mut inner = self.lock();
+        let all = EndpointOptions::all(options);
+        let mut opened = self.opened(&all, &inner)?;
         inner.hold = options.hold;
         let mut before = std::mem::take(&mut inner.running);
-        for means in EndpointOptions::all(options) {
-            let mut running = match before.remove(&means.consumer()) {
-                Some(same) if same.endpoint.means == means => {
+        for consumer in all.iter().map(EndpointOptions::consumer) {
+            let former = before.remove(&consumer);
+            let (mut running, former) = match (opened.remove(&consumer), former) {
+                (Some(endpoint), former) => (RunningEndpoint { endpoint, stop: self.stop.part(), task: None }, former),
+                (None, Some(same)) => {
                     same.endpoint.forgive();
-                    same
+                    (same, None)
                 }
-                former => {
-                    let endpoint = Arc::new(Endpoint::open(means, &self.shared)?);
-                    let mut running = RunningEndpoint { endpoint, stop: self.stop.part(), task: None };
-                    if inner.has_begun {
-                        self.start(&mut running, former)?;
-                    }
-                    running
-                }
+                // It is opened or it was there.
+                (None, None) => continue,
             };
             if inner.has_begun && running.task.is_none() {
-                self.start(&mut running, None)?;
+                self.start(&mut running, former);
             }
-            inner.running.insert(running.endpoint.consumer.clone(), running);
+            inner.running.insert(consumer, running);
         }
         for gone in before.values() {
             gone.stop.request();
@@ -147,9 +152,33 @@ impl Announcer {
         if inner.has_begun { self.forget_others(&inner) } else { Ok(()) }
     }
 
-    /// The former one ends before this one begins, so that a recording has one request under way.
-    fn start(&self, running: &mut RunningEndpoint, former: Option<RunningEndpoint>) -> Result<(), CatalogError> {
-        running.endpoint.enter()?;
+    /// Opens the endpoints that are new or were changed. All that can fail is done here, before anything is replaced: a local file
+    /// that an endpoint of before is to see must not be freed because another one could not be added.
+    fn opened(
+        &self,
+        all: &[EndpointOptions],
+        inner: &AnnouncerState,
+    ) -> Result<BTreeMap<String, Arc<Endpoint>>, CatalogError> {
+        let mut opened = BTreeMap::new();
+        for means in all {
+            let consumer = means.consumer();
+            let endpoint = match inner.running.get(&consumer) {
+                Some(same) if same.endpoint.means == *means => Arc::clone(&same.endpoint),
+                _ => {
+                    let endpoint = Arc::new(Endpoint::open(means.clone(), &self.shared, &self.clock)?);
+                    opened.insert(consumer, Arc::clone(&endpoint));
+                    endpoint
+                }
+            };
+            if inner.has_begun {
+                endpoint.enter()?;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The former one ends before this one begins, so that a recording has one request under way. It has a place in the log.
+    fn start(&self, running: &mut RunningEndpoint, former: Option<RunningEndpoint>) {
         let (endpoint, stop) = (Arc::clone(&running.endpoint), running.stop.clone());
         let listener = self.appended.listen();
         running.task = Some(self.runtime.handle().spawn(async move {
@@ -161,7 +190,6 @@ impl Announcer {
             }
             endpoint.run(stop, listener).await;
         }));
-        Ok(())
     }
 
     fn forget_others(&self, inner: &AnnouncerState) -> Result<(), CatalogError> {
@@ -248,7 +276,7 @@ mod tests {
 
     use super::super::options::WebhookOptions;
     use super::*;
-    use crate::catalog::Catalog;
+    use crate::catalog::{Catalog, room};
     use crate::fault::Class;
 
     fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -273,7 +301,8 @@ mod tests {
         let runtime = Runtime::start().unwrap();
         {
             let catalog = Catalog::open(dir.path()).unwrap();
-            let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+            let announcer =
+                Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
             catalog.target_paused("before", Class::Environment, "x", 1).unwrap();
             announcer.begin().unwrap();
             catalog.target_paused("after", Class::Environment, "x", 1).unwrap();
@@ -282,21 +311,50 @@ mod tests {
             announcer.join();
         }
         let catalog = Catalog::open(dir.path()).unwrap();
-        let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+        let announcer =
+            Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
         assert!(announcer.loads()[0].2 >= 2, "{:?}", announcer.loads());
         announcer.begin().unwrap();
         until("it is read again", || announcer.loads()[0].1 == 1);
         announcer.join();
-        let none = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &AnnounceOptions::default()).unwrap();
+        let none = Announcer::new(
+            catalog.shared(),
+            &runtime,
+            &Stop::default(),
+            &Clock::default(),
+            &AnnounceOptions::default(),
+        )
+        .unwrap();
         none.begin().unwrap();
         assert_eq!(catalog.shared().event_consumers().unwrap(), [], "its place is forgotten with its settings");
+    }
+
+    #[test]
+    fn what_cannot_be_added_takes_away_no_endpoint_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::start().unwrap();
+        let catalog = Catalog::open(dir.path()).unwrap();
+        let announcer =
+            Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
+        announcer.begin().unwrap();
+        let mut both = nowhere();
+        both.webhooks.insert(0, WebhookOptions::new("new", "http://127.0.0.1:1/"));
+        let names = || announcer.loads().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        room::leave(Some(0));
+        assert!(matches!(announcer.adjust(&both), Err(CatalogError::NoRoom { .. })));
+        room::leave(None);
+        assert_eq!(names(), ["webhook/nowhere"]);
+        announcer.adjust(&both).unwrap();
+        assert_eq!(names(), ["webhook/new", "webhook/nowhere"]);
+        announcer.join();
     }
 
     #[test]
     fn an_endpoint_is_named_with_and_without_its_kind() {
         let dir = tempfile::tempdir().unwrap();
         let (runtime, catalog) = (Runtime::start().unwrap(), Catalog::open(dir.path()).unwrap());
-        let announcer = Announcer::new(catalog.shared(), &runtime, &Stop::default(), &nowhere()).unwrap();
+        let announcer =
+            Announcer::new(catalog.shared(), &runtime, &Stop::default(), &Clock::default(), &nowhere()).unwrap();
         for target in ["a", "b", "c"] {
             catalog.target_paused(target, Class::Environment, "x", 1).unwrap();
         }

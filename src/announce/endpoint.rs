@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::error::AnnounceError;
@@ -17,7 +17,9 @@ use super::options::{BodyFormat, EndpointOptions, WebhookOptions};
 use super::window::{EventWindow, RetryDecision};
 use super::{command, webhook};
 use crate::catalog::{CatalogError, ConsumerStart, LoggedEvent, SharedCatalog};
+use crate::clock::Clock;
 use crate::fault::chain;
+use crate::runtime;
 use crate::stop::Stop;
 
 /// Events read at once.
@@ -31,10 +33,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The longest time without a look, whatever is due.
 const LONGEST_NAP: Duration = Duration::from_secs(300);
 
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}
-
 /// An endpoint and its place in the log.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -42,6 +40,7 @@ pub(super) struct Endpoint {
     pub consumer: String,
     filter: EventFilter,
     shared: SharedCatalog,
+    clock: Clock,
     /// Made for the first request.
     client: OnceLock<reqwest::Client>,
     /// `None` until it has a place in the log.
@@ -59,13 +58,14 @@ struct SavedProgress {
 
 impl Endpoint {
     /// As it left the catalogue; it has no place in the log before [`Endpoint::enter`].
-    pub fn open(means: EndpointOptions, shared: &SharedCatalog) -> Result<Self, CatalogError> {
+    pub fn open(means: EndpointOptions, shared: &SharedCatalog, clock: &Clock) -> Result<Self, CatalogError> {
         let (consumer, filter) = (means.consumer(), EventFilter::of(&means));
         let endpoint = Self {
             means,
             consumer,
             filter,
             shared: shared.clone(),
+            clock: clock.clone(),
             client: OnceLock::new(),
             window: Mutex::default(),
             noted: Mutex::default(),
@@ -140,7 +140,7 @@ impl Endpoint {
     /// Whether there is nothing it could do now. Blocks.
     pub fn is_idle(&self) -> Result<bool, CatalogError> {
         self.fill()?;
-        Ok(self.with(|window| window.is_idle(now_ms())).unwrap_or(true))
+        Ok(self.with(|window| window.is_idle(self.clock.now_ms())).unwrap_or(true))
     }
 
     /// Events that it is not done with, as far as they are read, and its failures in a row.
@@ -219,7 +219,7 @@ impl Endpoint {
             self.nudge.notify_one();
         }
         while under_way.len() < self.means.concurrency()
-            && let Some(sequence) = self.with(|window| window.next(now_ms())).flatten()
+            && let Some(sequence) = self.with(|window| window.next(self.clock.now_ms())).flatten()
         {
             let (endpoint, stop) = (Arc::clone(self), stop.clone());
             under_way.spawn(async move {
@@ -231,10 +231,10 @@ impl Endpoint {
 
     /// Returns when there may be something to do: an event was written, or the next attempt is due.
     async fn something(&self, listener: &mut EventListener, under_way: usize) {
-        let at = |window: &mut EventWindow| (window.read_to(), window.room() > 0, window.due_ms(now_ms()));
+        let at = |window: &mut EventWindow| (window.read_to(), window.room() > 0, window.due_ms(self.clock.now_ms()));
         let Some((read_to, has_room, due_ms)) = self.with(at) else { return std::future::pending().await };
         let due_ms = due_ms.filter(|_| under_way < self.means.concurrency());
-        let nap = due_ms.map(|due_ms| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
+        let nap = due_ms.map(|due_ms| Duration::from_millis(u64::try_from(due_ms - self.clock.now_ms()).unwrap_or(0)));
         tokio::select! {
             heard = listener.after(read_to), if has_room => if heard.is_err() {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -264,7 +264,7 @@ impl Endpoint {
                     BodyFormat::Json | BodyFormat::Form => Metadata::new(),
                 };
                 let body = message::body_of(options, &logged, &metadata);
-                let request = webhook::request(client, options, body, &id, now_ms())?;
+                let request = webhook::request(client, options, body, &id, self.clock.now_ms())?;
                 tokio::select! {
                     sent = webhook::send(client, request) => sent,
                     () = stop.requested() => Err(AnnounceError::Stopped),
@@ -289,14 +289,14 @@ impl Endpoint {
         let is_news = match outcome {
             Ok(()) => {
                 debug!(endpoint = self.consumer, sequence, "event sent");
-                self.with(|window| window.done(sequence, now_ms())).unwrap_or_default()
+                self.with(|window| window.done(sequence, self.clock.now_ms())).unwrap_or_default()
             }
             Err(AnnounceError::Stopped) => {
                 self.with(|window| window.cut(sequence));
                 false
             }
             Err(error) => {
-                let failed = self.with(|window| window.failed(sequence, now_ms()));
+                let failed = self.with(|window| window.failed(sequence, self.clock.now_ms()));
                 self.say(sequence, &error, failed);
                 true
             }
@@ -354,14 +354,7 @@ impl Endpoint {
         work: impl FnOnce(&Self) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let endpoint = Arc::clone(self);
-        match spawn_blocking(move || work(&endpoint)).await {
-            Ok(done) => done,
-            Err(panic) => match panic.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        runtime::blocking(move || work(&endpoint)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The index in memory, once it was asked for, and what was searched in it last.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use super::marks::Marks;
 use super::vod_index::{MatchBitmap, Selection, VodIndex};
@@ -38,6 +38,15 @@ impl CachedSearch {
 }
 
 impl LazyVodIndex {
+    /// Whether it can be asked at once. It cannot while it is built.
+    pub(super) fn is_built(&self) -> bool {
+        match self.ranked.try_read() {
+            Ok(index) => index.is_some(),
+            Err(TryLockError::Poisoned(index)) => index.get_ref().is_some(),
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+
     /// What a search finds; what was found last is found without a search as long as no VoD changes.
     pub(super) fn found(&self, ranked: &VodIndex, changes: u64, selection: &Selection<'_>) -> Option<Arc<MatchBitmap>> {
         let searched = || self.searched.lock().unwrap_or_else(PoisonError::into_inner);

@@ -61,6 +61,11 @@ impl SharedCatalog {
         *self.0.log.limits() = limits;
     }
 
+    /// How much of the log is kept.
+    pub fn event_limits(&self) -> EventLimits {
+        *self.0.log.limits()
+    }
+
     /// Events after a sequence number (0: from the oldest), in order, at most so many. What is read is durable: a power cut
     /// takes back no event that anybody was told, and its number is not given to another.
     pub fn events(&self, after: u64, limit: usize) -> Result<EventPage> {

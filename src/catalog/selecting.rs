@@ -1,6 +1,7 @@
 //! Pages of VoDs at any position, sorted and searched, through an index in memory.
 //!
-//! The index is made at the first request: until then it takes no memory and no time. Afterwards a request first reads again what was
+//! The index is made at the first request that needs it: until then it takes no memory and no time. The newest recordings and the number
+//! of all are known without it (`newest`). Afterwards a request first reads again what was
 //! changed since the last one. If more was changed than is remembered, it is made anew.
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::de::IgnoredAny;
 use super::changed_ids::IdSet;
 use super::error::{CatalogError, Result};
 use super::marks;
+use super::newest;
 use super::rows::{StoredValue, decode};
 use super::shared::SharedCatalog;
 use super::texts::SearchText;
@@ -64,16 +66,28 @@ impl IndexFields {
     }
 }
 
+/// Words that are empty choose nothing.
+fn without_empty<'a>(selection: &Selection<'a>) -> Selection<'a> {
+    let filled = |text: &&str| !text.is_empty();
+    Selection { stream: selection.stream.filter(filled), search: selection.search.filter(filled), ..*selection }
+}
+
 impl SharedCatalog {
     /// A number that is another one after every change of a VoD.
     pub fn vod_changes(&self) -> u64 {
         self.store().touched.changes()
     }
 
-    /// VoDs from a position on, at most so many. The first call reads the whole catalogue; records that cannot be read are left out.
+    /// VoDs from a position on, at most so many. The first call reads the whole catalogue, unless it wants the newest; records that
+    /// cannot be read are left out.
     pub fn select(&self, selection: &Selection<'_>, offset: usize, limit: usize) -> Result<Vec<VodRecord>> {
-        let ids =
-            self.with_index(selection, |ranked, selection, found| ranked.page(selection, found, (offset, limit)))?;
+        let selection = &without_empty(selection);
+        let is_early = !self.0.selecting.is_built() && newest::is_newest(selection, offset, limit);
+        let early = if is_early { self.newest(offset, limit)? } else { None };
+        let ids = match early {
+            Some(ids) => ids,
+            None => self.with_index(selection, |ranked, found| ranked.page(selection, found, (offset, limit)))?,
+        };
         let mut vods = Vec::with_capacity(ids.len());
         for id in ids {
             match self.vod(&id) {
@@ -85,37 +99,33 @@ impl SharedCatalog {
         Ok(vods)
     }
 
-    /// How many VoDs a selection has. The first call reads the whole catalogue.
+    /// How many VoDs a selection has. The first call reads the whole catalogue, unless all are counted.
     pub fn count_selected(&self, selection: &Selection<'_>) -> Result<usize> {
-        self.with_index(selection, |ranked, selection, found| {
-            found.map_or_else(|| ranked.count(selection), |found| found.count)
-        })
+        let selection = &without_empty(selection);
+        if !self.0.selecting.is_built() && newest::is_everything(selection) {
+            return self.count();
+        }
+        self.with_index(selection, |ranked, found| found.map_or_else(|| ranked.count(selection), |found| found.count))
     }
 
     /// When the recordings of a selection began, milliseconds since the Unix epoch, the earliest first.
     pub fn starts(&self, selection: &Selection<'_>) -> Result<Vec<i64>> {
-        let selection = &Selection { order: Order::Start, descending: false, ..*selection };
-        self.with_index(selection, VodIndex::starts)
+        let selection = &Selection { order: Order::Start, descending: false, ..without_empty(selection) };
+        self.with_index(selection, |ranked, found| ranked.starts(selection, found))
     }
 
     fn with_index<T>(
         &self,
         selection: &Selection<'_>,
-        ask: impl FnOnce(&VodIndex, &Selection<'_>, Option<&MatchBitmap>) -> T,
+        ask: impl FnOnce(&VodIndex, Option<&MatchBitmap>) -> T,
     ) -> Result<T> {
-        let filled = |text: &&str| !text.is_empty();
-        let selection = &Selection {
-            stream: selection.stream.filter(filled),
-            search: selection.search.filter(filled),
-            ..*selection
-        };
         let changes = self.vod_changes();
         loop {
             let index = self.current_index()?;
             // Another request may have failed to read it meanwhile, which leaves none.
             let Some(ranked) = index.as_ref() else { continue };
             let found = self.0.selecting.found(ranked, changes, selection);
-            return Ok(ask(ranked, selection, found.as_deref()));
+            return Ok(ask(ranked, found.as_deref()));
         }
     }
 

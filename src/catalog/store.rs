@@ -51,6 +51,10 @@ const SCHEMA_KEY: &[u8] = b"schema";
 const FLUSHES_KEY: &[u8] = b"flushes";
 /// Sequence number of the last event, in `meta`: it is known up to which one all are durable.
 pub(super) const LAST_EVENT_KEY: &[u8] = b"last_event";
+/// Revision of the last change of a record that was marked for a replica, in `meta`.
+pub(super) const LAST_REVISION_KEY: &[u8] = b"last_revision";
+/// In `meta`: there is a replica, and records that change are marked for it.
+pub(super) const REPLICATED_KEY: &[u8] = b"replicated";
 const MARKER_FILE: &str = "aftercast-schema";
 /// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
 pub(super) const RESERVE_BYTES: u64 = 8 << 20;
@@ -101,6 +105,20 @@ impl Tx<'_> {
         }
     }
 
+    /// Marks records for a replica, each with a revision of its own.
+    pub(super) fn mark(&self, ids: &[Box<[u8]>]) -> Result<(), TxAbort> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let last = self.get(TreeId::Meta, LAST_REVISION_KEY)?;
+        let mut revision = last.and_then(|last| last.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
+        for id in ids {
+            revision = revision.saturating_add(1);
+            self.put(TreeId::Replica, id, &revision.to_be_bytes())?;
+        }
+        self.put(TreeId::Meta, LAST_REVISION_KEY, &revision.to_be_bytes())
+    }
+
     pub(super) fn read<T: StoredValue>(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<T>, TxAbort> {
         let value = self.get(tree, key.as_ref())?;
         value.map(|value| decode(tree, key.as_ref(), &value)).transpose().map_err(stop)
@@ -122,6 +140,9 @@ pub(super) struct Database {
     flushes: SharedFlush,
     counter: Option<FlushCounter>,
     durable_event: AtomicU64,
+    durable_revision: AtomicU64,
+    /// Whether records that change are marked for a replica.
+    marks_changes: AtomicBool,
     has_failed: AtomicBool,
     /// Which records were changed.
     pub(super) touched: ChangedIds,
@@ -164,6 +185,8 @@ impl Database {
             flushes,
             counter: None,
             durable_event: AtomicU64::new(0),
+            durable_revision: AtomicU64::new(0),
+            marks_changes: AtomicBool::new(false),
             has_failed,
             touched: ChangedIds::default(),
             when_failed: OnceLock::new(),
@@ -172,6 +195,7 @@ impl Database {
             rows_read: std::sync::atomic::AtomicUsize::new(0),
         };
         store.schema()?;
+        store.mark_changes(store.get(TreeId::Meta, REPLICATED_KEY)?.is_some());
         Ok(store)
     }
 
@@ -256,7 +280,12 @@ impl Database {
         let vods = RefCell::new(Vec::new());
         let changed = self.trees.as_slice().transaction(|trees| {
             vods.borrow_mut().clear();
-            change(&Tx { trees, vods: &vods })
+            let tx = Tx { trees, vods: &vods };
+            let done = change(&tx)?;
+            if self.marks_changes.load(Ordering::SeqCst) {
+                tx.mark(&vods.borrow())?;
+            }
+            Ok(done)
         });
         let vods = vods.into_inner();
         if !vods.is_empty() {
@@ -284,6 +313,16 @@ impl Database {
     /// The last event that is known to be durable.
     pub(super) fn durable_event(&self) -> u64 {
         self.durable_event.load(Ordering::SeqCst)
+    }
+
+    /// The last marked change that is known to be durable.
+    pub(super) fn durable_revision(&self) -> u64 {
+        self.durable_revision.load(Ordering::SeqCst)
+    }
+
+    /// Whether records that change are marked for a replica from now on.
+    pub(super) fn mark_changes(&self, are_marked: bool) {
+        self.marks_changes.store(are_marked, Ordering::SeqCst);
     }
 
     /// A number in `meta`, 0 where there is none.
@@ -320,13 +359,14 @@ impl Database {
             let noted = self.trees[TreeId::Meta as usize].insert(FLUSHES_KEY, &number.to_be_bytes());
             noted.map_err(|e| self.give_up(e))?;
         }
-        let last_event = self.number(LAST_EVENT_KEY)?;
+        let (last_event, last_revision) = (self.number(LAST_EVENT_KEY)?, self.number(LAST_REVISION_KEY)?);
         self.db.flush().map_err(|e| self.give_up(e))?;
         durable::tell(durable::FileEvent::JournalWritten);
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
         synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
         durable::tell(durable::FileEvent::JournalSynced(step));
-        if self.durable_event.fetch_max(last_event, Ordering::SeqCst) < last_event {
+        let is_news = self.durable_event.fetch_max(last_event, Ordering::SeqCst) < last_event;
+        if self.durable_revision.fetch_max(last_revision, Ordering::SeqCst) < last_revision || is_news {
             self.heard.tell();
         }
         if let Some((counter, number)) = self.counter.as_ref().zip(number) {

@@ -35,12 +35,14 @@ pub(super) enum TreeId {
     ByDue,
     /// Sequence number → event.
     Events,
-    /// Schema version, first and last sequence number, cursors of event consumers, targets that are paused.
+    /// VoD id → revision, of records that a replica has not been told about.
+    Replica,
+    /// Schema version, first and last sequence number, last revision, cursors of event consumers, targets that are paused.
     Meta,
 }
 
 impl TreeId {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Vods,
         Self::ByStream,
         Self::ByCreated,
@@ -57,6 +59,7 @@ impl TreeId {
         Self::Deliveries,
         Self::ByDue,
         Self::Events,
+        Self::Replica,
         Self::Meta,
     ];
 
@@ -79,6 +82,7 @@ impl TreeId {
             Self::Deliveries => "deliveries",
             Self::ByDue => "by_due",
             Self::Events => "events",
+            Self::Replica => "replica",
             Self::Meta => "meta",
         }
     }

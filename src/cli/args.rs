@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::printable::Printable;
+use crate::recording::Shard;
 use crate::recording::name::printable_text;
 
 /// Finish, catalogue, deliver and free the recordings of live ingest servers.
@@ -82,7 +83,7 @@ pub enum Command {
     Open(OpenArgs),
     /// Ask the running daemon whether it is ready and what it is doing
     Status,
-    /// Check directories, permissions, leases, disk, FFmpeg and every target
+    /// Check directories, permissions, leases, disk, FFmpeg, ingest servers and every target
     Doctor,
     /// Check, print or import the configuration
     #[command(subcommand)]
@@ -120,8 +121,9 @@ pub struct WatchArgs {
 
 /// Options of `process` and `recover`.
 #[derive(Debug, Args, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct ProcessArgs {
-    /// Recordings, or directories of recordings
+    /// Recordings, or directories of recordings; or one s3://, az:// or gs:// URL of recordings in a bucket
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -152,6 +154,14 @@ pub struct ProcessArgs {
     /// Upload to this URL (s3://, az://, gs://, file://) instead of the configured targets
     #[arg(long, value_name = "URL")]
     pub target: Vec<String>,
+
+    /// Recordings in a bucket: delete each original when the finished object is proven
+    #[arg(long)]
+    pub delete_originals: bool,
+
+    /// Process only part i of n of the recordings, such as 1/8
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
 }
 
 /// Options of `recover`.
@@ -166,11 +176,11 @@ pub struct RecoverArgs {
     pub reference: Option<PathBuf>,
 
     /// Write the result for a single FILE here, without the catalogue; FILE is not changed
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target", "shard", "delete_originals"])]
     pub output: Option<PathBuf>,
 
     /// Undo finishing in place: restore the recording and remove its VoD from the catalogue
-    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output", "shard", "delete_originals"])]
     pub undo: bool,
 }
 
@@ -198,6 +208,9 @@ pub enum VodCommand {
         /// Oldest first
         #[arg(long)]
         oldest_first: bool,
+        /// Only the VoDs of this node, by name or id; `this`: of the node that is asked. Default: all nodes that share a database
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
     },
     /// Show one VoD
     Show {
@@ -329,6 +342,14 @@ pub enum StreamCommand {
         /// Container that Ant Media Server records into: mp4 or webm
         #[arg(long, value_name = "FORMAT", requires = "switch")]
         format: Option<String>,
+    },
+    /// Learn from an intact recording how a stream is coded; quarantined recordings that lack that are tried again
+    Reference {
+        /// Id of the stream
+        stream: String,
+        /// An intact recording that the same encoder made of the stream
+        #[arg(value_name = "GOOD")]
+        file: PathBuf,
     },
 }
 

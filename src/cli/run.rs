@@ -19,8 +19,8 @@ use crate::config::{self, Config, Sources};
 use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::Mode;
 use crate::media::apart;
-use crate::operations::{Context, ErrorKind, OperationError, Plan, Process, SharedConfig};
-use crate::pipeline::{self, Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
+use crate::operations::{Context, ErrorKind, OperationError, Plan, Process, ProcessBucket, SharedConfig};
+use crate::pipeline::{Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
 use crate::serve::Client;
 
 /// Runs what was typed; returns the exit code.
@@ -117,6 +117,7 @@ pub fn settings_of(config: &Config) -> PipelineSettings {
         events: config.events,
         announce: config.announce.clone(),
         pictures: config.pictures,
+        fleet: config.fleet.clone(),
     }
 }
 
@@ -156,9 +157,9 @@ fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, CommandError> {
 
 fn run_here(cli: &Cli, config: Config, engine: Engine, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let (engine, zone) = (Arc::new(engine), config.finish.time_zone.clone());
-    let catalog = engine.pipeline().catalog.clone();
+    let (catalog, clock) = (engine.pipeline().catalog.clone(), engine.pipeline().clock.clone());
     signals::before_an_abrupt_end(Exit::Interrupted, move || {
-        drop(catalog.interrupt_attempts(pipeline::now_ms()));
+        drop(catalog.interrupt_attempts(clock.now_ms()));
     });
     let executor = Executor::Here(Context::new(Arc::clone(&engine), SharedConfig::new(config)));
     let exit = dispatch(cli, &executor, &zone, out);
@@ -221,6 +222,9 @@ fn process(executor: &Executor, args: &ProcessArgs, mode: Mode, out: &mut Output
              the daemon first";
         return Err(CommandError::usage(why));
     }
+    if let Some(bucket) = bucket_of(args, mode)? {
+        return commands::bucket::run(executor, &bucket, out);
+    }
     let process = Process {
         paths: absolute(&args.paths),
         mode,
@@ -229,6 +233,7 @@ fn process(executor: &Executor, args: &ProcessArgs, mode: Mode, out: &mut Output
         server: args.server.clone(),
         template: args.template.clone(),
         stream: args.stream.clone(),
+        shard: args.shard,
     };
     if args.dry_run {
         return commands::process::dry_run(executor, &Plan(process), out);
@@ -242,6 +247,32 @@ fn process(executor: &Executor, args: &ProcessArgs, mode: Mode, out: &mut Output
         context.carry_on()?;
     }
     commands::process::run(executor, &process, out)
+}
+
+/// The bucket that is meant, if what was typed is a URL.
+fn bucket_of(args: &ProcessArgs, mode: Mode) -> Result<Option<ProcessBucket>, CommandError> {
+    const SCHEMES: [&str; 3] = ["s3://", "az://", "gs://"];
+    let is_url = |path: &PathBuf| SCHEMES.iter().any(|scheme| path.to_string_lossy().starts_with(scheme));
+    if !args.paths.iter().any(is_url) {
+        let why = "--delete-originals is for recordings in a bucket (s3://, az://, gs://)";
+        return if args.delete_originals { Err(CommandError::usage(why)) } else { Ok(None) };
+    }
+    let [url] = args.paths.as_slice() else {
+        return Err(CommandError::usage("a bucket is processed alone: give one URL and no other paths"));
+    };
+    let names = args.server.is_some() || args.template.is_some() || args.stream.is_some();
+    if names || args.wait || args.again || !args.target.is_empty() {
+        let why = "--server, --template, --stream, --wait, --again and --target do not apply to recordings in a bucket: the finished \
+                   object goes beside the original";
+        return Err(CommandError::usage(why));
+    }
+    Ok(Some(ProcessBucket {
+        url: url.to_string_lossy().into_owned(),
+        mode,
+        dry_run: args.dry_run,
+        delete_originals: args.delete_originals,
+        shard: args.shard,
+    }))
 }
 
 /// Paths as they were meant where they were typed.

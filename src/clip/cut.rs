@@ -6,7 +6,7 @@
 
 use super::error::ClipError;
 use super::indexed::{IndexedFile, PresentableTrack};
-use crate::isobmff::Sample;
+use crate::isobmff::{Sample, SampleTime};
 use crate::memory;
 use crate::recording::TrackKind;
 
@@ -45,8 +45,10 @@ pub fn cut(file: &IndexedFile, wanted: CutRange, budget: &mut SampleBudget) -> R
     let mut cuts = Vec::new();
     for (index, lane) in file.lanes.iter().enumerate() {
         let Some(first) = first_sample(lane, wanted, anchor) else { continue };
-        let samples = samples_from(lane, first, wanted, budget)?;
-        if !samples.is_empty() {
+        let numbers = first..end_of(lane, wanted);
+        if !numbers.is_empty() {
+            budget.take(numbers.end - numbers.start)?;
+            let samples = file.samples(index, numbers)?;
             cuts.push(Cut { lane: index, samples });
         }
     }
@@ -67,7 +69,7 @@ struct Anchor {
 impl Anchor {
     fn of(lane: &PresentableTrack, wanted: CutRange) -> Option<Self> {
         let first = keyframe(lane, wanted)?;
-        let sample = nth(lane, first)?;
+        let sample = lane.samples.time_of(first)?;
         let at = if wanted.may_precede { lane.decoded_at(&sample) } else { lane.shown_at(&sample) };
         Some(Self { at, timescale: lane.track.timescale() })
     }
@@ -76,10 +78,6 @@ impl Anchor {
         let ticks = i128::from(self.at) * i128::from(lane.track.timescale());
         i64::try_from(ticks.div_euclid(i128::from(self.timescale))).unwrap_or(i64::MAX)
     }
-}
-
-fn nth(lane: &PresentableTrack, number: u64) -> Option<Sample> {
-    lane.track.samples().nth(usize::try_from(number).ok()?)
 }
 
 /// Number of the first sample that is taken.
@@ -96,30 +94,30 @@ fn first_sample(lane: &PresentableTrack, wanted: CutRange, anchor: Option<Anchor
         Some(anchor) if wanted.from_ms > 0 => anchor.ticks_of(lane).max(from),
         _ => from,
     };
-    let tables = &lane.track.tables;
-    let number = tables.last_decoded_by(from.saturating_sub(lane.shift));
-    let ends_before = |sample: &Sample| lane.shown_at(sample).saturating_add(i64::from(sample.duration)) <= from;
+    let samples = &lane.samples;
+    let number = samples.last_decoded_by(from.saturating_sub(lane.shift));
+    let ends_before = |sample: &SampleTime| lane.shown_at(sample).saturating_add(i64::from(sample.duration)) <= from;
     // Sound that is there for the decoder only is not presented.
-    let skipped = !wanted.may_precede && nth(lane, number).is_some_and(|sample| ends_before(&sample));
-    Some(number + u64::from(skipped)).filter(|number| *number < tables.count())
+    let skipped = !wanted.may_precede && samples.time_of(number).is_some_and(|sample| ends_before(&sample));
+    Some(number + u64::from(skipped)).filter(|number| *number < samples.count())
 }
 
 /// Number of the keyframe that the pictures begin with.
 fn keyframe(lane: &PresentableTrack, wanted: CutRange) -> Option<u64> {
     let from = lane.ticks(wanted.from_ms);
-    let decoded = lane.track.tables.last_decoded_by(from.saturating_sub(lane.decoding_shift()));
+    let decoded = lane.samples.last_decoded_by(from.saturating_sub(lane.decoding_shift()));
     if wanted.may_precede { Some(keyframe_before(lane, from, decoded)) } else { keyframe_from(lane, from, decoded) }
 }
 
 /// A keyframe is shown after it is decoded, so one that is decoded in time may be shown too late.
 fn keyframe_before(lane: &PresentableTrack, from: i64, decoded: u64) -> u64 {
-    let tables = &lane.track.tables;
-    let before = |last: &u64| last.checked_sub(1).and_then(|number| tables.sync_until(number));
-    let candidates = std::iter::successors(tables.sync_until(decoded), before).take(MOST_REORDERED);
-    let mut earliest = tables.sync_from(0).unwrap_or(0);
+    let samples = &lane.samples;
+    let before = |last: &u64| last.checked_sub(1).and_then(|number| samples.sync_until(number));
+    let candidates = std::iter::successors(samples.sync_until(decoded), before).take(MOST_REORDERED);
+    let mut earliest = samples.sync_from(0).unwrap_or(0);
     for number in candidates {
         earliest = number;
-        if nth(lane, number).is_some_and(|sample| lane.shown_at(&sample) <= from) {
+        if samples.time_of(number).is_some_and(|sample| lane.shown_at(&sample) <= from) {
             break;
         }
     }
@@ -127,29 +125,20 @@ fn keyframe_before(lane: &PresentableTrack, from: i64, decoded: u64) -> u64 {
 }
 
 fn keyframe_from(lane: &PresentableTrack, from: i64, decoded: u64) -> Option<u64> {
-    let tables = &lane.track.tables;
-    let first = tables.sync_until(decoded).unwrap_or(0);
-    let behind = |last: &u64| tables.sync_from(last + 1);
-    let mut candidates = std::iter::successors(tables.sync_from(first), behind).take(MOST_REORDERED);
-    candidates.find(|number| nth(lane, *number).is_some_and(|sample| lane.shown_at(&sample) >= from))
+    let samples = &lane.samples;
+    let first = samples.sync_until(decoded).unwrap_or(0);
+    let behind = |last: &u64| samples.sync_from(last + 1);
+    let mut candidates = std::iter::successors(samples.sync_from(first), behind).take(MOST_REORDERED);
+    candidates.find(|number| samples.time_of(*number).is_some_and(|sample| lane.shown_at(&sample) >= from))
 }
 
-fn samples_from(
-    lane: &PresentableTrack,
-    first: u64,
-    wanted: CutRange,
-    budget: &mut SampleBudget,
-) -> Result<Vec<Sample>, ClipError> {
+/// Number behind the last sample that is decoded before the end of the span.
+fn end_of(lane: &PresentableTrack, wanted: CutRange) -> u64 {
     let to = lane.ticks_up(wanted.to_ms).min(lane.limit);
-    let mut samples = lane.track.samples();
-    let mut next = usize::try_from(first).ok().and_then(|first| samples.nth(first));
-    let mut taken = Vec::new();
-    while let Some(sample) = next.filter(|sample| lane.decoded_at(sample) < to) {
-        budget.take()?;
-        taken.push(sample);
-        next = samples.next();
-    }
-    Ok(taken)
+    let last = lane.samples.last_decoded_by(to.saturating_sub(lane.decoding_shift()).saturating_sub(1));
+    // The first one is the answer even if it is decoded later.
+    let is_before = |sample: SampleTime| lane.decoded_at(&sample) < to;
+    last + u64::from(lane.samples.time_of(last).is_some_and(is_before))
 }
 
 /// How many samples may still be taken.
@@ -166,9 +155,9 @@ impl SampleBudget {
         Self { taken: 0, limit }
     }
 
-    /// Takes one; an error if there is none left.
-    pub fn take(&mut self) -> Result<(), ClipError> {
-        self.taken += 1;
+    /// Takes so many; an error if there are not as many left.
+    pub fn take(&mut self, samples: u64) -> Result<(), ClipError> {
+        self.taken = self.taken.saturating_add(samples);
         if self.taken > self.limit {
             return Err(ClipError::Limit { what: "samples", found: self.taken, limit: self.limit });
         }

@@ -207,7 +207,7 @@ impl JoinedTrack {
         let timescale = self.track.timescale();
         let at = |number: i64| begun.saturating_add(scaled(number * silence.samples, timescale, silence.rate_hz));
         for number in (0..).take_while(|number| at(number + 1) <= until) {
-            budget.take()?;
+            budget.take(1)?;
             self.samples.push(JoinedSample {
                 piece,
                 silence: Some(silence.payload),

@@ -54,6 +54,7 @@ fn about(section: Section) -> &'static str {
              Google equivalents, the cloud's own credential chain, or credential_files."
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
+        Section::Archive => "Recordings that lie in a bucket: `aftercast process s3://bucket/prefix`.",
         Section::Events => "Event log of recordings, deliveries and targets.",
         Section::Serve => {
             "The HTTP interface of `aftercast watch`. Reading needs no token on a loopback address; changing something always needs one."
@@ -62,6 +63,9 @@ fn about(section: Section) -> &'static str {
         Section::Webhook => "One receiver of HTTP requests; as often as needed.",
         Section::Command => {
             "One command that is run for events; as often as needed. It gets the event as JSON on standard input."
+        }
+        Section::Fleet => {
+            "Several nodes with one list of VoDs. Nothing of it is used without `database`. A change needs a restart."
         }
     }
 }

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use crate::catalog::EventLimits;
 use crate::discover::{ControlOptions, FragmentedPolicy, RootOptions, Server};
 use crate::pipeline::PictureOptions;
-use crate::{announce, deliver, discover, finish, retain};
+use crate::{announce, archive, deliver, discover, finish, fleet, retain};
 
 pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
 pub use error::{ConfigError, ConfigProblem, Origin, ProblemKind};
@@ -64,12 +64,16 @@ pub struct Config {
     pub deliver: deliver::DeliverOptions,
     /// `[retain]`.
     pub retain: retain::RetainOptions,
+    /// `[archive]`.
+    pub archive: archive::ArchiveOptions,
     /// `[events]`.
     pub events: EventLimits,
     /// `[serve]`.
     pub serve: ServeOptions,
     /// `[announce]`.
     pub announce: announce::AnnounceOptions,
+    /// `[fleet]`.
+    pub fleet: fleet::FleetOptions,
     /// `server` and `template` of `[watch]`: they hold for roots without their own and for paths given to commands.
     pub root_defaults: RootDefaults,
     /// Where each value came from, by path; what is not here is the default.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::error::ControlError;
 use super::http::Http;
 use super::{Format, Said, Switched};
+use crate::recording::counted;
 
 /// `mp4Enabled` and `webMEnabled` of a broadcast: on, as the application says, off.
 const ON: i32 = 1;
@@ -72,6 +73,22 @@ pub(super) async fn ask(http: &Http, app: &str, stream: &str) -> Result<Said, Co
     let unknown =
         || Said { is_recording: None, detail: format!("has no broadcast of this id in the application `{app}`") };
     Ok(found.map_or_else(unknown, |broadcast| broadcast.said()))
+}
+
+/// `io.antmedia.rest.model.SimpleStat`.
+#[derive(Debug, Deserialize)]
+struct Count {
+    number: i64,
+}
+
+/// The number of broadcasts (`broadcasts/count`): behind the same filters of addresses and tokens as the switch.
+pub(super) async fn probe(http: &Http, app: &str) -> Result<String, ControlError> {
+    let answer = http.ask(Method::GET, &[app, "rest", "v2", "broadcasts", "count"], &[], None).await?;
+    if !answer.is_success() {
+        return Err(answer.refused(&["message"]));
+    }
+    let count: Count = answer.json("it is no number of broadcasts of Ant Media Server")?;
+    Ok(format!("answers; the application `{app}` has {}", counted(count.number.max(0).unsigned_abs(), "broadcast")))
 }
 
 pub(super) async fn switch(

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::error::ControlError;
 use super::http::Http;
 use super::{Said, Switched};
+use crate::recording::counted;
 
 /// What is needed of a path.
 #[derive(Debug, Deserialize)]
@@ -74,6 +75,23 @@ impl LivePath {
         };
         Said { is_recording, detail: format!("has `record: {word}` in the path configuration `{}`", self.conf_name()) }
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PathList {
+    item_count: u64,
+}
+
+/// The list of paths, of which one is asked for: behind the same permission (`api`) as the switch.
+pub(super) async fn probe(http: &Http) -> Result<String, ControlError> {
+    let one = [("itemsPerPage", "1")];
+    let answer = http.ask(Method::GET, &["v3", "paths", "list"], &one, None).await?;
+    if !answer.is_success() {
+        return Err(answer.refused(&["error"]));
+    }
+    let list: PathList = answer.json("it is no list of paths of MediaMTX")?;
+    Ok(format!("answers; it has {}", counted(list.item_count, "path")))
 }
 
 pub(super) async fn switch(http: &Http, stream: &str, on: bool) -> Result<Switched, ControlError> {

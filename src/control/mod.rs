@@ -115,6 +115,21 @@ impl Control {
         until(stop, asked).await
     }
 
+    /// Whether the server answers, accepts the credentials and, where it says so, has the application: asked without switching anything.
+    /// In words, to follow the server's name; ends early when a stop is asked for.
+    pub async fn probe(&self, stop: &Stop) -> Result<String, ControlError> {
+        let probed = async {
+            let http = self.http(http::ASK_TIMEOUT)?;
+            match self.kind {
+                Kind::AntMedia => antmedia::probe(&http, &self.app).await,
+                Kind::MediaMtx => mediamtx::probe(&http).await,
+                Kind::NginxRtmp => nginx_rtmp::probe(&http, &self.app).await,
+                Kind::Ome => ome::probe(&http, &self.app).await,
+            }
+        };
+        until(stop, probed).await
+    }
+
     /// Tells the server to record a stream, or not to; ends early when a stop is asked for.
     pub async fn switch(&self, stream: &str, on: bool, format: Format, stop: &Stop) -> Result<Switched, ControlError> {
         let switched = async {

@@ -20,6 +20,23 @@ pub(super) fn ask() -> Said {
     Said { is_recording: None, detail: "cannot be asked whether it records".to_owned() }
 }
 
+/// A stream that nobody publishes, and a method that the module has not: it switches nothing even if somebody does.
+const PROBED: [&str; 2] = ["record", "state"];
+const PROBED_NAME: &str = "aftercast-doctor";
+
+/// Of a stream that nobody publishes it answers 204; before 1.1.5 it answers 400 and says so, once it has found the application.
+pub(super) async fn probe(http: &Http, app: &str) -> Result<String, ControlError> {
+    let answer = http.ask(Method::GET, &PROBED, &[("app", app), ("name", PROBED_NAME)], None).await?;
+    match answer.status {
+        204 => Ok("answers".to_owned()),
+        400 if answer.body.starts_with(b"Live stream not found") => {
+            Ok(format!("answers; it has the application `{app}`"))
+        }
+        200..=299 => Err(ControlError::NotUnderstood("it is no answer of `rtmp_control`")),
+        _ => Err(answer.refused(&[])),
+    }
+}
+
 pub(super) async fn switch(http: &Http, app: &str, stream: &str, on: bool) -> Result<Switched, ControlError> {
     let path = ["record", if on { "start" } else { "stop" }];
     let answer = http.ask(Method::GET, &path, &[("app", app), ("name", stream)], None).await?;

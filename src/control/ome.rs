@@ -12,6 +12,7 @@ use super::error::ControlError;
 use super::http::{Answer, Http};
 use super::{Said, Switched};
 use crate::durable;
+use crate::recording::counted;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,8 +49,8 @@ async fn act(http: &Http, app: &str, action: &str, body: &Value) -> Result<Answe
     http.ask(Method::POST, below, &[], Some(body)).await
 }
 
-/// The recordings of a stream.
-async fn records(http: &Http, app: &str, stream: &str) -> Result<Vec<Record>, ControlError> {
+/// The recordings of an application.
+async fn records(http: &Http, app: &str) -> Result<Vec<Record>, ControlError> {
     let answer = act(http, app, "records", &json!({})).await?;
     if answer.status == 204 {
         return Ok(Vec::new());
@@ -61,13 +62,25 @@ async fn records(http: &Http, app: &str, stream: &str) -> Result<Vec<Record>, Co
     match (reply.status_code, reply.response) {
         // Without any recording there is no list.
         (204, None) => Ok(Vec::new()),
-        (_, Some(all)) => Ok(all.into_iter().filter(|record| record.stream.name == stream).collect()),
+        (_, Some(all)) => Ok(all),
         (_, None) => Err(ControlError::NotUnderstood("it has no list of recordings")),
     }
 }
 
+/// The recordings of a stream.
+async fn records_of(http: &Http, app: &str, stream: &str) -> Result<Vec<Record>, ControlError> {
+    let all = records(http, app).await?;
+    Ok(all.into_iter().filter(|record| record.stream.name == stream).collect())
+}
+
+/// The list of recordings takes a POST as every action does, and changes nothing.
+pub(super) async fn probe(http: &Http, app: &str) -> Result<String, ControlError> {
+    let records = records(http, app).await?;
+    Ok(format!("answers; the application `{app}` has {}", counted(records.len() as u64, "recording")))
+}
+
 pub(super) async fn ask(http: &Http, app: &str, stream: &str) -> Result<Said, ControlError> {
-    let records = records(http, app, stream).await?;
+    let records = records_of(http, app, stream).await?;
     let is = |state: &str| records.iter().any(|record| record.state == state);
     let (is_recording, detail) = match () {
         () if is("recording") => (Some(true), "lists a recording of the stream"),
@@ -79,7 +92,7 @@ pub(super) async fn ask(http: &Http, app: &str, stream: &str) -> Result<Said, Co
 }
 
 pub(super) async fn switch(http: &Http, app: &str, stream: &str, on: bool) -> Result<Switched, ControlError> {
-    let open: Vec<_> = records(http, app, stream).await?.into_iter().filter(Record::is_open).collect();
+    let open: Vec<_> = records_of(http, app, stream).await?.into_iter().filter(Record::is_open).collect();
     if on != open.is_empty() {
         return Ok(Switched::Already);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
+use object_store::list::PaginatedListStore;
 use object_store::multipart::MultipartStore;
 use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
@@ -41,6 +42,8 @@ pub(super) struct Backend {
     pub put: Arc<dyn ObjectStore>,
     /// Begins multipart uploads.
     pub begin: Arc<dyn MultipartStore>,
+    /// Lists page by page, where the store can go on at a page.
+    pub pages: Option<Arc<dyn PaginatedListStore>>,
     /// Signs the end of an upload again with the attributes, which Azure takes only there.
     pub resigner: Option<Arc<Resigner>>,
     /// Signs addresses for others.
@@ -73,6 +76,7 @@ impl Backend {
             begin: Arc::clone(&parts),
             store,
             parts,
+            pages: None,
             resigner: None,
             signer: None,
             wire: None,
@@ -219,6 +223,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let store = build(plain.clone())?;
     let mut backend = Backend::of(options, Provider::S3, store.clone(), store.clone());
     backend.signer = Some(store.clone());
+    backend.pages = Some(store.clone());
     backend.check = build(saying(plain.clone(), "x-amz-checksum-mode", "ENABLED"))?;
     if let Some(acl) = &options.acl {
         let begins = build(saying(plain.clone(), "x-amz-acl", acl))?;
@@ -230,7 +235,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let is_open = environment.get("AWS_SKIP_SIGNATURE").is_some();
     let credentials = store.credentials().clone();
     let keys = if is_open { SigningKeys::None } else { SigningKeys::Aws { credentials, region } };
-    backend.wire = Some(Arc::new(BucketClient { client, bucket: address, keys }));
+    backend.wire = Some(Arc::new(BucketClient { client, bucket: address, name: bucket.to_owned(), keys }));
     Ok(backend)
 }
 
@@ -425,7 +430,7 @@ fn azure(
     let store = Arc::new(built.map_err(refused(options))?);
     let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
     let backend = Backend::of(options, Provider::Azure, store.clone(), store.clone());
-    Ok(Backend { resigner: Some(resigner), signer: Some(store), ..backend })
+    Ok(Backend { resigner: Some(resigner), signer: Some(store.clone()), pages: Some(store), ..backend })
 }
 
 /// The kind of credentials that one of them is, or is the secret part of.

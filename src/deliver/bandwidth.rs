@@ -118,11 +118,15 @@ impl RateLimiter {
 
     /// The same, now.
     pub fn take_now(&self, bytes: u64) -> Duration {
-        let now = jiff::Zoned::now();
-        let day = u32::try_from(now.weekday().to_monday_zero_offset()).unwrap_or_default();
-        let minute = u32::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or_default();
-        self.take(bytes, Instant::now(), day * MINUTES_A_DAY + minute)
+        self.take(bytes, Instant::now(), minute_of_week(&jiff::Zoned::now()))
     }
+}
+
+/// Minutes since Monday, 00:00, as clocks show them there.
+fn minute_of_week(now: &jiff::Zoned) -> u32 {
+    let day = u32::try_from(now.weekday().to_monday_zero_offset()).unwrap_or_default();
+    let minute = u32::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or_default();
+    day * MINUTES_A_DAY + minute
 }
 
 #[cfg(test)]
@@ -147,6 +151,16 @@ mod tests {
         );
         let weekend = "Mon-08:00,1.5M Sat-00:00,off";
         assert_eq!([at(weekend, 0, 7), at(weekend, 4, 23), at(weekend, 5, 0)], [None, Some(MIB * 3 / 2), None]);
+    }
+
+    #[test]
+    fn a_timetable_holds_by_local_time() {
+        let office = Bandwidth::parse("Mon-08:00,1M Sat-00:00,off").unwrap();
+        let at = |time: &str| office.at(minute_of_week(&time.parse().unwrap()));
+        assert_eq!(at("2026-11-30T07:59[Europe/Berlin]"), None);
+        assert_eq!(at("2026-11-30T08:00[Europe/Berlin]"), Some(MIB));
+        assert_eq!(at("2026-12-04T23:59[Asia/Tokyo]"), Some(MIB));
+        assert_eq!(at("2026-12-05T00:00[Asia/Tokyo]"), None);
     }
 
     #[test]

@@ -70,9 +70,9 @@ pub(super) fn open(
     })?);
     let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
     let keys = if is_open { SigningKeys::None } else { SigningKeys::Google(store.credentials().clone()) };
-    let wire = BucketClient { client, bucket: format!("{base}/{bucket}"), keys };
+    let wire = BucketClient { client, bucket: format!("{base}/{bucket}"), name: bucket.to_owned(), keys };
     let backend = Backend::of(options, Provider::Gcs, store.clone(), store.clone());
-    Ok(Backend { wire: Some(Arc::new(wire)), signer: Some(store), ..backend })
+    Ok(Backend { wire: Some(Arc::new(wire)), signer: Some(store.clone()), pages: Some(store), ..backend })
 }
 
 /// What counts as true in the environment, to `object_store` as well.

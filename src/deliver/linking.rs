@@ -39,6 +39,11 @@ pub struct LinkOptions<'a> {
 }
 
 impl Targets {
+    /// Whether an object that another node delivered lies in the target of the same name here.
+    pub fn reaches(&self, object: &RemoteObject) -> bool {
+        self.find(&object.target).is_ok_and(|target| target.place.url_of(&object.key) == object.url)
+    }
+
     /// An address of an object for a reader. The object is not asked for.
     pub fn link(&self, object: &RemoteObject, reader: &LinkOptions<'_>) -> Result<Link> {
         match &self.find(&object.target)?.store {

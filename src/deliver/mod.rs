@@ -8,9 +8,11 @@
 
 mod adopt;
 mod asking;
+mod assembling;
 mod attributes;
 mod backend;
 mod bandwidth;
+mod borrowed;
 mod bucket;
 mod buffers;
 mod checksum;
@@ -30,6 +32,7 @@ mod memory;
 mod multipart;
 mod names;
 mod network;
+mod objects;
 mod options;
 mod parts;
 mod profile;
@@ -51,7 +54,9 @@ mod words;
 mod xml;
 
 pub use asking::ProofCheck;
+pub use assembling::{Assembled, Assembly, AssemblyPart, LEAST_PART_BYTES, parts_of};
 pub use attributes::{ObjectAttributes, content_type};
+pub use borrowed::bucket_options;
 pub use credentials::{ReadableSecret, readable_secrets};
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::TargetCheck;
@@ -60,6 +65,7 @@ pub use inventory::{InventoryObject, ObjectOrigin};
 pub use ledger::{Ledger, LedgerFault, NullLedger};
 pub use linking::{Link, LinkOptions};
 pub use memory::{MemoryBucket, MemoryObject};
+pub use objects::{ObjectPage, SeenObject, SeenRemoval};
 pub use options::*;
 pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
 pub use reading::{Looked, Pinned, PinnedObject};

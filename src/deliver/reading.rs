@@ -118,7 +118,8 @@ async fn in_time<T>(bucket: &Bucket, key: &str, call: impl Future<Output = Resul
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(late)
 }
 
-async fn read(bucket: &Bucket, object: &PinnedObject, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+/// Reads a range; `None` if the object is another one now.
+pub(super) async fn read(bucket: &Bucket, object: &PinnedObject, range: Range<u64>) -> Result<Option<Vec<u8>>> {
     let options =
         GetOptions { range: Some(range.clone().into()), if_match: object.etag.clone(), ..GetOptions::default() };
     let fault = |error, answer: Option<&_>| bucket.fault(Verb::Get, &object.key, error, answer);

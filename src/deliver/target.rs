@@ -32,6 +32,7 @@ use super::transfer::UploadContext;
 use super::view::VisibleRoot;
 use super::wire::OpenUpload;
 use super::{DeliverOptions, TargetOptions, upload, verify, view};
+use crate::clock::Clock;
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
 use crate::runtime::Runtime;
@@ -42,6 +43,7 @@ use crate::stop::Stop;
 pub struct Targets {
     all: Vec<ConfiguredTarget>,
     pub(super) network: NetworkRuntime,
+    clock: Clock,
 }
 
 /// A target of the configuration.
@@ -195,6 +197,13 @@ impl Targets {
         self
     }
 
+    /// When a copy was proven is told by this clock.
+    #[must_use]
+    pub fn timed_by(mut self, clock: &Clock) -> Self {
+        self.clock = clock.clone();
+        self
+    }
+
     pub(super) fn with(target: Target, runtime: &Runtime) -> Result<Self> {
         Self::of(vec![target.into()], runtime)
     }
@@ -206,7 +215,8 @@ impl Targets {
                 return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
             }
         }
-        Ok(Self { all: targets, network: NetworkRuntime { runtime: runtime.clone(), stop: Stop::default() } })
+        let network = NetworkRuntime { runtime: runtime.clone(), stop: Stop::default() };
+        Ok(Self { all: targets, network, clock: Clock::default() })
     }
 
     /// Names of all targets, in the order of the configuration.
@@ -236,7 +246,7 @@ impl Targets {
     ) -> Result<Vec<RemoteObject>> {
         let target = self.find(target)?;
         let ctx = UploadContext { cancel, progress, buffers: &target.buffers, ledger };
-        self.network.until_stopped(upload::deliver(target, asset, date, &ctx))
+        self.network.until_stopped(upload::deliver(target, asset, date, &ctx, &self.clock))
     }
 
     /// Forgets the state of the uploads of an asset's objects; to be called once their proof is in the catalogue.

@@ -12,7 +12,6 @@
 //! So an upload that was cut off continues with what is missing, and a second run sends one request per object.
 
 use std::sync::PoisonError;
-use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
@@ -28,6 +27,7 @@ use super::names::{is_manifest, keys};
 use super::source::UploadSource;
 use super::target::{Target, TargetStore};
 use super::transfer::{Proof, Transfer, TransferOutcome, UploadContext};
+use crate::clock::Clock;
 use crate::recording::{Asset, AssetFile, Kind, RemoteObject, SIDECAR_MAX_BYTES, read_sidecar};
 
 /// Numbered names tried before it is given up.
@@ -42,6 +42,7 @@ pub(super) async fn deliver(
     asset: &Asset,
     date: &str,
     ctx: &UploadContext<'_>,
+    clock: &Clock,
 ) -> Result<Vec<RemoteObject>> {
     let (mut ours, asset_id) = (0, header_text(&asset.id));
     let is_on_trial = match &target.store {
@@ -72,7 +73,7 @@ pub(super) async fn deliver(
                     bucket.end_trial(ctx)?;
                 }
             }
-            let now_ms = now_ms();
+            let now_ms = clock.now_ms();
             let done = asset.files.iter().zip(keys).zip(proofs);
             return Ok(done.map(|((file, key), proof)| object(target, file, key, proof, now_ms)).collect());
         }
@@ -90,11 +91,6 @@ async fn give_up_elsewhere(bucket: &Bucket, asset_id: &str, keys: &[String], ctx
         UploadRows::of_head(ctx.ledger, &head).forget()?;
     }
     Ok(())
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn object(target: &Target, file: &AssetFile, key: String, placed: PlacedFile, verified_ms: i64) -> RemoteObject {

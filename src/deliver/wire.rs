@@ -1,9 +1,11 @@
-//! The requests that `object_store` does not make: unfinished multipart uploads of a bucket.
+//! The requests that `object_store` does not make: unfinished multipart uploads of a bucket, parts that the store copies itself, and
+//! removing an object only as it was seen.
 //!
 //! S3 and Google's XML interface answer alike. Azure has no such list: its uncommitted blocks go by themselves after a
 //! week.
 
 use std::fmt::{Display, Write as _};
+use std::ops::Range;
 
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
@@ -31,6 +33,8 @@ pub(super) struct BucketClient {
     pub client: HttpClient,
     /// Address of the bucket, without a trailing slash.
     pub bucket: String,
+    /// Name of the bucket.
+    pub name: String,
     pub keys: SigningKeys,
 }
 
@@ -76,6 +80,43 @@ impl BucketClient {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         let address = format!("{}/?{query}", self.bucket);
         *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
+        self.send(request).await
+    }
+
+    /// Has the store copy a range of an object of this bucket into a part of an upload (S3 `UploadPartCopy`); returns the part's
+    /// entity tag. It fails with a precondition if the object has another entity tag by now.
+    pub async fn copy_part(&self, part: &CopiedPart<'_>) -> object_store::Result<String> {
+        let CopiedPart { key, upload_id, number, source, range, etag } = part;
+        let query = format!("partNumber={number}&uploadId={}", encoded(upload_id));
+        let mut request = self.of_object("PUT", key, &query)?;
+        with_header(&mut request, "x-amz-copy-source", &format!("/{}/{}", self.name, encoded_key(source)))?;
+        with_header(&mut request, "x-amz-copy-source-range", &format!("bytes={}-{}", range.start, range.end - 1))?;
+        if let Some(etag) = etag {
+            with_header(&mut request, "x-amz-copy-source-if-match", etag)?;
+        }
+        let said = self.send(request).await?;
+        // A copy may fail after the store has begun to answer with 200.
+        text_of(&said, "ETag").filter(|tag| !tag.is_empty()).ok_or_else(|| failed(said))
+    }
+
+    /// Removes an object if it still has an entity tag (S3 and Google, `If-Match`).
+    pub async fn delete_matching(&self, key: &str, etag: &str) -> object_store::Result<()> {
+        let mut request = self.of_object("DELETE", key, "")?;
+        with_header(&mut request, "if-match", etag)?;
+        self.send(request).await.map(drop)
+    }
+
+    fn of_object(&self, method: &str, key: &str, query: &str) -> object_store::Result<HttpRequest> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        let mark = if query.is_empty() { "" } else { "?" };
+        let address = format!("{}/{}{mark}{query}", self.bucket, encoded_key(key));
+        *request.method_mut() = method.parse().map_err(|_| failed(format!("no method `{method}`")))?;
+        *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
+        Ok(request)
+    }
+
+    /// Signs a request, sends it, and gives the text of an answer that is a success.
+    async fn send(&self, mut request: HttpRequest) -> object_store::Result<String> {
         match &self.keys {
             SigningKeys::Aws { credentials, region } => {
                 let credential = credentials.get_credential().await?;
@@ -99,6 +140,32 @@ impl BucketClient {
         let text = String::from_utf8_lossy(&body).into_owned();
         if status.is_success() { Ok(text) } else { Err(failed(format!("{status}: {text}"))) }
     }
+}
+
+/// A part of an upload that the store copies itself.
+pub(super) struct CopiedPart<'a> {
+    /// The key of the upload.
+    pub key: &'a str,
+    pub upload_id: &'a str,
+    /// Which part, from 1 on.
+    pub number: usize,
+    /// The key of the object that is copied from.
+    pub source: &'a str,
+    /// Which bytes of it.
+    pub range: Range<u64>,
+    /// The entity tag that it must have.
+    pub etag: Option<&'a str>,
+}
+
+fn with_header(request: &mut HttpRequest, name: &'static str, value: &str) -> object_store::Result<()> {
+    let value = value.parse().map_err(|e| failed(format!("`{name}`: {e}")))?;
+    request.headers_mut().insert(name, value);
+    Ok(())
+}
+
+/// A key as it stands in a path.
+fn encoded_key(key: &str) -> String {
+    key.split('/').map(|segment| encoded(segment).to_string()).collect::<Vec<_>>().join("/")
 }
 
 fn failed(words: String) -> object_store::Error {

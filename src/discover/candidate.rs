@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::recording::Container;
@@ -95,6 +96,15 @@ impl NameRules {
             Some(suffix) => (&name[..name.len() - suffix.len()], true),
             None => (name, is_ome_temporary(name.as_bytes())),
         }
+    }
+
+    /// What a recording, its temporary name, its sidecars and what is made of it have in common: the path without temporary suffix
+    /// and extension. `relative` is the path below the root.
+    pub fn family(&self, relative: &Path) -> PathBuf {
+        let name = relative.file_name().unwrap_or_default().as_bytes();
+        let (base, _) = self.without_suffix(name);
+        let stem = base.iter().rposition(|b| *b == b'.').filter(|at| *at > 0).map_or(base, |dot| &base[..dot]);
+        relative.with_file_name(OsStr::from_bytes(stem))
     }
 
     fn without_suffix<'a>(&self, name: &'a [u8]) -> (&'a [u8], bool) {

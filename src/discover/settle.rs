@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::clock::Clock;
 use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Evidence};
 
@@ -54,6 +55,7 @@ pub enum SettleOutcome {
 #[derive(Debug)]
 pub struct Settler {
     options: WatchOptions,
+    clock: Clock,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
     /// First sight of files whose times lie in the future and so tell nothing.
@@ -77,6 +79,7 @@ impl Settler {
     pub fn new(options: &WatchOptions) -> Self {
         Self {
             options: options.clone(),
+            clock: Clock::default(),
             rules: NameRules::new(&options.temporary_suffixes),
             processes: Mutex::default(),
             observed: Mutex::default(),
@@ -84,6 +87,12 @@ impl Settler {
             servers: Mutex::default(),
             told: Mutex::default(),
         }
+    }
+
+    /// How long what was read of processes serves is told by this clock.
+    #[must_use]
+    pub fn timed_by(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
     }
 
     /// Decides whether a candidate is settled. `seen` is the last close or rename that was seen of its path.
@@ -227,12 +236,12 @@ impl Settler {
 
     /// All processes as they were at most so long ago.
     fn processes(&self, serve: Duration) -> Arc<OpenFiles> {
-        let mut kept = lock(&self.processes);
-        if let Some((_, processes)) = kept.as_ref().filter(|(at, _)| at.elapsed() < serve) {
+        let (now, mut kept) = (self.clock.now(), lock(&self.processes));
+        if let Some((_, processes)) = kept.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < serve) {
             return Arc::clone(processes);
         }
         let processes = Arc::new(OpenFiles::read());
-        *kept = Some((Instant::now(), Arc::clone(&processes)));
+        *kept = Some((self.clock.now(), Arc::clone(&processes)));
         processes
     }
 

@@ -93,6 +93,11 @@ pub fn is_aside(name: &OsStr) -> bool {
     original_name(name).is_some()
 }
 
+/// The name that a file aside had before, as far as its name tells.
+pub fn original_path(aside: &Path) -> Option<PathBuf> {
+    aside.file_name().and_then(original_name).map(|name| aside.with_file_name(name))
+}
+
 fn original_name(name: &OsStr) -> Option<&OsStr> {
     use std::os::unix::ffi::OsStrExt;
     let inner = name.as_bytes().strip_prefix(PARTIAL_PREFIX.as_bytes())?.strip_suffix(ASIDE_SUFFIX.as_bytes())?;

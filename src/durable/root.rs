@@ -5,10 +5,13 @@
 //! and also tells this root from an empty mount point. Where the file system has no such locks (some network file systems), a
 //! file that its owner touches every few seconds takes their place ([`heartbeat`]).
 //!
+//! Several processes may also share one root out among them ([`shards`]).
+//!
 //! A lock on a root covers everything below it: who wants a directory below is refused as well, and who wants one above leaves
 //! what lies below alone ([`foreign_owner`]).
 
 mod heartbeat;
+mod shards;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -19,11 +22,12 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use self::heartbeat::Heartbeat;
+use self::shards::ShardLock;
 use super::beneath::{OpenDirectory, open_directory};
 use super::{FileError, PartialOwner, declare_root, random_id};
 use crate::fault::{Class, Fault};
-use crate::recording::Fingerprint;
 use crate::recording::name::printable;
+use crate::recording::{Fingerprint, Shard};
 
 /// The file in a root that says who owns it. Its name is never a candidate's.
 pub const ROOT_FILE: &str = ".aftercast-root";
@@ -58,6 +62,27 @@ pub enum RootError {
         /// Who owns it, where that can be told.
         owner: Option<Box<RootOwner>>,
     },
+    /// Another process works on the same part of it.
+    #[error("another aftercast is working on shard {shard} of `{}`", printable(root))]
+    ShardInUse {
+        /// The root that was asked for.
+        root: PathBuf,
+        /// The part.
+        shard: Shard,
+    },
+    /// Another process works on a part of it that overlaps.
+    #[error(
+        "another aftercast is working on shard {other} of `{}`, which overlaps with shard {shard}",
+        printable(root)
+    )]
+    OtherSplit {
+        /// The root that was asked for.
+        root: PathBuf,
+        /// The part that was asked for.
+        shard: Shard,
+        /// The part that is being worked on.
+        other: String,
+    },
     /// It cannot be opened.
     #[error(transparent)]
     File(#[from] FileError),
@@ -72,7 +97,7 @@ fn of(owner: Option<&RootOwner>) -> String {
 impl Fault for RootError {
     fn class(&self) -> Class {
         match self {
-            Self::InUse { .. } => Class::Environment,
+            Self::InUse { .. } | Self::ShardInUse { .. } | Self::OtherSplit { .. } => Class::Environment,
             Self::File(error) => error.class(),
         }
     }
@@ -85,6 +110,15 @@ impl Fault for RootError {
                 Some(format!(
                     "Nothing was changed. Use that instance: run the command with `--state-dir {state_dir}`, or as the user that \
                      runs it; or stop it first."
+                ))
+            }
+            Self::ShardInUse { .. } => {
+                Some("Nothing was changed. Wait until that process has ended, or start another shard.".into())
+            }
+            Self::OtherSplit { other, .. } => {
+                let count = other.rsplit('/').next().unwrap_or_default();
+                Some(format!(
+                    "Nothing was changed. Give all processes the same n (`--shard i/{count}`), or wait until the others have ended."
                 ))
             }
             Self::File(error) => error.hint(),
@@ -102,6 +136,8 @@ pub struct RootLock {
     before: Option<RootOwner>,
     /// Whether the file is left as it was before.
     is_passing: bool,
+    /// The part that is owned, if it is not the whole.
+    shard: Option<ShardLock>,
 }
 
 impl RootLock {
@@ -115,7 +151,10 @@ impl RootLock {
         let alive = match lock(&directory, FlockOperation::NonBlockingLockExclusive) {
             LockOutcome::Yes => None,
             LockOutcome::No => {
-                return Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) });
+                // Of processes that share it the file says nothing.
+                let is_shared = matches!(lock(&directory, FlockOperation::NonBlockingLockShared), LockOutcome::Yes);
+                let owner = owner_of(root).filter(|_| !is_shared).map(Box::new);
+                return Err(RootError::InUse { root: root.to_owned(), owner });
             }
             LockOutcome::NotHere => Some(Heartbeat::take(root, owner)?),
         };
@@ -123,7 +162,26 @@ impl RootLock {
         if let Err(error) = write_owner(root, before.as_ref(), owner, state_dir) {
             tracing::debug!(root = %printable(root), error = crate::fault::chain(&error), "owner of the root not written");
         }
-        Ok(Self { root: root.to_owned(), directory, alive, before, is_passing: false })
+        Ok(Self { root: root.to_owned(), directory, alive, before, is_passing: false, shard: None })
+    }
+
+    /// Takes a part of a root, beside others who have taken the other parts.
+    pub fn take_shard(root: &Path, owner: &PartialOwner, shard: Shard) -> Result<Self, RootError> {
+        declare_root(root);
+        if let Some(above) = owner_above(root, owner) {
+            return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
+        }
+        let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
+        let is_owned = match lock(&directory, FlockOperation::NonBlockingLockShared) {
+            LockOutcome::Yes => false,
+            LockOutcome::No => true,
+            LockOutcome::NotHere => heartbeat::is_alive(root),
+        };
+        if is_owned {
+            return Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) });
+        }
+        let part = ShardLock::take(root, shard)?;
+        Ok(Self { root: root.to_owned(), directory, alive: None, before: None, is_passing: false, shard: part })
     }
 
     /// Whether a root could be owned now, and whether by a lock of the kernel; changes nothing.
@@ -158,6 +216,9 @@ impl RootLock {
 impl Drop for RootLock {
     fn drop(&mut self) {
         // Only what is still this process's own, while the lock is held.
+        if self.shard.is_some() {
+            return;
+        }
         let is_own = |owner: RootOwner| owner.pid == std::process::id();
         if self.is_passing && self.is_of(&self.root) && owner_of(&self.root).is_some_and(is_own) {
             let left = match &self.before {
@@ -262,6 +323,26 @@ mod tests {
         take(dir.path(), "second").unwrap();
         let now = owner_of(dir.path()).unwrap();
         assert_eq!((now.state_id.as_str(), now.root_id), ("second", id));
+    }
+
+    #[test]
+    fn a_root_is_shared_out_in_one_split_and_nobody_has_the_whole_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let part =
+            |id: &str, shard: &str| RootLock::take_shard(dir.path(), &PartialOwner::new(id), shard.parse().unwrap());
+        let first = part("first", "1/2").unwrap();
+        let second = part("second", "2/2").unwrap();
+        assert!(matches!(part("third", "2/2"), Err(RootError::ShardInUse { .. })));
+        let other = part("third", "1/3").unwrap_err();
+        assert!(other.hint().unwrap().contains("--shard i/2"), "{other:?}");
+        assert!(matches!(take(dir.path(), "third"), Err(RootError::InUse { owner: None, .. })));
+        drop(second);
+        let again = part("third", "2/2").unwrap();
+        drop((first, again));
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        let _whole = take(dir.path(), "third").unwrap();
+        let refused = part("first", "1/2").unwrap_err();
+        assert!(refused.to_string().contains("/var/lib/elsewhere"), "{refused}");
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::decoding::{DecodeOutcome, decoded};
 use super::inspect::header_error;
 use super::{Description, FinishError, ValidationLevel};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Movie, Track};
-use crate::media::{self, PassControl};
+use crate::media::PassControl;
 use crate::recording::{Container, Defect};
 use crate::salvage::aac::{self, ChannelElements};
 
@@ -24,21 +25,29 @@ pub(super) struct CloserLook {
     defects: Vec<Defect>,
 }
 
+/// How closely is looked, and the program that decodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Validation<'a> {
+    pub(super) level: ValidationLevel,
+    /// `None`: this process decodes.
+    pub(super) decoder: Option<&'a Path>,
+}
+
 /// Looks as closely at a file as is asked for; `movie` holds its sample tables, if it has any.
 pub(super) fn look_closer(
     path: &Path,
     container: Container,
     movie: Option<&Movie>,
-    validate: ValidationLevel,
+    Validation { level, decoder }: Validation<'_>,
     watch: PassControl<'_>,
 ) -> Result<CloserLook, FinishError> {
-    let mut found = match (validate, movie) {
+    let mut found = match (level, movie) {
         (ValidationLevel::Structure, _) => return Ok(CloserLook::default()),
         (_, Some(movie)) => check_packets(path, movie)?,
         (_, None) => CloserLook::default(),
     };
-    if validate == ValidationLevel::Decode {
-        found.take_decoded(media::decode_check(path, container, watch)?);
+    if level == ValidationLevel::Decode {
+        found.take_decoded(decoded((path, container), None, decoder, watch)?);
     }
     Ok(found)
 }
@@ -83,8 +92,12 @@ fn aac_config(track: &Track) -> Option<aac::AacConfig> {
 
 impl CloserLook {
     /// A track whose packets are broken already is not said to be so twice.
-    pub(super) fn take_decoded(&mut self, decoded: Vec<media::DecodeErrors>) {
-        for found in decoded {
+    pub(super) fn take_decoded(&mut self, decoded: DecodeOutcome) {
+        let errors = match decoded {
+            DecodeOutcome::Errors(errors) => errors,
+            DecodeOutcome::Failed(reason) => return self.defects.push(Defect::NotDecoded { reason }),
+        };
+        for found in errors {
             let is_said = |d: &Defect| matches!(d, Defect::Undecodable { track, .. } if *track == found.track);
             if !self.defects.iter().any(is_said) {
                 self.defects.push(Defect::Undecodable { track: found.track, errors: found.errors });
@@ -117,7 +130,8 @@ mod tests {
         let movie = inspection.movie();
         let watch = PassControl { cancel: None, progress: None };
         let mut description = crate::finish::describe(path, Container::Mp4, &watch).unwrap();
-        look_closer(path, Container::Mp4, movie, validate, watch).unwrap().tell(&mut description);
+        let validation = Validation { level: validate, decoder: None };
+        look_closer(path, Container::Mp4, movie, validation, watch).unwrap().tell(&mut description);
         description
     }
 

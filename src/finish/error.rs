@@ -7,6 +7,7 @@ use crate::durable::FileError;
 use crate::fault::{Class, Fault};
 use crate::isobmff::IsoError;
 use crate::media::MediaError;
+use crate::media::apart::ApartError;
 use crate::recording::name::printable;
 use crate::salvage::SalvageError;
 
@@ -20,6 +21,15 @@ pub enum FinishError {
     /// FFmpeg.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The process that decodes it.
+    #[error("cannot decode `{}`", printable(path))]
+    Decoder {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ApartError,
+    },
     /// Reading or writing an ISO base media header.
     #[error("cannot read the header of `{}`", printable(path))]
     Header {
@@ -98,6 +108,7 @@ impl Fault for FinishError {
         match self {
             Self::File(e) => e.class(),
             Self::Media(e) => e.class(),
+            Self::Decoder { source, .. } => source.class(),
             Self::Header { source, .. } => source.class(),
             Self::HalfDone { source, .. } => source.class(),
             Self::Salvage { source, .. } => source.class(),
@@ -128,6 +139,9 @@ impl Fault for FinishError {
                 "The recording is untouched and nothing was published; `aftercast inspect {}` shows its contents.",
                 printable(path)
             )),
+            Self::Decoder { .. } => {
+                Some("The recording is untouched. `validate = \"packets\"` checks recordings without a decoder.".into())
+            }
             Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,
         }
     }

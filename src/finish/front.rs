@@ -99,7 +99,7 @@ fn front_of(
     let start = start_of(work.settled.candidate(), inspection.created_ms(), header.iso.verdict.duration_ms);
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
     let from = inspection.container.unwrap_or(container);
-    let closer = look_closer(source, from, Some(header.movie), work.options.validate, watch(&work, &read))?;
+    let closer = look_closer(source, from, Some(header.movie), work.validation(), watch(&work, &read))?;
     let (declared_ms, falls_back) = (inspection.declared_ms(), rebuilt.is_none());
     let front = HeaderMove {
         attempt,

@@ -1,7 +1,7 @@
 //! What a recording is and what is wrong with it, as far as headers tell. Nothing is written.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::salvage::{self, SalvageError};
 use crate::threads::alongside;
 
 /// Bytes of the head that are looked at to recognise a container.
-const HEAD_BYTES: u64 = 1024;
+pub const HEAD_BYTES: u64 = 1024;
 /// Bytes that most headers of fragments are shorter than.
 const FRAGMENT_HEADER_BYTES: u64 = 4 << 10;
 
@@ -93,6 +93,21 @@ impl Iso {
 }
 
 impl Inspection {
+    const fn new(size_bytes: u64, container: Option<Container>) -> Self {
+        Self {
+            size_bytes,
+            container,
+            iso: None,
+            probe: None,
+            defects: Vec::new(),
+            is_headless: false,
+            is_hit: false,
+            unexplained: None,
+            is_indexable: false,
+            recordings: Vec::new(),
+        }
+    }
+
     /// How header and media lie, for ISO base media.
     pub fn shape(&self) -> Option<FileShape> {
         self.iso.as_ref().map(|iso| iso.layout.shape())
@@ -143,18 +158,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     let is_headless = head.iter().all(|byte| *byte == 0);
     // The name is the last resort where the head of a file is lost.
     let container = Container::sniff_named(&head, path).or_else(|| Container::from_name(path).filter(|_| is_headless));
-    let mut found = Inspection {
-        size_bytes,
-        container,
-        iso: None,
-        probe: None,
-        defects: Vec::new(),
-        is_headless: is_headless && size_bytes > 0,
-        is_hit: false,
-        unexplained: None,
-        is_indexable: false,
-        recordings: Vec::new(),
-    };
+    let mut found = Inspection { is_headless: is_headless && size_bytes > 0, ..Inspection::new(size_bytes, container) };
     let on_disk_bytes = metadata.blocks().saturating_mul(512);
     if let Some(defect) = holes(size_bytes, on_disk_bytes) {
         found.defects.push(defect);
@@ -225,15 +229,35 @@ fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspe
     let mut reader = FileWindow::new(file, found.size_bytes);
     let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
     let asked: Vec<_> = fragments.into_iter().map(|offset| (offset, FRAGMENT_HEADER_BYTES)).collect();
-    let mut inspect = || inspect_boxes(path, &mut reader, container, found);
+    let mut inspect = || inspect_boxes(path, &mut reader, found, &mut |found| probe(path, container, found));
     if asked.is_empty() { inspect() } else { alongside(inspect, || durable::ask_for(file, &asked)).0 }
 }
 
-fn inspect_boxes(
+/// Looks at the headers of an ISO base media file that is read from elsewhere, a range at a time. `None` if it is something else, or
+/// if only a demuxer can tell: such a file is inspected when it is here. `name` is its path, for messages.
+pub fn inspect_headers<R: Read + Seek>(
+    name: &Path,
+    head: &[u8],
+    reader: &mut R,
+    size_bytes: u64,
+) -> Result<Option<Inspection>, FinishError> {
+    let container = Container::sniff_named(head, name).filter(|container| container.is_iso());
+    let Some(container) = container.filter(|_| head.iter().any(|byte| *byte != 0)) else { return Ok(None) };
+    let mut found = Inspection::new(size_bytes, Some(container));
+    let mut is_told = true;
+    inspect_boxes(name, reader, &mut found, &mut |_| {
+        is_told = false;
+        Ok(())
+    })?;
+    Ok(is_told.then_some(found))
+}
+
+/// `probe` has a demuxer look at a file whose movie header cannot be read here.
+fn inspect_boxes<R: Read + Seek>(
     path: &Path,
-    reader: &mut FileWindow<'_>,
-    container: Container,
+    reader: &mut R,
     found: &mut Inspection,
+    probe: &mut dyn FnMut(&mut Inspection) -> Result<(), FinishError>,
 ) -> Result<(), FinishError> {
     let top = isobmff::fragment::top_level(reader, found.size_bytes);
     let (layout, fragmented) = match top {
@@ -266,7 +290,7 @@ fn inspect_boxes(
                 Some(movie) => account(reader, &iso, movie, found).map_err(|e| header_error(path, e))?,
                 // What is beyond a limit of ours is not given to a reader that has none.
                 None if found.is_hopeless() => {}
-                None => probe(path, container, found)?,
+                None => probe(found)?,
             }
         }
         FileShape::Empty | FileShape::NotMedia | FileShape::NoMovieHeader => {
@@ -278,8 +302,8 @@ fn inspect_boxes(
 }
 
 /// Reads and checks the movie header, and of a fragmented file all fragments.
-fn read_movie(
-    reader: &mut FileWindow<'_>,
+fn read_movie<R: Read + Seek>(
+    reader: &mut R,
     iso: &mut Iso,
     fragmented: Option<FragmentedMovie>,
     found: &mut Inspection,
@@ -315,7 +339,7 @@ fn read_movie(
 }
 
 /// Reads a movie header of sample tables.
-fn read_whole(reader: &mut FileWindow<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<Movie, IsoError> {
+fn read_whole<R: Read + Seek>(reader: &mut R, iso: &mut Iso, found: &mut Inspection) -> Result<Movie, IsoError> {
     let mut movie = Movie::read(reader, &iso.layout)?;
     if isobmff::unwrap_offsets(reader, &iso.layout, &mut movie)? {
         iso.is_rebuilt = true;
@@ -328,8 +352,8 @@ fn read_whole(reader: &mut FileWindow<'_>, iso: &mut Iso, found: &mut Inspection
 }
 
 /// Reads recordings that lie behind one another: all of them as one, or the first and the others by name.
-fn read_appended(
-    reader: &mut FileWindow<'_>,
+fn read_appended<R: Read + Seek>(
+    reader: &mut R,
     iso: &mut Iso,
     parts: &[Layout],
     found: &mut Inspection,
@@ -353,7 +377,7 @@ fn read_appended(
 }
 
 /// Names the media that no sample table lists. Where a writer died in front of the tables, it may be salvaged.
-fn account(reader: &mut FileWindow<'_>, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
+fn account<R: Read + Seek>(reader: &mut R, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
     let layout = &iso.layout;
     let is_said = |d: &Defect| matches!(d, Defect::Truncated { .. } | Defect::SamplesOutside { .. });
     let is_cut = found.defects.iter().any(is_said);

@@ -57,7 +57,7 @@ pub(super) fn kept<'a>(
     let (work, container) = (attempt.work, description.container);
     let source = work.settled.path();
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
-    let closer = look_closer(source, container, inspection.movie(), work.options.validate, watch(&work, &read))?;
+    let closer = look_closer(source, container, inspection.movie(), work.validation(), watch(&work, &read))?;
     closer.tell(&mut description);
     let start = start_of(work.settled.candidate(), description.created_ms, description.duration_ms);
     let name_request = NameRequest { extension: extension_of(source, container), start_ms: start.0, may_be_own: true };

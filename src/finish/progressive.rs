@@ -55,6 +55,8 @@ pub fn progressive_copy(
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
         owner,
+        // It validates no packets.
+        decoder: None,
     };
     match finish_beside(prepare(work)?, &[], &to)? {
         Conclusion::Finished(made) if made.written_path != source => {

@@ -284,6 +284,6 @@ fn look_closer_at_output(
     // Of other containers there is no header to look at, and their packets were just read.
     let inspection = container.is_iso().then(|| super::inspect(path)).transpose()?;
     let movie = inspection.as_ref().and_then(Inspection::movie);
-    look_closer(path, container, movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
+    look_closer(path, container, movie, work.validation(), watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

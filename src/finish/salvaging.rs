@@ -2,7 +2,7 @@
 //! its blocks can be shared or the kernel copies them. The original stays, or is inside the finished file to the last byte.
 
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Seek as _};
 use std::iter;
 use std::num::NonZero;
 use std::ops::Range;
@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::closer::{CloserLook, look_closer};
+use super::closer::{CloserLook, Validation, look_closer};
 use super::container::finished_container;
+use super::decoding::decoded;
 use super::front::{HeaderMove, RebuiltMovie};
 use super::identity::start_of;
 use super::inspect::{header_error, salvage_error};
@@ -308,28 +309,34 @@ fn look_closer_at(
 ) -> Result<CloserLook, FinishError> {
     let source = work.settled.path();
     let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
-    let packets =
-        if work.options.validate == ValidationLevel::Decode { ValidationLevel::Packets } else { work.options.validate };
-    let mut closer = look_closer(source, container, Some(movie), packets, watch(work, &read))?;
+    let asked = work.validation();
+    let level = if asked.level == ValidationLevel::Decode { ValidationLevel::Packets } else { asked.level };
+    let mut closer = look_closer(source, container, Some(movie), Validation { level, ..asked }, watch(work, &read))?;
     if work.options.validate == ValidationLevel::Decode {
         let plan = FrontPlan::spanning(movie, &movie.to_ftyp(&[]), whole_bytes, 1);
         let header = plan.map_err(|error| header_error(source, error))?.header;
-        closer.take_decoded(media::decode_check_headed(source, header, whole_bytes, watch(work, &read))?);
+        let part = Some((header, whole_bytes));
+        closer.take_decoded(decoded((source, Container::Mp4), part, asked.decoder, watch(work, &read))?);
     }
     Ok(closer)
 }
 
 /// What a sound recording tells about others of its stream; `None` for one that tells nothing that is needed.
 pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
-    let size = durable::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
-    let mut file = durable::open_to_read(path).ok()?;
+    reference_in(&durable::open_to_read(path).ok()?, origin)
+}
+
+/// The same of a recording that is open; it is read from its beginning.
+pub fn reference_in(mut file: &fs::File, origin: Origin) -> Option<Reference> {
+    let size = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
     let mut start = Vec::new();
-    file.by_ref().take(HEAD_BYTES).read_to_end(&mut start).ok()?;
+    file.rewind().ok()?;
+    file.take(HEAD_BYTES).read_to_end(&mut start).ok()?;
     match Container::sniff(&start)? {
         Container::Mp4 | Container::Mov => {}
-        container => return salvage::head_of(&file, size, container).map(|head| Reference::of_head(head, origin)),
+        container => return salvage::head_of(file, size, container).map(|head| Reference::of_head(head, origin)),
     }
-    let mut reader = BufReader::new(&file);
+    let mut reader = BufReader::new(file);
     let layout = isobmff::top_level(&mut reader, size).ok()?;
     let mut movie = Movie::read(&mut reader, &layout).ok()?;
     if layout.shape() == FileShape::Fragmented {

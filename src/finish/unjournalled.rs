@@ -1,11 +1,11 @@
 //! Work on a file that the journal does not know: a second file is made of it, and it stays as it is.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::FinishError;
 use super::phases::PreparedRecording;
 use super::work::{Conclusion, FinishPhase};
+use super::{FinishError, NameRequest};
 use crate::discover::Settled;
 use crate::durable;
 use crate::recording::journey::{Candidate, NameFacts};
@@ -31,10 +31,22 @@ pub fn finish_beside(
     references: &[Reference],
     to: &Path,
 ) -> Result<Conclusion, FinishError> {
+    finish_beside_named(prepared, references, |_| to.to_owned())
+}
+
+/// The same, beside a name that is chosen when the extension of the finished file is known.
+pub fn finish_beside_named(
+    prepared: PreparedRecording<'_>,
+    references: &[Reference],
+    to: impl Fn(&NameRequest) -> PathBuf,
+) -> Result<Conclusion, FinishError> {
     let mut phase = prepared.begin(references)?;
     loop {
         phase = match phase {
-            FinishPhase::Unnamed(unnamed) => unnamed.named(to.to_owned())?,
+            FinishPhase::Unnamed(unnamed) => {
+                let to = to(unnamed.name_request());
+                unnamed.named(to)?
+            }
             // Without a journal nothing may be changed where it stands.
             FinishPhase::Change(_) => {
                 return Err(FinishError::NotJournalled {

@@ -99,7 +99,7 @@ impl Seek for FileWindow<'_> {
 }
 
 /// Where a reader of `len` bytes that stands at `at` is to go; a place before the first byte is an error.
-pub(super) fn moved(at: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
+pub(crate) fn moved(at: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
     let at = match to {
         SeekFrom::Start(at) => Some(at),
         SeekFrom::End(distance) => len.checked_add_signed(distance),

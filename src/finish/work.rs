@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::closer::Validation;
 use super::describe::Description;
 use super::identity::{FinishedFile, Provenance, record_of_finished};
 use super::{FinishError, FinishOptions, NameRequest};
@@ -38,6 +39,15 @@ pub struct FinishJob<'a> {
     pub cpu_permit: &'a CpuPermit<'a>,
     /// In whose name files are written aside.
     pub owner: &'a PartialOwner,
+    /// The program that is started to decode (`media::apart`); without it this process decodes.
+    pub decoder: Option<&'a Path>,
+}
+
+impl<'a> FinishJob<'a> {
+    /// How closely the recording is looked at.
+    pub(super) const fn validation(&self) -> Validation<'a> {
+        Validation { level: self.options.validate, decoder: self.decoder }
+    }
 }
 
 /// Where a recording stands between two phases.

@@ -6,6 +6,7 @@
 //! ```text
 //! file ─ boxes::top_level ─▶ Layout ─ Movie::read ─▶ Movie ─ validate ─▶ ValidationResult (defects, track summaries)
 //!                               │                      │
+//!                               ├─ SparseMovie::read   │  (sizes and chunk offsets stay in the file, for clips)
 //!                               ├─ fragment::read ─────┤  (tables of moof … become tables of moov)
 //!                               │                      │
 //!                               ╰──── FrontPlan ◀──────╯  (new header, ranges of the old file behind it)
@@ -22,11 +23,11 @@ pub mod build;
 mod codec;
 mod compare;
 mod cursor;
-mod cut;
 mod encode;
 mod error;
 pub mod fragment;
 pub mod headers;
+mod lookup;
 mod mend;
 pub mod movie;
 mod nal;
@@ -37,6 +38,7 @@ mod place;
 pub mod plan;
 pub mod samples;
 mod schedule;
+mod sparse;
 pub mod tables;
 mod tags;
 mod timeline;
@@ -56,6 +58,7 @@ pub use error::IsoError;
 pub use fragment::FragmentedMovie;
 pub use fragment::write::{FragmentSample, IndexEntry, TrackFragment, fragment, segment_index};
 pub use headers::pasp::PixelAspect;
+pub use lookup::{SampleLookup, SampleTime};
 pub use movie::Movie;
 pub use outside::{check_for_others, check_headers};
 pub use overview::TableOverview;
@@ -64,6 +67,7 @@ pub use place::{FrontTail, front_header, relocated};
 pub use plan::FrontPlan;
 pub use samples::{Chunk, Sample, SampleTables};
 pub use schedule::{PresentationStart, common_timescale};
+pub use sparse::SparseMovie;
 pub use tags::Tags;
 pub use track::Track;
 pub use validate::{ValidationResult, validate};

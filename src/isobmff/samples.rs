@@ -9,6 +9,7 @@ use super::tables::runs::RunCursor;
 use super::tables::stsc::ChunkRun;
 use super::tables::stsz::SampleSizes;
 use super::tables::{ctts::CompositionOffsets, stts::Durations};
+use super::timeline::DecodeClock;
 
 /// The sample tables of a track (ISO/IEC 14496-12 §8.6, §8.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,23 +72,40 @@ impl SampleTables {
 
     /// Walks the chunks in order.
     pub fn chunks(&self) -> Chunks<'_> {
-        Chunks { sizes: &self.sizes, offsets: self.chunk_offsets.iter(), runs: &self.chunk_runs, number: 0, sample: 0 }
+        let (sizes, count) = (&self.sizes, self.count());
+        Chunks { sizes, count, offsets: self.chunk_offsets.iter(), runs: &self.chunk_runs, number: 0, sample: 0 }
     }
 
     /// Walks the samples in decoding order.
     pub fn samples(&self) -> Samples<'_> {
+        self.samples_at(&DecodeClock::new(self), self.chunks(), (&self.sizes, 0))
+    }
+
+    /// Walks the samples from the first one of a chunk on, which the clock has been advanced to and the walk over the chunks comes to
+    /// next. The sizes begin with that of a sample.
+    pub(super) fn samples_at<'a>(
+        &'a self,
+        clock: &DecodeClock<'a>,
+        chunks: Chunks<'a>,
+        (sizes, sizes_begin): (&'a SampleSizes, u64),
+    ) -> Samples<'a> {
+        let mut compositions = self.compositions.as_ref().map(|c| c.cursor());
+        if let Some(compositions) = &mut compositions {
+            compositions.go_past(clock.index);
+        }
         Samples {
-            tables: self,
-            chunks: self.chunks(),
+            sizes,
+            sizes_begin,
+            chunks,
             left: 0,
             description_index: 1,
             offset: 0,
-            index: 0,
-            dts: 0,
-            durations: self.durations.cursor(),
-            last_duration: 0,
-            compositions: self.compositions.as_ref().map(|c| c.cursor()),
-            sync: self.sync.as_deref().unwrap_or_default(),
+            index: clock.index,
+            dts: clock.dts,
+            durations: clock.durations.clone(),
+            last_duration: clock.last,
+            compositions,
+            sync: self.sync.as_deref(),
         }
     }
 
@@ -107,17 +125,21 @@ impl SampleTables {
 /// Walk over [`Chunk`]s; as long as there are chunk offsets and samples left.
 #[derive(Debug, Clone)]
 pub struct Chunks<'a> {
-    sizes: &'a SampleSizes,
-    offsets: slice::Iter<'a, u64>,
-    runs: &'a [ChunkRun],
-    number: u32,
-    sample: u64,
+    pub(super) sizes: &'a SampleSizes,
+    /// Samples of the track.
+    pub(super) count: u64,
+    pub(super) offsets: slice::Iter<'a, u64>,
+    pub(super) runs: &'a [ChunkRun],
+    /// Chunks that were passed.
+    pub(super) number: u32,
+    /// Samples in them.
+    pub(super) sample: u64,
 }
 
 impl Chunks<'_> {
     /// Offset, number of samples and description of the next chunk; its size is not added up.
     fn next_place(&mut self) -> Option<(u64, u32, u32)> {
-        let left = self.sizes.count() - self.sample;
+        let left = self.count - self.sample;
         if left == 0 {
             return None;
         }
@@ -147,7 +169,9 @@ impl Iterator for Chunks<'_> {
 /// Walk over [`Sample`]s.
 #[derive(Debug, Clone)]
 pub struct Samples<'a> {
-    tables: &'a SampleTables,
+    sizes: &'a SampleSizes,
+    /// Which sample the first size is of.
+    sizes_begin: u64,
     chunks: Chunks<'a>,
     left: u32,
     description_index: u32,
@@ -157,7 +181,8 @@ pub struct Samples<'a> {
     durations: RunCursor<'a, u32>,
     last_duration: u32,
     compositions: Option<RunCursor<'a, i32>>,
-    sync: &'a [u32],
+    /// What of `stss` is left, if there is one.
+    sync: Option<&'a [u32]>,
 }
 
 impl Samples<'_> {
@@ -183,7 +208,8 @@ impl Samples<'_> {
                 compositions.advance(step);
             }
             let end = self.index + u64::from(step);
-            self.offset = self.offset.saturating_add(self.tables.sizes.sum(self.index..end));
+            self.offset =
+                self.offset.saturating_add(self.sizes.sum(self.index - self.sizes_begin..end - self.sizes_begin));
             let passed = i64::from(step).saturating_mul(i64::from(self.last_duration));
             self.dts = self.dts.saturating_add(passed);
             self.index = end;
@@ -195,14 +221,12 @@ impl Samples<'_> {
 
     /// Whether the next sample is in `stss`; steps over numbers that are out of order.
     fn is_sync(&mut self) -> bool {
-        if self.tables.sync.is_none() {
-            return true;
-        }
+        let Some(sync) = &mut self.sync else { return true };
         let number = self.index + 1;
-        while self.sync.first().is_some_and(|first| u64::from(*first) < number) {
-            self.sync = &self.sync[1..];
+        while sync.first().is_some_and(|first| u64::from(*first) < number) {
+            *sync = &sync[1..];
         }
-        self.sync.first().is_some_and(|first| u64::from(*first) == number)
+        sync.first().is_some_and(|first| u64::from(*first) == number)
     }
 }
 
@@ -216,7 +240,7 @@ impl Iterator for Samples<'_> {
 
     fn next(&mut self) -> Option<Sample> {
         self.next_chunk()?;
-        let size_bytes = self.tables.sizes.get(self.index);
+        let size_bytes = self.sizes.get(self.index - self.sizes_begin);
         // A short `stts` goes on with its last duration, as players do.
         self.last_duration = self.durations.next().unwrap_or(self.last_duration);
         let composition = self.compositions.as_mut().and_then(Iterator::next).unwrap_or(0);

@@ -102,6 +102,29 @@ impl PresentationStart {
     }
 }
 
+impl Track {
+    /// Whether its edit list only delays, then trims the beginning, at normal speed.
+    pub fn has_simple_edits(&self) -> bool {
+        is_simple(&self.edits)
+    }
+
+    /// When its edit list ends the presentation, in ticks of the track; `None` if it lasts as long as its samples.
+    pub fn presentation_limit(&self, movie_timescale: u32) -> Option<i64> {
+        let last = self.edits.last().filter(|edit| edit.segment_duration > 0 && edit.media_time.is_some())?;
+        let before = self.edits.iter().take(self.edits.len() - 1).map(|edit| edit.segment_duration);
+        let whole = u128::from(before.fold(last.segment_duration, u64::saturating_add));
+        let ticks = (whole * u128::from(self.timescale())).div_ceil(u128::from(movie_timescale.max(1)));
+        Some(saturating_i64(u64::try_from(ticks).unwrap_or(u64::MAX)))
+    }
+
+    /// Its edit list: nothing for `delay`, then the media from `media_time` on (ticks of the track) for `length`; delay and length in ticks
+    /// of the movie.
+    pub fn present(&mut self, delay: u64, media_time: u64, length: u64) {
+        let empty = (delay > 0).then(|| Edit::empty(delay));
+        self.edits = empty.into_iter().chain([Edit::media(length, media_time)]).collect();
+    }
+}
+
 fn settle_track(track: &mut Track, movie_timescale: u32) {
     let extent = extent(&track.tables, track.tables.count_in_chunks()).unwrap_or_default();
     // The largest composition time and the duration of that sample (§8.4.2.3): what is shown later, a player leaves out.
@@ -166,5 +189,19 @@ mod tests {
         assert!(is_simple(&[]) && is_simple(&[Edit::empty(5), Edit::media(0, 7)]));
         assert!(!is_simple(&[Edit::media(5, 7), Edit::media(5, 0)]));
         assert!(!is_simple(&[Edit { rate: 0, ..Edit::media(5, 7) }]));
+    }
+
+    #[test]
+    fn an_edit_list_limits_the_presentation_only_if_it_says_how_long() {
+        let mut track = Track::new(1, crate::isobmff::FourCc(*b"soun"), 48_000, &stsd(), (0, 0)).unwrap();
+        assert_eq!(track.presentation_limit(1000), None);
+        track.edits = vec![Edit::empty(500), Edit::media(1000, 1024)];
+        assert_eq!(track.presentation_limit(1000), Some(72_000));
+        track.edits = vec![Edit::empty(500), Edit::media(0, 1024)];
+        assert_eq!(track.presentation_limit(1000), None);
+    }
+
+    fn stsd() -> Vec<u8> {
+        b"\0\0\0\x10stsd\0\0\0\0\0\0\0\0".to_vec()
     }
 }

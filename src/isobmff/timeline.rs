@@ -16,20 +16,22 @@ pub(super) struct TrackExtent {
 }
 
 /// A position on the decoding timeline.
-struct DecodeClock<'a> {
-    durations: RunCursor<'a, u32>,
-    last: u32,
-    index: u64,
-    dts: i64,
+pub(super) struct DecodeClock<'a> {
+    pub(super) durations: RunCursor<'a, u32>,
+    /// Duration of the sample before.
+    pub(super) last: u32,
+    /// Number of the sample, from 0.
+    pub(super) index: u64,
+    pub(super) dts: i64,
 }
 
 impl<'a> DecodeClock<'a> {
-    fn new(tables: &'a SampleTables) -> Self {
+    pub(super) fn new(tables: &'a SampleTables) -> Self {
         Self { durations: tables.durations.cursor(), last: 0, index: 0, dts: 0 }
     }
 
     /// The duration that the next samples share, and for how many at least; a short table goes on with its last one.
-    fn run(&mut self) -> ValueRun<u32> {
+    pub(super) fn run(&mut self) -> ValueRun<u32> {
         let run = self.durations.current().unwrap_or(ValueRun { count: u32::MAX, value: self.last });
         self.last = run.value;
         run
@@ -42,7 +44,7 @@ impl<'a> DecodeClock<'a> {
     }
 
     /// Goes to a sample (index from 0); never back.
-    fn advance_to(&mut self, index: u64) -> i64 {
+    pub(super) fn advance_to(&mut self, index: u64) -> i64 {
         while self.index < index {
             let run = self.run();
             let step = u32::try_from(index - self.index).unwrap_or(u32::MAX).min(run.count);

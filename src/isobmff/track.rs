@@ -138,11 +138,6 @@ impl Track {
         extent(&self.tables, self.tables.count_in_chunks()).map_or(0, |extent| extent.first_pts)
     }
 
-    /// The latest composition time of its samples with the duration of that sample, in ticks of the track; 0 without samples.
-    pub fn end_of_composition(&self) -> i64 {
-        extent(&self.tables, self.tables.count_in_chunks()).map_or(0, |extent| extent.end_pts)
-    }
-
     /// The same track with nothing in it: no samples, no edits, and none of the boxes that count samples.
     #[must_use]
     pub fn emptied(&self) -> Self {

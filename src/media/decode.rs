@@ -1,11 +1,14 @@
 //! Whether every packet decodes: the dearest of the three validations.
 
+use std::fs::File;
 use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
 
+use serde::{Deserialize, Serialize};
+
 use super::ffi::decoder::{Decoder, Strictness};
-use super::ffi::{MediaSource, Packet};
+use super::ffi::{MediaSource, Packet, ProbeDepth};
 use super::reading::PacketPass;
 use super::{MediaError, PassControl};
 use crate::recording::{Container, TrackKind};
@@ -14,7 +17,7 @@ use crate::recording::{Container, TrackKind};
 const MOST_THREADS: usize = 4;
 
 /// Decoding errors of one track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeErrors {
     /// Track number, starting at 1.
     pub track: u32,
@@ -40,6 +43,19 @@ pub fn decode_check_headed(
     watch: PassControl<'_>,
 ) -> Result<Vec<DecodeErrors>, MediaError> {
     decode(PacketPass::over(MediaSource::open_headed(path, header, len)?, watch), threads())
+}
+
+/// The same for a recording that is open, or for its first bytes behind a header.
+pub(super) fn decode_check_open(
+    (file, name, container): (File, &Path, Container),
+    part: Option<(Vec<u8>, u64)>,
+    watch: PassControl<'_>,
+) -> Result<Vec<DecodeErrors>, MediaError> {
+    let source = match part {
+        None => MediaSource::over(file, name, container, ProbeDepth::Usual)?,
+        Some((header, len)) => MediaSource::over_headed(file, name, header, len)?,
+    };
+    decode(PacketPass::over(source, watch), threads())
 }
 
 fn threads() -> usize {

@@ -1,4 +1,5 @@
-//! `doctor`: directories, permissions, leases, disk, FFmpeg and every target. Says what is missing and what to do.
+//! `doctor`: directories, permissions, leases, disk, FFmpeg, every ingest server with `control` and every target. Says what is missing
+//! and what to do.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::announce;
 use crate::catalog::{self, CatalogError, StateDirAccess};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::Control;
 use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets};
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
 use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
+use crate::fleet;
 use crate::human;
 use crate::media;
 use crate::pipeline::PipelineError;
@@ -22,7 +26,7 @@ use crate::recording::name::printable;
 use crate::runtime::Runtime;
 use crate::stop::Stop;
 
-/// Checks directories, permissions, leases, disk, FFmpeg and every target.
+/// Checks directories, permissions, leases, disk, FFmpeg, every ingest server with `control` and every target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Doctor {}
@@ -66,7 +70,7 @@ impl Operation for Doctor {
 /// Runs every check of a configuration; needs no catalogue. Targets are asked on the process's runtime, or on one of their own
 /// where it has none yet.
 pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Check> {
-    let mut checks = vec![ffmpeg()];
+    let mut checks = vec![ffmpeg(), decoder(config)];
     checks.extend(state(config));
     for root in &config.watch.roots {
         checks.extend(root_checks(&root.path));
@@ -75,7 +79,15 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
     }
     checks.extend(secrets(config));
     checks.extend(endpoints(config));
-    checks.extend(targets(config, runtime, stop));
+    let runtime = runtime.cloned().map_or_else(Runtime::start, Ok).map_err(PipelineError::Runtime);
+    match runtime {
+        Err(error) => checks.push(of_result(Path::new("network"), "runtime", Err::<String, _>(error))),
+        Ok(runtime) => {
+            checks.extend(config.watch.roots.iter().filter_map(|root| control(root, &runtime, stop)));
+            checks.extend(fleet_database(config, &runtime));
+            checks.extend(targets(config, &runtime, stop));
+        }
+    }
     checks
 }
 
@@ -87,6 +99,18 @@ fn ffmpeg() -> Check {
     let is_ok = versions.missing.is_empty();
     let hint = (!is_ok).then(|| format!("Install an FFmpeg with: {}.", versions.missing.join(", ")));
     Check::new("FFmpeg", "codecs", is_ok, versions.libraries.join(", ")).hint(hint)
+}
+
+/// Whether the system calls of the process that makes pictures are restricted; said, and no reason to fail: its other limits hold.
+fn decoder(config: &Config) -> Check {
+    let restricted = media::apart::can_confine();
+    let makes_pictures = config.pictures.poster || config.pictures.sprite;
+    let hint = (restricted.is_err() && makes_pictures).then(|| media::apart::UNCONFINED_HINT.to_owned());
+    let detail = restricted.map_or_else(
+        |reason| format!("system calls are not restricted: {reason}; its other limits hold"),
+        |()| "memory, CPU time and system calls are restricted".to_owned(),
+    );
+    Check::new("FFmpeg", "decoder limits", true, detail).hint(hint)
 }
 
 fn of_result(subject: &Path, name: &str, result: Result<String, impl Fault>) -> Check {
@@ -141,6 +165,16 @@ fn endpoints(config: &Config) -> Vec<Check> {
     announce::checks(&config.announce).into_iter().map(check).collect()
 }
 
+/// Whether the database that the nodes share can be reached. Nothing in it is changed.
+fn fleet_database(config: &Config, runtime: &Runtime) -> Option<Check> {
+    config.fleet.database.as_ref()?;
+    let said = |found: fleet::DatabaseCheck| match found.schema {
+        0 => format!("PostgreSQL {}; no tables yet, `aftercast watch` creates them", found.server),
+        schema => format!("PostgreSQL {}, schema {schema}, node `{}`", found.server, config.fleet.node_name()),
+    };
+    Some(of_result(Path::new("fleet"), "database", fleet::check(&config.fleet, runtime).map(said)))
+}
+
 /// Writes and removes an empty partial, as finishing would.
 fn written(directory: &Path) -> Result<String, durable::FileError> {
     let partial = Partial::create(&directory.join("doctor"), &PartialOwner::of_process())?;
@@ -184,7 +218,7 @@ fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
     let others = config.watch.roots.iter().map(|other| other.path.clone());
     let mut excluded: Vec<_> = others.filter(|other| *other != root.path && other.starts_with(&root.path)).collect();
     excluded.push(config.state_dir.clone());
-    let (orphan_after, now_ms) = (config.watch.orphan_after, jiff::Timestamp::now().as_millisecond());
+    let (orphan_after, now_ms) = (config.watch.orphan_after, Clock::default().now_ms());
     let search = Search { root, namer: &namer, excluded: &excluded, orphan_after, now_ms };
     let found = search.scan().unhandled;
     let first = found.first()?;
@@ -235,10 +269,14 @@ fn lease(root: &Path) -> Check {
     Check::new(printable(root), "lease", is_ok, detail).hint(hint)
 }
 
-fn targets(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Check> {
-    let opened = runtime.cloned().map_or_else(Runtime::start, Ok).map_err(PipelineError::Runtime);
-    let opened = opened.and_then(|runtime| Ok(Targets::open(&config.deliver, &runtime)?));
-    let targets = match opened {
+/// Whether the ingest server of a root can be told to record, where its address is set. Nothing is switched.
+fn control(root: &RootOptions, runtime: &Runtime, stop: &Stop) -> Option<Check> {
+    let probed = runtime.block_on(Control::of(root)?.probe(stop));
+    Some(of_result(&root.path, "control", probed.map(|detail| format!("`{}` {detail}", root.server.name()))))
+}
+
+fn targets(config: &Config, runtime: &Runtime, stop: &Stop) -> Vec<Check> {
+    let targets = match Targets::open(&config.deliver, runtime) {
         Ok(targets) => targets,
         Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
     };

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     WrongMethod,
     /// What is around this program has no such function, or it is not configured.
     NotSupported,
+    /// It belongs to another node of the fleet; nothing was changed.
+    OtherNode,
     /// The configuration is wrong.
     Configuration,
     /// Another process owns the state directory.
@@ -99,6 +101,11 @@ impl OperationError {
         Self::new(ErrorKind::NotSupported, Class::Permanent, detail)
     }
 
+    /// It belongs to another node of the fleet.
+    pub fn other_node(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::OtherNode, Class::Permanent, detail)
+    }
+
     /// It failed in a way that a later try may not meet.
     pub fn transient(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, Class::Transient, detail)
@@ -153,6 +160,13 @@ impl OperationError {
     /// A room's error with its causes in one line.
     pub fn in_one_line(error: &dyn Fault) -> Self {
         Self { detail: chain(error), causes: Vec::new(), ..Self::of(error) }
+    }
+
+    /// The same with more that can be done.
+    #[must_use]
+    pub fn or_next_step(self, other: &str) -> Self {
+        let next_step = self.next_step.map_or_else(|| other.to_owned(), |first| format!("{first} {other}"));
+        Self { next_step: Some(next_step), ..self }
     }
 
     /// The same with what to do next.

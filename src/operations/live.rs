@@ -85,7 +85,7 @@ impl Operation for ListLive {
     type Data = LivePage;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<LivePage, OperationError> {
-        let (awaited, total) = context.pipeline().unsettled.awaited(MOST);
+        let (awaited, total) = context.pipeline().discovering.unsettled.awaited(MOST);
         Ok(LivePage { items: awaited.into_iter().map(LiveRecording::of).collect(), total })
     }
 }

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
-use crate::pipeline::now_ms;
 
 /// How long a code is valid.
 const LIVES_MS: i64 = 120_000;
@@ -86,7 +85,7 @@ impl Operation for MakeLogin {
     type Data = LoginCode;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<LoginCode, OperationError> {
-        context.logins().make(now_ms())
+        context.logins().make(context.pipeline().clock.now_ms())
     }
 }
 

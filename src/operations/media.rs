@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::vods::known;
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
-use crate::deliver::{Link, LinkOptions};
+use crate::deliver::{Link, LinkOptions, Looked, Pinned};
 use crate::pipeline::PipelineContext;
 use crate::recording::{Asset, DeliveryState, Fingerprint, PictureFile, RemoteObject, VodRecord};
 
 /// How long a presigned URL is valid: longer than most recordings play.
-const VALID: Duration = Duration::from_secs(6 * 3600);
+pub(super) const VALID: Duration = Duration::from_secs(6 * 3600);
 
 /// Finds the media of a VoD in the catalogue. Nothing is looked up on a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -226,9 +226,6 @@ pub struct LinkToCopy {
     pub as_download: bool,
     /// Whether only the head of the answer is wanted.
     pub head: bool,
-    /// One of its pictures instead of the recording.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub picture: Option<Picture>,
 }
 
 /// A copy of a VoD.
@@ -250,23 +247,80 @@ impl Operation for LinkToCopy {
         let ctx = context.pipeline();
         let vod = known(ctx, &self.id)?;
         let targets = ctx.targets();
-        let download_name = self.as_download.then_some(vod.vod_name.as_str()).filter(|_| self.picture.is_none());
+        let download_name = self.as_download.then_some(vod.vod_name.as_str());
         let reader = LinkOptions { valid: VALID, wants_head: self.head, download_name };
         let mut failed = None;
-        let objects = match self.picture {
-            None => vod.remote.clone(),
-            Some(picture) => copies_of(ctx, &picture.asset_id(&vod.vod_id), &vod)?,
-        };
-        for object in objects.iter().filter(|object| object.differs.is_none()) {
+        for object in vod.remote.iter().filter(|object| object.differs.is_none()) {
             match targets.link(object, &reader) {
                 Ok(Link::Url(url)) => return Ok(MediaCopy::Url(url)),
                 Ok(Link::File(path)) => return Ok(MediaCopy::File(path)),
                 Err(error) => failed = Some(error),
             }
         }
-        let path = self.picture.and_then(|picture| picture_of(&vod, picture).ok()?.path);
-        Err(failed.map_or_else(|| nowhere(path.as_ref().unwrap_or(&vod.file_path)), OperationError::from))
+        Err(failed.map_or_else(|| nowhere(&vod.file_path), OperationError::from))
     }
+}
+
+/// Reads the delivered copy of a picture whose local file is freed, so that a browser asks nobody but this program for pictures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadPictureCopy {
+    /// Id of the VoD.
+    pub id: String,
+    /// Which picture.
+    pub picture: Picture,
+}
+
+/// A copy of a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PictureCopy {
+    /// Its content, as it was delivered.
+    Bytes(Vec<u8>),
+    /// A file in a directory.
+    File(PathBuf),
+}
+
+/// A sprite sheet of 600 pictures is about 4 MB; the preview of a server may be larger.
+const MOST_PICTURE_BYTES: u64 = 16 << 20;
+
+impl Operation for ReadPictureCopy {
+    type Item = NoItem;
+    type Data = PictureCopy;
+
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<PictureCopy, OperationError> {
+        let ctx = context.pipeline();
+        let vod = known(ctx, &self.id)?;
+        let picture = picture_of(&vod, self.picture)?;
+        let mut failed = None;
+        for object in copies_of(ctx, &self.picture.asset_id(&vod.vod_id), &vod)? {
+            match read_copy(context, &object, &picture) {
+                Ok(Some(copy)) => return Ok(copy),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| nowhere(picture.path.as_ref().unwrap_or(&vod.file_path))))
+    }
+}
+
+/// `None` if the copy is not what was delivered, or not a picture that is sent from memory.
+fn read_copy(context: &Context, object: &RemoteObject, picture: &Media) -> Result<Option<PictureCopy>, OperationError> {
+    let targets = context.pipeline().targets();
+    let pinned = match targets.pin(object, context.stop())? {
+        Looked::AsProven(Pinned::File { path, .. }) => return Ok(Some(PictureCopy::File(path))),
+        Looked::AsProven(Pinned::Object(pinned)) => pinned,
+        Looked::Differs(_) => return Ok(None),
+    };
+    if pinned.size_bytes > MOST_PICTURE_BYTES {
+        return Err(OperationError::not_found(format!("the picture has more than {} MiB", MOST_PICTURE_BYTES >> 20)));
+    }
+    let bytes = targets.read(&pinned, 0..pinned.size_bytes)?;
+    let is_it = |bytes: &Vec<u8>| {
+        let digest = picture.digest.as_ref().map(|digest| digest.blake3.as_str());
+        digest.is_none_or(|digest| blake3::hash(bytes).to_hex().as_str() == digest)
+    };
+    Ok(bytes.filter(is_it).map(PictureCopy::Bytes))
 }
 
 /// The delivered copies of what belongs to a VoD.

@@ -6,12 +6,14 @@
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
 mod archive;
+mod bucket;
 mod catalogue;
 mod clips;
 mod context;
 mod doctor;
 mod error;
 mod events;
+mod fleet;
 mod histogram;
 mod live;
 mod login;
@@ -19,7 +21,9 @@ mod media;
 mod notes;
 mod process;
 mod queue;
+mod reason;
 mod recordings;
+mod reference;
 mod rescan;
 mod retention;
 mod settings;
@@ -40,18 +44,20 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Cursor;
 
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
+pub use bucket::ProcessBucket;
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
 pub use context::{Context, SharedConfig};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use events::{EventSelection, FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents};
+pub use fleet::{FleetStatus, ListedVod, MediaElsewhere, VodNode};
 pub use histogram::{Histogram, HistogramSpan, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{
-    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
-    VERSION_DIGITS,
+    FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, PictureCopy, ReadPictureCopy,
+    ShowSpriteIndex, SpriteIndex, VERSION_DIGITS,
 };
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
@@ -60,6 +66,7 @@ pub use queue::{
     StoppedRecording, Upload,
 };
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
+pub use reference::{StreamTaught, TeachStream, teach_stream};
 pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
@@ -89,8 +96,11 @@ pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static 
 
 /// Where a page begins: the `next` of the one before.
 fn cursor(after: Option<&str>) -> Result<Option<Cursor>, OperationError> {
-    let wrong = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
-    after.map(str::parse).transpose().map_err(wrong)
+    after.map(str::parse).transpose().map_err(|_| wrong_cursor())
+}
+
+fn wrong_cursor() -> OperationError {
+    OperationError::invalid("`after` takes the `next` value of the previous page")
 }
 
 /// Takes the items of an operation.

@@ -44,7 +44,7 @@ impl Operation for EditVod {
             return Err(OperationError::invalid(format!("a VoD has at most {MOST_NAMES} names in `metadata`")));
         }
         let vod = ctx.catalog.edit_notes(&self.id, |vod| self.apply(vod))?;
-        pipeline::sidecar_edited(ctx, &self.id);
+        pipeline::sidecar_edited(&ctx.delivering, &self.id);
         Ok(vod)
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::discover::{Mode, Server};
 use crate::pipeline::{self, Batch, InputPath, JourneyOutcome, NameOverrides, PlannedItem, UndoResult};
-use crate::recording::Delivery;
 use crate::recording::name::{all_shown, printable, shown};
+use crate::recording::{Delivery, Shard};
 
 /// Takes every finished recording in some paths to its end, once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct Process {
     /// The stream id of every recording.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stream: Option<String>,
+    /// Only this part of the recordings, `i/n`: n processes with i from 1 to n take each recording once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shard: Option<Shard>,
 }
 
 /// How the journey of one recording ended.
@@ -78,7 +81,16 @@ pub struct NotSettled {
 impl Process {
     /// Everything in the configured roots: for a [`Plan`].
     pub const fn of_roots(mode: Mode) -> Self {
-        Self { paths: Vec::new(), mode, wait: false, again: false, server: None, template: None, stream: None }
+        Self {
+            paths: Vec::new(),
+            mode,
+            wait: false,
+            again: false,
+            server: None,
+            template: None,
+            stream: None,
+            shard: None,
+        }
     }
 
     /// Whether the arguments are sound by themselves: for whoever does other work before it runs.
@@ -134,6 +146,7 @@ impl Operation for Process {
             mode: self.mode,
             wait: self.wait,
             again: self.again,
+            shard: self.shard,
             is_alone: context.is_alone(),
             stop: stop.clone(),
         };
@@ -179,7 +192,8 @@ impl Operation for Plan {
         } else {
             self.0.places(context)?
         };
-        let planned = context.stoppable(|| pipeline::plan(context.pipeline(), &places, self.0.mode))??;
+        let plan = || pipeline::plan(&context.pipeline().discovering, &places, self.0.shard, self.0.mode);
+        let planned = context.stoppable(plan)??;
         let problems = planned.problems.iter().map(|problem| OperationError::in_one_line(problem)).collect();
         Ok(PlannedRun { items: planned.items, problems })
     }
@@ -200,6 +214,6 @@ impl Operation for UndoSplice {
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Option<UndoResult>, OperationError> {
         absolute(std::slice::from_ref(&self.path))?;
-        Ok(pipeline::undo(context.pipeline(), &self.path)?)
+        Ok(pipeline::undo(&context.pipeline().journaling, &self.path)?)
     }
 }

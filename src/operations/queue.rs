@@ -1,42 +1,59 @@
 //! What waits: deliveries, recordings that failed, uploads that nobody ended.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, ItemSink, NoItem, Operation, OperationError};
-use crate::catalog::{CatalogError, DeliveryFilter, JournalEntry, Retry};
-use crate::fault::chain;
-use crate::pipeline::{PipelineContext, now_ms};
+use super::reason::failure_of;
+use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, fleet, wrong_cursor};
+use crate::catalog::{CatalogError, Cursor, DeliveryFilter, JournalEntry, Retry};
+use crate::fault::{Class, chain};
+use crate::pipeline::PipelineContext;
+use crate::recording::Delivery;
 use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable_text;
-use crate::recording::{Delivery, DeliveryState};
 use crate::retain::KeepReason;
 
-/// Entries of the journal that are read at once.
+/// Deliveries, and entries of the journal, that are read at once.
 const PAGE: usize = 500;
+/// Entries of a page at most.
+const PAGE_LIMIT: usize = 1000;
 
-/// What waits for delivery, what failed and what is quarantined.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A page of what waits for delivery, what failed and what is quarantined: deliveries by their ids, then recordings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListQueue {
     /// Delivered ones, too.
     pub all: bool,
+    /// How many at most; a page has no more than 1,000.
+    pub limit: usize,
+    /// The `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
-/// The queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+impl Default for ListQueue {
+    fn default() -> Self {
+        Self { all: false, limit: 100, after: None }
+    }
+}
+
+/// A page of the queue.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Queue {
     /// Deliveries.
     pub deliveries: Vec<QueuedDelivery>,
-    /// Recordings that did not come to their end.
+    /// Recordings that did not come to their end; behind the last delivery.
     pub recordings: Vec<StoppedRecording>,
-    /// Roots of which nothing is freed by a target.
+    /// Roots of which nothing is freed by a target; on the last page.
     pub not_freed: Vec<NotFreed>,
     /// Entries that cannot be read, in words.
     pub unreadable: Vec<String>,
+    /// Where the next page begins, if there is more.
+    pub next: Option<String>,
 }
 
 /// A delivery.
@@ -48,6 +65,12 @@ pub struct QueuedDelivery {
     /// Until when its target is paused as a whole, if it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub paused_until_ms: Option<i64>,
+    /// Why it failed last, in words that are the same for all deliveries that failed alike; names and numbers are `…`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// What can be done about that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub class: Option<Class>,
 }
 
 /// A recording that failed, is quarantined, was left out or cannot be carried on yet.
@@ -56,6 +79,9 @@ pub struct QueuedDelivery {
 pub struct StoppedRecording {
     /// Its file.
     pub path: PathBuf,
+    /// Its stream, if the journal could be written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stream_id: Option<String>,
     /// Name of the state.
     pub state: String,
     /// Attempts so far.
@@ -85,40 +111,117 @@ impl Operation for ListQueue {
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Queue, OperationError> {
         let ctx = context.pipeline();
-        let filter = DeliveryFilter { pending_only: !self.all, ..DeliveryFilter::default() };
-        let deliveries = ctx.catalog.deliveries(&filter)?;
-        let (stopped, unread) = from_journal(ctx, StoppedRecording::of)?;
-        let unjournalled = ctx.unjournalled().into_iter().map(StoppedRecording::unjournalled);
-        let unreadable = deliveries.unreadable.iter().chain(&unread).map(|error| chain(error));
-        Ok(Queue {
-            unreadable: unreadable.collect(),
-            deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(ctx, delivery)).collect(),
-            recordings: stopped.into_iter().chain(unjournalled).collect(),
-            not_freed: ctx.shown_roots()?.into_iter().map(NotFreed::of).collect(),
-        })
+        let limit = self.limit.clamp(1, PAGE_LIMIT);
+        let mut queue = Queue::default();
+        let place = match QueuePlace::read(self.after.as_deref())? {
+            QueuePlace::Deliveries(after) => queue.take_deliveries(ctx, self.all, limit, after)?,
+            recordings @ QueuePlace::Recordings(_) => recordings,
+        };
+        queue.next = match place {
+            QueuePlace::Recordings(after) if queue.len() < limit => queue.take_recordings(context, limit, after)?,
+            place => Some(place),
+        }
+        .map(|place| place.to_string());
+        if queue.next.is_none() {
+            // Few, and of no table that could be read from a place on.
+            queue.recordings.extend(ctx.unjournalled().into_iter().map(StoppedRecording::unjournalled));
+            queue.not_freed = ctx.delivering.shown_roots()?.into_iter().map(NotFreed::of).collect();
+        }
+        Ok(queue)
     }
 }
 
-/// What is wanted of the entries of the journal, and what of it cannot be read, looked at a page at a time.
-fn from_journal<T>(
-    ctx: &PipelineContext,
-    wanted: impl Fn(JournalEntry) -> Option<T>,
-) -> Result<(Vec<T>, Vec<CatalogError>), CatalogError> {
-    let (mut found, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+/// Where a page begins: behind a delivery, or behind an entry of the journal.
+enum QueuePlace {
+    Deliveries(Option<Cursor>),
+    Recordings(Option<Cursor>),
+}
+
+impl QueuePlace {
+    const DELIVERIES: char = 'd';
+    const RECORDINGS: char = 'r';
+
+    fn read(after: Option<&str>) -> Result<Self, OperationError> {
+        let Some(after) = after else { return Ok(Self::Deliveries(None)) };
+        let behind = |key: &str| cursor(Some(key).filter(|key| !key.is_empty()));
+        match (after.strip_prefix(Self::DELIVERIES), after.strip_prefix(Self::RECORDINGS)) {
+            (Some(key), _) => Ok(Self::Deliveries(behind(key)?)),
+            (_, Some(key)) => Ok(Self::Recordings(behind(key)?)),
+            (None, None) => Err(wrong_cursor()),
+        }
+    }
+}
+
+impl fmt::Display for QueuePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, after) = match self {
+            Self::Deliveries(after) => (Self::DELIVERIES, after),
+            Self::Recordings(after) => (Self::RECORDINGS, after),
+        };
+        write!(f, "{table}{}", after.as_ref().map_or_else(String::new, ToString::to_string))
+    }
+}
+
+impl Queue {
+    const fn len(&self) -> usize {
+        self.deliveries.len() + self.recordings.len() + self.unreadable.len()
+    }
+
+    /// Takes deliveries until the page is full; says where the next one begins.
+    fn take_deliveries(
+        &mut self,
+        ctx: &PipelineContext,
+        all: bool,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<QueuePlace, CatalogError> {
+        let filter = DeliveryFilter { pending_only: !all, limit: Some(limit), after, ..DeliveryFilter::default() };
+        let page = ctx.catalog.deliveries(&filter)?;
+        self.deliveries.extend(page.items.into_iter().map(|delivery| QueuedDelivery::of(ctx, delivery)));
+        self.unreadable.extend(page.unreadable.iter().map(|error| chain(error)));
+        Ok(page.next.map_or(QueuePlace::Recordings(None), |next| QueuePlace::Deliveries(Some(next))))
+    }
+
+    /// Takes recordings that stopped until the page is full; says where the next one begins, if there is more.
+    fn take_recordings(
+        &mut self,
+        context: &Context,
+        limit: usize,
+        mut after: Option<Cursor>,
+    ) -> Result<Option<QueuePlace>, OperationError> {
+        loop {
+            context.go_on()?;
+            // No more than is still missing is read at once, so that the cursor stands behind the last item.
+            let page = context.pipeline().catalog.entries(after.as_ref(), limit - self.len())?;
+            self.recordings.extend(page.items.into_iter().filter_map(|(_, entry)| StoppedRecording::of(entry)));
+            self.unreadable.extend(page.unreadable.iter().map(|error| chain(error)));
+            after = page.next;
+            if after.is_none() || self.len() >= limit {
+                return Ok(after.map(|next| QueuePlace::Recordings(Some(next))));
+            }
+        }
+    }
+}
+
+/// Whether the journal has an entry of this file. What cannot be read is none.
+fn has_entry(ctx: &PipelineContext, path: &Path) -> Result<bool, CatalogError> {
+    let mut after = None;
     loop {
         let page = ctx.catalog.entries(after.as_ref(), PAGE)?;
-        found.extend(page.items.into_iter().filter_map(|(_, entry)| wanted(entry)));
-        unreadable.extend(page.unreadable);
+        if page.items.iter().any(|(_, entry)| entry.settled.path() == path) {
+            return Ok(true);
+        }
         after = page.next;
         if after.is_none() {
-            return Ok((found, unreadable));
+            return Ok(false);
         }
     }
 }
 
 impl QueuedDelivery {
     fn of(ctx: &PipelineContext, delivery: Delivery) -> Self {
-        Self { paused_until_ms: ctx.target_waits_until(&delivery.target), delivery }
+        let (class, reason) = failure_of(&delivery.state).unzip();
+        Self { paused_until_ms: ctx.delivering.target_waits_until(&delivery.target), delivery, reason, class }
     }
 }
 
@@ -127,6 +230,7 @@ impl StoppedRecording {
         let has_ended = matches!(entry.step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut);
         (has_ended || entry.postponed.is_some()).then(|| Self {
             path: entry.settled.path().to_owned(),
+            stream_id: Some(entry.settled.candidate().facts.stream_id.clone()),
             state: entry.step.name().to_owned(),
             attempts: entry.attempts,
             step: Some(entry.step),
@@ -135,7 +239,14 @@ impl StoppedRecording {
     }
 
     fn unjournalled((path, why): (PathBuf, Postponed)) -> Self {
-        Self { path, state: "failed".to_owned(), attempts: why.tries, step: None, postponed: Some(why) }
+        Self {
+            path,
+            stream_id: None,
+            state: "failed".to_owned(),
+            attempts: why.tries,
+            step: None,
+            postponed: Some(why),
+        }
     }
 }
 
@@ -158,9 +269,12 @@ pub struct RetryDeliveries {
     /// Without `ids`: only deliveries to this target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Without `ids`: only deliveries that failed last with this message.
+    /// Without `ids`: only deliveries that failed last for this reason, as the queue has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub reason: Option<String>,
+    /// Without `ids`: only deliveries whose last failure is of this class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
 }
 
 /// How many there were.
@@ -177,14 +291,15 @@ impl Operation for RetryDeliveries {
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Retried, OperationError> {
         let ctx = context.pipeline();
         let mut retried = 0;
-        if self.ids.is_empty() && self.target.is_none() && self.message.is_none() {
-            retried += ctx.catalog.retry(Retry::All, now_ms())?;
+        let is_filtered = self.target.is_some() || self.reason.is_some() || self.class.is_some();
+        if self.ids.is_empty() && !is_filtered {
+            retried += ctx.catalog.retry(Retry::All, ctx.clock.now_ms())?;
         } else if self.ids.is_empty() {
             retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
-            for id in self.deliveries_of(ctx, named)? {
-                retried += ctx.catalog.retry(Retry::One(&id), now_ms())?;
+            for id in self.deliveries_of(context, named)? {
+                retried += ctx.catalog.retry(Retry::One(&id), ctx.clock.now_ms())?;
             }
         }
         ctx.resume_targets();
@@ -194,52 +309,72 @@ impl Operation for RetryDeliveries {
 
 impl RetryDeliveries {
     fn retry_filtered(&self, context: &Context) -> Result<usize, OperationError> {
-        let ctx = context.pipeline();
-        let (mut retried, mut after) = (0, None);
-        loop {
-            context.go_on()?;
-            let target = self.target.as_deref();
-            let filter = DeliveryFilter { pending_only: true, target, limit: Some(PAGE), after };
-            let page = ctx.catalog.deliveries(&filter)?;
-            for delivery in page.items.iter().filter(|delivery| self.has_message(delivery)) {
-                retried += ctx.catalog.retry(Retry::One(&delivery.id), now_ms())?;
+        let filter = DeliveryFilter { pending_only: true, target: self.target.as_deref(), ..DeliveryFilter::default() };
+        let (ctx, mut retried) = (context.pipeline(), 0);
+        each_delivery(context, filter, |delivery| {
+            if self.has_failed_so(delivery) {
+                retried += ctx.catalog.retry(Retry::One(&delivery.id), ctx.clock.now_ms())?;
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(retried);
-            }
-        }
+            Ok(())
+        })?;
+        Ok(retried)
     }
 
-    fn has_message(&self, delivery: &Delivery) -> bool {
-        let said = match &delivery.state {
-            DeliveryState::Waiting { last_fault, .. } => last_fault.as_ref().map(|(_, message)| message),
-            DeliveryState::Stuck { message } => Some(message),
-            DeliveryState::Delivered { .. } => None,
-        };
-        self.message.as_ref().is_none_or(|message| said == Some(message))
+    fn has_failed_so(&self, delivery: &Delivery) -> bool {
+        if self.reason.is_none() && self.class.is_none() {
+            return true;
+        }
+        failure_of(&delivery.state).is_some_and(|(class, reason)| {
+            self.reason.as_ref().is_none_or(|wanted| *wanted == reason)
+                && self.class.is_none_or(|wanted| wanted == class)
+        })
     }
 
     /// The deliveries that are meant: one by its id, or all of a file.
-    fn deliveries_of(&self, ctx: &PipelineContext, named: &str) -> Result<Vec<String>, OperationError> {
+    fn deliveries_of(&self, context: &Context, named: &str) -> Result<Vec<String>, OperationError> {
+        let ctx = context.pipeline();
         if ctx.catalog.delivery(named)?.is_some() {
             return Ok(vec![named.to_owned()]);
         }
         let path = self.directory.as_deref().unwrap_or(Path::new("")).join(named);
-        let is_meant = |delivery: &Delivery| delivery.asset.files.iter().any(|file| file.path == path);
-        let deliveries = ctx.catalog.deliveries(&DeliveryFilter::default())?.items.into_iter();
-        let ids: Vec<_> = deliveries.filter(is_meant).map(|delivery| delivery.id).collect();
+        let mut ids = Vec::new();
+        each_delivery(context, DeliveryFilter::default(), |delivery| {
+            if delivery.asset.files.iter().any(|file| file.path == path) {
+                ids.push(delivery.id.clone());
+            }
+            Ok(())
+        })?;
         if !ids.is_empty() {
             return Ok(ids);
         }
-        let is_this = |entry: JournalEntry| (entry.settled.path() == path).then_some(());
-        let is_unfinished = !from_journal(ctx, is_this)?.0.is_empty();
+        let is_unfinished = has_entry(ctx, &path)?;
+        if let Some(error) = fleet::of_another_node(ctx, named.split(['@', '.']).next().unwrap_or_default()) {
+            return Err(error);
+        }
         let named = printable_text(named);
         Err(OperationError::not_found(if is_unfinished {
             format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")
         } else {
             format!("no delivery has the id or the file `{named}`; `aftercast queue list` lists all deliveries")
         }))
+    }
+}
+
+/// Looks at deliveries, a page at a time. What cannot be read is left out.
+fn each_delivery(
+    context: &Context,
+    mut filter: DeliveryFilter<'_>,
+    mut look: impl FnMut(&Delivery) -> Result<(), CatalogError>,
+) -> Result<(), OperationError> {
+    filter.limit = Some(PAGE);
+    loop {
+        context.go_on()?;
+        let page = context.pipeline().catalog.deliveries(&filter)?;
+        page.items.iter().try_for_each(&mut look)?;
+        filter.after = page.next;
+        if filter.after.is_none() {
+            return Ok(());
+        }
     }
 }
 

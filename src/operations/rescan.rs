@@ -43,12 +43,13 @@ impl Operation for Rescan {
             return Err(OperationError::not_found(format!("`{}` is not a configured root", printable(root)))
                 .with_next_step("Use a path of `watch.roots`; `aftercast process PATH` takes any other directory."));
         }
-        let answered = ctx.rescans.ask(self.root.clone(), context.stop()).map_err(|refusal| match refusal {
-            RescanRefusal::NotWatched => OperationError::invalid("no daemon is watching")
-                .with_next_step("Run `aftercast process PATH`, which scans the path itself."),
-            RescanRefusal::TooMany => OperationError::transient("too many others wait for a scan")
-                .with_next_step("Try again when the scan that is under way has ended."),
-        })?;
+        let answered =
+            ctx.discovering.rescans.ask(self.root.clone(), context.stop()).map_err(|refusal| match refusal {
+                RescanRefusal::NotWatched => OperationError::invalid("no daemon is watching")
+                    .with_next_step("Run `aftercast process PATH`, which scans the path itself."),
+                RescanRefusal::TooMany => OperationError::transient("too many others wait for a scan")
+                    .with_next_step("Try again when the scan that is under way has ended."),
+            })?;
         loop {
             match answered.recv_timeout(LOOK) {
                 Ok(roots) => return Ok(Rescanned { roots }),

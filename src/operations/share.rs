@@ -16,7 +16,6 @@ use sha2::Sha256;
 use super::vods::known;
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::durable::{self, FileError};
-use crate::pipeline::now_ms;
 
 /// How long a link may live, seconds: a year.
 const LONGEST_S: u64 = 366 * 24 * 3_600;
@@ -60,7 +59,7 @@ impl Operation for ShareVod {
         let ctx = context.pipeline();
         let id = known(ctx, &self.id)?.vod_id;
         let lives_ms = i64::try_from(self.expires_in_s).unwrap_or(i64::MAX).saturating_mul(1_000);
-        let expires_ms = now_ms().saturating_add(lives_ms);
+        let expires_ms = ctx.clock.now_ms().saturating_add(lives_ms);
         let signature = hex::encode(code(&ctx.settings().state_dir, &id, expires_ms)?.finalize().into_bytes());
         Ok(SharedLink { path: format!("share/{id}/{expires_ms}/{signature}"), expires_ms })
     }
@@ -72,7 +71,7 @@ pub fn check_link(context: &Context, id: &str, expires_ms: i64, signature: &str)
     let signature = hex::decode(signature).map_err(|_| unknown())?;
     let code = code(&context.pipeline().settings().state_dir, id, expires_ms)?;
     code.verify_slice(&signature).map_err(|_| unknown())?;
-    if now_ms() >= expires_ms {
+    if context.pipeline().clock.now_ms() >= expires_ms {
         return Err(OperationError::not_found("this link has expired").with_next_step("Ask for a new one."));
     }
     Ok(())

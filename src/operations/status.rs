@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use super::{Context, FleetStatus, ItemSink, NoItem, Operation, OperationError};
 use crate::durable;
 use crate::pipeline::PipelineContext;
 use crate::recording::name::printable;
@@ -38,6 +38,12 @@ pub struct Status {
     pub active: usize,
     /// Recordings that wait for it.
     pub queued: usize,
+    /// What works only in part, in words; recordings are taken all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub degraded: Vec<String>,
+    /// How this node stands to others, where `[fleet]` is configured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fleet: Option<FleetStatus>,
 }
 
 /// A root.
@@ -86,6 +92,7 @@ impl Operation for ShowStatus {
         let not_ready = not_ready(context, &roots);
         let reading = ctx.meters.read().into_iter();
         let (active, queued) = context.engine().pool().load();
+        let fleet = FleetStatus::of(ctx)?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             is_ready: not_ready.is_empty(),
@@ -98,6 +105,8 @@ impl Operation for ShowStatus {
                 .collect(),
             active,
             queued,
+            degraded: fleet.iter().filter_map(FleetStatus::degraded).collect(),
+            fleet,
         })
     }
 }
@@ -124,6 +133,6 @@ impl RootStatus {
 
 impl TargetStatus {
     fn of(ctx: &PipelineContext, name: &str) -> Self {
-        Self { name: name.to_owned(), paused_until_ms: ctx.target_waits_until(name) }
+        Self { name: name.to_owned(), paused_until_ms: ctx.delivering.target_waits_until(name) }
     }
 }

@@ -175,7 +175,7 @@ pub fn recording_of(context: &Context, stream: &str, roots: &[RootOptions]) -> R
     let mut told = Vec::new();
     for root in roots {
         context.go_on()?;
-        let seen = growing(context.pipeline(), root, stream)?;
+        let seen = growing(&context.pipeline().discovering, root, stream)?;
         let control = Control::of(root);
         let asked = control.as_ref().filter(|_| !seen.is_growing);
         let said = asked.map(|control| {
@@ -283,7 +283,7 @@ fn no_switch(roots: &[RootOptions]) -> OperationError {
 
 /// Of a server that says only that it changed nothing, the files tell whether it is as it was wished.
 fn require_so(context: &Context, stream: &str, record: bool, root: &RootOptions) -> Result<(), OperationError> {
-    let is_growing = growing(context.pipeline(), root, stream)?.is_growing;
+    let is_growing = growing(&context.pipeline().discovering, root, stream)?.is_growing;
     if is_growing == record {
         return Ok(());
     }

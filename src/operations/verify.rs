@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::vods::known;
 use super::{Context, ItemSink, Operation, OperationError};
 use crate::fault::chain;
-use crate::pipeline::{self, CopyCheck, now_ms};
+use crate::pipeline::{self, CopyCheck};
 use crate::recording::{RemoteObject, VodRecord};
 
 /// Asks every store for what the records name. A difference is noted in the record, where it keeps the local file from
@@ -56,7 +56,10 @@ impl Operation for VerifyVods {
         if self.ids.is_empty() {
             for vod in context.pipeline().catalog.shared().all_vods()? {
                 let vod = vod?;
-                if self.sample_percent.is_none_or(|percent| is_in_sample(&vod.vod_id, percent, now_ms())) {
+                if self
+                    .sample_percent
+                    .is_none_or(|percent| is_in_sample(&vod.vod_id, percent, context.pipeline().clock.now_ms()))
+                {
                     self.verify(context, &vod, &mut counts, tell)?;
                 }
             }
@@ -96,7 +99,7 @@ fn verify_one(
     let ctx = context.pipeline();
     let (same, message) = match ctx.targets().verify(object, reads, context.stop()) {
         Err(error) => (false, chain(&error)),
-        Ok(found) => match pipeline::note_look(ctx, vod, object, found, reads)? {
+        Ok(found) => match pipeline::note_look(&ctx.delivering, vod, object, found, reads)? {
             CopyCheck::AsProven => (true, "as proven".to_owned()),
             CopyCheck::SentAgain(difference) => (false, format!("{}; it is uploaded again", difference.words)),
             CopyCheck::OnlyNoted(difference) => {

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::{self, ListedVod};
 use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
 use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
-use crate::pipeline::{self, OwnedObject, PipelineContext, now_ms};
-use crate::recording::name::printable_text;
+use crate::pipeline::{self, OwnedObject, PipelineContext};
 use crate::recording::{Outcome, VodRecord};
 
 /// VoDs of a page at most: what a listing holds in memory at once.
-const PAGE_LIMIT: usize = 1000;
+pub(super) const PAGE_LIMIT: usize = 1000;
 
 /// A page of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,10 @@ pub struct ListVods {
     /// Only those with this text, in any case, in id, name, stream, description or metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Only those of this node, by name or id; `this`: only those of the node that is asked, without asking the fleet database. Without
+    /// it, all nodes' where `[fleet]` is configured. Not with `offset`, which lists this node's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 impl Default for ListVods {
@@ -63,6 +67,7 @@ impl Default for ListVods {
             from_ms: None,
             to_ms: None,
             text: None,
+            node: None,
         }
     }
 }
@@ -118,7 +123,7 @@ fn has_text(vod: &VodRecord, text: &str) -> bool {
 #[serde(rename_all = "camelCase")]
 pub struct VodPage {
     /// The VoDs in order.
-    pub items: Vec<VodRecord>,
+    pub items: Vec<ListedVod>,
     /// Where the next page begins, if there is more.
     pub next: Option<String>,
     /// How many there are in all, if the page was asked for by its `offset`.
@@ -133,6 +138,9 @@ impl Operation for ListVods {
     type Data = VodPage;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodPage, OperationError> {
+        if let Some(page) = fleet::listed(context, self)? {
+            return Ok(page);
+        }
         if let Some(offset) = self.offset {
             return self.at(context, offset);
         }
@@ -143,7 +151,7 @@ impl Operation for ListVods {
         loop {
             context.go_on()?;
             let listing = context.pipeline().catalog.shared().vods(&page)?;
-            found.items.extend(listing.items.into_iter().filter(|vod| self.wants(vod)));
+            found.items.extend(listing.items.into_iter().filter(|vod| self.wants(vod)).map(ListedVod::from));
             found.unreadable.extend(listing.unreadable.iter().map(|error| chain(error)));
             found.next = listing.next.as_ref().map(ToString::to_string);
             // No more than is still missing is read at once, so that the cursor stands behind the last item.
@@ -170,7 +178,8 @@ impl ListVods {
         };
         let selection = Selection { descending: !self.oldest_first, ..chosen.selection() };
         let shared = context.pipeline().catalog.shared();
-        let items = shared.select(&selection, offset, self.limit.min(PAGE_LIMIT))?;
+        let items =
+            shared.select(&selection, offset, self.limit.min(PAGE_LIMIT))?.into_iter().map(ListedVod::from).collect();
         let total = Some(shared.count_selected(&selection)?);
         Ok(VodPage { items, next: None, total, unreadable: Vec::new() })
     }
@@ -211,16 +220,19 @@ pub struct ShowVod {
 
 impl Operation for ShowVod {
     type Item = NoItem;
-    type Data = VodRecord;
+    type Data = ListedVod;
 
-    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodRecord, OperationError> {
-        known(context.pipeline(), &self.id)
+    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<ListedVod, OperationError> {
+        let ctx = context.pipeline();
+        match ctx.catalog.shared().vod(&self.id)? {
+            Some(vod) => Ok(vod.into()),
+            None => fleet::elsewhere(ctx, &self.id),
+        }
     }
 }
 
 pub(super) fn known(ctx: &PipelineContext, id: &str) -> Result<VodRecord, OperationError> {
-    let unknown = || OperationError::not_found(format!("no VoD has the id `{}`", printable_text(id)));
-    ctx.catalog.shared().vod(id)?.ok_or_else(unknown)
+    ctx.catalog.shared().vod(id)?.ok_or_else(|| fleet::not_here(ctx, id))
 }
 
 /// Every VoD, the oldest first, one item each.
@@ -313,7 +325,7 @@ impl Operation for DeleteVod {
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Deletion, OperationError> {
         let ctx = context.pipeline();
         let vod = known(ctx, &self.id)?;
-        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(ctx, &vod)? };
+        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(&ctx.removing, &vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -327,7 +339,7 @@ impl Operation for DeleteVod {
         delete_objects(ctx, &owned, &mut deletion.objects)?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
-            let left = pipeline::remove_local(ctx, &vod)?;
+            let left = pipeline::remove_local(&ctx.removing, &vod)?;
             is_file_going = left.is_none_or(|left| left.is_pending);
             file.left = left.map(|left| left.reason.to_owned());
         }
@@ -337,7 +349,7 @@ impl Operation for DeleteVod {
         if is_file_going {
             pipeline::remove_sidecar(&vod);
         }
-        ctx.catalog.delete_vod(&self.id, now_ms())?;
+        ctx.catalog.delete_vod(&self.id, ctx.clock.now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::finding::{self, InputPath};
@@ -22,7 +23,7 @@ use crate::durable;
 use crate::finish::{self, ByteRecovery};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
-use crate::recording::{Delivery, VodRecord};
+use crate::recording::{Delivery, Shard, VodRecord};
 use crate::stop::{self, Stop, Stopped};
 
 /// What is to be taken to its end.
@@ -36,6 +37,8 @@ pub struct Batch {
     pub wait: bool,
     /// Whether to take what was quarantined, left out or failed before.
     pub again: bool,
+    /// The part of what lies there that is taken; all of it if none is said.
+    pub shard: Option<Shard>,
     /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
     pub is_alone: bool,
     /// The wish that this batch ends. What it has queued by then goes on without it.
@@ -68,16 +71,16 @@ type RecordingEnd = (PathBuf, JourneyOutcome);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
     let ctx = engine.pipeline();
-    ctx.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
+    ctx.own_shard(batch.places.iter().map(|place| place.root.path.as_path()), batch.shard)?;
     engine.couriers().begin()?;
     engine.studio().begin();
     if batch.is_alone {
         ctx.announcer.begin()?;
     }
-    let find = || stop::stoppable(&batch.stop, || finding::find(ctx, &batch.places));
+    let find = || stop::stoppable(&batch.stop, || finding::find(&ctx.discovering, &batch.places, batch.shard));
     let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
-        leaving::put_back(ctx, &found.asides);
+        leaving::put_back(&ctx.removing, &found.asides);
         found = find().map_err(|Stopped| PipelineError::Stopped)??;
     }
     let mut report = BatchReport { problems: found.problems, unhandled: found.unhandled, ..BatchReport::default() };
@@ -86,8 +89,8 @@ pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<Batc
     let mut run = BatchRun { engine, batch, say: Some(say), waiting: Vec::new() };
     run.submit_all(found.candidates, &mut report)?;
     let vods = run.listen(&heard, hear, &mut report);
-    let own = BatchDeliveries { units: queue_units(ctx, &found.units, &mut report)?, vods };
-    ctx.courier_notify.notify();
+    let own = BatchDeliveries { units: queue_units(&ctx.delivering, &found.units, &mut report)?, vods };
+    ctx.delivering.courier_notify.notify();
     own.take_pictures(ctx, batch)?;
     deliver(engine, batch, &own, batch.wait)?;
     tell_what_is_due(ctx, batch)?;
@@ -95,7 +98,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<Batc
     // Files that were touched since their delivery are compared with their copies, and freed by that.
     deliver(engine, batch, &own, false)?;
     tell_what_is_due(ctx, batch)?;
-    report.undelivered = own.undelivered(ctx)?;
+    report.undelivered = own.undelivered(&ctx.delivering)?;
     Ok(report)
 }
 
@@ -150,7 +153,8 @@ impl BatchRun<'_> {
         if let Some(ended) = self.already_ended(&candidate) {
             return self.tell(candidate.path, ended);
         }
-        match self.pipeline().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
+        match self.pipeline().settler().settle(candidate.clone(), None, self.batch.mode, self.pipeline().clock.now_ms())
+        {
             SettleOutcome::Settled(settled) => match self.put_back(&settled) {
                 Some(candidate) => self.waiting.push(candidate),
                 None => self.submit(settled),
@@ -188,7 +192,7 @@ impl BatchRun<'_> {
     fn already_ended(&self, candidate: &Candidate) -> Option<JourneyOutcome> {
         let known = self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint).ok()?;
         let is_new = matches!(known, KnownFile::Unknown | KnownFile::Failed { .. } | KnownFile::UnderWay);
-        (!is_new).then(|| ended_before(self.pipeline(), &candidate.path, &candidate.fingerprint, &known))
+        (!is_new).then(|| ended_before(&self.pipeline().journaling, &candidate.path, &candidate.fingerprint, &known))
     }
 
     fn tell(&self, path: PathBuf, ended: JourneyOutcome) {
@@ -244,7 +248,7 @@ impl BatchRun<'_> {
 
 /// Queues the units; returns the ids of their assets.
 fn queue_units(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     units: &[(Unit, String)],
     report: &mut BatchReport,
 ) -> Result<Vec<String>, CatalogError> {
@@ -274,7 +278,7 @@ struct BatchDeliveries {
 }
 
 impl BatchDeliveries {
-    fn undelivered(&self, ctx: &PipelineContext) -> Result<Vec<Delivery>, CatalogError> {
+    fn undelivered(&self, ctx: &Delivering) -> Result<Vec<Delivery>, CatalogError> {
         let mut pending = Vec::new();
         for vod_id in &self.vods {
             pending.extend(ctx.catalog.deliveries_of_vod(vod_id)?.into_iter().filter(Delivery::is_pending));
@@ -309,7 +313,7 @@ impl BatchDeliveries {
 }
 
 fn deliver(engine: &Engine, batch: &Batch, own: &BatchDeliveries, wait: bool) -> Result<(), CatalogError> {
-    let (ctx, couriers) = (engine.pipeline(), engine.couriers());
+    let (ctx, couriers) = (&engine.pipeline().delivering, engine.couriers());
     let mut left = own.undelivered(ctx)?;
     couriers.wait_for(&left, &batch.stop)?;
     while wait && !left.is_empty() && !batch.stop.is_requested() {
@@ -320,7 +324,7 @@ fn deliver(engine: &Engine, batch: &Batch, own: &BatchDeliveries, wait: bool) ->
     if batch.is_alone { couriers.wait_until_nothing_is_due(&batch.stop) } else { Ok(()) }
 }
 
-fn still_pending(ctx: &PipelineContext, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, CatalogError> {
+fn still_pending(ctx: &Delivering, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, CatalogError> {
     let now = |delivery: Delivery| ctx.catalog.delivery(&delivery.id).map(|now| now.filter(Delivery::is_pending));
     deliveries.into_iter().filter_map(|delivery| now(delivery).transpose()).collect()
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
 use super::leaving;
+use super::removing::Removing;
 use crate::catalog::JournalKey;
 use crate::durable::{self, FileError, KeptBecause, RemovalOutcome};
 use crate::recording::journey::{Stage, Step};
@@ -19,16 +19,16 @@ use crate::recording::{FileVersion, VodRecord};
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Step 5 of a journey: the source goes, and the journal says that nothing is left to do.
-pub(super) fn clear_source(ctx: &PipelineContext, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
+pub(super) fn clear_source(ctx: &Removing, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
     // Equal as an older version journalled it.
     if record.source_path != record.file_path {
         remove(ctx, record)?;
     }
-    ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
+    ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, ctx.clock.now_ms())?;
     Ok(())
 }
 
-fn remove(ctx: &PipelineContext, record: &VodRecord) -> Result<(), PipelineError> {
+fn remove(ctx: &Removing, record: &VodRecord) -> Result<(), PipelineError> {
     let path = &record.source_path;
     let Some(changed_ns) = record.source_changed_ns else {
         if durable::seen(path).is_ok() {
@@ -50,7 +50,7 @@ fn remove(ctx: &PipelineContext, record: &VodRecord) -> Result<(), PipelineError
 
 /// What keeps a source from being removed (an attribute, an owner, a mode) cannot be taken away without changing its change
 /// time. So its digest is noted when the removal fails, and stands for the change time afterwards.
-fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
+fn give_up(ctx: &Removing, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
     let row = row_of(path);
     let given_up = match leaving::give_up(ctx, path, seen) {
         Err(error) => {
@@ -72,7 +72,7 @@ fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) -> Result<Rem
     Ok(given_up)
 }
 
-fn is_the_same(ctx: &PipelineContext, path: &Path, noted: &Value) -> Result<bool, PipelineError> {
+fn is_the_same(ctx: &Removing, path: &Path, noted: &Value) -> Result<bool, PipelineError> {
     Ok(digest(ctx, path)?.is_some_and(|digest| noted.as_str() == Some(&digest)))
 }
 
@@ -81,7 +81,7 @@ fn row_of(path: &Path) -> String {
 }
 
 /// Notes what a source holds that is still as it was finished.
-fn note_digest(ctx: &PipelineContext, path: &Path, seen: &FileVersion, row: &str) -> Result<(), PipelineError> {
+fn note_digest(ctx: &Removing, path: &Path, seen: &FileVersion, row: &str) -> Result<(), PipelineError> {
     let is_as_finished = || durable::seen(path).is_ok_and(|now| now == *seen);
     if ctx.catalog.ledger(row)?.is_some() || !is_as_finished() {
         return Ok(());
@@ -96,7 +96,7 @@ fn note_digest(ctx: &PipelineContext, path: &Path, seen: &FileVersion, row: &str
 }
 
 /// BLAKE3 of a file; `None` if the work is to stop.
-fn digest(ctx: &PipelineContext, path: &Path) -> Result<Option<String>, PipelineError> {
+fn digest(ctx: &Removing, path: &Path) -> Result<Option<String>, PipelineError> {
     let mut file = durable::open_to_read(path)?;
     let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES]);
     while !ctx.stop.is_requested() {

@@ -2,8 +2,8 @@
 
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::outcome::JourneyOutcome;
 use super::position::Position;
 use super::postponing;
@@ -18,7 +18,7 @@ use crate::recording::name::printable;
 
 /// Ends an attempt as it came out.
 pub(super) fn conclude(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     key: &JournalKey,
     settled: &Settled,
     attempt: u32,
@@ -53,7 +53,7 @@ struct AttemptFailure {
 }
 
 /// An attempt that failed with nothing left to be carried on: the journal says so before it says anything else.
-fn take_back(ctx: &PipelineContext, key: &JournalKey) -> Result<Position, CatalogError> {
+fn take_back(ctx: &Journaling, key: &JournalKey) -> Result<Position, CatalogError> {
     let entry = ctx.catalog.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
     let mut position = Position { key: *key, stage: entry.stage() };
     if matches!(position.stage, Stage::Splicing | Stage::Publishing) {
@@ -64,7 +64,7 @@ fn take_back(ctx: &PipelineContext, key: &JournalKey) -> Result<Position, Catalo
 
 /// Ends an attempt that has left nothing.
 fn give_up(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     mut position: Position,
     settled: &Settled,
     attempt: u32,
@@ -73,21 +73,21 @@ fn give_up(
     let AttemptFailure { class, message } = failure;
     // Another state of the file is another recording; the name that was reserved for this one is free for it.
     let is_another = matches!(stands(settled.path(), &settled.candidate().fingerprint), Ok(false))
-        && roots::is_available(ctx, &settled.candidate().root);
+        && roots::is_available(&ctx.roots, &settled.candidate().root);
     if is_another {
         return ctx.catalog.forget(&position.key);
     }
     if *class == Class::Cancelled {
-        return ctx.catalog.cancel(&position.key, now_ms());
+        return ctx.catalog.cancel(&position.key, ctx.clock.now_ms());
     }
-    let due_ms = next_try_ms(attempt, *class, now_ms(), 0);
+    let due_ms = next_try_ms(attempt, *class, ctx.clock.now_ms(), 0);
     warn!(path = %printable(settled.path()), class = class.name(), error = message, "not finished; the recording is unchanged");
     position.advance(ctx, Step::Failed { class: *class, message: message.clone(), due_ms })
 }
 
 /// Leaves a recording where it is, for good.
 pub(super) fn quarantine(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     mut position: Position,
     settled: &Settled,
     defects: Vec<Defect>,

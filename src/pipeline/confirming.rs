@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::redelivering;
 use crate::deliver::{DeliverError, ProofCheck};
 use crate::fault::{Class, Fault, chain};
@@ -34,32 +34,32 @@ struct ConfirmationState {
 }
 
 impl ConfirmationCache {
-    /// Remembers that the store confirmed an object, no earlier than at a given moment.
-    pub fn note(&self, object: &RemoteObject, at: Instant, beyond_size: bool) {
+    /// Remembers that the store confirmed an object, no earlier than it was asked.
+    pub fn note(&self, object: &RemoteObject, asked_at: Instant, now: Instant, beyond_size: bool) {
         let mut held = self.lock();
-        held.confirmed.retain(|_, (at, _)| age_ms(*at) <= ANSWER_MAX_AGE_MS);
-        held.confirmed.insert((object.target.clone(), object.key.clone()), (at, beyond_size));
+        held.confirmed.retain(|_, (at, _)| age_ms(*at, now) <= ANSWER_MAX_AGE_MS);
+        held.confirmed.insert((object.target.clone(), object.key.clone()), (asked_at, beyond_size));
     }
 
     /// The answers about these objects.
-    pub fn about<'a>(&self, objects: impl IntoIterator<Item = &'a RemoteObject>) -> Vec<Confirmation> {
+    pub fn about<'a>(&self, objects: impl IntoIterator<Item = &'a RemoteObject>, now: Instant) -> Vec<Confirmation> {
         let held = self.lock();
         let answer = |object: &RemoteObject| {
             let (at, beyond_size) = *held.confirmed.get(&(object.target.clone(), object.key.clone()))?;
             let (target, key) = (object.target.clone(), object.key.clone());
-            Some(Confirmation { target, key, age_ms: age_ms(at), beyond_size })
+            Some(Confirmation { target, key, age_ms: age_ms(at, now), beyond_size })
         };
         objects.into_iter().filter_map(answer).collect()
     }
 
-    pub(super) fn is_silent(&self, target: &str) -> bool {
-        self.lock().silent.get(target).is_some_and(|since| since.elapsed() < SILENCE)
+    pub(super) fn is_silent(&self, target: &str, now: Instant) -> bool {
+        self.lock().silent.get(target).is_some_and(|since| now.saturating_duration_since(*since) < SILENCE)
     }
 
     /// Whether that is news.
-    fn silence(&self, target: &str) -> bool {
+    fn silence(&self, target: &str, now: Instant) -> bool {
         let mut held = self.lock();
-        held.silent.insert(target.to_owned(), Instant::now());
+        held.silent.insert(target.to_owned(), now);
         held.told.insert(target.to_owned())
     }
 
@@ -75,12 +75,13 @@ impl ConfirmationCache {
     }
 }
 
-fn age_ms(at: Instant) -> u64 {
-    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
+/// How much older than now a moment is.
+pub(super) fn age_ms(at: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks the stores for what a permit needs. Ends with the first answer that keeps the finished file.
-pub(super) fn ask(ctx: &PipelineContext, vod_id: &str, questions: &[ConfirmationRequest]) {
+pub(super) fn ask(ctx: &Delivering, vod_id: &str, questions: &[ConfirmationRequest]) {
     for question in questions {
         let may_go_on = ask_one(ctx, vod_id, question);
         if question.is_finished && !may_go_on {
@@ -90,19 +91,20 @@ pub(super) fn ask(ctx: &PipelineContext, vod_id: &str, questions: &[Confirmation
 }
 
 /// Whether the store confirmed the object.
-fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) -> bool {
+fn ask_one(ctx: &Delivering, vod_id: &str, question: &ConfirmationRequest) -> bool {
     let object = &question.object;
-    let waits = ctx.target_waits_until(&object.target).is_some() || ctx.answers.is_silent(&object.target);
+    let waits =
+        ctx.target_waits_until(&object.target).is_some() || ctx.answers.is_silent(&object.target, ctx.clock.now());
     if waits || ctx.stop.is_requested() {
         return false;
     }
-    let asked_at = Instant::now();
-    match ctx.targets().ask(object, &ctx.stop) {
+    let asked_at = ctx.clock.now();
+    match ctx.config.targets().ask(object, &ctx.stop) {
         Ok(ProofCheck::AsProven { beyond_size }) => {
             if ctx.answers.end_silence(&object.target) {
                 info!(target_name = object.target, "target answers again; local files are freed again");
             }
-            ctx.answers.note(object, asked_at, beyond_size);
+            ctx.answers.note(object, asked_at, ctx.clock.now(), beyond_size);
             true
         }
         Ok(ProofCheck::Differs(difference)) => {
@@ -121,8 +123,8 @@ fn ask_one(ctx: &PipelineContext, vod_id: &str, question: &ConfirmationRequest) 
 }
 
 /// Says once that a target does not answer, and leaves it alone for a while.
-pub(super) fn note_silence(ctx: &PipelineContext, target: &str, error: &DeliverError) {
-    if error.class() != Class::Cancelled && ctx.answers.silence(target) {
+pub(super) fn note_silence(ctx: &Delivering, target: &str, error: &DeliverError) {
+    if error.class() != Class::Cancelled && ctx.answers.silence(target, ctx.clock.now()) {
         warn!(target_name = target, error = chain(error), "nothing is freed: the target does not confirm its copies");
     }
 }
@@ -154,25 +156,26 @@ mod tests {
     #[test]
     fn an_answer_has_the_age_of_its_question_and_old_ones_are_dropped() {
         let answers = ConfirmationCache::default();
-        let Some(long_ago) = Instant::now().checked_sub(Duration::from_millis(ANSWER_MAX_AGE_MS + 1_000)) else {
-            return;
-        };
-        answers.note(&object("old"), long_ago, true);
-        assert!(answers.about([&object("old")])[0].age_ms > ANSWER_MAX_AGE_MS);
-        answers.note(&object("new"), Instant::now(), false);
-        assert_eq!(answers.about([&object("old")]), [], "what is too old for anything is not kept");
-        let about = answers.about([&object("new"), &object("other")]);
+        let long_ago = Instant::now();
+        let now = long_ago + Duration::from_millis(ANSWER_MAX_AGE_MS + 1);
+        answers.note(&object("old"), long_ago, long_ago, true);
+        assert_eq!(answers.about([&object("old")], now)[0].age_ms, ANSWER_MAX_AGE_MS + 1);
+        answers.note(&object("new"), now, now, false);
+        assert_eq!(answers.about([&object("old")], now), [], "what is too old for anything is not kept");
+        let about = answers.about([&object("new"), &object("other")], now);
         assert_eq!(about.iter().map(|a| (a.key.as_str(), a.beyond_size)).collect::<Vec<_>>(), [("new", false)]);
     }
 
     #[test]
     fn a_target_that_is_silent_is_left_alone_and_said_once() {
-        let answers = ConfirmationCache::default();
-        assert!(!answers.is_silent("a"));
-        assert!(answers.silence("a"), "news");
-        assert!(!answers.silence("a"));
-        assert!(answers.is_silent("a") && !answers.is_silent("b"));
+        let (answers, now) = (ConfirmationCache::default(), Instant::now());
+        assert!(!answers.is_silent("a", now));
+        assert!(answers.silence("a", now), "news");
+        assert!(!answers.silence("a", now));
+        assert!(answers.is_silent("a", now) && !answers.is_silent("b", now));
+        assert!(!answers.is_silent("a", now + SILENCE), "it is asked again");
+        assert!(!answers.silence("a", now + SILENCE), "and that it is still silent is no news");
         assert!(answers.end_silence("a") && !answers.end_silence("a"));
-        assert!(!answers.is_silent("a"));
+        assert!(!answers.is_silent("a", now));
     }
 }

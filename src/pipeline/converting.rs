@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::context::{PipelineContext, now_ms};
+use super::delivering::Delivering;
 use super::error::PipelineError;
 use crate::deliver::DeliverError;
 use crate::discover;
@@ -33,9 +33,9 @@ impl ConvertedAsset {
 }
 
 /// Makes the copy where its root says so and the file is a fragmented MP4.
-pub(super) fn converted(ctx: &PipelineContext, delivery: &Delivery) -> Result<Option<ConvertedAsset>, PipelineError> {
+pub(super) fn converted(ctx: &Delivering, delivery: &Delivery) -> Result<Option<ConvertedAsset>, PipelineError> {
     let [file] = &delivery.asset.files[..] else { return Ok(None) };
-    let settings = ctx.settings();
+    let settings = ctx.config.settings();
     let is_wanted = || discover::root_of(&delivery.asset.root, &settings.watch.roots).root.deliver_progressive;
     if delivery.asset.kind != Kind::Recording || !is_mp4(&file.path) || !is_wanted() {
         return Ok(None);
@@ -44,7 +44,7 @@ pub(super) fn converted(ctx: &PipelineContext, delivery: &Delivery) -> Result<Op
     if before.fingerprint != file.fingerprint {
         return Err(DeliverError::changed(&file.path).into());
     }
-    let make = || progressive_copy(&file.path, &delivery.target, ctx.catalog.owner(), &ctx.stop, now_ms());
+    let make = || progressive_copy(&file.path, &delivery.target, ctx.catalog.owner(), &ctx.stop, ctx.clock.now_ms());
     let copy = stop::stoppable(&ctx.stop, make);
     let Some(copy) = copy.map_err(|Stopped| PipelineError::Stopped)?? else { return Ok(None) };
     let mut asset = delivery.asset.clone();

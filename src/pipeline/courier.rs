@@ -3,89 +3,26 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::converting::converted;
+use super::delivering::Delivering;
 use super::error::PipelineError;
-use super::pauses::{CourierState, FailureReport, TargetFailure, shares};
+use super::pauses::{CourierState, FailureReport, TargetFailure};
 use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
-use crate::deliver::{self, DeliverError};
+use crate::deliver::DeliverError;
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Asset, Delivery, RemoteObject};
 use crate::stop::Stop;
 
 /// How often it is looked whether the couriers are done.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
-#[derive(Debug, Default)]
-pub struct CourierNotify {
-    state: Mutex<CourierState>,
-    notified: Condvar,
-}
-
-impl CourierNotify {
-    /// Shares the couriers among the targets of these settings; those that are too many end. Returns how many are lacking.
-    pub fn share(&self, settings: &deliver::DeliverOptions) -> usize {
-        let mut state = self.lock();
-        (state.wanted, state.at_once) = shares(settings.concurrency, settings.targets.len());
-        state.notifications = state.notifications.wrapping_add(1);
-        self.notified.notify_all();
-        state.wanted.saturating_sub(state.running)
-    }
-
-    /// Something may be due now.
-    pub fn notify(&self) {
-        let mut state = self.lock();
-        state.notifications = state.notifications.wrapping_add(1);
-        self.notified.notify_all();
-    }
-
-    /// No courier takes anything more.
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.notify();
-    }
-
-    /// Until when a target waits, milliseconds since the Unix epoch.
-    pub fn paused_until(&self, target: &str) -> Option<i64> {
-        self.lock().paused.get(target).copied()
-    }
-
-    /// Forgets that targets wait, after a reload or when an operator asks for a retry.
-    pub fn resume_targets(&self) {
-        self.lock().resume();
-        self.notify();
-    }
-
-    /// How things stand now.
-    fn at(&self, now_ms: i64) -> CourierState {
-        let mut state = self.lock();
-        state.end_pauses(now_ms);
-        state.clone()
-    }
-
-    /// The same for a courier; `None` if it is to end.
-    fn enter(&self, now_ms: i64, is_stopped: bool) -> Option<CourierState> {
-        let mut state = self.lock();
-        if state.closed || is_stopped || state.running > state.wanted {
-            state.running = state.running.saturating_sub(1);
-            return None;
-        }
-        drop(state);
-        Some(self.at(now_ms))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CourierState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The threads that carry.
 #[derive(Debug)]
@@ -114,19 +51,19 @@ impl Couriers {
         let mut threads = self.lock();
         threads.retain(|thread| !thread.is_finished());
         let is_first = threads.is_empty();
-        let lacking = self.ctx.courier_notify.share(&self.ctx.settings().deliver);
+        let lacking = self.ctx.delivering.courier_notify.share(&self.ctx.settings().deliver);
         let started = start(lacking, &mut threads, |n| {
             let (ctx, comes_first) = (Arc::clone(&self.ctx), is_first && n == 0);
-            self.ctx.courier_notify.lock().running += 1;
+            self.ctx.delivering.courier_notify.lock().running += 1;
             let thread = std::thread::Builder::new().name("courier".to_owned()).spawn(move || {
                 if comes_first {
                     // The others carry already: a target that failed meanwhile waits, and that was said.
-                    ctx.bring_back();
-                    abort_stale(&ctx);
+                    ctx.delivering.bring_back();
+                    abort_stale(&ctx.delivering);
                 }
                 carry_all(&ctx);
             });
-            thread.inspect_err(|_| self.ctx.courier_notify.lock().running -= 1)
+            thread.inspect_err(|_| self.ctx.delivering.courier_notify.lock().running -= 1)
         });
         started.map_err(PipelineError::Couriers)
     }
@@ -141,7 +78,7 @@ impl Couriers {
 
     /// Waits until none of these is due now or under way, as they are in the queue by then.
     pub fn wait_for(&self, deliveries: &[Delivery], stop: &Stop) -> Result<(), CatalogError> {
-        let is_busy = |ctx: &PipelineContext, delivery: &Delivery, now: i64| {
+        let is_busy = |ctx: &Delivering, delivery: &Delivery, now: i64| {
             // The queue first: whoever has ended one has written there how.
             let due_ms = ctx.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
             let state = ctx.courier_notify.at(now);
@@ -163,18 +100,18 @@ impl Couriers {
     fn wait_while(
         &self,
         stop: &Stop,
-        mut is_busy: impl FnMut(&PipelineContext, i64) -> Result<bool, CatalogError>,
+        mut is_busy: impl FnMut(&Delivering, i64) -> Result<bool, CatalogError>,
     ) -> Result<(), CatalogError> {
-        let (has_begun, courier_notify) = (!self.lock().is_empty(), &self.ctx.courier_notify);
-        while has_begun && !stop.is_requested() && is_busy(&self.ctx, now_ms())? {
-            drop(nap(courier_notify, courier_notify.lock(), LOOK_AGAIN));
+        let (has_begun, ctx) = (!self.lock().is_empty(), &self.ctx.delivering);
+        while has_begun && !stop.is_requested() && is_busy(ctx, ctx.clock.now_ms())? {
+            drop(ctx.courier_notify.nap(ctx.courier_notify.lock(), LOOK_AGAIN));
         }
         Ok(())
     }
 
     /// Lets what is under way end (it looks at the wish to stop) and joins the threads.
     pub fn join(&self) {
-        self.ctx.courier_notify.close();
+        self.ctx.delivering.courier_notify.close();
         for thread in std::mem::take(&mut *self.lock()) {
             let _ = thread.join();
         }
@@ -194,26 +131,17 @@ fn start(
     (0..count).map(one).try_for_each(|thread| thread.map(|thread| threads.push(thread)))
 }
 
-fn nap<'a>(
-    courier_notify: &'a CourierNotify,
-    state: MutexGuard<'a, CourierState>,
-    longest: Duration,
-) -> MutexGuard<'a, CourierState> {
-    let woken = courier_notify.notified.wait_timeout(state, longest);
-    woken.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
-}
-
 /// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
-fn abort_stale(ctx: &PipelineContext) {
-    let settings = ctx.settings();
-    if !settings.watch.roots.iter().all(|root| roots::is_available(ctx, &root.path)) {
+fn abort_stale(ctx: &Delivering) {
+    let settings = ctx.config.settings();
+    if !settings.watch.roots.iter().all(|root| roots::is_available(&ctx.roots, &root.path)) {
         // Their sources are not gone: the next start looks again.
         return;
     }
     let awaits = |asset: &str, target: &str| {
         ctx.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
     };
-    match ctx.targets().abort_stale(&ctx.catalog, &awaits) {
+    match ctx.config.targets().abort_stale(&ctx.catalog, &awaits) {
         Ok(0) => {}
         Ok(count) => info!(count, "gave up abandoned uploads"),
         Err(error) => warn!(error = chain(&error), "cannot read the uploads of the last process"),
@@ -221,22 +149,23 @@ fn abort_stale(ctx: &PipelineContext) {
 }
 
 fn carry_all(ctx: &PipelineContext) {
-    while let Some(delivery) = take(ctx) {
+    while let Some(delivery) = take(&ctx.delivering) {
         // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
         if catch_unwind(AssertUnwindSafe(|| carry(ctx, &delivery))).is_err() {
             error!(delivery = delivery.id, "courier panicked, please report it; the delivery is retried later");
-            let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
-            let _ = ctx.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now_ms());
+            let (tries, now) = (delivery.attempts.saturating_add(1), ctx.clock.now_ms());
+            let due = next_try_ms(tries, Class::Environment, now, jitter(now));
+            let _ = ctx.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now);
         }
-        ctx.courier_notify.lock().in_flight.remove(&delivery.id);
-        ctx.courier_notify.notify();
+        ctx.delivering.courier_notify.lock().in_flight.remove(&delivery.id);
+        ctx.delivering.courier_notify.notify();
     }
 }
 
 /// Takes the most urgent due delivery that nobody carries; `None` when the couriers are to stop.
-fn take(ctx: &PipelineContext) -> Option<Delivery> {
+fn take(ctx: &Delivering) -> Option<Delivery> {
     loop {
-        let now = now_ms();
+        let now = ctx.clock.now_ms();
         let seen = ctx.courier_notify.enter(now, ctx.stop.is_requested())?;
         let next = match next_free(ctx, &seen, now) {
             Ok(NextDue::Due(delivery)) if ctx.courier_notify.lock().take(&delivery) => return Some(*delivery),
@@ -250,26 +179,26 @@ fn take(ctx: &PipelineContext) -> Option<Delivery> {
             }
         };
         if seen.in_flight.is_empty() {
-            ctx.targets().rest();
+            ctx.config.targets().rest();
         }
         let state = ctx.courier_notify.lock();
         // What was queued or ended since the queue was looked at has notified already.
         if state.notifications == seen.notifications {
             let nap_for = state.nap(next, now);
-            drop(nap(&ctx.courier_notify, state, nap_for));
+            drop(ctx.courier_notify.nap(state, nap_for));
         }
     }
 }
 
 /// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The couriers must not be
 /// locked meanwhile: a stop needs it, and a catalogue may hang.
-fn next_free(ctx: &PipelineContext, state: &CourierState, now: i64) -> Result<NextDue, CatalogError> {
+fn next_free(ctx: &Delivering, state: &CourierState, now: i64) -> Result<NextDue, CatalogError> {
     let is_free = |id: &str| !state.in_flight.contains(id);
     ctx.catalog.next_due(now, &DueFilter { may_try: &|target| state.may_try(target), is_free: &is_free })
 }
 
 fn carry(ctx: &PipelineContext, delivery: &Delivery) {
-    match ctx.catalog.begin_delivery(&delivery.id, now_ms()) {
+    match ctx.catalog.begin_delivery(&delivery.id, ctx.clock.now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(ctx, delivery, attempt),
         Ok(None) => {}
         Err(error) => warn!(delivery = delivery.id, error = chain(&error), "attempt not recorded"),
@@ -277,38 +206,43 @@ fn carry(ctx: &PipelineContext, delivery: &Delivery) {
 }
 
 fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
-    let begun = Instant::now();
-    let outcome = upload(ctx, delivery).and_then(|objects| {
-        match ctx.catalog.delivered(&delivery.id, &objects, now_ms()) {
-            Err(CatalogError::NoSuchDelivery { .. }) => take_back(ctx, delivery, &objects),
+    let begun = ctx.clock.now();
+    let outcome = upload(&ctx.delivering, delivery).and_then(|objects| {
+        match ctx.catalog.delivered(&delivery.id, &objects, ctx.clock.now_ms()) {
+            Err(CatalogError::NoSuchDelivery { .. }) => take_back(&ctx.delivering, delivery, &objects),
             other => other?,
         }
         ctx.targets().forget(&delivery.asset.id, &objects, &ctx.catalog)?;
         // The store may have confirmed the first of them right after the beginning.
         for object in &objects {
-            ctx.answers.note(object, begun, object.checksum_compared || object.etag.is_some());
+            ctx.delivering.answers.note(
+                object,
+                begun,
+                ctx.clock.now(),
+                object.checksum_compared || object.etag.is_some(),
+            );
         }
         Ok(())
     });
     match outcome {
         Ok(()) => {
-            if ctx.courier_notify.lock().success(&delivery.target) {
+            if ctx.delivering.courier_notify.lock().success(&delivery.target) {
                 info!(target_name = delivery.target, "target available again");
             }
             info!(delivery = delivery.id, attempt, "delivered");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(ctx, vod_id);
-                super::sidecars::clear_if_freed(ctx, vod_id);
+                super::sidecars::clear_if_freed(&ctx.catalog, vod_id);
             }
         }
-        Err(error) => note_failure(ctx, delivery, attempt, &error),
+        Err(error) => note_failure(&ctx.delivering, delivery, attempt, &error),
     }
 }
 
 /// The VoD was deleted while its file was on the way: nobody would ever delete these objects.
-fn take_back(ctx: &PipelineContext, delivery: &Delivery, objects: &[RemoteObject]) {
+fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
     for object in objects {
-        match ctx.targets().remove(&delivery.asset.id, object) {
+        match ctx.config.targets().remove(&delivery.asset.id, object) {
             Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
             Err(error) => {
                 warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");
@@ -317,7 +251,7 @@ fn take_back(ctx: &PipelineContext, delivery: &Delivery, objects: &[RemoteObject
     }
 }
 
-fn upload(ctx: &PipelineContext, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
+fn upload(ctx: &Delivering, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
     let converted = converted(ctx, delivery)?;
     let asset = converted.as_ref().map_or(&delivery.asset, |converted| &converted.asset);
     let objects = send(ctx, delivery, asset)?;
@@ -327,9 +261,9 @@ fn upload(ctx: &PipelineContext, delivery: &Delivery) -> Result<Vec<RemoteObject
     }
 }
 
-fn send(ctx: &PipelineContext, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
-    let settings = ctx.settings();
-    let zone = &settings.finish.time_zone;
+fn send(ctx: &Delivering, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
+    let config = ctx.config.snapshot();
+    let zone = &config.settings.finish.time_zone;
     let date = crate::recording::name::format_time(asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
     let files = &asset.files;
     // An HLS unit is called by its playlist, which comes last.
@@ -339,42 +273,43 @@ fn send(ctx: &PipelineContext, delivery: &Delivery, asset: &Asset) -> Result<Vec
         meter.add(sent);
         ctx.courier_notify.lock().progressed(&delivery.target);
     };
-    ctx.targets().upload(&delivery.target, asset, &date, &ctx.stop, &progress, &ctx.catalog)
+    config.targets.upload(&delivery.target, asset, &date, &ctx.stop, &progress, &ctx.catalog)
 }
 
-fn note_failure(ctx: &PipelineContext, delivery: &Delivery, attempt: u32, error: &PipelineError) {
+fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &PipelineError) {
+    let now = ctx.clock.now_ms();
     if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
-        && let Err(error) = roots::require(ctx, &delivery.asset.root)
+        && let Err(error) = roots::require(&ctx.roots, &delivery.asset.root)
     {
         // Said once for the root; its deliveries wait until it is back.
-        let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
-        let noted = ctx.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
+        let due = next_try_ms(attempt, error.class(), now, jitter(now));
+        let noted = ctx.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now);
         return noted.unwrap_or_else(|error| warn!(error = chain(&error), "failure not recorded"));
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = ctx.catalog.delivery_stopped(&delivery.id, now_ms());
+        let _ = ctx.catalog.delivery_stopped(&delivery.id, now);
         return;
     }
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
-    let due = next_try_ms(attempt, class, now_ms(), jitter());
+    let due = next_try_ms(attempt, class, now, jitter(now));
     say_failure(ctx, delivery, error, class, &message);
-    let journalled = ctx.catalog.delivery_failed(&delivery.id, class, &message, due, now_ms());
+    let journalled = ctx.catalog.delivery_failed(&delivery.id, class, &message, due, now);
     let is_paused = ctx.courier_notify.paused_until(&delivery.target).is_some();
-    let told = || ctx.catalog.target_paused(&delivery.target, class, &message, now_ms());
+    let told = || ctx.catalog.target_paused(&delivery.target, class, &message, now);
     if let Err(error) = journalled.and_then(|()| if is_paused { told() } else { Ok(()) }) {
         warn!(delivery = delivery.id, error = chain(&error), "failure not recorded");
     }
 }
 
 /// What would meet every recording alike is said once, makes its target wait, and is counted from then on.
-fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
+fn say_failure(ctx: &Delivering, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
     let target = delivery.target.as_str();
-    let (now, mut state) = (now_ms(), ctx.courier_notify.lock());
+    let (now, mut state) = (ctx.clock.now_ms(), ctx.courier_notify.lock());
     let alike = match error {
         PipelineError::Deliver(error) if error.is_of_the_target() => {
-            if state.fault(target, class, now, jitter()) {
+            if state.fault(target, class, now, jitter(now)) {
                 warn!(target_name = target, error = message, "target cannot be used; deliveries stay queued");
             }
             return;
@@ -385,7 +320,7 @@ fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError
     };
     let say = alike.map_or(FailureReport::This, |(how, error)| {
         let ask_again = error.ask_again_after().and_then(|wait| i64::try_from(wait.as_millis()).ok());
-        state.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter())
+        state.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter(now))
     });
     let words = match alike {
         None => {
@@ -406,15 +341,17 @@ fn say_failure(ctx: &PipelineContext, delivery: &Delivery, error: &PipelineError
     }
 }
 
-fn jitter() -> u64 {
+fn jitter(now_ms: i64) -> u64 {
     static COUNT: AtomicI64 = AtomicI64::new(0);
     let count = COUNT.fetch_add(0x9E37_79B9, Ordering::Relaxed);
-    now_ms().wrapping_add(count).unsigned_abs()
+    now_ms.wrapping_add(count).unsigned_abs()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::DeliverOptions;
+    use crate::pipeline::handles::Handles;
     use crate::pipeline::{OpeningOptions, PipelineSettings, Stop};
 
     fn open(dir: &std::path::Path) -> Arc<PipelineContext> {
@@ -426,11 +363,11 @@ mod tests {
     fn a_start_brings_back_what_failed_and_lets_a_target_that_waits_wait() {
         let dir = tempfile::tempdir().unwrap();
         let ctx = open(dir.path());
-        ctx.courier_notify.lock().fault("a", Class::Environment, now_ms(), 0);
-        ctx.bring_back();
-        assert!(ctx.target_waits_until("a").is_some(), "a courier that was faster has said so");
+        ctx.delivering.courier_notify.lock().fault("a", Class::Environment, ctx.clock.now_ms(), 0);
+        ctx.delivering.bring_back();
+        assert!(ctx.delivering.target_waits_until("a").is_some(), "a courier that was faster has said so");
         ctx.resume_targets();
-        assert!(ctx.target_waits_until("a").is_none());
+        assert!(ctx.delivering.target_waits_until("a").is_none());
     }
 
     #[test]
@@ -441,9 +378,40 @@ mod tests {
         let mut state = CourierState::default();
         state.at_once = 4;
         state.paused.insert("dead".into(), i64::MAX);
-        assert_eq!(next_free(&ctx, &state, 800).unwrap(), NextDue::At(900));
+        assert_eq!(next_free(&ctx.delivering, &state, 800).unwrap(), NextDue::At(900));
         state.resume();
-        assert!(matches!(next_free(&ctx, &state, 800).unwrap(), NextDue::Due(delivery) if delivery.asset.id == "y"));
+        assert!(
+            matches!(next_free(&ctx.delivering, &state, 800).unwrap(), NextDue::Due(delivery) if delivery.asset.id == "y")
+        );
+    }
+
+    #[test]
+    fn a_delivery_is_due_when_its_time_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = Handles::for_test(dir.path());
+        let (ctx, clock) = (Delivering::of(&handles, &Arc::default()), &handles.clock);
+        ctx.courier_notify.lock().at_once = 4;
+        let due_ms = clock.now_ms() + 900;
+        ctx.catalog.enqueue(&[waiting("x", "a", due_ms)]).unwrap();
+        let next = || next_free(&ctx, &ctx.courier_notify.at(clock.now_ms()), clock.now_ms()).unwrap();
+        assert_eq!(next(), NextDue::At(due_ms));
+        clock.advance(Duration::from_millis(899));
+        assert_eq!(next(), NextDue::At(due_ms));
+        clock.advance(Duration::from_millis(1));
+        assert!(matches!(next(), NextDue::Due(_)));
+    }
+
+    #[test]
+    fn a_target_that_failed_waits_until_its_time_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = Handles::for_test(dir.path());
+        let (ctx, clock) = (Delivering::of(&handles, &Arc::default()), &handles.clock);
+        ctx.courier_notify.lock().fault("a", Class::Environment, clock.now_ms(), 0);
+        let until_ms = ctx.target_waits_until("a").unwrap();
+        clock.advance(Duration::from_millis(u64::try_from(until_ms - clock.now_ms()).unwrap() - 1));
+        assert_eq!(ctx.target_waits_until("a"), Some(until_ms));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(ctx.target_waits_until("a"), None);
     }
 
     fn waiting(asset: &str, target: &str, at_ms: i64) -> Delivery {
@@ -486,11 +454,11 @@ mod tests {
         let couriers = Couriers::of(&ctx);
         let running = |concurrency| {
             let settings = (*ctx.settings()).clone();
-            let deliver = deliver::DeliverOptions { concurrency, ..settings.deliver };
+            let deliver = DeliverOptions { concurrency, ..settings.deliver };
             ctx.reload(PipelineSettings { deliver, ..settings }).unwrap();
             couriers.adjust().unwrap();
             let running = || couriers.lock().iter().filter(|thread| !thread.is_finished()).count();
-            while ctx.courier_notify.lock().running != running() || running() > concurrency {
+            while ctx.delivering.courier_notify.lock().running != running() || running() > concurrency {
                 std::thread::yield_now();
             }
             running()

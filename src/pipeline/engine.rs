@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::context::{OpeningOptions, PipelineContext, PipelineSettings};
+use super::active_config::PipelineSettings;
+use super::context::{OpeningOptions, PipelineContext};
 use super::courier::Couriers;
 use super::error::PipelineError;
 use super::journey;
@@ -14,6 +15,7 @@ use super::resuming;
 use crate::catalog::CatalogError;
 use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// A running pipeline. `watch`, `process` and `recover` all work on one.
@@ -92,5 +94,6 @@ impl Engine {
         self.studio.join();
         self.couriers.join();
         self.ctx.announcer.join();
+        self.ctx.fleet.iter().for_each(Fleet::join);
     }
 }

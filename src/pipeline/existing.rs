@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::discovering::Discovering;
 use crate::catalog::CatalogError;
 use crate::discover::{Existing, ExistingSummary, Unit};
 use crate::fault::chain;
@@ -19,7 +19,7 @@ const BATCH: usize = 500;
 
 /// The first scan of one root.
 pub(super) struct FirstScan<'a> {
-    ctx: &'a PipelineContext,
+    ctx: &'a Discovering,
     root: PathBuf,
     existing: Existing,
     taken: ExistingSummary,
@@ -30,11 +30,11 @@ pub(super) struct FirstScan<'a> {
 
 impl<'a> FirstScan<'a> {
     /// Of a root that was never scanned before in this state directory; `None` for any other.
-    pub(super) fn of(ctx: &'a PipelineContext, root: &Path) -> Option<Self> {
+    pub(super) fn of(ctx: &'a Discovering, root: &Path) -> Option<Self> {
         if !matches!(ctx.catalog.ledger(&mark(root)), Ok(None)) {
             return None;
         }
-        let (existing, root) = (ctx.settings().watch.existing, root.to_owned());
+        let (existing, root) = (ctx.config.settings().watch.existing, root.to_owned());
         let (taken, left_out) = (ExistingSummary::default(), ExistingSummary::default());
         Some(Self { ctx, root, existing, taken, left_out, batch: Vec::new(), failed: None })
     }
@@ -61,7 +61,7 @@ impl<'a> FirstScan<'a> {
     fn remember(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         if self.failed.is_none() {
-            self.failed = self.ctx.catalog.leave_out(&batch, now_ms()).err();
+            self.failed = self.ctx.catalog.leave_out(&batch, self.ctx.clock.now_ms()).err();
         }
     }
 
@@ -71,7 +71,8 @@ impl<'a> FirstScan<'a> {
         self.say();
         let mark = mark(&self.root);
         let noted = self.failed.map_or(Ok(()), Err);
-        let noted = noted.and_then(|()| self.ctx.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
+        let noted =
+            noted.and_then(|()| self.ctx.catalog.put_ledger(&mark, &json!({ "decidedMs": self.ctx.clock.now_ms() })));
         if let Err(error) = noted {
             warn!(error = chain(&error), "cannot record which files are left out");
         }
@@ -87,7 +88,7 @@ impl<'a> FirstScan<'a> {
             let (files, bytes) = (kind.files, kind.size_bytes);
             info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "found on the first start; left out");
         }
-        let settings = self.ctx.settings();
+        let settings = self.ctx.config.settings();
         let targets = settings.deliver.targets.len();
         info!(targets, uploads = %settings.deliver.upload_extensions, frees = %settings.retain.delete_local, "upload and retention policy");
     }

@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::context::{PipelineContext, PipelineSettings};
+use super::active_config::PipelineSettings;
+use super::discovering::Discovering;
 use super::owning::ForeignRoots;
 use super::roots;
 use crate::catalog::KnownFile;
 use crate::discover::{
-    self, DiscoverError, Finding, FragmentHandling, FragmentedPolicy, NameReading, Namer, PathClass, Problem,
-    RootOptions, Search, Server, Unit,
+    self, DiscoverError, Finding, FragmentHandling, FragmentedPolicy, NameReading, NameRules, Namer, PathClass,
+    Problem, RootOptions, Search, Server, Unit,
 };
+use crate::durable;
+use crate::recording::Shard;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 
@@ -117,8 +120,7 @@ pub struct RootReader {
 
 impl RootReader {
     /// Compiles the root's names; `auto` looks at what is there and says why it chose.
-    pub fn new(ctx: &PipelineContext, root: &RootOptions) -> Result<Self, DiscoverError> {
-        let settings = ctx.settings();
+    pub fn new(settings: &PipelineSettings, root: &RootOptions) -> Result<Self, DiscoverError> {
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
         if let Some(choice) = namer.choice() {
             tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "selected file name preset");
@@ -142,20 +144,20 @@ impl RootReader {
     }
 
     /// Looks at one path below the root, or at everything below a directory.
-    pub fn find(&self, ctx: &PipelineContext, path: &Path, found: &mut FoundInputs) {
+    pub fn find(&self, ctx: &Discovering, path: &Path, found: &mut FoundInputs) {
         self.visit(ctx, path, &mut |item| found.add(item));
     }
 
     /// The same, and tells what it finds as it finds it.
-    pub fn visit(&self, ctx: &PipelineContext, path: &Path, hear: &mut dyn FnMut(Item)) {
-        let (mut excluded, settings) = (ctx.excluded(), ctx.settings());
+    pub fn visit(&self, ctx: &Discovering, path: &Path, hear: &mut dyn FnMut(Item)) {
+        let (mut excluded, settings) = (ctx.config.excluded(), ctx.config.settings());
         excluded.extend(roots_below(&settings, &self.root.path).map(|root| root.path.clone()));
         let search = Search {
             root: &self.root,
             namer: &self.namer,
             excluded: &excluded,
             orphan_after: settings.watch.orphan_after,
-            now_ms: super::context::now_ms(),
+            now_ms: ctx.clock.now_ms(),
         };
         let mut ours =
             OwnershipFilter { foreign: ForeignRoots::new(&self.root.path, ctx.catalog.owner()), said: HashSet::new() };
@@ -167,13 +169,7 @@ impl RootReader {
     }
 
     /// Passes on what is ours.
-    fn take(
-        &self,
-        ctx: &PipelineContext,
-        finding: Finding,
-        ours: &mut OwnershipFilter<'_>,
-        hear: &mut dyn FnMut(Item),
-    ) {
+    fn take(&self, ctx: &Discovering, finding: Finding, ours: &mut OwnershipFilter<'_>, hear: &mut dyn FnMut(Item)) {
         match finding {
             Finding::Candidate(candidate) if ours.has(&candidate.path, hear) => hear(Item::Candidate(*candidate)),
             Finding::Unit(unit) if ours.has(&unit.playlist, hear) => hear(self.unit(*unit)),
@@ -186,7 +182,7 @@ impl RootReader {
         }
     }
 
-    fn look_at(&self, ctx: &PipelineContext, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
+    fn look_at(&self, ctx: &Discovering, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
         match search.look_at(path) {
             Ok(PathClass::Candidate(candidate)) => hear(Item::Candidate(*candidate)),
             Ok(PathClass::Beside(candidate)) => hear(beside(ctx, *candidate)),
@@ -209,7 +205,7 @@ impl RootReader {
 
 /// A final name beside a temporary: its server is still writing it, unless the catalogue knows it as a finished file. Then the temporary is
 /// the original that is kept.
-fn beside(ctx: &PipelineContext, candidate: Candidate) -> Item {
+fn beside(ctx: &Discovering, candidate: Candidate) -> Item {
     match ctx.catalog.knows(&candidate.path, &candidate.fingerprint) {
         Ok(KnownFile::Finished { .. }) => Item::Candidate(candidate),
         _ => Item::Waiting(candidate.path),
@@ -234,13 +230,13 @@ impl OwnershipFilter<'_> {
 }
 
 /// Looks everywhere and tells what it finds as it finds it.
-pub fn visit(ctx: &PipelineContext, places: &[InputPath], hear: &mut dyn FnMut(Item)) -> Result<(), DiscoverError> {
+pub fn visit(ctx: &Discovering, places: &[InputPath], hear: &mut dyn FnMut(Item)) -> Result<(), DiscoverError> {
     for place in places {
-        if !roots::is_available(ctx, &place.root.path) {
+        if !roots::is_available(&ctx.roots, &place.root.path) {
             hear(Item::Problem(Problem::RootGone { path: place.root.path.clone() }));
             continue;
         }
-        let reader = RootReader::new(ctx, &place.root)?;
+        let reader = RootReader::new(&ctx.config.settings(), &place.root)?;
         match std::fs::symlink_metadata(&place.path) {
             Ok(_) => reader.visit(ctx, &place.path, hear),
             Err(source) => hear(Item::Problem(Problem::Unreadable { path: place.path.clone(), source })),
@@ -249,10 +245,35 @@ pub fn visit(ctx: &PipelineContext, places: &[InputPath], hear: &mut dyn FnMut(I
     Ok(())
 }
 
-/// Looks everywhere; the newest candidate comes first.
-pub fn find(ctx: &PipelineContext, places: &[InputPath]) -> Result<FoundInputs, DiscoverError> {
+/// Whether an item belongs to a part. A recording, its temporary name and what is made of it are in one; what could not be read is
+/// said by all.
+fn is_in(shard: Shard, rules: &NameRules, root: &Path, item: &Item) -> bool {
+    let path = match item {
+        Item::Candidate(candidate) => Some(candidate.path.clone()),
+        Item::Unit(unit, _) => Some(unit.playlist.clone()),
+        Item::Waiting(path) | Item::Unhandled(path) => Some(path.clone()),
+        // Another process may be about to remove it. What its name does not tell is left to a run over everything.
+        Item::Aside(aside) => durable::original_path(aside),
+        Item::Problem(_) => return true,
+    };
+    path.is_some_and(|path| {
+        let relative = path.strip_prefix(root).unwrap_or_else(|_| Path::new(path.file_name().unwrap_or_default()));
+        shard.has(rules.family(relative).as_os_str().as_encoded_bytes())
+    })
+}
+
+/// Looks everywhere, or takes a part of what lies there; the newest candidate comes first.
+pub fn find(ctx: &Discovering, places: &[InputPath], shard: Option<Shard>) -> Result<FoundInputs, DiscoverError> {
     let mut found = FoundInputs::default();
-    visit(ctx, places, &mut |item| found.add(item))?;
+    let rules = NameRules::new(&ctx.config.settings().watch.temporary_suffixes);
+    for place in places {
+        let is_wanted = |item: &Item| shard.is_none_or(|shard| is_in(shard, &rules, &place.root.path, item));
+        visit(ctx, std::slice::from_ref(place), &mut |item| {
+            if is_wanted(&item) {
+                found.add(item);
+            }
+        })?;
+    }
     discover::newest_first(&mut found.candidates);
     found.unhandled.sort();
     found.unhandled.dedup();

@@ -7,11 +7,14 @@ use std::thread::JoinHandle;
 
 use tracing::{error, info, warn};
 
+use super::active_config::ConfigSnapshot;
 use super::confirming;
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::leaving::{self, PendingRemoval};
 use super::pictures;
 use super::pruning;
+use super::removing::Removing;
 use super::roots;
 use super::sidecars;
 use super::views;
@@ -56,13 +59,17 @@ impl FreeingThread {
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(ctx: &PipelineContext) -> Result<FreePlan, CatalogError> {
-    Ok(plan_all(ctx, RefusalFilter::All)?.0)
+    Ok(plan_all(ctx, ctx.in_force(), RefusalFilter::All)?.0)
 }
 
 /// The plan for all records, and the bytes of those that stay.
-fn plan_all(ctx: &PipelineContext, lists: RefusalFilter) -> Result<(FreePlan, u64), CatalogError> {
-    let mut survey = FreeingContext::new(ctx)?;
-    let settings = ctx.settings();
+fn plan_all(
+    ctx: &PipelineContext,
+    config: ConfigSnapshot,
+    lists: RefusalFilter,
+) -> Result<(FreePlan, u64), CatalogError> {
+    let settings = Arc::clone(&config.settings);
+    let mut survey = FreeingContext::new(ctx, config)?;
     let mut planner = Planner::new(&settings.retain, lists, survey.held_bytes);
     for_each_page(ctx, |page| survey.add(&mut planner, page))?;
     Ok((planner.end(), survey.held_bytes))
@@ -92,6 +99,8 @@ fn for_each_page(
 /// What is the same for all records of a plan.
 struct FreeingContext<'a> {
     ctx: &'a PipelineContext,
+    /// What was in force when it was begun: a reload changes nothing in the middle of a plan.
+    config: ConfigSnapshot,
     required: Vec<String>,
     views: Vec<TargetView>,
     volumes: BTreeMap<PathBuf, Volume>,
@@ -102,12 +111,12 @@ struct FreeingContext<'a> {
 }
 
 impl<'a> FreeingContext<'a> {
-    fn new(ctx: &'a PipelineContext) -> Result<Self, CatalogError> {
-        let mut leaving = leaving::all(ctx)?;
+    fn new(ctx: &'a PipelineContext, config: ConfigSnapshot) -> Result<Self, CatalogError> {
+        let mut leaving = leaving::all(&ctx.removing)?;
         leaving.retain(|leaving| leaving.aside.is_some());
-        let (required, views) = (ctx.targets().required(), ctx.views.all(ctx)?);
-        let mut survey = Self { ctx, required, views, volumes: BTreeMap::new(), leaving, held_bytes: 0 };
-        if let DeleteLocal::MaxBytes(_) = ctx.settings().retain.delete_local {
+        let (required, views) = (config.targets.required(), ctx.delivering.views.all(&ctx.delivering)?);
+        let mut survey = Self { ctx, config, required, views, volumes: BTreeMap::new(), leaving, held_bytes: 0 };
+        if let DeleteLocal::MaxBytes(_) = survey.config.settings.retain.delete_local {
             let leaving = survey.leaving.iter().filter(|leaving| leaving.frees.is_some());
             let leaving_bytes = leaving.map(|leaving| leaving.seen.fingerprint.size_bytes).sum();
             for_each_page(ctx, |page| {
@@ -126,7 +135,7 @@ impl<'a> FreeingContext<'a> {
             on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
             if let AwaitedBy::Endpoint(endpoint) = awaits(self.ctx, vod)? {
                 awaited.insert(vod.vod_id.clone(), endpoint);
-            } else if pictures::awaits(self.ctx, vod, now_ms()) {
+            } else if pictures::awaits(self.ctx, vod, self.ctx.clock.now_ms()) {
                 awaited.insert(vod.vod_id.clone(), PICTURES.to_owned());
             }
             self.measure(&vod.root);
@@ -136,12 +145,12 @@ impl<'a> FreeingContext<'a> {
             held_bytes: self.held_bytes,
             deliveries: &deliveries,
             required: &self.required,
-            uploaded: self.ctx.settings().deliver.upload_extensions,
+            uploaded: self.config.settings.deliver.upload_extensions,
             on_disk: &on_disk,
             views: &self.views,
             volumes: &self.volumes,
             awaited: &awaited,
-            now_ms: now_ms(),
+            now_ms: self.ctx.clock.now_ms(),
         });
         Ok(())
     }
@@ -166,9 +175,10 @@ fn volume(root: &Path) -> Option<Volume> {
 
 /// Applies the plan; returns how many VoDs were freed.
 pub fn free_what_is_due(ctx: &PipelineContext) -> usize {
-    leaving::look_again(ctx);
-    pruning::prune(ctx);
-    let policy = ctx.settings().retain.delete_local;
+    leaving::look_again(&ctx.removing);
+    pruning::prune(&ctx.journaling);
+    let config = ctx.in_force();
+    let policy = config.settings.retain.delete_local;
     if policy == DeleteLocal::Never {
         return 0;
     }
@@ -176,24 +186,24 @@ pub fn free_what_is_due(ctx: &PipelineContext) -> usize {
         error!("nothing is freed: the catalogue is in an older state; run `aftercast catalog rebuild`");
         return 0;
     }
-    let freed = views::look_again(ctx).and_then(|()| match policy {
-        DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_) => free_the_oldest(ctx),
-        _ => free_page_by_page(ctx),
+    let freed = views::look_again(&ctx.delivering).and_then(|()| match policy {
+        DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_) => free_the_oldest(ctx, config),
+        _ => free_page_by_page(ctx, config),
     });
     freed.unwrap_or_else(|fault| unreadable(&fault))
 }
 
 /// Frees what makes up for the room that is lacking.
-fn free_the_oldest(ctx: &PipelineContext) -> Result<usize, CatalogError> {
-    let (plan, held_bytes) = plan_all(ctx, RefusalFilter::Missing)?;
-    ctx.catalog.disk_low(plan.short_bytes, now_ms())?;
+fn free_the_oldest(ctx: &PipelineContext, config: ConfigSnapshot) -> Result<usize, CatalogError> {
+    let (plan, held_bytes) = plan_all(ctx, config, RefusalFilter::Missing)?;
+    ctx.catalog.disk_low(plan.short_bytes, ctx.clock.now_ms())?;
     Ok(apply(ctx, &plan, held_bytes))
 }
 
 /// Frees what may go whatever else there is.
-fn free_page_by_page(ctx: &PipelineContext) -> Result<usize, CatalogError> {
-    let mut survey = FreeingContext::new(ctx)?;
-    let settings = ctx.settings();
+fn free_page_by_page(ctx: &PipelineContext, config: ConfigSnapshot) -> Result<usize, CatalogError> {
+    let settings = Arc::clone(&config.settings);
+    let mut survey = FreeingContext::new(ctx, config)?;
     let mut freed = 0;
     for_each_page(ctx, |page| {
         let mut planner = Planner::new(&settings.retain, RefusalFilter::Missing, survey.held_bytes);
@@ -229,14 +239,14 @@ fn apply(ctx: &PipelineContext, plan: &FreePlan, mut held_bytes: u64) -> usize {
 
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
 /// target was proven to hold it before, and that is all a freed record says.
-fn note_what_is_gone(ctx: &PipelineContext, record: &VodRecord) -> Result<(), CatalogError> {
-    if !roots::is_available(ctx, &record.root) {
+fn note_what_is_gone(ctx: &Delivering, record: &VodRecord) -> Result<(), CatalogError> {
+    if !roots::is_available(&ctx.roots, &record.root) {
         return Ok(());
     }
-    let is_proven = ctx.targets().required().iter().all(|target| record.remote_in(target).is_some());
+    let is_proven = ctx.config.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
-        ctx.catalog.shared().freed(&record.vod_id, now_ms())?;
-        sidecars::clear_if_freed(ctx, &record.vod_id);
+        ctx.catalog.shared().freed(&record.vod_id, ctx.clock.now_ms())?;
+        sidecars::clear_if_freed(&ctx.catalog, &record.vod_id);
     }
     Ok(())
 }
@@ -259,8 +269,8 @@ fn free_vod(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> bool {
     };
     let freed = with_facts(ctx, vod_id, held_bytes, needs).and_then(|needs| {
         let (touched, questions) = needs.unwrap_or_default();
-        compare_again(ctx, &touched)?;
-        confirming::ask(ctx, vod_id, &questions);
+        compare_again(&ctx.delivering, &touched)?;
+        confirming::ask(&ctx.delivering, vod_id, &questions);
         compare_with_root(ctx, vod_id, held_bytes)?;
         free_if_granted(ctx, vod_id, held_bytes)
     });
@@ -272,10 +282,10 @@ fn free_vod(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> bool {
 
 /// Files that were touched since they were read are delivered again: what the store holds already is adopted, and a file
 /// that holds something else by now is sent beside it.
-fn compare_again(ctx: &PipelineContext, deliveries: &[String]) -> Result<(), CatalogError> {
+fn compare_again(ctx: &Delivering, deliveries: &[String]) -> Result<(), CatalogError> {
     let why = "delivered before, but the local file was touched since; it is compared with the copy again";
     for id in deliveries {
-        if ctx.catalog.deliver_again(id, why, now_ms())? {
+        if ctx.catalog.deliver_again(id, why, ctx.clock.now_ms())? {
             info!(delivery = id, "the local file was touched since its delivery; comparing it with the copy again");
             ctx.courier_notify.notify();
         }
@@ -290,7 +300,7 @@ fn compare_with_root(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Re
     };
     let Some((root, targets)) = with_facts(ctx, vod_id, held_bytes, wanted)? else { return Ok(()) };
     for target in targets {
-        if !views::look(ctx, &target, &root) {
+        if !views::look(&ctx.delivering, &target, &root) {
             break;
         }
     }
@@ -299,7 +309,7 @@ fn compare_with_root(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Re
 
 /// One at a time, so that a permit is used before another is granted for the same file.
 fn free_if_granted(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Result<bool, CatalogError> {
-    let _one_at_a_time = ctx.freeing.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one_at_a_time = ctx.removing.permits.lock().unwrap_or_else(PoisonError::into_inner);
     let decide = |facts: &PermitFacts<'_>, options: &retain::RetainOptions| {
         (facts.record.clone(), retain::permit(facts, options))
     };
@@ -310,7 +320,7 @@ fn free_if_granted(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Resu
             }
             Ok(free_with(ctx, permit))
         }
-        Some((record, Err(KeepReason::LocalMissing))) => note_what_is_gone(ctx, &record).map(|()| false),
+        Some((record, Err(KeepReason::LocalMissing))) => note_what_is_gone(&ctx.delivering, &record).map(|()| false),
         Some((_, Err(refusal))) => {
             tracing::debug!(vod_id, reason = %refusal, "local file kept");
             Ok(false)
@@ -327,22 +337,23 @@ fn with_facts<T>(
     held_bytes: u64,
     decide: impl FnOnce(&PermitFacts<'_>, &retain::RetainOptions) -> T,
 ) -> Result<Option<T>, CatalogError> {
-    let settings = ctx.settings();
+    let ConfigSnapshot { settings, targets, .. } = ctx.in_force();
     let Some(record) = ctx.catalog.shared().vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
-    if !roots::is_available(ctx, &record.root) {
+    if !roots::is_available(&ctx.roots, &record.root) {
         return Ok(None);
     }
     let deliveries = ctx.catalog.deliveries_of_vod(vod_id)?;
-    let (awaits, now) = (awaits(ctx, &record)?, now_ms());
+    let (awaits, now) = (awaits(ctx, &record)?, ctx.clock.now_ms());
     let pictures = pictures::awaits(ctx, &record, now).then_some(PICTURES);
+    let copies = record.remote.iter().chain(deliveries.iter().flat_map(objects_of));
     let facts = PermitFacts {
         record: &record,
         deliveries: &deliveries,
-        required: &ctx.targets().required(),
+        required: &targets.required(),
         uploaded: settings.deliver.upload_extensions,
         seen_now: durable::seen(&record.file_path).ok(),
-        confirmed: &ctx.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
-        views: &ctx.views.about(ctx, &record.root)?,
+        confirmed: &ctx.delivering.answers.about(copies, ctx.clock.now()),
+        views: &ctx.delivering.views.about(&ctx.delivering, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
         awaited_by: awaits.by().or(pictures),
@@ -353,7 +364,7 @@ fn with_facts<T>(
 
 /// Whether an endpoint is to see the local file.
 fn awaits(ctx: &PipelineContext, record: &VodRecord) -> Result<AwaitedBy, CatalogError> {
-    ctx.announcer.awaits(&record.vod_id, record.creation_date, now_ms())
+    ctx.announcer.awaits(&record.vod_id, record.creation_date, ctx.clock.now_ms())
 }
 
 fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
@@ -366,8 +377,8 @@ fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
 fn free_with(ctx: &PipelineContext, permit: Permit) -> bool {
     let vod_id = permit.vod_id().to_owned();
     let freed = {
-        let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
-        retain::free(permit).inspect(|freed| remember_what_waits(ctx, freed))
+        let _no_put_back = ctx.removing.asides.read().unwrap_or_else(PoisonError::into_inner);
+        retain::free(permit).inspect(|freed| remember_what_waits(&ctx.removing, freed))
     };
     match freed {
         Err(fault) => {
@@ -378,15 +389,15 @@ fn free_with(ctx: &PipelineContext, permit: Permit) -> bool {
         Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
         Ok(_) => {
             info!(vod_id, "freed; every required target holds it");
-            let noted = ctx.catalog.shared().freed(&vod_id, now_ms());
-            sidecars::clear_if_freed(ctx, &vod_id);
+            let noted = ctx.catalog.shared().freed(&vod_id, ctx.clock.now_ms());
+            sidecars::clear_if_freed(&ctx.catalog, &vod_id);
             noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "file freed, but not recorded")).is_ok()
         }
     }
 }
 
 /// Of what is not remembered the next scan gives the name back.
-fn remember_what_waits(ctx: &PipelineContext, done: &FreedVod) {
+fn remember_what_waits(ctx: &Removing, done: &FreedVod) {
     for AsideFile { path, aside, seen, is_finished } in &done.aside {
         let frees = is_finished.then_some(done.vod_id.as_str());
         if let Err(error) = leaving::remember(ctx, path, Some(aside), *seen, frees) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::context::{PipelineContext, now_ms};
+use super::discovering::Discovering;
 use super::error::PipelineError;
 use super::finding::{Item, RootReader};
 use super::roots;
@@ -133,16 +133,16 @@ pub struct Growing {
 }
 
 /// Looks at the files of a stream in a root.
-pub fn growing(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Result<Growing, PipelineError> {
-    if !roots::is_there(ctx, &root.path) {
+pub fn growing(ctx: &Discovering, root: &RootOptions, stream: &str) -> Result<Growing, PipelineError> {
+    if !roots::is_there(&ctx.roots, &root.path) {
         return Ok(Growing::default());
     }
-    let now_ms = now_ms();
+    let now_ms = ctx.clock.now_ms();
     let (mut paths, last_end_ms) = match ctx.unsettled.of(&root.path, stream) {
         Some(seen) => seen,
         None => (scanned(ctx, root, stream)?, None),
     };
-    let processes = ctx.settler().open_files();
+    let processes = ctx.config.settler().open_files();
     let open = open_here(ctx, &processes, root, stream)?;
     paths.extend(open.files);
     paths.sort();
@@ -158,7 +158,7 @@ pub fn growing(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Resul
 
 /// What the process list says. Without a server's name there is nothing to be certain of, and the names need not be read.
 fn open_here(
-    ctx: &PipelineContext,
+    ctx: &Discovering,
     processes: &OpenFiles,
     root: &RootOptions,
     stream: &str,
@@ -166,21 +166,21 @@ fn open_here(
     if root.server == Server::Auto || root.template.is_some() {
         return Ok(OpenHere::default());
     }
-    let settings = ctx.settings();
+    let settings = ctx.config.settings();
     let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
     Ok(discover::open_here(processes, &root.path, root.server, &namer, stream))
 }
 
 /// Files of the stream that the catalogue does not know.
-fn scanned(ctx: &PipelineContext, root: &RootOptions, stream: &str) -> Result<Vec<PathBuf>, PipelineError> {
-    let reader = RootReader::new(ctx, root)?;
+fn scanned(ctx: &Discovering, root: &RootOptions, stream: &str) -> Result<Vec<PathBuf>, PipelineError> {
+    let reader = RootReader::new(&ctx.config.settings(), root)?;
     let (mut found, mut failed) = (Vec::new(), None);
     reader.visit(ctx, &root.path, &mut |item| {
         if let Item::Candidate(candidate) = item
             && candidate.facts.stream_id == stream
         {
             match ctx.catalog.knows(&candidate.path, &candidate.fingerprint) {
-                Ok(known) if known.may_be_taken(now_ms()) => found.push(candidate.path),
+                Ok(known) if known.may_be_taken(ctx.clock.now_ms()) => found.push(candidate.path),
                 Ok(_) => {}
                 Err(error) => failed = Some(error),
             }

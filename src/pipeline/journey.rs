@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::concluding::{conclude, failed, quarantine};
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::outcome::{JourneyOutcome, ended_before};
 use super::position::Position;
 use super::postponing;
@@ -34,7 +35,7 @@ const SMALL_BYTES: u64 = 16 << 20;
 
 /// Takes one settled recording through to the catalogue. The permit to compute is held when this is called.
 pub fn run(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPermit<'_>) -> JourneyOutcome {
-    let isolation = &ctx.isolation;
+    let isolation = &ctx.journaling.isolation;
     let is_suspect = ctx.catalog.is_suspect(settled.path(), &settled.candidate().fingerprint).unwrap_or(false);
     if is_suspect {
         // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
@@ -49,28 +50,38 @@ pub fn run(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPermit<'_>)
 
 fn run_from_journal(ctx: &PipelineContext, settled: &Settled, cpu_permit: &CpuPermit<'_>) -> JourneyOutcome {
     let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
-    if let Some(ended) = ctx.postponed.holds_back(settled.path(), &key) {
+    if let Some(ended) = ctx.journaling.postponed.holds_back(settled.path(), &key) {
         return ended;
     }
-    let begin = || ctx.catalog.begin(settled, now_ms());
+    let begin = || ctx.catalog.begin(settled, ctx.clock.now_ms());
     let is_small = settled.candidate().fingerprint.size_bytes <= SMALL_BYTES;
     let outcome = if is_small { cpu_permit.lend(begin) } else { begin() };
-    ctx.postponed.begun(&key, outcome.is_ok());
+    ctx.journaling.postponed.begun(&key, outcome.is_ok());
     match outcome {
         Err(error) => {
-            postponing::not_begun(ctx, &key, settled, &error);
+            postponing::not_begun(&ctx.journaling, &key, settled, &error);
             failed(&error)
         }
-        Ok(BeginOutcome::Known(known)) => ended_before(ctx, settled.path(), &settled.candidate().fingerprint, &known),
+        Ok(BeginOutcome::Known(known)) => {
+            ended_before(&ctx.journaling, settled.path(), &settled.candidate().fingerprint, &known)
+        }
         Ok(BeginOutcome::KillsTheProcess { key, attempts, stage }) => {
-            quarantine(ctx, Position { key, stage }, settled, vec![Defect::KillsTheProcess { attempts }])
+            quarantine(&ctx.journaling, Position { key, stage }, settled, vec![Defect::KillsTheProcess { attempts }])
         }
-        Ok(BeginOutcome::Attempt { key, attempt, .. }) => {
-            conclude(ctx, &key, settled, attempt, guarded(|| attempt_journey(ctx, &key, settled, cpu_permit)))
-        }
-        Ok(BeginOutcome::Interrupted { key, entry }) => {
-            conclude(ctx, &key, settled, entry.attempts, guarded(|| continue_journey(ctx, &key, &entry, cpu_permit)))
-        }
+        Ok(BeginOutcome::Attempt { key, attempt, .. }) => conclude(
+            &ctx.journaling,
+            &key,
+            settled,
+            attempt,
+            guarded(|| attempt_journey(ctx, &key, settled, cpu_permit)),
+        ),
+        Ok(BeginOutcome::Interrupted { key, entry }) => conclude(
+            &ctx.journaling,
+            &key,
+            settled,
+            entry.attempts,
+            guarded(|| continue_journey(ctx, &key, &entry, cpu_permit)),
+        ),
     }
 }
 
@@ -108,10 +119,11 @@ fn attempt_journey(
         settled,
         options: &options,
         stop: ctx.stop.flag(),
-        now_ms: now_ms(),
+        now_ms: ctx.clock.now_ms(),
         progress: meter.progress(),
         cpu_permit,
         owner: ctx.catalog.owner(),
+        decoder: ctx.program.as_deref(),
     };
     let mut position = Position { key: *key, stage: Stage::Begun };
     let conclusion = stop::stoppable(&ctx.stop, || carry_out(ctx, &mut position, work))
@@ -120,7 +132,7 @@ fn attempt_journey(
     cpu_permit.pause();
     drop(meter);
     match conclusion {
-        Conclusion::Quarantined(defects) => Ok(quarantine(ctx, position, settled, defects)),
+        Conclusion::Quarantined(defects) => Ok(quarantine(&ctx.journaling, position, settled, defects)),
         Conclusion::Finished(finished) => {
             publish(ctx, position, *finished).map(|record| JourneyOutcome::Finished { vod: Box::new(record) })
         }
@@ -131,16 +143,16 @@ fn attempt_journey(
 fn carry_out(ctx: &PipelineContext, position: &mut Position, work: FinishJob<'_>) -> Result<Conclusion, PipelineError> {
     let prepared = finish::prepare(work)?;
     let needs_references = prepared.needs_references();
-    let references = if needs_references { teaching::references(ctx, work.settled) } else { Vec::new() };
+    let references = if needs_references { teaching::references(&ctx.journaling, work.settled) } else { Vec::new() };
     let mut phase = prepared.begin(&references)?;
     loop {
         phase = match phase {
             FinishPhase::Unnamed(unnamed) => {
-                let path = reserve(ctx, &position.key, work.settled, unnamed.name_request())?;
+                let path = reserve(&ctx.journaling, &position.key, work.settled, unnamed.name_request())?;
                 unnamed.named(path)?
             }
             FinishPhase::Change(change) => {
-                remember(ctx, position, &change)?;
+                remember(&ctx.journaling, position, &change)?;
                 change.perform()?
             }
             FinishPhase::Ended(conclusion) => return Ok(conclusion),
@@ -149,7 +161,7 @@ fn carry_out(ctx: &PipelineContext, position: &mut Position, work: FinishJob<'_>
 }
 
 /// Journals what is about to be done to the source where it stands.
-fn remember(ctx: &PipelineContext, position: &mut Position, change: &PendingChange<'_>) -> Result<(), FinishError> {
+fn remember(ctx: &Journaling, position: &mut Position, change: &PendingChange<'_>) -> Result<(), FinishError> {
     let (intent, record) = (Box::new(change.intent.clone()), Box::new(change.record.clone()));
     let journalled = position.advance(ctx, Step::Splicing { intent, record });
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
@@ -160,13 +172,13 @@ fn remember(ctx: &PipelineContext, position: &mut Position, change: &PendingChan
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
 fn reserve(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     key: &JournalKey,
     settled: &Settled,
     name_request: &NameRequest,
 ) -> Result<PathBuf, FinishError> {
     let _one_at_a_time = ctx.naming.lock().unwrap_or_else(PoisonError::into_inner);
-    let settings = ctx.settings();
+    let settings = ctx.config.settings();
     let suffixes = &settings.watch.temporary_suffixes;
     let candidate = settled.candidate();
     let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };

@@ -9,8 +9,8 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
+use super::removing::Removing;
 use super::sidecars;
 use crate::catalog::CatalogError;
 use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
@@ -44,7 +44,7 @@ impl PendingRemoval {
 }
 
 /// Gives up a file of ours, and remembers what cannot go at once. Says whether it is gone, or will be.
-pub(super) fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
+pub(super) fn give_up(ctx: &Removing, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
     let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     let mut given_up = durable::give_up(path, seen)?;
     if given_up == RemovalOutcome::Missing {
@@ -63,34 +63,39 @@ pub(super) fn give_up(ctx: &PipelineContext, path: &Path, seen: &FileVersion) ->
 
 /// Remembers a file that is to go.
 pub(super) fn remember(
-    ctx: &PipelineContext,
+    ctx: &Removing,
     path: &Path,
     aside: Option<&Path>,
     seen: FileVersion,
     frees: Option<&str>,
 ) -> Result<(), CatalogError> {
     let frees = frees.map(str::to_owned);
-    let leaving =
-        PendingRemoval { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
+    let leaving = PendingRemoval {
+        path: path.to_owned(),
+        aside: aside.map(Path::to_owned),
+        seen,
+        since_ms: ctx.clock.now_ms(),
+        frees,
+    };
     if let Some(aside) = aside {
         info!(path = %printable(aside), "moved aside; it is removed after being unchanged for `quiet`");
     }
     put(ctx, &leaving)
 }
 
-fn put(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), CatalogError> {
+fn put(ctx: &Removing, leaving: &PendingRemoval) -> Result<(), CatalogError> {
     let state = serde_json::to_value(leaving).unwrap_or_default();
     ctx.catalog.put_ledger(&leaving.row(), &state)
 }
 
 /// Every file that waits.
-pub(super) fn all(ctx: &PipelineContext) -> Result<Vec<PendingRemoval>, CatalogError> {
+pub(super) fn all(ctx: &Removing) -> Result<Vec<PendingRemoval>, CatalogError> {
     let rows = ctx.catalog.ledgers(ROWS)?;
     Ok(rows.into_iter().filter_map(|(_, state)| serde_json::from_value(state).ok()).collect())
 }
 
 /// Looks again at what waits; what was unchanged for `quiet` goes.
-pub(super) fn look_again(ctx: &PipelineContext) {
+pub(super) fn look_again(ctx: &Removing) {
     if ctx.catalog.is_behind() {
         // What is to go is told by a catalogue that may lack what came after it.
         return;
@@ -106,12 +111,12 @@ pub(super) fn look_again(ctx: &PipelineContext) {
     }
 }
 
-fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), PipelineError> {
-    let quiet_ms = i64::try_from(ctx.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
-    let waited_ms = now_ms().saturating_sub(leaving.since_ms);
+fn look_again_at(ctx: &Removing, leaving: &PendingRemoval) -> Result<(), PipelineError> {
+    let quiet_ms = i64::try_from(ctx.config.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
+    let waited_ms = ctx.clock.now_ms().saturating_sub(leaving.since_ms);
     if waited_ms < 0 {
         // The clock was set back: it waits from now on.
-        return Ok(put(ctx, &PendingRemoval { since_ms: now_ms(), ..leaving.clone() })?);
+        return Ok(put(ctx, &PendingRemoval { since_ms: ctx.clock.now_ms(), ..leaving.clone() })?);
     }
     if waited_ms < quiet_ms && leaving.aside.is_some() {
         return Ok(());
@@ -138,15 +143,15 @@ fn look_again_at(ctx: &PipelineContext, leaving: &PendingRemoval) -> Result<(), 
         RemovalOutcome::Removed | RemovalOutcome::Missing => {}
     }
     if let (RemovalOutcome::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
-        ctx.catalog.shared().freed(vod_id, now_ms())?;
-        sidecars::clear_if_freed(ctx, vod_id);
+        ctx.catalog.shared().freed(vod_id, ctx.clock.now_ms())?;
+        sidecars::clear_if_freed(&ctx.catalog, vod_id);
         info!(vod_id, "freed; every required target holds it");
     }
     Ok(ctx.catalog.remove_ledger(&leaving.row())?)
 }
 
 /// Gives files that a cut left aside their names back.
-pub(super) fn put_back(ctx: &PipelineContext, asides: &[PathBuf]) {
+pub(super) fn put_back(ctx: &Removing, asides: &[PathBuf]) {
     if asides.is_empty() {
         return;
     }
@@ -158,5 +163,70 @@ pub(super) fn put_back(ctx: &PipelineContext, asides: &[PathBuf]) {
             Ok(None) => {}
             Err(error) => warn!(error = chain(&error), "removal was interrupted; cannot restore the original name"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pipeline::handles::Handles;
+
+    /// A file aside that waits, by a clock that stands.
+    struct WaitingFile {
+        dir: tempfile::TempDir,
+        handles: Handles,
+        ctx: Removing,
+        quiet: Duration,
+    }
+
+    impl WaitingFile {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let handles = Handles::for_test(dir.path());
+            let ctx = Removing::of(&handles);
+            let quiet = ctx.config.settings().watch.quiet;
+            let waiting = Self { dir, handles, ctx, quiet };
+            fs::write(waiting.aside(), "x").unwrap();
+            let seen = durable::seen(&waiting.aside()).unwrap();
+            remember(&waiting.ctx, &waiting.path(), Some(&waiting.aside()), seen, None).unwrap();
+            waiting
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("x.ts")
+        }
+
+        fn aside(&self) -> PathBuf {
+            durable::aside_path(&self.path())
+        }
+
+        /// Whether it is there still, after a look when so much more time has passed.
+        fn stays_after(&self, passed: Duration) -> bool {
+            self.handles.clock.advance(passed);
+            look_again(&self.ctx);
+            let is_remembered = !all(&self.ctx).unwrap().is_empty();
+            assert_eq!(self.aside().exists(), is_remembered);
+            is_remembered
+        }
+    }
+
+    #[test]
+    fn what_waits_aside_goes_when_it_was_unchanged_for_quiet() {
+        let waiting = WaitingFile::new();
+        assert!(waiting.stays_after(Duration::ZERO));
+        assert!(waiting.stays_after(waiting.quiet.checked_sub(Duration::from_millis(1)).unwrap()));
+        assert!(!waiting.stays_after(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn where_the_clock_was_set_back_it_waits_from_then_on() {
+        let waiting = WaitingFile::new();
+        waiting.handles.clock.set(1_000);
+        assert!(waiting.stays_after(Duration::ZERO));
+        assert!(waiting.stays_after(waiting.quiet.checked_sub(Duration::from_millis(1)).unwrap()));
+        assert!(!waiting.stays_after(Duration::from_millis(1)));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::context::PipelineContext;
+use super::journaling::Journaling;
 use crate::catalog::KnownFile;
 use crate::fault::Class;
 use crate::recording::journey::Step;
@@ -58,12 +58,7 @@ pub enum JourneyOutcome {
 }
 
 /// How a recording that the catalogue knows has ended.
-pub fn ended_before(
-    ctx: &PipelineContext,
-    path: &Path,
-    fingerprint: &Fingerprint,
-    known: &KnownFile,
-) -> JourneyOutcome {
+pub fn ended_before(ctx: &Journaling, path: &Path, fingerprint: &Fingerprint, known: &KnownFile) -> JourneyOutcome {
     match known {
         KnownFile::LeftOut => JourneyOutcome::LeftOut,
         KnownFile::Quarantined => {
@@ -79,7 +74,7 @@ pub fn ended_before(
     }
 }
 
-fn failed_before(ctx: &PipelineContext, path: &Path, fingerprint: &Fingerprint) -> JourneyOutcome {
+fn failed_before(ctx: &Journaling, path: &Path, fingerprint: &Fingerprint) -> JourneyOutcome {
     let entry = ctx.catalog.entry_for(path, fingerprint).ok().flatten();
     match entry.map(|e| e.step) {
         Some(Step::Failed { class, message, .. }) => JourneyOutcome::Failed { class, message, hint: None },

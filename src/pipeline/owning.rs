@@ -8,11 +8,32 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::durable::{PartialOwner, RootError, RootLock, RootOwner, foreign_owner};
+use crate::recording::Shard;
 use crate::recording::name::printable;
 
 /// How long a root is waited for that another process owns: a command beside the daemon's start ends soon.
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Who wants roots, and how much of each.
+#[derive(Debug)]
+pub struct RootClaim<'a> {
+    /// In whose name files are written there.
+    pub owner: &'a PartialOwner,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// The part of each root, if not the whole.
+    pub shard: Option<Shard>,
+}
+
+impl RootClaim<'_> {
+    fn take(&self, root: &Path) -> Result<RootLock, RootError> {
+        match self.shard {
+            Some(shard) => RootLock::take_shard(root, self.owner, shard),
+            None => RootLock::take(root, self.owner, self.state_dir),
+        }
+    }
+}
 
 /// The roots that are owned, for as long as this lives.
 #[derive(Debug, Default)]
@@ -25,8 +46,7 @@ impl OwnedRoots {
     pub fn own<'a>(
         &self,
         roots: impl Iterator<Item = &'a Path>,
-        owner: &PartialOwner,
-        state_dir: &Path,
+        claim: &RootClaim<'_>,
         is_configured: &dyn Fn(&Path) -> bool,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), RootError> {
@@ -37,7 +57,7 @@ impl OwnedRoots {
         for root in roots.filter(|root| !is_owned(root, &held)).collect::<BTreeSet<_>>() {
             // What was owned is another directory by now, or gone: its lock must not keep that from being unmounted.
             held.remove(root);
-            if let Some(mut lock) = own_one(root, owner, state_dir, is_stopped)? {
+            if let Some(mut lock) = own_one(root, claim, is_stopped)? {
                 if !is_configured(root) {
                     lock.leave_as_it_was();
                 }
@@ -53,16 +73,11 @@ impl OwnedRoots {
     }
 }
 
-fn own_one(
-    root: &Path,
-    owner: &PartialOwner,
-    state_dir: &Path,
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<Option<RootLock>, RootError> {
+fn own_one(root: &Path, claim: &RootClaim<'_>, is_stopped: &dyn Fn() -> bool) -> Result<Option<RootLock>, RootError> {
     let deadline = Instant::now() + PATIENCE;
     let mut is_said = false;
     loop {
-        match RootLock::take(root, owner, state_dir) {
+        match claim.take(root) {
             Ok(lock) => {
                 if !lock.is_by_kernel() {
                     info!(root = %printable(root), "file system without locks: ownership is kept by a file");
@@ -119,7 +134,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let owned = OwnedRoots::default();
         let roots = [dir.path(), dir.path()].into_iter();
-        owned.own(roots, &PartialOwner::new("one"), Path::new("/var/lib/state"), &|_| true, &|| false).unwrap();
+        let name = PartialOwner::new("one");
+        let claim = RootClaim { owner: &name, state_dir: Path::new("/var/lib/state"), shard: None };
+        owned.own(roots, &claim, &|_| true, &|| false).unwrap();
         assert!(RootLock::probe(dir.path()).is_err(), "it is ours");
     }
 }

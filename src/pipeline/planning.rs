@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::context::{PipelineContext, now_ms};
+use super::discovering::Discovering;
 use super::finding::{self, InputPath};
 use crate::catalog::KnownFile;
 use crate::discover::{DiscoverError, Mode, Problem, SettleOutcome, Settled};
 use crate::fault::chain;
 use crate::finish::{self, FinishAction, NameRequest};
-use crate::recording::Defect;
 use crate::recording::journey::Candidate;
 use crate::recording::name::shown;
+use crate::recording::{Defect, Shard};
 
 /// The plan of a run.
 #[derive(Debug, Default)]
@@ -45,9 +45,14 @@ impl PlannedItem {
     }
 }
 
-/// Plans a run over places.
-pub fn plan(ctx: &PipelineContext, places: &[InputPath], mode: Mode) -> Result<RunPlan, DiscoverError> {
-    let found = finding::find(ctx, places)?;
+/// Plans a run over places, or over a part of what lies there.
+pub fn plan(
+    ctx: &Discovering,
+    places: &[InputPath],
+    shard: Option<Shard>,
+    mode: Mode,
+) -> Result<RunPlan, DiscoverError> {
+    let found = finding::find(ctx, places, shard)?;
     let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(ctx, candidate, mode)).collect();
     items.extend(
         found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary file of its name is being written")),
@@ -60,7 +65,7 @@ pub fn plan(ctx: &PipelineContext, places: &[InputPath], mode: Mode) -> Result<R
     Ok(RunPlan { items, problems: found.problems })
 }
 
-fn plan_one(ctx: &PipelineContext, candidate: Candidate, mode: Mode) -> PlannedItem {
+fn plan_one(ctx: &Discovering, candidate: Candidate, mode: Mode) -> PlannedItem {
     let path = candidate.path.clone();
     match ctx.catalog.knows(&path, &candidate.fingerprint) {
         Err(error) => return PlannedItem::new(&path, format!("unknown: {}", chain(&error))),
@@ -69,7 +74,7 @@ fn plan_one(ctx: &PipelineContext, candidate: Candidate, mode: Mode) -> PlannedI
         Ok(KnownFile::LeftOut) => return PlannedItem::new(&path, "stays left out"),
         Ok(_) => return PlannedItem::new(&path, "already finished"),
     }
-    match ctx.settler().settle(candidate, None, mode, now_ms()) {
+    match ctx.config.settler().settle(candidate, None, mode, ctx.clock.now_ms()) {
         SettleOutcome::Settled(settled) => plan_settled(ctx, &settled),
         SettleOutcome::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
         SettleOutcome::Changed(_) => PlannedItem::new(&path, "wait: it is changing"),
@@ -79,14 +84,14 @@ fn plan_one(ctx: &PipelineContext, candidate: Candidate, mode: Mode) -> PlannedI
 }
 
 /// Nothing is promised in a plan: a name is free unless a VoD has it.
-fn is_free(ctx: &PipelineContext, own: &Candidate, path: &Path) -> bool {
+fn is_free(ctx: &Discovering, own: &Candidate, path: &Path) -> bool {
     let is_itself = path == own.path && ctx.catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
     is_itself || !ctx.catalog.is_name_taken(path).unwrap_or(true)
 }
 
-fn plan_settled(ctx: &PipelineContext, settled: &Settled) -> PlannedItem {
+fn plan_settled(ctx: &Discovering, settled: &Settled) -> PlannedItem {
     let path = settled.path();
-    let settings = ctx.settings();
+    let settings = ctx.config.settings();
     let inspection = match finish::inspect(path) {
         Ok(inspection) => inspection,
         Err(error) => return PlannedItem::new(path, format!("fail: {}", chain(&error))),

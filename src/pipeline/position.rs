@@ -1,6 +1,6 @@
 //! Where a recording stands in the journal, as the thread knows that works on it.
 
-use super::context::{PipelineContext, now_ms};
+use super::journaling::Journaling;
 use crate::catalog::{CatalogError, JournalKey};
 use crate::recording::journey::{Stage, Step};
 
@@ -13,9 +13,9 @@ pub(super) struct Position {
 
 impl Position {
     /// Journals the next step. An error leaves both where they are.
-    pub fn advance(&mut self, ctx: &PipelineContext, to: Step) -> Result<(), CatalogError> {
+    pub fn advance(&mut self, ctx: &Journaling, to: Step) -> Result<(), CatalogError> {
         let next = to.stage();
-        ctx.catalog.advance(&self.key, self.stage, to, now_ms())?;
+        ctx.catalog.advance(&self.key, self.stage, to, ctx.clock.now_ms())?;
         self.stage = next;
         Ok(())
     }

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
-use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::outcome::JourneyOutcome;
 use super::publishing::stands;
 use super::roots;
@@ -117,10 +117,10 @@ struct PostponedState {
 
 impl PostponedState {
     /// `None` where it is proven that nothing has happened yet that beginning again would repeat.
-    fn of(ctx: &PipelineContext, entry: &JournalEntry) -> Option<Self> {
+    fn of(ctx: &Journaling, entry: &JournalEntry) -> Option<Self> {
         // Of a root that is not there, or a directory that cannot be read, nothing is proven.
         let may_stand = |path: &Path, expected| stands(path, expected).unwrap_or(true);
-        let is_lost = || !roots::is_there(ctx, &entry.settled.candidate().root);
+        let is_lost = || !roots::is_there(&ctx.roots, &entry.settled.candidate().root);
         match &entry.step {
             Step::Splicing { intent, .. } if !matches!(stands(&intent.path, &intent.before), Ok(true)) => {
                 let words = "in-place finish interrupted; it will be completed or rolled back on the next attempt";
@@ -147,7 +147,7 @@ const SOURCE_STAYS: &str = "The finished file is safe and nothing is lost. Remov
 
 /// Puts off what an error keeps from going on, or tells how a recording ended that was at its end. `None` if it may begin
 /// again.
-pub fn postpone(ctx: &PipelineContext, key: &JournalKey, error: &PipelineError) -> Option<JourneyOutcome> {
+pub fn postpone(ctx: &Journaling, key: &JournalKey, error: &PipelineError) -> Option<JourneyOutcome> {
     let entry = ctx.catalog.entry(key).ok().flatten()?;
     if let Step::Done { vod_id } = &entry.step {
         // Whatever failed came after the last step.
@@ -173,7 +173,7 @@ pub fn postpone(ctx: &PipelineContext, key: &JournalKey, error: &PipelineError) 
 }
 
 fn reason(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     key: &JournalKey,
     entry: &JournalEntry,
     standing: &PostponedState,
@@ -184,7 +184,7 @@ fn reason(
     let class = error.class();
     // Whatever it is, only another try shows that it is over.
     let pace = if class == Class::Transient { class } else { Class::Environment };
-    let due_ms = next_try_ms(tries, pace, now_ms(), 0).unwrap_or(i64::MAX);
+    let due_ms = next_try_ms(tries, pace, ctx.clock.now_ms(), 0).unwrap_or(i64::MAX);
     Postponed { class, message: format!("{}: {}", standing.words, chain(error)), tries, due_ms }
 }
 
@@ -199,7 +199,7 @@ fn say(entry: &JournalEntry, why: &Postponed) {
 }
 
 /// Keeps a recording that could not even be begun.
-pub fn not_begun(ctx: &PipelineContext, key: &JournalKey, settled: &Settled, error: &CatalogError) {
+pub fn not_begun(ctx: &Journaling, key: &JournalKey, settled: &Settled, error: &CatalogError) {
     if error.class() != Class::Permanent {
         // Where the flush failed, the entry may be written all the same.
         if let Ok(Some(entry)) = ctx.catalog.entry(key) {
@@ -211,7 +211,7 @@ pub fn not_begun(ctx: &PipelineContext, key: &JournalKey, settled: &Settled, err
 
 /// Keeps what an attempt came to where the journal could not be told: the message, and why not.
 pub fn not_journalled(
-    ctx: &PipelineContext,
+    ctx: &Journaling,
     key: &JournalKey,
     attempt: u32,
     settled: &Settled,
@@ -224,20 +224,54 @@ pub fn not_journalled(
     wait_for_the_journal(ctx, key, settled, &message);
 }
 
-fn note_ended(ctx: &PipelineContext, key: &JournalKey, attempt: u32) {
+fn note_ended(ctx: &Journaling, key: &JournalKey, attempt: u32) {
     if let Err(error) = ctx.catalog.note_ended(key, attempt) {
         warn!(error = chain(&error), "cannot record the end of an attempt; the next start counts it as a crash");
     }
 }
 
-fn wait_for_the_journal(ctx: &PipelineContext, key: &JournalKey, settled: &Settled, message: &str) {
+fn wait_for_the_journal(ctx: &Journaling, key: &JournalKey, settled: &Settled, message: &str) {
     let mut all = ctx.postponed.lock();
     let before = all.get(key).map(|waiting| &waiting.why);
     if before.is_none_or(|before| before.class != Class::Environment) {
         warn!(path = %printable(settled.path()), error = message, "cannot write the journal; retrying until it can be written");
     }
     let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-    let due_ms = now_ms().saturating_add(ROOM_AGAIN_MS);
+    let due_ms = ctx.clock.now_ms().saturating_add(ROOM_AGAIN_MS);
     let why = Postponed { class: Class::Environment, message: message.to_owned(), tries, due_ms };
     all.insert(*key, PostponedStep { settled: settled.clone(), why, unfinished: None, is_unwritten: true });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pipeline::handles::Handles;
+    use crate::recording::Fingerprint;
+    use crate::recording::journey::{Candidate, NameFacts};
+
+    #[test]
+    fn what_waits_for_the_journal_is_tried_again_when_its_time_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = Handles::for_test(dir.path());
+        let (ctx, clock) = (Journaling::of(&handles), &handles.clock);
+        let settled = Settled::for_test(Candidate {
+            path: dir.path().join("x.ts"),
+            root: dir.path().to_owned(),
+            server: "none".into(),
+            is_temporary: false,
+            facts: NameFacts::default(),
+            fingerprint: Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 },
+        });
+        let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
+        wait_for_the_journal(&ctx, &key, &settled, "no room");
+        let is_due = || !ctx.postponed.due(clock.now_ms()).is_empty();
+        assert!(!is_due());
+        clock.advance(Duration::from_millis(ROOM_AGAIN_MS.unsigned_abs() - 1));
+        assert!(!is_due());
+        clock.advance(Duration::from_millis(1));
+        assert!(is_due());
+        assert!(!is_due(), "handed out once");
+    }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::context::{PipelineContext, now_ms};
+use super::journaling::Journaling;
 use super::roots;
 use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::durable;
@@ -27,12 +27,12 @@ const KEPT_MS: i64 = 24 * 3_600 * 1_000;
 const LOOKED_AT: usize = 1_000;
 
 /// Looks at some entries of the journal and drops those that are done and prevent nothing.
-pub(super) fn prune(ctx: &PipelineContext) {
+pub(super) fn prune(ctx: &Journaling) {
     // What a catalogue lacks that is an older state of itself may speak of the same files.
     if ctx.catalog.is_behind() || ctx.stop.is_requested() {
         return;
     }
-    if let Err(error) = prune_at(ctx, now_ms()) {
+    if let Err(error) = prune_at(ctx, ctx.clock.now_ms()) {
         warn!(error = chain(&error), "journal not pruned");
     }
 }
@@ -42,14 +42,14 @@ fn somewhere(now_ms: i64) -> JournalKey {
     JournalKey::of(Path::new(""), &Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns: now_ms })
 }
 
-fn prune_at(ctx: &PipelineContext, now_ms: i64) -> Result<(), CatalogError> {
+fn prune_at(ctx: &Journaling, now_ms: i64) -> Result<(), CatalogError> {
     let done = ctx.catalog.done_entries(&somewhere(now_ms), LOOKED_AT)?;
     let spent = done.iter().filter(|(key, entry)| !prevents_something(ctx, key, entry, now_ms));
     let spent: Vec<_> = spent.map(|(key, _)| *key).collect();
     if spent.is_empty() { Ok(()) } else { ctx.catalog.drop_done(&spent) }
 }
 
-fn prevents_something(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry, now_ms: i64) -> bool {
+fn prevents_something(ctx: &Journaling, key: &JournalKey, entry: &JournalEntry, now_ms: i64) -> bool {
     let candidate = entry.settled.candidate();
     // By the key, as a scan would ask: a device number changes with every mount.
     let is_it = |now: Fingerprint| JournalKey::of(&candidate.path, &now) == *key;
@@ -57,7 +57,7 @@ fn prevents_something(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEn
     now_ms.saturating_sub(entry.changed_ms) < KEPT_MS
         || stands(&candidate.path)
         || stands(&durable::aside_path(&candidate.path))
-        || !roots::is_there(ctx, &candidate.root)
+        || !roots::is_there(&ctx.roots, &candidate.root)
 }
 
 #[cfg(test)]
@@ -67,12 +67,11 @@ mod tests {
     use super::*;
     use crate::catalog::BeginOutcome;
     use crate::discover::Settled;
-    use crate::pipeline::context::{OpeningOptions, PipelineSettings};
+    use crate::pipeline::handles::Handles;
     use crate::recording::journey::{Candidate, NameFacts, Stage, Step};
-    use crate::stop::Stop;
 
     /// A recording whose source stands in a root, and the pipeline that has finished it.
-    fn done(dir: &Path) -> (PipelineContext, JournalKey, Candidate) {
+    fn done(dir: &Path) -> (Journaling, JournalKey, Candidate) {
         let root = dir.join("root");
         fs::create_dir(&root).unwrap();
         let path = root.join("x.ts");
@@ -80,17 +79,16 @@ mod tests {
         let fingerprint = durable::fingerprint(&path).unwrap();
         let (server, facts) = ("none".to_owned(), NameFacts::default());
         let candidate = Candidate { path, root, server, is_temporary: false, facts, fingerprint };
-        let settings = PipelineSettings { state_dir: dir.join("state"), ..PipelineSettings::default() };
-        let ctx = PipelineContext::open(settings, Stop::default(), OpeningOptions::default()).unwrap();
-        let begun = ctx.catalog.begin(&Settled::for_test(candidate.clone()), now_ms()).unwrap();
+        let ctx = Journaling::of(&Handles::for_test(dir));
+        let begun = ctx.catalog.begin(&Settled::for_test(candidate.clone()), ctx.clock.now_ms()).unwrap();
         let BeginOutcome::Attempt { key, .. } = begun else { panic!("{begun:?}") };
-        ctx.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, now_ms()).unwrap();
-        assert!(roots::is_there(&ctx, &candidate.root), "and known from now on");
+        ctx.catalog.advance(&key, Stage::Begun, Step::Done { vod_id: "vod".into() }, ctx.clock.now_ms()).unwrap();
+        assert!(roots::is_there(&ctx.roots, &candidate.root), "and known from now on");
         (ctx, key, candidate)
     }
 
-    fn is_kept(ctx: &PipelineContext, key: &JournalKey, after_ms: i64) -> bool {
-        prune_at(ctx, now_ms() + after_ms).unwrap();
+    fn is_kept(ctx: &Journaling, key: &JournalKey, after_ms: i64) -> bool {
+        prune_at(ctx, ctx.clock.now_ms() + after_ms).unwrap();
         ctx.catalog.entry(key).unwrap().is_some()
     }
 

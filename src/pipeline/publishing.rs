@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::clearing::clear_source;
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::position::Position;
 use super::queueing;
@@ -40,7 +40,7 @@ pub(super) fn publish(
             // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
             durable::sync_file(&record.source_path)?;
         }
-        if let Err(error) = position.advance(ctx, step) {
+        if let Err(error) = position.advance(&ctx.journaling, step) {
             // Nothing knows of it: it is made again.
             durable::remove_own(&written_path)?;
             return Err(error.into());
@@ -79,14 +79,14 @@ pub(super) fn commit(
 ) -> Result<VodRecord, PipelineError> {
     // What took the place of its source has nothing left to remove.
     let removes_source = removes_source && record.source_path != record.file_path;
-    record.preview_file_path = queueing::preview_of(ctx, &record);
+    record.preview_file_path = queueing::preview_of(&ctx.delivering, &record);
     // Before its delivery is queued: what is delivered is the file as it is then.
-    sidecars::write(ctx, &record);
-    let deliveries = queueing::deliveries_for(ctx, &record);
-    ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
-    ctx.courier_notify.notify();
+    sidecars::write(&ctx.delivering, &record);
+    let deliveries = queueing::deliveries_for(&ctx.delivering, &record);
+    ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, ctx.clock.now_ms())?;
+    ctx.delivering.courier_notify.notify();
     ctx.pictures.ask(&record.vod_id);
-    teaching::remember(ctx, &record, teaches);
+    teaching::remember(&ctx.journaling, &record, teaches);
     info!(
         vod_id = record.vod_id,
         path = %printable(&record.file_path),
@@ -97,7 +97,7 @@ pub(super) fn commit(
         "finished and catalogued",
     );
     if removes_source {
-        clear_source(ctx, key, &record)?;
+        clear_source(&ctx.removing, key, &record)?;
     }
     Ok(record)
 }

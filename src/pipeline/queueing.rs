@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{PipelineContext, PipelineSettings, now_ms};
+use super::active_config::PipelineSettings;
+use super::delivering::Delivering;
 use crate::discover::{Unit, UnitKind};
 use crate::durable;
 use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
@@ -14,20 +15,20 @@ const RECORDING_EXTENSIONS: [&str; 14] =
 const SIDECAR_EXTENSIONS: [&str; 4] = ["json", "xml", "vtt", "srt"];
 
 /// The deliveries of a recording that is about to be catalogued, one per asset and target.
-pub fn deliveries_for(ctx: &PipelineContext, record: &VodRecord) -> Vec<Delivery> {
-    let settings = ctx.settings();
+pub fn deliveries_for(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
+    let settings = ctx.config.settings();
     let assets = assets_of(record).into_iter().filter(|a| settings.deliver.upload_extensions.contains(a.kind));
-    assets.flat_map(|asset| to_every_target(&settings, &asset)).collect()
+    assets.flat_map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).collect()
 }
 
-fn to_every_target(settings: &PipelineSettings, asset: &Asset) -> Vec<Delivery> {
+fn to_every_target(settings: &PipelineSettings, asset: &Asset, now_ms: i64) -> Vec<Delivery> {
     let delivery = |target: &str| Delivery {
         id: Delivery::id_of(&asset.id, target),
         asset: asset.clone(),
         target: target.to_owned(),
-        state: DeliveryState::Waiting { due_ms: now_ms(), last_fault: None },
+        state: DeliveryState::Waiting { due_ms: now_ms, last_fault: None },
         attempts: 0,
-        queued_ms: now_ms(),
+        queued_ms: now_ms,
     };
     settings.deliver.targets.iter().map(|t| delivery(&t.name)).collect()
 }
@@ -73,7 +74,7 @@ fn asset_of(record: &VodRecord, kind: Kind, id: String, paths: &[&Path]) -> Opti
 }
 
 /// The deliveries of a recording's pictures, one per asset and target; those that are known already stay as they are.
-pub fn deliveries_of_pictures(ctx: &PipelineContext, record: &VodRecord) -> Vec<Delivery> {
+pub fn deliveries_of_pictures(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
     let mut deliveries = deliveries_for(ctx, record);
     deliveries.retain(|delivery| delivery.asset.kind == Kind::Preview);
     deliveries
@@ -87,7 +88,7 @@ fn recordings_named_like(recording: &Path) -> Vec<PathBuf> {
 
 /// The preview image that a server left for a recording: beside it, or in `previews/` beside or above its directory. One that belongs
 /// to another VoD is none of it: `a.mp4` and `a.webm` have the same name but for its end.
-pub fn preview_of(ctx: &PipelineContext, record: &VodRecord) -> Option<PathBuf> {
+pub fn preview_of(ctx: &Delivering, record: &VodRecord) -> Option<PathBuf> {
     let images = images_named_like(&record.file_path, &record.root).unwrap_or_default();
     let image = images.into_iter().find(|path| path.is_file())?;
     let is_of = |path: PathBuf| {
@@ -119,12 +120,12 @@ fn sidecars(recording: &Path) -> Vec<PathBuf> {
 
 /// The deliveries of an HLS or DASH unit. Its id follows from its files' fingerprints, so that the same unit is
 /// queued once and a grown one again.
-pub fn deliveries_for_unit(ctx: &PipelineContext, unit: &Unit, stream_id: &str) -> Vec<Delivery> {
-    let settings = ctx.settings();
+pub fn deliveries_for_unit(ctx: &Delivering, unit: &Unit, stream_id: &str) -> Vec<Delivery> {
+    let settings = ctx.config.settings();
     if !unit.ready.is_ready() || !settings.deliver.upload_extensions.contains(kind_of(unit)) {
         return Vec::new();
     }
-    unit_asset(unit, stream_id).map(|asset| to_every_target(&settings, &asset)).unwrap_or_default()
+    unit_asset(unit, stream_id).map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).unwrap_or_default()
 }
 
 const fn kind_of(unit: &Unit) -> Kind {

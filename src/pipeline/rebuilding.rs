@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
+use super::discovering::Discovering;
 use super::error::PipelineError;
 use super::finding::{self, InputPath, Item};
 use super::restoring;
 use super::sidecars;
+use crate::catalog::Catalog;
 use crate::discover::{Mode, Problem, SettleOutcome, Settled};
 use crate::fault::chain;
 use crate::finish::{self, FinishAction, FinishError, Provenance};
@@ -43,37 +45,33 @@ pub struct RebuildResult {
 pub fn rebuild(ctx: &PipelineContext, places: &[InputPath], asks_stores: bool) -> Result<RebuildResult, PipelineError> {
     let mut rebuilt = RebuildResult::default();
     let (mut records, mut failed) = (Vec::new(), None);
-    finding::visit(ctx, places, &mut |item| match item {
+    finding::visit(&ctx.discovering, places, &mut |item| match item {
         Item::Candidate(candidate) if failed.is_none() => {
             let path = candidate.path.clone();
-            match record_of(ctx, candidate) {
+            match record_of(&ctx.discovering, candidate) {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => rebuilt.unfinished.push(path),
                 Err(error) => rebuilt.failed.push((path, chain(&error))),
             }
             if records.len() >= BATCH {
-                failed = merge(ctx, &mut records, &mut rebuilt).err();
+                failed = merge(&ctx.catalog, &mut records, &mut rebuilt).err();
             }
         }
         Item::Problem(problem) => rebuilt.problems.push(problem),
         _ => {}
     })?;
     failed.map_or(Ok(()), Err)?;
-    merge(ctx, &mut records, &mut rebuilt)?;
+    merge(&ctx.catalog, &mut records, &mut rebuilt)?;
     if asks_stores {
-        restoring::restore(ctx, places, &mut rebuilt)?;
+        restoring::restore(&ctx.delivering, places, &mut rebuilt)?;
     }
     ctx.catalog.caught_up()?;
     Ok(rebuilt)
 }
 
 /// Adds records to the catalogue.
-fn merge(
-    ctx: &PipelineContext,
-    records: &mut Vec<VodRecord>,
-    rebuilt: &mut RebuildResult,
-) -> Result<(), PipelineError> {
-    let merged = ctx.catalog.merge_rebuilt(records)?;
+fn merge(catalog: &Catalog, records: &mut Vec<VodRecord>, rebuilt: &mut RebuildResult) -> Result<(), PipelineError> {
+    let merged = catalog.merge_rebuilt(records)?;
     rebuilt.added += merged.added;
     rebuilt.known += records.len().saturating_sub(merged.added);
     records.clear();
@@ -81,19 +79,22 @@ fn merge(
 }
 
 /// The record of a file that is finished and settled; `None` for one that `process` would still work on.
-fn record_of(ctx: &PipelineContext, candidate: Candidate) -> Result<Option<VodRecord>, FinishError> {
+fn record_of(ctx: &Discovering, candidate: Candidate) -> Result<Option<VodRecord>, FinishError> {
     if candidate.is_temporary {
         return Ok(None);
     }
-    let settings = ctx.settings();
+    let settings = ctx.config.settings();
     let inspection = finish::inspect(&candidate.path)?;
     let plan = finish::decide(&inspection, &settings.finish_of(&candidate));
-    let SettleOutcome::Settled(settled) = ctx.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
+    let SettleOutcome::Settled(settled) =
+        ctx.config.settler().settle(candidate, None, Mode::Recover, ctx.clock.now_ms())
+    else {
         return Ok(None);
     };
     match plan.action {
         FinishAction::Keep if !has_finished_sibling(settled.path()) => {
-            record_of_settled(&settled, &inspection, plan.container).map(|record| Some(sidecars::with_notes(record)))
+            record_of_settled(&settled, &inspection, plan.container, ctx.clock.now_ms())
+                .map(|record| Some(sidecars::with_notes(record)))
         }
         _ => Ok(None),
     }
@@ -114,6 +115,7 @@ fn record_of_settled(
     settled: &Settled,
     inspection: &finish::Inspection,
     container: Container,
+    now_ms: i64,
 ) -> Result<VodRecord, FinishError> {
     let watch = PassControl { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
@@ -130,5 +132,5 @@ fn record_of_settled(
         fingerprint,
         provenance,
     };
-    Ok(finish::record_of_finished(settled.candidate(), made, now_ms()))
+    Ok(finish::record_of_finished(settled.candidate(), made, now_ms))
 }

@@ -3,7 +3,7 @@
 
 use tracing::{error, info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::roots;
 use crate::deliver::Difference;
@@ -24,7 +24,7 @@ pub enum CopyCheck {
 
 /// Notes what a look at an object of a VoD found.
 pub fn note_look(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     vod: &VodRecord,
     object: &RemoteObject,
     found: Option<Difference>,
@@ -34,16 +34,16 @@ pub fn note_look(
     let found = found.or_else(|| still_differs(object).filter(|_| !was_read));
     let Some(difference) = found else {
         if object.differs.is_some() {
-            ctx.targets().trust(object, &ctx.catalog)?;
-            ctx.catalog.shared().verified(&vod.vod_id, object, None, now_ms())?;
+            ctx.config.targets().trust(object, &ctx.catalog)?;
+            ctx.catalog.shared().verified(&vod.vod_id, object, None, ctx.clock.now_ms())?;
         }
         return Ok(CopyCheck::AsProven);
     };
     let when_read = difference.when_read || object.differs_when_read;
     if !difference.is_missing {
-        ctx.targets().distrust(object, &ctx.catalog)?;
+        ctx.config.targets().distrust(object, &ctx.catalog)?;
     }
-    ctx.catalog.shared().verified(&vod.vod_id, object, Some((&difference.words, when_read)), now_ms())?;
+    ctx.catalog.shared().verified(&vod.vod_id, object, Some((&difference.words, when_read)), ctx.clock.now_ms())?;
     if send_again(ctx, vod, object, &difference)? {
         return Ok(CopyCheck::SentAgain(difference));
     }
@@ -52,7 +52,7 @@ pub fn note_look(
 
 /// Notes what a store said of an object of a VoD when it was asked right before freeing: the local file is on its way again.
 pub(super) fn note_difference(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     vod_id: &str,
     question: &ConfirmationRequest,
     difference: Difference,
@@ -64,11 +64,11 @@ pub(super) fn note_difference(
         return note_look(ctx, &vod, object, Some(difference), was_read).map(drop);
     }
     if !difference.is_missing {
-        ctx.targets().distrust(object, &ctx.catalog)?;
+        ctx.config.targets().distrust(object, &ctx.catalog)?;
     }
     let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
     let what = (&vod, object, difference.words.as_str());
-    if ctx.catalog.deliver_what_differs(&question.delivery_id, &why, what, now_ms())? {
+    if ctx.catalog.deliver_what_differs(&question.delivery_id, &why, what, ctx.clock.now_ms())? {
         ctx.courier_notify.notify();
     }
     Ok(())
@@ -80,7 +80,7 @@ fn still_differs(object: &RemoteObject) -> Option<Difference> {
 }
 
 fn send_again(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     vod: &VodRecord,
     object: &RemoteObject,
     difference: &Difference,
@@ -88,13 +88,13 @@ fn send_again(
     let is_here =
         vod.freed_at.is_none() && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint);
     // What is not there now may be there again when its root is.
-    if !is_here && (vod.freed_at.is_some() || roots::is_available(ctx, &vod.root)) {
+    if !is_here && (vod.freed_at.is_some() || roots::is_available(&ctx.roots, &vod.root)) {
         error!(vod_id = vod.vod_id, url = object.url, difference.words, "remote copy lost, local file already freed");
         return Ok(false);
     }
     let id = Delivery::id_of(&vod.vod_id, &object.target);
     let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
-    if ctx.catalog.deliver_again(&id, &why, now_ms())? {
+    if ctx.catalog.deliver_again(&id, &why, ctx.clock.now_ms())? {
         info!(delivery = id, "queued for delivery again");
         ctx.courier_notify.notify();
     } else if ctx.catalog.delivery(&id)?.is_none() {

@@ -1,13 +1,46 @@
 //! What belongs to a VoD on the disk and in the stores: what its deletion removes, by what was proven there and by no name
 //! pattern.
 
-use super::context::PipelineContext;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::active_config::ActiveConfig;
 use super::error::PipelineError;
+use super::handles::Handles;
 use super::leaving;
-use super::roots;
-use crate::catalog::CatalogError;
+use super::roots::{self, Roots};
+use crate::catalog::{Catalog, CatalogError};
+use crate::clock::Clock;
 use crate::durable::{self, KeptBecause, RemovalOutcome};
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
+use crate::stop::Stop;
+
+/// What it takes to remove files.
+#[derive(Debug)]
+pub struct Removing {
+    pub(super) catalog: Catalog,
+    pub(super) clock: Clock,
+    pub(super) stop: Stop,
+    pub(super) config: ActiveConfig,
+    pub(super) roots: Arc<Roots>,
+    /// Serialises granting a permit and using it.
+    pub(super) permits: Mutex<()>,
+    /// Held for reading while a file is given up; who puts back what a cut left aside has it to itself.
+    pub(super) asides: RwLock<()>,
+}
+
+impl Removing {
+    pub(super) fn of(handles: &Handles) -> Self {
+        Self {
+            catalog: handles.catalog.clone(),
+            clock: handles.clock.clone(),
+            stop: handles.stop.clone(),
+            config: handles.config.clone(),
+            roots: Arc::clone(&handles.roots),
+            permits: Mutex::default(),
+            asides: RwLock::default(),
+        }
+    }
+}
 
 /// An object of a VoD.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +73,7 @@ impl LeftFile {
 }
 
 /// The objects that the record of a VoD names and those of what belongs to it, in every target.
-pub fn objects_of(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObject>, CatalogError> {
+pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, CatalogError> {
     let own = |asset_id: &str, object: &RemoteObject| OwnedObject {
         asset_id: asset_id.to_owned(),
         object: object.clone(),
@@ -63,8 +96,8 @@ pub fn objects_of(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObj
 }
 
 /// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays.
-pub fn remove_local(ctx: &PipelineContext, vod: &VodRecord) -> Result<Option<LeftFile>, PipelineError> {
-    if !roots::is_available(ctx, &vod.root) {
+pub fn remove_local(ctx: &Removing, vod: &VodRecord) -> Result<Option<LeftFile>, PipelineError> {
+    if !roots::is_available(&ctx.roots, &vod.root) {
         return Ok(Some(LeftFile::for_good("its root is not available")));
     }
     let changed = Some(LeftFile::for_good("it differs from the catalogued file"));

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::finding::{InputPath, RootReader};
 use super::rebuilding::RebuildResult;
@@ -28,11 +28,11 @@ const MANY: usize = 10_000;
 
 /// Asks every target what it holds. A target that cannot be asked is noted, and the others are asked.
 pub(super) fn restore(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     places: &[InputPath],
     rebuilt: &mut RebuildResult,
 ) -> Result<(), PipelineError> {
-    let targets = ctx.targets();
+    let targets = ctx.config.targets();
     let names: Vec<String> = targets.names().map(str::to_owned).collect();
     if names.is_empty() {
         return Ok(());
@@ -43,7 +43,7 @@ pub(super) fn restore(
         let is_known = |key: &str| ctx.catalog.shared().vods_with_object(target, key).is_ok_and(|ids| !ids.is_empty());
         let counted = |objects| say(target, objects);
         let mut taker = Restorer { ctx, shelf: &shelf, rebuilt, found: Vec::new(), failed: None };
-        let when = (&ctx.stop, now_ms());
+        let when = (&ctx.stop, ctx.clock.now_ms());
         let asked = targets.recordings_in(target, &is_known, when, &counted, &mut |stored| taker.add(stored));
         // What came before an error is as good as the rest.
         taker.end()?;
@@ -67,7 +67,7 @@ fn say(target: &str, objects: usize) {
 
 /// Takes what is found some hundreds at a time, so that a store of millions needs no memory for them.
 struct Restorer<'a> {
-    ctx: &'a PipelineContext,
+    ctx: &'a Delivering,
     shelf: &'a RestoreSources,
     rebuilt: &'a mut RebuildResult,
     found: Vec<InventoryObject>,
@@ -97,7 +97,7 @@ impl Restorer<'_> {
 
 /// Adds what was found to the records that are there, or makes them.
 fn take(
-    ctx: &PipelineContext,
+    ctx: &Delivering,
     shelf: &RestoreSources,
     found: &[InventoryObject],
     rebuilt: &mut RebuildResult,
@@ -126,14 +126,14 @@ fn take(
 
 /// Notes a copy of a VoD that is in the catalogue, if its local file is gone. A file that is there is delivered as any other,
 /// which recognises the copy and proves it.
-fn attach(ctx: &PipelineContext, vod: &VodRecord, object: &RemoteObject) -> Result<bool, PipelineError> {
+fn attach(ctx: &Delivering, vod: &VodRecord, object: &RemoteObject) -> Result<bool, PipelineError> {
     let is_gone = vod.freed_at.is_some()
-        || (roots::is_available(ctx, &vod.root) && matches!(vod.file_path.try_exists(), Ok(false)));
+        || (roots::is_available(&ctx.roots, &vod.root) && matches!(vod.file_path.try_exists(), Ok(false)));
     let is_news = vod.remote.iter().all(|known| known.target != object.target || known.key != object.key);
     if !(is_gone && is_news) {
         return Ok(false);
     }
-    let at_ms = now_ms();
+    let at_ms = ctx.clock.now_ms();
     ctx.catalog.shared().update_vod(&vod.vod_id, |vod| {
         vod.remote.push(object.clone());
         vod.freed_at.get_or_insert(at_ms);
@@ -148,14 +148,14 @@ struct RestoreSources {
 }
 
 impl RestoreSources {
-    fn new(ctx: &PipelineContext, places: &[InputPath]) -> Result<Self, PipelineError> {
+    fn new(ctx: &Delivering, places: &[InputPath]) -> Result<Self, PipelineError> {
+        let settings = ctx.config.settings();
         let mut readers: Vec<RootReader> = Vec::new();
         for place in places {
             if readers.iter().all(|reader| reader.root().path != place.root.path) {
-                readers.push(RootReader::new(ctx, &place.root)?);
+                readers.push(RootReader::new(&settings, &place.root)?);
             }
         }
-        let settings = ctx.settings();
         let by_path = settings.deliver.targets.iter().filter(|target| target.key == KeyPattern::default());
         Ok(Self { readers, by_path: by_path.map(|target| target.name.clone()).collect() })
     }

@@ -7,8 +7,9 @@ use tracing::info;
 
 use super::clearing::clear_source;
 use super::concluding::{conclude, quarantine};
-use super::context::{PipelineContext, now_ms};
+use super::context::PipelineContext;
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
 use super::roots;
@@ -29,7 +30,7 @@ pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
         match resume_one(ctx, &key, &entry) {
             Ok(true) => {}
             Ok(false) => again.push(entry.settled),
-            Err(error) => drop(conclude(ctx, &key, &entry.settled, entry.attempts, Err(error))),
+            Err(error) => drop(conclude(&ctx.journaling, &key, &entry.settled, entry.attempts, Err(error))),
         }
     }
     Ok(again)
@@ -37,7 +38,7 @@ pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
-    roots::require(ctx, &entry.settled.candidate().root)?;
+    roots::require(&ctx.roots, &entry.settled.candidate().root)?;
     match &entry.step {
         Step::Splicing { intent, record } => resume_splice(ctx, key, entry, intent, record),
         Step::Publishing { written_path, written, record, removes_source } => {
@@ -46,23 +47,28 @@ pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &Journa
                 removes_source |= give_up_old_name(written_path, written, record)?;
             } else if stands(written_path, written)? {
                 match appear(written_path, written, record) {
-                    Err(error) if error.is_taken() => return begin_again(ctx, key, entry),
+                    Err(error) if error.is_taken() => return begin_again(&ctx.journaling, key, entry),
                     other => other?.durably()?,
                 }
             } else {
-                return begin_again(ctx, key, entry);
+                return begin_again(&ctx.journaling, key, entry);
             }
             commit(ctx, key, (**record).clone(), removes_source, None).map(|_| true)
         }
         Step::Catalogued { vod_id, removes_source } => {
             let record = ctx.catalog.shared().vod(vod_id)?;
             match record {
-                Some(record) if *removes_source => clear_source(ctx, key, &record)?,
-                _ => ctx.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
+                Some(record) if *removes_source => clear_source(&ctx.removing, key, &record)?,
+                _ => ctx.catalog.advance(
+                    key,
+                    Stage::Catalogued,
+                    Step::Done { vod_id: vod_id.clone() },
+                    ctx.clock.now_ms(),
+                )?,
             }
             Ok(true)
         }
-        _ => begin_again(ctx, key, entry),
+        _ => begin_again(&ctx.journaling, key, entry),
     }
 }
 
@@ -101,12 +107,12 @@ fn resume_splice(
         }
         SpliceRecovery::AsBefore => {
             info!(path = %printable(path), "interrupted splice in place rolled back");
-            begin_again(ctx, key, entry)
+            begin_again(&ctx.journaling, key, entry)
         }
-        SpliceRecovery::Gone => begin_again(ctx, key, entry),
+        SpliceRecovery::Gone => begin_again(&ctx.journaling, key, entry),
         SpliceRecovery::Unclear(why) => {
             let detail = format!("a splice in place was interrupted and cannot be rolled back automatically: {why}");
-            quarantine(ctx, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            quarantine(&ctx.journaling, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
             Ok(true)
         }
     }
@@ -114,13 +120,13 @@ fn resume_splice(
 
 /// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again; unless
 /// the source is gone or has changed: what is there now is another recording, and the scan finds it.
-fn begin_again(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
+fn begin_again(ctx: &Journaling, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
     let names = ctx.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
     for name in names {
         durable::remove_partials(&name, ctx.catalog.owner())?;
     }
-    ctx.catalog.advance(key, entry.stage(), Step::Begun, now_ms())?;
+    ctx.catalog.advance(key, entry.stage(), Step::Begun, ctx.clock.now_ms())?;
     if !stands(entry.settled.path(), &entry.settled.candidate().fingerprint)? {
         ctx.catalog.forget(key)?;
         return Ok(true);

@@ -15,9 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::context::PipelineContext;
+use super::active_config::ActiveConfig;
 use super::error::PipelineError;
-use crate::catalog::CatalogError;
+use super::owning::OwnedRoots;
+use crate::catalog::{Catalog, CatalogError};
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
@@ -42,6 +43,24 @@ impl UnavailableRoots {
     }
 }
 
+/// What it takes to know a root, and which roots are ours.
+#[derive(Debug)]
+pub struct Roots {
+    catalog: Catalog,
+    config: ActiveConfig,
+    /// Roots that were said to be unavailable.
+    pub(super) unavailable: UnavailableRoots,
+    /// The roots that no other process may work in meanwhile.
+    pub(super) owned: OwnedRoots,
+}
+
+impl Roots {
+    pub(super) fn new(catalog: &Catalog, config: &ActiveConfig) -> Self {
+        let (unavailable, owned) = (UnavailableRoots::default(), OwnedRoots::default());
+        Self { catalog: catalog.clone(), config: config.clone(), unavailable, owned }
+    }
+}
+
 /// What a root is known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,10 +75,10 @@ struct RootIdentity {
 
 impl RootIdentity {
     /// Of what stands under a path now; `None` if nothing does that can be read.
-    fn of(ctx: &PipelineContext, root: &Path) -> Option<Self> {
+    fn of(ctx: &Roots, root: &Path) -> Option<Self> {
         let metadata = fs::metadata(root).ok().filter(fs::Metadata::is_dir)?;
         let file_system = durable::file_system(root).ok()?;
-        let is_configured = ctx.settings().watch.roots.iter().any(|configured| configured.path == root);
+        let is_configured = ctx.config.settings().watch.roots.iter().any(|configured| configured.path == root);
         let root_id = is_configured.then(|| durable::owner_of(root)).flatten().map(|owner| owner.root_id);
         Some(Self { file_system, inode: metadata.ino(), root_id })
     }
@@ -74,7 +93,7 @@ impl RootIdentity {
 }
 
 /// Whether a root is there; said once when it is not, and once when it is back.
-pub(super) fn is_available(ctx: &PipelineContext, root: &Path) -> bool {
+pub(super) fn is_available(ctx: &Roots, root: &Path) -> bool {
     match look(ctx, root) {
         Ok(true) => {
             if ctx.unavailable.put(root, false) {
@@ -98,16 +117,16 @@ pub(super) fn is_available(ctx: &PipelineContext, root: &Path) -> bool {
 }
 
 /// The same without a word: not there, too, where nobody can tell.
-pub(super) fn is_there(ctx: &PipelineContext, root: &Path) -> bool {
+pub(super) fn is_there(ctx: &Roots, root: &Path) -> bool {
     look(ctx, root).unwrap_or(false)
 }
 
 /// The same as an error.
-pub(super) fn require(ctx: &PipelineContext, root: &Path) -> Result<(), PipelineError> {
+pub(super) fn require(ctx: &Roots, root: &Path) -> Result<(), PipelineError> {
     if is_available(ctx, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }
 }
 
-fn look(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
+fn look(ctx: &Roots, root: &Path) -> Result<bool, CatalogError> {
     let row = format!("{ROWS}{}", blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex());
     let known = ctx.catalog.ledger(&row)?;
     let known: Option<RootIdentity> = known.and_then(|state| serde_json::from_value(state).ok());
@@ -126,7 +145,7 @@ fn look(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
 }
 
 /// Whether the catalogue has local files there.
-fn holds_records(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
+fn holds_records(ctx: &Roots, root: &Path) -> Result<bool, CatalogError> {
     any_record(ctx, root, |_| true)
 }
 
@@ -135,7 +154,7 @@ fn holds_records(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogErro
 const MOST_FILES: usize = 10_000;
 
 /// Whether one of them is there as it was, told without device and inode: it may have been restored.
-fn holds_a_recording(ctx: &PipelineContext, root: &Path) -> Result<bool, CatalogError> {
+fn holds_a_recording(ctx: &Roots, root: &Path) -> Result<bool, CatalogError> {
     let is_there =
         |path: &Path, as_it_was: &Fingerprint| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
     let mut left = MOST_FILES;
@@ -149,11 +168,7 @@ fn holds_a_recording(ctx: &PipelineContext, root: &Path) -> Result<bool, Catalog
 }
 
 /// Whether some VoD whose local file is not freed lies there and is such a one.
-fn any_record(
-    ctx: &PipelineContext,
-    root: &Path,
-    mut is_it: impl FnMut(&VodRecord) -> bool,
-) -> Result<bool, CatalogError> {
+fn any_record(ctx: &Roots, root: &Path, mut is_it: impl FnMut(&VodRecord) -> bool) -> Result<bool, CatalogError> {
     for vod in ctx.catalog.shared().unfreed()? {
         let vod = vod?;
         stop::check();

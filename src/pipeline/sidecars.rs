@@ -9,9 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
-use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::queueing;
+use crate::catalog::Catalog;
 use crate::durable::{self, Partial};
 use crate::fault::chain;
 use crate::recording::name::printable;
@@ -30,14 +31,14 @@ fn path_of(vod: &VodRecord) -> PathBuf {
 }
 
 /// Writes the sidecar of a recording that is about to be catalogued, if sidecars are wanted.
-pub(super) fn write(ctx: &PipelineContext, vod: &VodRecord) {
+pub(super) fn write(ctx: &Delivering, vod: &VodRecord) {
     let _one_at_a_time = one_at_a_time();
     write_alone(ctx, vod);
 }
 
 /// The same, for who has [`ONE_AT_A_TIME`].
-fn write_alone(ctx: &PipelineContext, vod: &VodRecord) {
-    if !ctx.settings().deliver.upload_extensions.contains(Kind::Sidecar) {
+fn write_alone(ctx: &Delivering, vod: &VodRecord) {
+    if !ctx.config.settings().deliver.upload_extensions.contains(Kind::Sidecar) {
         return;
     }
     if let Err(error) = try_write(ctx, vod) {
@@ -47,7 +48,7 @@ fn write_alone(ctx: &PipelineContext, vod: &VodRecord) {
 }
 
 /// Writes the sidecar of a VoD again that a person has written about, and delivers it again where it was delivered.
-pub fn sidecar_edited(ctx: &PipelineContext, vod_id: &str) {
+pub fn sidecar_edited(ctx: &Delivering, vod_id: &str) {
     let _one_at_a_time = one_at_a_time();
     // As it is now: somebody else may have written about it meanwhile.
     let vod = match ctx.catalog.shared().vod(vod_id) {
@@ -71,7 +72,7 @@ pub fn sidecar_edited(ctx: &PipelineContext, vod_id: &str) {
     }
 }
 
-fn try_write(ctx: &PipelineContext, vod: &VodRecord) -> Result<(), PipelineError> {
+fn try_write(ctx: &Delivering, vod: &VodRecord) -> Result<(), PipelineError> {
     let path = path_of(vod);
     let text = match sidecar_of(vod) {
         Ok(text) => text,
@@ -107,9 +108,9 @@ fn try_write(ctx: &PipelineContext, vod: &VodRecord) -> Result<(), PipelineError
 }
 
 /// Removes the sidecar of a VoD whose file is gone, once nobody waits for its delivery any more.
-pub(super) fn clear_if_freed(ctx: &PipelineContext, vod_id: &str) {
-    let Ok(Some(vod)) = ctx.catalog.shared().vod(vod_id) else { return };
-    let is_waited_for = || ctx.catalog.pending_for(&queueing::sidecar_id(vod_id)).map_or(true, |all| !all.is_empty());
+pub(super) fn clear_if_freed(catalog: &Catalog, vod_id: &str) {
+    let Ok(Some(vod)) = catalog.shared().vod(vod_id) else { return };
+    let is_waited_for = || catalog.pending_for(&queueing::sidecar_id(vod_id)).map_or(true, |all| !all.is_empty());
     if vod.freed_at.is_some() && !is_waited_for() {
         remove_sidecar(&vod);
     }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
+use super::journaling::Journaling;
 use crate::catalog::{CatalogError, JournalKey};
 use crate::discover::Settled;
 use crate::fault::{Class, chain};
@@ -48,7 +48,7 @@ impl SalvageWaiters {
 /// What is known of a recording's stream, best first: what its own sound recordings taught (those of its rendition first, then
 /// those of the height that its rendition names), then the recordings beside it, then what other streams taught. Each is tried
 /// on the media before it is believed.
-pub fn references(ctx: &PipelineContext, settled: &Settled) -> Vec<Reference> {
+pub fn references(ctx: &Journaling, settled: &Settled) -> Vec<Reference> {
     let facts = &settled.candidate().facts;
     let rendition = facts.rendition.as_deref();
     let own = ctx.catalog.codecs(&facts.stream_id).ok().flatten().map(versions).unwrap_or_default();
@@ -114,7 +114,7 @@ fn versions(value: Value) -> Vec<Value> {
 /// Remembers how the stream is coded, from a recording that was finished soundly, and lets what waited for that begin.
 ///
 /// Where its movie is not at hand any more, it is read again.
-pub fn remember(ctx: &PipelineContext, record: &VodRecord, taught: Option<Reference>) {
+pub fn remember(ctx: &Journaling, record: &VodRecord, taught: Option<Reference>) {
     let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
     if !is_sound || record.container == Container::MpegTs || record.container.is_kept() {
         return;
@@ -124,13 +124,21 @@ pub fn remember(ctx: &PipelineContext, record: &VodRecord, taught: Option<Refere
     if let Some(rendition) = &record.rendition {
         told["rendition"] = rendition.as_str().into();
     }
-    let result = keep(ctx, &record.stream_id, told).and_then(|()| wake(ctx, &record.stream_id));
+    let result = keep(ctx, &record.stream_id, told).and_then(|()| wake(ctx, &record.stream_id).map(drop));
     if let Err(error) = result {
         warn!(stream = record.stream_id, error = chain(&error), "cannot save the codec parameters of the stream");
     }
 }
 
-fn keep(ctx: &PipelineContext, stream_id: &str, told: Value) -> Result<(), CatalogError> {
+/// Remembers how a stream is coded, as somebody says by an intact recording of it; says how many recordings waited for that and are tried
+/// again.
+pub fn teach(ctx: &Journaling, stream_id: &str, reference: &Reference) -> Result<usize, CatalogError> {
+    let Some(told) = reference.to_json() else { return Ok(0) };
+    keep(ctx, stream_id, told)?;
+    wake(ctx, stream_id)
+}
+
+fn keep(ctx: &Journaling, stream_id: &str, told: Value) -> Result<(), CatalogError> {
     let _alone = ctx.waiting.keeping.lock().unwrap_or_else(PoisonError::into_inner);
     let known = ctx.catalog.codecs(stream_id)?.map(versions).unwrap_or_default();
     if known.first() == Some(&told) {
@@ -152,32 +160,32 @@ fn with_newest(mut known: Vec<Value>, told: Value) -> Vec<Value> {
     known
 }
 
-/// Recordings of the stream that wait for its parameters are due now.
-fn wake(ctx: &PipelineContext, stream_id: &str) -> Result<(), CatalogError> {
-    let mut last = None;
+/// Recordings of the stream that wait for its parameters are due now; says how many.
+fn wake(ctx: &Journaling, stream_id: &str) -> Result<usize, CatalogError> {
+    let (mut last, mut woken) = (None, 0);
     loop {
         let page = ctx.catalog.waiting_for(stream_id, last.as_ref(), PAGE)?;
         for key in &page {
-            wake_one(ctx, stream_id, key)?;
+            woken += usize::from(wake_one(ctx, stream_id, key)?);
         }
         last = page.last().copied();
         if last.is_none() {
-            return Ok(());
+            return Ok(woken);
         }
     }
 }
 
-fn wake_one(ctx: &PipelineContext, stream_id: &str, key: &JournalKey) -> Result<(), CatalogError> {
+fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<bool, CatalogError> {
     let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
-        return Ok(());
+        return Ok(false);
     };
     info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
     let message = "an intact recording of its stream is available now".to_owned();
-    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
-    ctx.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
+    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(ctx.clock.now_ms()) };
+    ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;
     let path = entry.settled.path().to_owned();
     ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

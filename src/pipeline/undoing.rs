@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::context::{PipelineContext, now_ms};
 use super::error::PipelineError;
+use super::journaling::Journaling;
 use super::sidecars::remove_sidecar;
 use crate::durable;
 use crate::fault::chain;
@@ -28,13 +28,13 @@ pub struct UndoResult {
 
 /// Takes back the splice of the VoD at a path. The file is what it was, the VoD is no more, and the recording is left out
 /// until it is given to `process --again`. `None`: no VoD is at that path.
-pub fn undo(ctx: &PipelineContext, path: &Path) -> Result<Option<UndoResult>, PipelineError> {
+pub fn undo(ctx: &Journaling, path: &Path) -> Result<Option<UndoResult>, PipelineError> {
     let Some(vod) = ctx.catalog.shared().vod_at_path(path)? else { return Ok(None) };
     let stays = |undone| Some(UndoResult { undone, path: path.to_owned() });
     let Some(spliced) = &vod.splice_undo else { return Ok(stays(UndoOutcome::NotSpliced)) };
     // Before the file changes: a running watch must not take it for a new recording, under either name.
     let names = [path, &vod.source_path].map(|path| as_it_was(&vod, path, spliced.len));
-    ctx.catalog.leave_out(&names, now_ms())?;
+    ctx.catalog.leave_out(&names, ctx.clock.now_ms())?;
     // Cut when it had its old name again and was still in the catalogue.
     let is_renamed = !path.exists() && durable::fingerprint(&vod.source_path).is_ok_and(|now| is_it(&vod, &now));
     let undone = if is_renamed { UndoOutcome::AsBefore } else { finish::undo(&vod)? };
@@ -42,7 +42,7 @@ pub fn undo(ctx: &PipelineContext, path: &Path) -> Result<Option<UndoResult>, Pi
         return Ok(stays(undone));
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
-    ctx.catalog.undone(&vod.vod_id, now_ms())?;
+    ctx.catalog.undone(&vod.vod_id, ctx.clock.now_ms())?;
     remove_sidecar(&vod);
     info!(vod_id = vod.vod_id, path = %printable(&path), "splice in place undone");
     Ok(Some(UndoResult { undone, path }))

@@ -13,8 +13,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
-use super::confirming;
+use super::active_config::ConfigSnapshot;
+use super::confirming::{self, age_ms};
 use super::context::PipelineContext;
+use super::delivering::Delivering;
 use super::roots;
 use crate::catalog::CatalogError;
 use crate::deliver::{DeliverError, VisibleRoot};
@@ -52,20 +54,20 @@ struct ViewRow {
 
 impl Views {
     /// What is known of a root.
-    pub fn about(&self, ctx: &PipelineContext, root: &Path) -> Result<Vec<TargetView>, CatalogError> {
+    pub fn about(&self, ctx: &Delivering, root: &Path) -> Result<Vec<TargetView>, CatalogError> {
         let mut all = self.all(ctx)?;
         all.retain(|viewed| viewed.root == root);
         Ok(all)
     }
 
     /// What is known of all roots.
-    pub fn all(&self, ctx: &PipelineContext) -> Result<Vec<TargetView>, CatalogError> {
-        let held = self.read(ctx)?;
+    pub fn all(&self, ctx: &Delivering) -> Result<Vec<TargetView>, CatalogError> {
+        let (held, now) = (self.read(ctx)?, ctx.clock.now());
         let viewed = |((target, root), found): (&(String, PathBuf), &ViewState)| TargetView {
             target: target.clone(),
             root: root.clone(),
             is_apart: found.is_apart,
-            age_ms: found.at.map_or(0, age_ms),
+            age_ms: found.at.map_or(0, |at| age_ms(at, now)),
         };
         Ok(held.iter().flatten().map(viewed).collect())
     }
@@ -84,7 +86,7 @@ impl Views {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, ctx: &PipelineContext) -> Result<MutexGuard<'_, Option<ViewCache>>, CatalogError> {
+    fn read(&self, ctx: &Delivering) -> Result<MutexGuard<'_, Option<ViewCache>>, CatalogError> {
         let mut held = self.lock();
         if held.is_none() {
             let rows = ctx.catalog.ledgers(ROWS)?.into_iter().filter_map(|(_, row)| serde_json::from_value(row).ok());
@@ -95,15 +97,11 @@ impl Views {
     }
 
     /// Whether a target was compared with such a root lately in this process.
-    fn is_fresh(&self, target: &str, is_it: impl Fn(&Path) -> bool) -> bool {
+    fn is_fresh(&self, target: &str, now: Instant, is_it: impl Fn(&Path) -> bool) -> bool {
         let held = self.lock();
         let mut of_it = held.iter().flatten().filter(|((of, root), _)| of == target && is_it(root));
-        of_it.any(|(_, found)| found.at.is_some_and(|at| age_ms(at) <= VIEW_MAX_AGE_MS))
+        of_it.any(|(_, found)| found.at.is_some_and(|at| age_ms(at, now) <= VIEW_MAX_AGE_MS))
     }
-}
-
-fn age_ms(at: Instant) -> u64 {
-    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The looks beside the start of `watch`, on a thread of their own.
@@ -115,11 +113,11 @@ impl ViewCheckThread {
     pub(super) fn begin(ctx: &Arc<PipelineContext>) -> Self {
         let ctx = Arc::clone(ctx);
         let looks = std::thread::Builder::new().name("views".into()).spawn(move || {
-            let (targets, settings) = (ctx.targets(), ctx.settings());
+            let (ctx, ConfigSnapshot { targets, settings, .. }) = (&ctx.delivering, ctx.in_force());
             for target in targets.names() {
                 let mut roots = settings.watch.roots.iter().map(|root| root.path.as_path());
                 // One that does not answer would not answer for the next root either.
-                while roots.next().is_some_and(|root| try_look(&ctx, target, root).unwrap_or(false)) {}
+                while roots.next().is_some_and(|root| try_look(ctx, target, root).unwrap_or(false)) {}
             }
         });
         Self(looks.inspect_err(|error| warn!(error = chain(error), "no thread to compare targets with roots")).ok())
@@ -134,9 +132,9 @@ impl ViewCheckThread {
 }
 
 /// Looks once more at what was found to be a view, before the first freeing of a run.
-pub(super) fn look_again(ctx: &PipelineContext) -> Result<(), CatalogError> {
+pub(super) fn look_again(ctx: &Delivering) -> Result<(), CatalogError> {
     let views: Vec<TargetView> = ctx.views.all(ctx)?.into_iter().filter(|viewed| !viewed.is_apart).collect();
-    let targets = ctx.targets();
+    let targets = ctx.config.targets();
     for TargetView { target, root, .. } in views {
         if targets.names().any(|name| name == target) {
             look(ctx, &target, &root);
@@ -148,7 +146,7 @@ pub(super) fn look_again(ctx: &PipelineContext) -> Result<(), CatalogError> {
 }
 
 /// Compares a target with a root for freeing; whether it answered.
-pub(super) fn look(ctx: &PipelineContext, target: &str, root: &Path) -> bool {
+pub(super) fn look(ctx: &Delivering, target: &str, root: &Path) -> bool {
     try_look(ctx, target, root).unwrap_or_else(|error| {
         confirming::note_silence(ctx, target, &error);
         false
@@ -156,29 +154,29 @@ pub(super) fn look(ctx: &PipelineContext, target: &str, root: &Path) -> bool {
 }
 
 /// Compares a target with a root unless that was done lately; `false` if it cannot be asked now.
-fn try_look(ctx: &PipelineContext, target: &str, root: &Path) -> Result<bool, DeliverError> {
+fn try_look(ctx: &Delivering, target: &str, root: &Path) -> Result<bool, DeliverError> {
     let _one_at_a_time = ctx.views.looking.lock().unwrap_or_else(PoisonError::into_inner);
-    if ctx.views.is_fresh(target, |known| known == root) {
+    if ctx.views.is_fresh(target, ctx.clock.now(), |known| known == root) {
         return Ok(true);
     }
-    let waits = ctx.target_waits_until(target).is_some() || ctx.answers.is_silent(target);
-    if waits || ctx.stop.is_requested() || !roots::is_available(ctx, root) {
+    let waits = ctx.target_waits_until(target).is_some() || ctx.answers.is_silent(target, ctx.clock.now());
+    if waits || ctx.stop.is_requested() || !roots::is_available(&ctx.roots, root) {
         return Ok(false);
     }
     let mut among = vec![root.to_owned()];
     // One search beneath all roots is enough for a target.
-    if !ctx.views.is_fresh(target, |_| true) {
-        let settings = ctx.settings();
+    if !ctx.views.is_fresh(target, ctx.clock.now(), |_| true) {
+        let settings = ctx.config.settings();
         among.extend(settings.watch.roots.iter().map(|other| other.path.clone()).filter(|other| other != root));
     }
-    let shown = ctx.targets().shows(target, root, &among, &ctx.stop, &ctx.catalog).inspect_err(|error| {
+    let shown = ctx.config.targets().shows(target, root, &among, &ctx.stop, &ctx.catalog).inspect_err(|error| {
         debug!(target_name = target, root = %printable(root), error = chain(error), "target not compared with the root");
     })?;
     note_all(ctx, target, root, &shown);
     Ok(true)
 }
 
-fn note_all(ctx: &PipelineContext, target: &str, root: &Path, shown: &[VisibleRoot]) {
+fn note_all(ctx: &Delivering, target: &str, root: &Path, shown: &[VisibleRoot]) {
     let mut noted = shown.iter().try_for_each(|shown| note(ctx, target, &shown.root, Some(&shown.seen)));
     if shown.iter().all(|shown| shown.root != root) {
         noted = noted.and_then(|()| note(ctx, target, root, None));
@@ -189,9 +187,9 @@ fn note_all(ctx: &PipelineContext, target: &str, root: &Path, shown: &[VisibleRo
 }
 
 /// Notes what was found of a target and a root, `seen` if it is a view; said where it is news.
-fn note(ctx: &PipelineContext, target: &str, root: &Path, seen: Option<&str>) -> Result<(), CatalogError> {
+fn note(ctx: &Delivering, target: &str, root: &Path, seen: Option<&str>) -> Result<(), CatalogError> {
     let key = (target.to_owned(), root.to_owned());
-    let found = ViewState { is_apart: seen.is_none(), at: Some(Instant::now()) };
+    let found = ViewState { is_apart: seen.is_none(), at: Some(ctx.clock.now()) };
     let before = ctx.views.read(ctx)?.get_or_insert_default().insert(key, found);
     let row =
         format!("{ROWS}{}", blake3::hash(&[target.as_bytes(), root.as_os_str().as_encoded_bytes()].join(&0)).to_hex());

@@ -1,14 +1,14 @@
 //! The daemon's loop: events are hints, the scan is the truth, and what finishes now overtakes the backlog.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{debug, error, info, warn};
 
-use super::context::{PipelineContext, PipelineSettings, now_ms};
+use super::active_config::PipelineSettings;
+use super::context::PipelineContext;
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::existing::FirstScan;
@@ -16,6 +16,7 @@ use super::finding::{FoundInputs, Item, RootReader};
 use super::freeing::FreeingThread;
 use super::growing::Awaited;
 use super::leaving;
+use super::orders::Control;
 use super::pool::Urgency;
 use super::queueing;
 use super::rescans::ScannedRoot;
@@ -26,27 +27,10 @@ use crate::discover::{
     DiscoverError, Mode, NewestCandidates, Problem, RootWatcher, SeenEvent, SettleOutcome, Unit, WatchEvent,
 };
 use crate::fault::{Fault, chain};
+use crate::fleet;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::stop;
-
-/// What the daemon is told from outside.
-pub enum Control {
-    /// New settings (SIGHUP).
-    Reload {
-        /// All of them.
-        settings: Box<PipelineSettings>,
-        /// Is told when they are in force.
-        then: Box<dyn FnOnce() + Send>,
-    },
-}
-
-impl fmt::Debug for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Reload { settings, .. } = self;
-        f.debug_struct("Reload").field("settings", settings).finish_non_exhaustive()
-    }
-}
 
 /// Longest time until the wish to stop is seen.
 const TICK: Duration = Duration::from_millis(200);
@@ -63,27 +47,31 @@ const MORE_AFTER: Duration = Duration::from_secs(5);
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 /// An error if the catalogue has failed.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
-    let roots = engine.pipeline().settings().watch.roots.clone();
-    engine.pipeline().own(roots.iter().map(|root| root.path.as_path()))?;
-    let mut watcher = Watcher::start(engine)?;
+    let settings = engine.pipeline().settings();
+    engine.pipeline().own(settings.watch.roots.iter().map(|root| root.path.as_path()))?;
+    let mut watcher = Watcher::start(engine, &settings)?;
     engine.couriers().begin()?;
     engine.pipeline().announcer.begin()?;
+    match &engine.pipeline().fleet {
+        Some(fleet) => fleet.begin()?,
+        None => fleet::leave(engine.pipeline().catalog.shared())?,
+    }
     engine.studio().begin();
     engine.pipeline().pictures.sweep();
     engine.resume()?;
     let mut views = views::ViewCheckThread::default();
-    engine.pipeline().unsettled.begin();
+    engine.pipeline().discovering.unsettled.begin();
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::stoppable(&engine.pipeline().stop, || {
         watcher.rescan(None);
-        engine.pipeline().rescans.open();
+        engine.pipeline().discovering.rescans.open();
         ready();
         views = views::ViewCheckThread::begin(engine.pipeline());
         while !engine.pipeline().stop.is_requested() {
             watcher.turn(control);
         }
     });
-    engine.pipeline().rescans.close();
+    engine.pipeline().discovering.rescans.close();
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
     views.join();
@@ -129,22 +117,22 @@ struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    fn start(engine: &'a Engine) -> Result<Self, PipelineError> {
-        let settings = engine.pipeline().settings();
+    fn start(engine: &'a Engine, settings: &PipelineSettings) -> Result<Self, PipelineError> {
         if settings.watch.roots.is_empty() {
             return Err(PipelineError::NoRoots);
         }
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
         let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
+        let now = engine.pipeline().clock.now();
         Ok(Self {
             engine,
-            readers: readers(engine.pipeline(), &settings)?,
+            readers: readers(settings)?,
             watch,
             events,
             pending: HashMap::new(),
             due: BTreeSet::new(),
-            next_rescan: Instant::now() + settings.watch.rescan,
-            scanned: Instant::now(),
+            next_rescan: now + settings.watch.rescan,
+            scanned: now,
             has_more: false,
             told: BTreeSet::new(),
             freeing: FreeingThread::default(),
@@ -153,6 +141,10 @@ impl<'a> Watcher<'a> {
 
     fn pipeline(&self) -> &PipelineContext {
         self.engine.pipeline()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.pipeline().clock.now_ms()
     }
 
     fn turn(&mut self, control: &Receiver<Control>) {
@@ -170,18 +162,18 @@ impl<'a> Watcher<'a> {
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
         }
         let engine = self.engine;
-        engine.pipeline().rescans.answer(|wanted| self.rescan_roots(wanted));
-        for path in self.pipeline().waiting.woken() {
+        engine.pipeline().discovering.rescans.answer(|wanted| self.rescan_roots(wanted));
+        for path in self.pipeline().journaling.waiting.woken() {
             self.look_at(&path, None);
         }
-        for settled in self.pipeline().postponed.due(now_ms()) {
+        for settled in self.pipeline().journaling.postponed.due(self.now_ms()) {
             self.engine.submit(settled, Urgency::Backlog, None);
         }
         self.look_at_what_is_due();
         if self.wants_more() {
             self.rescan(None);
         }
-        if Instant::now() >= self.next_rescan {
+        if self.pipeline().clock.now() >= self.next_rescan {
             self.watch.retry();
             self.rescan(None);
             self.freeing.begin(self.engine.pipeline());
@@ -191,7 +183,7 @@ impl<'a> Watcher<'a> {
     /// Until something is due, at most a tick.
     fn nap(&self) -> Duration {
         let due = self.due.first().map_or(TICK, |(due_ms, _)| {
-            Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0))
+            Duration::from_millis(u64::try_from(due_ms.saturating_sub(self.now_ms())).unwrap_or(0))
         });
         due.min(TICK)
     }
@@ -205,14 +197,15 @@ impl<'a> Watcher<'a> {
 
     fn reload(&mut self, settings: PipelineSettings, then: impl FnOnce()) -> Result<(), PipelineError> {
         let is_elsewhere = settings.watch != self.pipeline().settings().watch;
+        // What may fail comes first: until here the former configuration is in force.
+        let fresh = is_elsewhere.then(|| Watcher::start(self.engine, &settings)).transpose()?;
         self.pipeline().reload(settings)?;
         then();
         if let Err(error) = self.engine.adjust() {
             error!(error = chain(&error), hint = error.hint(), "not enough threads for the new settings");
         }
         self.pipeline().resume_targets();
-        if is_elsewhere {
-            let fresh = Watcher::start(self.engine)?;
+        if let Some(fresh) = fresh {
             let pending = std::mem::take(&mut self.pending);
             let due = std::mem::take(&mut self.due);
             let freeing = std::mem::take(&mut self.freeing);
@@ -226,8 +219,8 @@ impl<'a> Watcher<'a> {
     fn hear(&mut self, event: WatchEvent) {
         debug!(?event, "file system event");
         match event {
-            WatchEvent::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
-            WatchEvent::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
+            WatchEvent::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: self.now_ms() })),
+            WatchEvent::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: self.now_ms() })),
             WatchEvent::Changed(path) => self.look_at(&path, None),
             WatchEvent::Removed(path) => self.forget(&path),
             WatchEvent::Rescan { directory, reason } => {
@@ -245,7 +238,7 @@ impl<'a> Watcher<'a> {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
         self.pipeline().settler().forget(path);
-        self.pipeline().unsettled.end(path, now_ms());
+        self.pipeline().discovering.unsettled.end(path, self.now_ms());
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.pipeline().settings();
         for suffix in &settings.watch.temporary_suffixes {
@@ -268,13 +261,13 @@ impl<'a> Watcher<'a> {
     }
 
     fn is_there(&self, reader: &RootReader) -> bool {
-        roots::is_available(self.pipeline(), &reader.root().path)
+        roots::is_available(&self.pipeline().roots, &reader.root().path)
     }
 
     fn look_at(&mut self, path: &Path, seen: Option<SeenEvent>) {
         let mut found = FoundInputs::default();
         if let Some(reader) = self.reader_of(path).filter(|reader| self.is_there(reader)) {
-            reader.find(self.engine.pipeline(), path, &mut found);
+            reader.find(&self.pipeline().discovering, path, &mut found);
         }
         let urgency = if seen.is_some() { Urgency::Live } else { Urgency::Backlog };
         self.take(found, seen, urgency);
@@ -312,7 +305,7 @@ impl<'a> Watcher<'a> {
         let roots = self.readers.iter().map(|reader| reader.root().path.clone());
         let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted.contains(root))).collect();
         let owned: Vec<_> =
-            roots.iter().map(|root| roots::is_available(self.pipeline(), root) && self.owns(root)).collect();
+            roots.iter().map(|root| roots::is_available(&self.pipeline().roots, root) && self.owns(root)).collect();
         let mut scanned = Vec::new();
         for (root, is_available) in roots.into_iter().zip(owned) {
             let before = gathered.problems.len();
@@ -327,7 +320,7 @@ impl<'a> Watcher<'a> {
         let is_all = wanted.is_none();
         debug!(roots = scanned.len(), "{}", if is_all { "all roots scanned" } else { "roots scanned" });
         if is_all {
-            self.scanned = Instant::now();
+            self.scanned = self.pipeline().clock.now();
             self.next_rescan = self.scanned + self.pipeline().settings().watch.rescan;
         }
         self.take_gathered(gathered, is_all);
@@ -340,7 +333,7 @@ impl<'a> Watcher<'a> {
         for problem in &problems {
             self.tell(problem);
         }
-        leaving::put_back(self.pipeline(), &asides);
+        leaving::put_back(&self.pipeline().removing, &asides);
         for candidate in newest.into_sorted() {
             self.consider(candidate, None, Urgency::Backlog);
         }
@@ -348,7 +341,7 @@ impl<'a> Watcher<'a> {
 
     /// Holds what there is to do below a directory, and of that no more than is done next. Units are queued as they are found.
     fn gather(&self, reader: &RootReader, directory: &Path, gathered: &mut ScanResult) {
-        let ctx = self.pipeline();
+        let ctx = &self.pipeline().discovering;
         let is_whole = directory == reader.root().path;
         let mut first = is_whole.then(|| FirstScan::of(ctx, directory)).flatten();
         let mut held_units = Vec::new();
@@ -386,7 +379,7 @@ impl<'a> Watcher<'a> {
         for problem in &found.problems {
             self.tell(problem);
         }
-        leaving::put_back(self.pipeline(), &found.asides);
+        leaving::put_back(&self.pipeline().removing, &found.asides);
         for candidate in found.candidates {
             self.consider(candidate, seen, urgency);
         }
@@ -397,17 +390,17 @@ impl<'a> Watcher<'a> {
 
     /// Whether so little is left of a backlog that was too long that the next part of it may be looked for.
     fn wants_more(&self) -> bool {
-        let since = Instant::now().saturating_duration_since(self.scanned);
+        let since = self.pipeline().clock.now().saturating_duration_since(self.scanned);
         self.has_more && since >= MORE_AFTER && self.engine.pool().load().0 + self.pending.len() < MOST_AT_ONCE / 2
     }
 
     fn queue_unit(&self, unit: &Unit, stream_id: &str) {
-        let deliveries = queueing::deliveries_for_unit(self.pipeline(), unit, stream_id);
+        let deliveries = queueing::deliveries_for_unit(&self.pipeline().delivering, unit, stream_id);
         match self.pipeline().catalog.enqueue(&deliveries) {
             Ok(0) => {}
             Ok(_) => {
                 info!(playlist = %printable(&unit.playlist), files = unit.files.len(), "unit queued for delivery");
-                self.pipeline().courier_notify.notify();
+                self.pipeline().delivering.courier_notify.notify();
             }
             Err(error) => warn!(error = chain(&error), "cannot queue a unit"),
         }
@@ -418,12 +411,12 @@ impl<'a> Watcher<'a> {
         if self.engine.pool().holds(&candidate.path) {
             // Written again while it is worked on, perhaps after its last byte was read: nothing else would tell of it.
             if seen.is_some() {
-                self.wait(candidate, seen, urgency, now_ms().saturating_add(LOOK_AGAIN_MS));
+                self.wait(candidate, seen, urgency, self.now_ms().saturating_add(LOOK_AGAIN_MS));
             }
             return;
         }
         if !self.may_be_taken(&candidate) {
-            self.pipeline().unsettled.end(&candidate.path, now_ms());
+            self.pipeline().discovering.unsettled.end(&candidate.path, self.now_ms());
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -434,31 +427,35 @@ impl<'a> Watcher<'a> {
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
         let (mut candidate, path) = (candidate.clone(), candidate.path);
         for _look in 0..LOOKS {
-            match self.pipeline().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
+            match self.pipeline().settler().settle(candidate.clone(), seen, Mode::Watch, self.now_ms()) {
                 SettleOutcome::Settled(settled) => {
-                    self.pipeline().unsettled.settle(settled.candidate(), now_ms());
+                    self.pipeline().discovering.unsettled.settle(settled.candidate(), self.now_ms());
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
                 SettleOutcome::Wait { until_ms, reason } => {
-                    self.pipeline().unsettled.wait(Awaited { candidate: candidate.clone(), reason, until_ms });
+                    self.pipeline().discovering.unsettled.wait(Awaited {
+                        candidate: candidate.clone(),
+                        reason,
+                        until_ms,
+                    });
                     self.wait(candidate, seen, urgency, until_ms);
                     return;
                 }
                 SettleOutcome::Changed(now) => candidate = now,
                 SettleOutcome::Gone | SettleOutcome::InUnit => {
-                    self.pipeline().unsettled.end(&path, now_ms());
+                    self.pipeline().discovering.unsettled.end(&path, self.now_ms());
                     return;
                 }
             }
         }
-        self.pipeline().unsettled.put(&candidate);
+        self.pipeline().discovering.unsettled.put(&candidate);
     }
 
     /// Considers a candidate again later, in place of what was to be considered under its path.
     fn wait(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency, due_ms: i64) {
         let path = candidate.path.clone();
-        self.pipeline().unsettled.put(&candidate);
+        self.pipeline().discovering.unsettled.put(&candidate);
         if let Some(before) = self.pending.insert(path.clone(), Pending { candidate, seen, urgency, due_ms }) {
             self.due.remove(&(before.due_ms, path.clone()));
         }
@@ -467,11 +464,11 @@ impl<'a> Watcher<'a> {
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {
         let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-        if self.pipeline().postponed.waits(&key, now_ms()) {
+        if self.pipeline().journaling.postponed.waits(&key, self.now_ms()) {
             return false;
         }
         match self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint) {
-            Ok(known) => known.may_be_taken(now_ms()),
+            Ok(known) => known.may_be_taken(self.now_ms()),
             Err(error) => {
                 warn!(error = chain(&error), "cannot read the catalogue; the recording waits");
                 false
@@ -480,7 +477,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn look_at_what_is_due(&mut self) {
-        let now = now_ms();
+        let now = self.now_ms();
         while let Some((due_ms, path)) = self.due.first().cloned().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due_ms, path.clone()));
             if let Some(Pending { candidate, seen, urgency, .. }) = self.pending.remove(&path) {
@@ -490,6 +487,9 @@ impl<'a> Watcher<'a> {
     }
 }
 
-fn readers(ctx: &PipelineContext, settings: &PipelineSettings) -> Result<Vec<RootReader>, DiscoverError> {
-    settings.watch.roots.iter().map(|root| RootReader::new(ctx, root)).collect()
+fn readers(settings: &PipelineSettings) -> Result<Vec<RootReader>, DiscoverError> {
+    settings.watch.roots.iter().map(|root| RootReader::new(settings, root)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,11 @@ pub enum Defect {
         /// How many errors the decoder reported.
         errors: u64,
     },
+    /// Whether it decodes is not known: the decoder crashed, took too long or too much memory.
+    NotDecoded {
+        /// What became of the decoder.
+        reason: String,
+    },
     /// The process died while it worked on this file, and again on the second try.
     KillsTheProcess {
         /// How many attempts were made.
@@ -245,6 +250,7 @@ impl fmt::Display for Defect {
                 write!(f, "duration mismatch: container {declared_ms} ms, samples {measured_ms} ms")
             }
             Self::Undecodable { track, errors } => write!(f, "track {track}: {}", counted(*errors, "decoding error")),
+            Self::NotDecoded { reason } => write!(f, "not checked by a decoder: {reason}"),
             Self::KillsTheProcess { attempts } => {
                 write!(f, "the process died {attempts} times while processing this file")
             }

@@ -15,6 +15,7 @@ pub mod name;
 mod pauses;
 mod pictures;
 mod salvage;
+mod shard;
 mod sidecar;
 mod splice;
 mod vod;
@@ -30,6 +31,7 @@ pub use kind::{Kind, Kinds, KindsError};
 pub use pauses::{TrackSpan, drop_still_pictures};
 pub use pictures::{PictureFile, Pictures, Poster, Shows, Sprite, Tiles, url_of_name};
 pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};
+pub use shard::{SHARDS_MAX, Shard, ShardError};
 pub use sidecar::{Noted, SIDECAR_MAX_BYTES, read_sidecar, sidecar_of};
 pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{

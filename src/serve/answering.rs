@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answer_cache::AnswerCache;
+use super::coding;
 use super::routes::{AnswerForm, Route};
 use super::wire::{JSON, LINES, PROBLEM, operation_of};
 use crate::fault::{Class, chain};
-use crate::operations::{Context, ErrorKind, Operation, OperationError};
+use crate::operations::{Context, ErrorKind, ListVods, Operation, OperationError};
 use crate::pipeline::Stop;
 
 /// Operations at once.
@@ -39,10 +40,11 @@ pub(super) struct Service {
 
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
-    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| O::ANSWER == AnswerForm::Kept);
+    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| may_keep::<O>(&service));
+    let headers = request.headers().clone();
     let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
-        return data(body);
+        return data(&headers, body).await;
     }
     let running = match operation_of::<O>(request).await {
         Ok(operation) => service.begin(operation).await,
@@ -58,14 +60,23 @@ pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Re
             if let Some(target) = target {
                 service.kept.put(&target, &config, changes, &body);
             }
-            data(body)
+            data(&headers, body).await
         }
         Err(error) => problem(&error),
     }
 }
 
-fn data(body: Bytes) -> Response {
-    ([(CONTENT_TYPE, JSON)], body).into_response()
+/// Whether an answer stays the same until a VoD of this node changes. A list of all nodes' VoDs does not.
+fn may_keep<O: Route>(service: &Service) -> bool {
+    O::ANSWER == AnswerForm::Kept && (O::PATH != ListVods::PATH || service.context.pipeline().fleet.is_none())
+}
+
+async fn data(headers: &HeaderMap, body: Bytes) -> Response {
+    let fixed = [(CONTENT_TYPE, JSON), (VARY, "accept-encoding")];
+    match coding::gzipped(headers, &body).await {
+        Some(body) => (fixed, [(CONTENT_ENCODING, coding::GZIP)], body).into_response(),
+        None => (fixed, body).into_response(),
+    }
 }
 
 /// JSON that an operation says.
@@ -196,6 +207,7 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::Unauthorized, _) => (StatusCode::UNAUTHORIZED, "Token needed"),
         (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
         (ErrorKind::WrongMethod, _) => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        (ErrorKind::OtherNode, _) => (StatusCode::CONFLICT, "Belongs to another node"),
         (ErrorKind::NotSupported, _) => (StatusCode::NOT_IMPLEMENTED, "Not supported"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),

@@ -32,13 +32,15 @@ use super::writing::{WriteLimit, Written};
 use super::{public, tls};
 use crate::config::ServeOptions;
 use crate::fault::chain;
+use crate::open_files;
 use crate::operations::{Context, Logins};
 use crate::runtime::Runtime;
 
 /// Connections on the socket at once; more wait until one ends.
 const MOST_ON_SOCKET: u32 = 128;
-/// The same on TCP.
+/// The same on TCP, and the part of all open files that they may be: recordings need the others.
 const MOST_ON_TCP: u32 = 1024;
+const PART_ON_TCP: u64 = 2;
 /// Connections that the system keeps until they are taken.
 const BACKLOG: i32 = 128;
 /// How long the head of a request may take, also the next one on a connection, and a TLS handshake.
@@ -64,6 +66,7 @@ pub struct HttpServer {
     closing: watch::Sender<bool>,
     on_socket: Arc<Semaphore>,
     on_tcp: Arc<Semaphore>,
+    most_on_tcp: u32,
     secrets: Secrets,
 }
 
@@ -98,13 +101,16 @@ impl HttpServer {
             tokio::net::UnixListener::from_std(socket)?
         };
         let service = Service::new(context, MOST_OPERATIONS);
+        let part = u32::try_from(open_files::limit_now() / PART_ON_TCP).unwrap_or(u32::MAX);
+        let most_on_tcp = MOST_ON_TCP.min(part);
         let server = Self {
             path: path.to_owned(),
             runtime,
             service,
             closing: watch::channel(false).0,
             on_socket: Arc::new(Semaphore::new(MOST_ON_SOCKET as usize)),
-            on_tcp: Arc::new(Semaphore::new(MOST_ON_TCP as usize)),
+            on_tcp: Arc::new(Semaphore::new(most_on_tcp as usize)),
+            most_on_tcp,
             secrets: Secrets::default(),
         };
         server.answer_on(ServerSocket::Socket(listener), router(server.service.clone()), &server.on_socket);
@@ -120,7 +126,8 @@ impl HttpServer {
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let access = Arc::new(AccessPolicy::of(address, tokens, Sessions::default()).with_page(options.page));
+        let sessions = Sessions::timed_by(&self.service.context.pipeline().clock);
+        let access = Arc::new(AccessPolicy::of(address, tokens, sessions).with_page(options.page));
         let router = public::router(self.service.clone(), Arc::clone(&access), options);
         if options.page {
             self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));
@@ -157,7 +164,7 @@ impl Drop for HttpServer {
             let _ended = tokio::time::timeout(DRAIN, operations).await;
             let all = async {
                 let _socket = self.on_socket.acquire_many(MOST_ON_SOCKET).await;
-                let _tcp = self.on_tcp.acquire_many(MOST_ON_TCP).await;
+                let _tcp = self.on_tcp.acquire_many(self.most_on_tcp).await;
             };
             let _closed = tokio::time::timeout(FLUSH, all).await;
         });

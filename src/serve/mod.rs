@@ -16,6 +16,7 @@ mod answering;
 mod antmedia;
 mod asking;
 mod client;
+mod coding;
 mod error;
 mod events;
 mod listening;
@@ -31,6 +32,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod uploading;
 mod wire;
 mod writing;
 

@@ -50,7 +50,11 @@ async fn readiness(State(service): State<Service>) -> Response {
         Err(error) => problem(&error),
         Ok(status) => {
             let code = if status.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (code, Json(json!({ "isReady": status.is_ready, "notReady": status.not_ready }))).into_response()
+            let mut said = json!({ "isReady": status.is_ready, "notReady": status.not_ready });
+            if !status.degraded.is_empty() {
+                said["degraded"] = json!(status.degraded);
+            }
+            (code, Json(said)).into_response()
         }
     }
 }

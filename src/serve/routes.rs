@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::answering::{Service, answer, problem};
 use super::openapi::{self, Schemas};
-use super::{antmedia, events, media, playback, sharing};
+use super::{antmedia, events, media, playback, sharing, uploading};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording,
-    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
+    PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod,
+    ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
+    VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -71,7 +72,7 @@ macro_rules! routes {
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
             let router = Router::new().merge(antmedia::routes()).merge(media::routes()).merge(openapi::routes());
-            let router = router.merge(sharing::routes()).merge(playback::routes()).merge(events::routes());
+            let router = router.merge(sharing::routes()).merge(playback::routes()).merge(events::routes()).merge(uploading::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
@@ -100,10 +101,12 @@ routes! {
     Get "/streams/{id}/timeline" Whole ShowTimeline;
     Get "/streams/{id}/recording" Whole ShowRecording;
     Put "/streams/{id}/recording" Whole SwitchRecording;
+    Post "/streams/{id}/reference" Whole TeachStream;
     Post "/login" Whole MakeLogin;
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;
+    Post "/process-bucket" Lines ProcessBucket;
     Post "/plan" Whole Plan;
     Post "/undo" Whole UndoSplice;
     Post "/catalog/rebuild" Whole RebuildCatalog;

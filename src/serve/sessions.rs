@@ -19,8 +19,8 @@ use serde_json::json;
 use super::access::{Role, bearer};
 use super::answering::{Service, problem};
 use super::wire::{body_of, not_valid};
+use crate::clock::Clock;
 use crate::operations::OperationError;
-use crate::pipeline::now_ms;
 
 /// Where a session is made, looked at and ended.
 pub(super) const PATH: &str = "/api/v1/session";
@@ -35,7 +35,10 @@ const BODY_LIMIT_BYTES: usize = 4 << 10;
 
 /// The sessions of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<Known>>);
+pub struct Sessions {
+    known: Arc<Mutex<Known>>,
+    clock: Clock,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -60,15 +63,20 @@ struct Given {
 }
 
 impl Sessions {
+    /// None yet; they expire by this clock.
+    pub fn timed_by(clock: &Clock) -> Self {
+        Self { known: Arc::default(), clock: clock.clone() }
+    }
+
     /// Begins one for a request that was let in with the tokens of a generation. It lives no longer than the session that it is begun with.
-    fn begin(&self, role: Role, generation: u64, by: Option<Hash>, now_ms: i64) -> Result<Given, OperationError> {
+    fn begin(&self, role: Role, generation: u64, by: Option<Hash>) -> Result<Given, OperationError> {
         let secret = || {
             let mut bytes = [0; 24];
             let filled = getrandom::fill(&mut bytes);
             filled.map_err(|e| OperationError::internal(format!("no random numbers: {e}")))?;
             Ok::<_, OperationError>(hex::encode(bytes))
         };
-        let mut known = self.lock();
+        let (now_ms, mut known) = (self.clock.now_ms(), self.lock());
         if known.generation != generation {
             return Err(OperationError::unauthorized("the tokens were replaced meanwhile"));
         }
@@ -90,8 +98,7 @@ impl Sessions {
 
     /// The role of a session's token.
     pub fn role_of(&self, digest: Hash) -> Option<Role> {
-        let now_ms = now_ms();
-        let known = self.lock();
+        let (now_ms, known) = (self.clock.now_ms(), self.lock());
         let found = known.sessions.iter().filter(|session| session.expires_ms > now_ms && session.token == digest);
         found.map(|session| session.role).max()
     }
@@ -109,7 +116,7 @@ impl Sessions {
     }
 
     fn has_cookie(&self, cookie: &str) -> bool {
-        let (digest, now_ms) = (blake3::hash(cookie.as_bytes()), now_ms());
+        let (digest, now_ms) = (blake3::hash(cookie.as_bytes()), self.clock.now_ms());
         self.lock().sessions.iter().any(|session| session.expires_ms > now_ms && session.cookie == digest)
     }
 
@@ -132,11 +139,11 @@ impl Sessions {
     /// A session's token.
     #[cfg(test)]
     pub(super) fn begin_for_test(&self, role: Role) -> String {
-        self.begin(role, self.generation(), None, now_ms()).unwrap().token
+        self.begin(role, self.generation(), None).unwrap().token
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,7 +196,7 @@ async fn begin(
     let is_secure = is_tls || request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let by = request.headers().get(AUTHORIZATION).and_then(bearer).map(|token| blake3::hash(token.as_bytes()));
     let role = role_for(&service, asker, request).await;
-    match role.and_then(|role| Ok((role, sessions.begin(role, asker.generation, by, now_ms())?))) {
+    match role.and_then(|role| Ok((role, sessions.begin(role, asker.generation, by)?))) {
         Err(error) => problem(&error),
         Ok((role, given)) => {
             let secure = if is_secure { "; Secure" } else { "" };
@@ -207,7 +214,9 @@ async fn role_for(service: &Service, by: Asker, request: Request) -> Result<Role
     let wish: Asked =
         if body.is_empty() { Asked::default() } else { serde_json::from_slice(&body).map_err(|e| not_valid(&e))? };
     match (by.role, wish.code) {
-        (_, Some(code)) if service.context.logins().redeem(&code, now_ms()) => Ok(Role::Operate),
+        (_, Some(code)) if service.context.logins().redeem(&code, service.context.pipeline().clock.now_ms()) => {
+            Ok(Role::Operate)
+        }
         (_, Some(_)) => Err(OperationError::unauthorized("this login link was used before or has expired")
             .with_next_step("Run `aftercast open` for a new one.")),
         (Some(role), None) => Ok(role),
@@ -229,6 +238,8 @@ fn no_store(cookie: &str) -> [(HeaderName, HeaderValue); 2] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn request(method: &str, path: &str, cookie: &str) -> Request {
@@ -239,7 +250,7 @@ mod tests {
     #[test]
     fn a_cookie_reads_media_and_nothing_else() {
         let sessions = Sessions::default();
-        let given = sessions.begin(Role::Operate, 0, None, now_ms()).unwrap();
+        let given = sessions.begin(Role::Operate, 0, None).unwrap();
         let cookie = format!("a=b; {COOKIE_NAME}={}", given.cookie);
         let may = |method, path| sessions.may_read_media(&request(method, path, &cookie));
         assert!(may("GET", "/api/v1/vods/a/media") && may("HEAD", "/api/v1/streams/a/clip"));
@@ -252,9 +263,12 @@ mod tests {
 
     #[test]
     fn a_session_ends_when_it_is_told_or_old() {
-        let sessions = Sessions::default();
-        let begin = |now_ms| sessions.begin(Role::Read, 0, None, now_ms).unwrap();
-        let (old, ended) = (begin(0), begin(now_ms()));
+        let clock = Clock::standing_at(1_000);
+        let sessions = Sessions::timed_by(&clock);
+        let begin = || sessions.begin(Role::Read, 0, None).unwrap();
+        let old = begin();
+        clock.advance(Duration::from_secs(LIVES_S.unsigned_abs()));
+        let ended = begin();
         let role = |token: &str| sessions.role_of(blake3::hash(token.as_bytes()));
         assert_eq!((role(&old.token), role(&ended.token)), (None, Some(Role::Read)));
         sessions.end(blake3::hash(ended.token.as_bytes()));
@@ -266,25 +280,26 @@ mod tests {
         let sessions = Sessions::default();
         let before = sessions.generation();
         sessions.end_all();
-        assert!(sessions.begin(Role::Operate, before, None, now_ms()).is_err());
-        assert!(sessions.begin(Role::Operate, sessions.generation(), None, now_ms()).is_ok());
+        assert!(sessions.begin(Role::Operate, before, None).is_err());
+        assert!(sessions.begin(Role::Operate, sessions.generation(), None).is_ok());
     }
 
     #[test]
     fn a_session_that_is_begun_with_another_lives_no_longer() {
-        let sessions = Sessions::default();
-        let now_ms = now_ms();
-        let first = sessions.begin(Role::Read, 0, None, now_ms - 1_000).unwrap();
+        let clock = Clock::standing_at(1_000);
+        let sessions = Sessions::timed_by(&clock);
+        let first = sessions.begin(Role::Read, 0, None).unwrap();
+        clock.advance(Duration::from_secs(1));
         let by = Some(blake3::hash(first.token.as_bytes()));
-        assert_eq!(sessions.begin(Role::Read, 0, by, now_ms).unwrap().expires_ms, first.expires_ms);
+        assert_eq!(sessions.begin(Role::Read, 0, by).unwrap().expires_ms, first.expires_ms);
     }
 
     #[test]
     fn a_reader_logs_no_operator_out() {
         let sessions = Sessions::default();
-        let operator = sessions.begin(Role::Operate, 0, None, now_ms()).unwrap();
+        let operator = sessions.begin(Role::Operate, 0, None).unwrap();
         for _ in 0..=MOST {
-            sessions.begin(Role::Read, 0, None, now_ms()).unwrap();
+            sessions.begin(Role::Read, 0, None).unwrap();
         }
         assert_eq!(sessions.role_of(blake3::hash(operator.token.as_bytes())), Some(Role::Operate));
     }

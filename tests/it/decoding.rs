@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::pictures::{children_of, record, signal, worker_of};
+use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::{decode_errors, ffmpeg, made};
 use crate::support::{Sandbox, standard_config};
 
@@ -73,6 +75,43 @@ fn pictures_whose_damage_a_decoder_conceals_are_counted() {
         sandbox.process().expect_code(0);
         assert_eq!(self::named(&sandbox), [], "{recipe}");
     }
+}
+
+/// The process that decodes for a daemon now.
+fn decoder_of(daemon: &Daemon) -> Option<u32> {
+    children_of(worker_of(daemon)?).first().map(|(id, _)| *id)
+}
+
+#[test]
+fn a_decoder_that_dies_costs_its_check_and_nothing_else() {
+    let sandbox = that_decodes();
+    let daemon = Daemon::start(&sandbox);
+    let made_by = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 50";
+    record(&sandbox, "long.mp4", "testsrc2=s=1280x720:r=50:d=60", made_by);
+    let vods = || Some(sandbox.vods()).filter(|vods| !vods.is_empty());
+    // It is tried once more, as it may have been killed from outside.
+    let mut killed = std::collections::BTreeSet::new();
+    let vod = until("it is catalogued", || {
+        if let Some(decoder) = decoder_of(&daemon).filter(|decoder| !killed.contains(decoder)) {
+            signal(decoder, "ABRT");
+            killed.insert(decoder);
+        }
+        vods().map(|mut vods| vods.remove(0))
+    });
+    let defects = vod["defects"].as_array().unwrap();
+    assert_eq!(defects.len(), 1, "{vod}");
+    assert_eq!(
+        (&defects[0]["kind"], &defects[0]["reason"]),
+        (&"not_decoded".into(), &"the decoder was ended by signal 6 (SIGABRT)".into())
+    );
+    assert_eq!(killed.len(), 2, "{killed:?}");
+    until("it is delivered", || sandbox.store().join("long.mp4").exists().then_some(()));
+    // The next one has a decoder of its own.
+    sandbox.put(&made("mp4", 2), "next.mp4");
+    let vods = until("the next is finished", || vods().filter(|vods| vods.len() == 2));
+    let next = vods.iter().find(|vod| vod["vodName"] == "next.mp4").unwrap();
+    assert_eq!(next["defects"], serde_json::json!([]), "{next}");
+    daemon.stop();
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The queue of deliveries as the program works it off: who sends, when, and what of it may free a file.
 
-use aftercast::deliver::{NullLedger, TargetOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
+use aftercast::deliver::{NullLedger, TargetOptions};
+use serde_json::{Value, json};
+
+use super::recording_switch::ask;
 use crate::support::assets::targets;
 use crate::support::clients::begin_upload;
 use crate::support::daemon::{Daemon, until};
@@ -65,6 +70,77 @@ fn a_delivery_is_tried_again_by_its_id_or_by_the_path_of_its_file() {
     assert!(unknown.contains("room3.mp4") && unknown.contains("queue list"), "{unknown}");
 }
 
+/// One list of the queue, in pages of one entry.
+fn whole_queue(sandbox: &Sandbox, list: &str) -> Vec<Value> {
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = ask(sandbox, "GET", &format!("/api/v1/queue?limit=1{after}"), "");
+        assert_eq!(status, 200, "{page}");
+        let [deliveries, recordings] = ["deliveries", "recordings"].map(|list| page[list].as_array().unwrap().len());
+        assert!(deliveries + recordings <= 1, "{page}");
+        found.extend(page[list].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else { return found };
+        after = format!("&after={next}");
+    }
+}
+
+/// Id, reason and class of a delivery that failed.
+fn reason_of(queued: &Value) -> (String, (Value, Value)) {
+    (queued["delivery"]["id"].to_string(), (queued["reason"].clone(), queued["class"].clone()))
+}
+
+#[test]
+fn the_queue_is_read_in_pages_deliveries_then_recordings() {
+    let server = s3();
+    let mut target = server.bucket("in-pages");
+    target.endpoint = Some(format!("http://127.0.0.1:{}", free_port()));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    for name in ["room1.mp4", "room2.mp4"] {
+        sandbox.put(&made("mp4-faststart", 2), name);
+    }
+    for name in ["room3.mp4", "room4.mp4"] {
+        fs::write(sandbox.root().join(name), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
+    }
+    sandbox.process();
+    let daemon = Daemon::start(&sandbox);
+    let names = |list: &str, at: &str| -> BTreeSet<String> {
+        whole_queue(&sandbox, list).iter().map(|entry| entry.pointer(at).unwrap().to_string()).collect()
+    };
+    assert_eq!(names("deliveries", "/delivery/id").len(), 2);
+    let stopped = names("recordings", "/path");
+    assert!(stopped.len() == 2 && stopped.iter().all(|path| path.contains("/root/room")), "{stopped:?}");
+    let printed = sandbox.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
+    assert_eq!(printed.len(), 4, "{printed:?}");
+    daemon.stop();
+}
+
+#[test]
+fn deliveries_that_failed_alike_have_one_reason_and_are_tried_again_by_it() {
+    let server = s3();
+    let mut target = server.bucket("by-reason");
+    target.endpoint = Some(format!("http://127.0.0.1:{}", free_port()));
+    let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    for name in ["room1.mp4", "room2.mp4", "room3.mp4"] {
+        sandbox.put(&made("mp4-faststart", 2), name);
+    }
+    sandbox.process().expect_code(5);
+    let daemon = Daemon::start(&sandbox);
+    let failed: BTreeMap<_, _> = whole_queue(&sandbox, "deliveries").iter().map(reason_of).collect();
+    assert_eq!(failed.len(), 3, "{failed:?}");
+    let (reason, class) = failed.values().next().unwrap().clone();
+    assert_eq!(reason, "connection refused");
+    assert!(failed.values().all(|told| *told == (reason.clone(), class.clone())), "{failed:?}");
+    let retried = |body: Value| ask(&sandbox, "POST", "/api/v1/queue/retry", &body.to_string());
+    assert_eq!(retried(json!({ "reason": "the store is full" })), (200, json!({ "retried": 0 })));
+    assert_eq!(retried(json!({ "reason": reason, "class": "cancelled" })), (200, json!({ "retried": 0 })));
+    // One that is under way stays as it is.
+    until("all are tried again", || {
+        let again = retried(json!({ "reason": reason, "class": class, "target": target.name }));
+        (again == (200, json!({ "retried": 3 }))).then_some(())
+    });
+    daemon.stop();
+}
+
 #[test]
 fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything() {
     const RECORDINGS: usize = 12;
@@ -96,7 +172,7 @@ fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything()
 
 /// Bytes of memory of a process that no file stands behind.
 fn own_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
@@ -110,7 +186,7 @@ fn when_nothing_is_left_to_send_the_memory_of_the_uploads_is_given_back() {
     let sandbox = Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""));
     let daemon = Daemon::start(&sandbox);
     let before = own_memory(daemon.id());
-    std::fs::write(sandbox.root().join("room1.mp4"), padded("room1.mp4", 48 << 20)).unwrap();
+    fs::write(sandbox.root().join("room1.mp4"), padded("room1.mp4", 48 << 20)).unwrap();
     daemon.until_said("INFO delivered ");
     until("the memory is given back", || (own_memory(daemon.id()) < before + KEPT_AT_MOST).then_some(()));
     daemon.stop();
@@ -127,7 +203,7 @@ fn gc_lists_the_uploads_of_others_below_our_prefix_and_aborts_them_only_when_tol
     let open = || {
         let all = TargetOptions { url: "s3://uploads-of-others".into(), ..target.clone() };
         let open = targets(all).open_uploads("cloud", &NullLedger).unwrap();
-        open.into_iter().map(|upload| upload.upload_id).collect::<std::collections::BTreeSet<_>>()
+        open.into_iter().map(|upload| upload.upload_id).collect::<BTreeSet<_>>()
     };
     let both = open();
     assert_eq!(both, [theirs.clone(), elsewhere.clone()].into());

@@ -115,7 +115,8 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// What goes past the escapes, and the files that may have it.
 const PAST: [(&str, &[&str]); 7] = [
-    (".display()", &["printable.rs", "discover/lease.rs"]),
+    // A build script writes paths of the build.
+    (".display()", &["printable.rs", "discover/lease.rs", "serve/page/build.rs"]),
     ("%error", &[]),
     ("{error}", &[]),
     (

@@ -96,6 +96,13 @@ impl Drop for Publisher {
     }
 }
 
+/// What `doctor` says of the control module.
+fn checked(sandbox: &Sandbox) -> (bool, String) {
+    let checks = sandbox.run(&["--json", "doctor"]).json_lines();
+    let check = checks.iter().find(|check| check["check"] == "control").unwrap();
+    (check["ok"].as_bool().unwrap(), check["detail"].as_str().unwrap().to_owned())
+}
+
 #[test]
 fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
     let http_port = free_port();
@@ -121,6 +128,7 @@ fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
     let stream = |args: &[&str]| sandbox.run(&[&["--json", "stream", "recording"], args].concat());
     let state = || stream(&["room1"]).expect_code(0).json_lines()[0].clone();
 
+    assert_eq!(checked(&sandbox), (true, "`nginx-rtmp` answers".into()));
     let refused = stream(&["room1", "on"]).expect_code(5);
     assert!(refused.err.contains("did not begin to record") && refused.err.contains("`rec`"), "{}", refused.err);
     let publisher = Publisher::start(&nginx, "room1");
@@ -147,6 +155,7 @@ fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
     assert_eq!(again["wasSo"], true, "{again}");
     drop(publisher);
     fs::write(sandbox.path().join("control"), "operator:wrong\n").unwrap();
+    assert_eq!(checked(&sandbox), (false, "the ingest server refused: HTTP status 401".into()));
     let refused = stream(&["room1", "on"]).expect_code(5);
     assert!(
         refused.err.contains("HTTP status 401") && refused.err.contains("control_credentials_file"),

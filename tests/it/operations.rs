@@ -17,8 +17,9 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording, ShowSettings,
-    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
+    ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording,
+    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods,
+    VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
@@ -184,9 +185,19 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(timeline["end"]["data"]["spans"].as_array().map(Vec::len), Some(1), "{timeline}");
     both.same(|_| ShowTimeline { id: "nothing".into(), from: Some("yesterday".into()), ..ShowTimeline::default() });
     switches(&mut both);
+    let taught = both.same(|sandbox| TeachStream { id: "room1".into(), path: beside(sandbox).join("room1.mp4") });
+    assert_eq!(taught["end"]["data"], json!({ "streamId": "room1", "retried": 0 }), "{taught}");
+    both.same(|_| TeachStream { id: "room1".into(), path: "relative.mp4".into() });
     both.same(|_| Doctor {});
     both.same(|sandbox| UndoSplice { path: beside(sandbox).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });
+    both.same(|_| ProcessBucket {
+        url: "file:///nowhere".into(),
+        mode: Mode::Process,
+        dry_run: true,
+        delete_originals: false,
+        shard: None,
+    });
     let rebuilt = both.same(|sandbox| RebuildCatalog { paths: vec![beside(sandbox)], no_stores: false });
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});
@@ -258,8 +269,10 @@ fn finds(both: &mut Both) {
 }
 
 fn works_off_the_queue(both: &mut Both) {
-    let queue = both.same(|_| ListQueue { all: true });
+    let queue = both.same(|_| ListQueue { all: true, ..ListQueue::default() });
     assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
+    let unknown = both.same(|_| ListQueue { after: Some("x1".into()), ..ListQueue::default() });
+    assert_eq!(unknown["end"]["error"]["kind"], "invalid", "{unknown}");
     both.same(|_| RetryDeliveries::default());
     both.same(|sandbox| RetryDeliveries {
         ids: vec!["room1.mp4".into()],
@@ -267,7 +280,7 @@ fn works_off_the_queue(both: &mut Both) {
         ..RetryDeliveries::default()
     });
     both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
-    both.same(|_| RetryDeliveries { message: Some("nothing".into()), ..RetryDeliveries::default() });
+    both.same(|_| RetryDeliveries { reason: Some("nothing".into()), ..RetryDeliveries::default() });
     both.same(|_| CollectUploads { abort: true });
     let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
     assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));

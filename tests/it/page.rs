@@ -47,7 +47,7 @@ fn sandbox(address: &str) -> Sandbox {
         standard_config(dir, "")
             + &format!(
                 "[[deliver.target]]\nname = \"archive\"\nurl = \"file://{at}/away/store\"\nrequired = false\n\
-                 [serve]\nlisten = \"{address}\"\nread_token_file = \"{at}/read.token\"\noperate_token_file = \"{at}/operate.token\"\n"
+                 [pictures]\nposter = true\n[serve]\nlisten = \"{address}\"\nread_token_file = \"{at}/read.token\"\noperate_token_file = \"{at}/operate.token\"\n"
             )
     })
 }
@@ -111,7 +111,13 @@ fn the_page_shows_what_becomes_of_recordings() {
         whole.to_str().unwrap(),
     ]);
     fs::rename(without_moov(&whole), &crashed).unwrap();
+    // And one of another stream that is coded in another way, which only an upload teaches.
+    let other = sandbox.path().join("other.mp4");
+    let size =
+        ["-f", "lavfi", "-i", "testsrc2=size=480x270:rate=25:duration=6", "-c:v", "libx264", "-preset", "ultrafast"];
+    ffmpeg(&[&size[..], &["-pix_fmt", "yuv420p", other.to_str().unwrap()]].concat());
     let job = json!({
+        "untaught": without_moov(&other), "teacher": other,
         "base": format!("http://{address}/"), "guarded": format!("http://guarded.localhost:{port}/"), "root": sandbox.root(),
         "work": sandbox.path(), "away": away, "crashed": crashed, "sound": made("mp4-faststart", 2),
         "operator": OPERATOR, "reader": READER, "port": free_port(), "aftercast": env!("CARGO_BIN_EXE_aftercast"),

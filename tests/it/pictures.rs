@@ -18,7 +18,7 @@ fn studio(more: &str) -> Sandbox {
 }
 
 /// Makes a recording in the root from filters and options of ffmpeg.
-fn record(sandbox: &Sandbox, name: &str, video: &str, options: &str) -> PathBuf {
+pub fn record(sandbox: &Sandbox, name: &str, video: &str, options: &str) -> PathBuf {
     let to = sandbox.root().join(name);
     let arguments: Vec<&str> = ["-f", "lavfi", "-i", video].into_iter().chain(options.split_whitespace()).collect();
     ffmpeg(&[&arguments[..], &[to.to_str().unwrap()]].concat());
@@ -310,7 +310,7 @@ fn dark(sandbox: &Sandbox, name: &str) {
 }
 
 /// The processes whose parent this is, with what they were started as.
-fn children_of(parent: u32) -> Vec<(u32, String)> {
+pub fn children_of(parent: u32) -> Vec<(u32, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -323,11 +323,11 @@ fn children_of(parent: u32) -> Vec<(u32, String)> {
     found
 }
 
-fn worker_of(daemon: &Daemon) -> Option<u32> {
+pub fn worker_of(daemon: &Daemon) -> Option<u32> {
     children_of(daemon.id()).into_iter().find(|(_, command)| command.contains(" decoder ")).map(|(id, _)| id)
 }
 
-fn signal(process: u32, name: &str) {
+pub fn signal(process: u32, name: &str) {
     // It may have ended meanwhile.
     let _ = Command::new("kill").args(["-s", name, &process.to_string()]).output();
 }

@@ -2,6 +2,7 @@
 //! servers' documentation and sources have them. The real nginx with its RTMP module is in `nginx_rtmp`.
 
 mod antmedia;
+mod doctor;
 mod mediamtx;
 mod ome;
 
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -92,6 +94,14 @@ impl Ingest {
         Self { address, script }
     }
 
+    /// One on whose port, which is ours, nothing listens: one that was only let go may be another program's by now.
+    fn down() -> (OwnedFd, Self) {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+        (socket, Self { address, script: Arc::default() })
+    }
+
     /// Has these requests come during something.
     #[track_caller]
     fn hears<T>(&self, exchanges: impl IntoIterator<Item = Exchange>, during: impl FnOnce() -> T) -> T {
@@ -117,7 +127,7 @@ fn sandbox(ingest: &Ingest, root: &str) -> Sandbox {
 }
 
 /// Asks the daemon through its socket: status and JSON.
-fn ask(sandbox: &Sandbox, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub fn ask(sandbox: &Sandbox, method: &str, path: &str, body: &str) -> (u16, Value) {
     let mut curl = Command::new("curl");
     curl.args(["-s", "-X", method, "-w", "\n%{http_code}", "--unix-socket"]);
     curl.arg(sandbox.path().join("state/aftercast.sock")).arg(format!("http://localhost{path}"));
@@ -242,11 +252,7 @@ fn what_has_no_switch_says_so_and_is_never_asked() {
 
 #[test]
 fn a_server_that_cannot_be_reached_leaves_the_state_unknown() {
-    // A port of ours on which nothing listens: one that was only let go may be another program's by now.
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
-    let ingest = Ingest { address, script: Arc::default() };
+    let (_port, ingest) = Ingest::down();
     let sandbox = sandbox(&ingest, "server = \"antmedia\"\ncontrol = \"http://{control}\"");
     let daemon = Daemon::start(&sandbox);
     assert_unproven(&sandbox, ROOM1, "the ingest server cannot be asked: the ingest server did not answer");

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod image;
 pub mod limited;
 pub mod memory;
+pub mod postgres;
 pub mod receiver;
 pub mod recordings;
 pub mod stores;

@@ -129,7 +129,7 @@ fn take(mut client: &TcpStream, to: &Mutex<Vec<ReceivedRequest>>, decide: &Decid
     let Some(request) = read_request(client, |_, length| length) else { return };
     let does = decide(&request);
     let was_taken = matches!(does, Reaction::Answers(200..=299));
-    to.lock().unwrap().push(ReceivedRequest { request, at_ms: aftercast::pipeline::now_ms(), was_taken });
+    to.lock().unwrap().push(ReceivedRequest { request, at_ms: aftercast::clock::Clock::default().now_ms(), was_taken });
     match does {
         Reaction::Answers(status) => {
             reply(client, &Response::new(status).with("location", "http://127.0.0.1:1/").bytes(false));

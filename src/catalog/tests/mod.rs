@@ -9,6 +9,7 @@ mod journey;
 mod kill;
 mod listing;
 mod queue;
+mod replica;
 mod selecting;
 mod upkeep;
 mod versions;

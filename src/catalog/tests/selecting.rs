@@ -43,3 +43,52 @@ fn every_change_is_seen_by_the_next_request() {
     assert_eq!(names(&home, &all, (0, 9)), ["c.mp4", "a.mp4"]);
     assert_eq!(names(&home, &Selection { stream: Some("a"), ..all }, (0, 9)), ["a.mp4"]);
 }
+
+#[test]
+fn the_newest_are_the_same_with_and_without_the_index() {
+    let home = TestCatalog::new();
+    // Recorded for an hour and catalogued behind it; one was catalogued a day late, one has a clock that is ahead, two are alike.
+    let hour = 3_600_000;
+    let times = |n: i64| match n {
+        7 => (n * hour, n * hour - 24 * hour),
+        11 => (n * hour, n * hour + 3 * hour),
+        20 => (19 * hour, 18 * hour),
+        _ => (n * hour, (n - 1) * hour),
+    };
+    let records: Vec<_> = (0..40_i64)
+        .map(|n| {
+            let mut vod = record(&format!("Room{n}"), n.cast_unsigned(), 0);
+            (vod.creation_date, vod.start_time) = times(n);
+            vod
+        })
+        .collect();
+    home.merge_rebuilt(&records).unwrap();
+    let newest = Selection { everywhere: true, order: Order::Start, descending: true, ..Selection::default() };
+    let pages = [(0, 5), (0, 33), (3, 4), (38, 10), (50, 5), (0, 200)];
+    let without = pages.map(|page| names(&home, &newest, page));
+    assert_eq!(home.shared().count_selected(&newest).unwrap(), 40);
+    assert!(!home.shared().0.selecting.is_built());
+    // Any other order needs the index.
+    names(&home, &Selection { descending: false, ..newest }, (0, 1));
+    assert!(home.shared().0.selecting.is_built());
+    assert_eq!(without, pages.map(|page| names(&home, &newest, page)));
+    assert_eq!((without[0].len(), without[3].len(), home.shared().count_selected(&newest).unwrap()), (5, 2, 40));
+}
+
+#[test]
+fn what_was_catalogued_long_after_it_was_made_is_ordered_by_the_index() {
+    let home = TestCatalog::new();
+    let records: Vec<_> = (0..2_100_u64)
+        .map(|n| {
+            let mut vod = record(&format!("room{n}"), n, 0);
+            let at = n.cast_signed();
+            // All at once, the oldest last.
+            (vod.creation_date, vod.start_time) = (1_000_000_000 + at, 1_000_000 - 400 * at);
+            vod
+        })
+        .collect();
+    home.merge_rebuilt(&records).unwrap();
+    let newest = Selection { everywhere: true, order: Order::Start, descending: true, ..Selection::default() };
+    assert_eq!(names(&home, &newest, (0, 2)), ["room0.mp4", "room1.mp4"]);
+    assert!(home.shared().0.selecting.is_built());
+}

@@ -10,8 +10,8 @@ use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::CommandError;
+use crate::clock::Clock;
 use crate::operations::{CollectUploads, ListQueue, NotFreed, Queue, RetryDeliveries, StoppedRecording, Upload};
-use crate::pipeline::now_ms;
 use crate::recording::DeliveryState;
 use crate::recording::journey::Step;
 use crate::recording::name::{format_time, printable_text};
@@ -20,8 +20,7 @@ use crate::recording::name::{format_time, printable_text};
 pub fn run(executor: &Executor, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     match command {
         QueueCommand::List { all } => {
-            let queue = executor.ask(&ListQueue { all: *all })?;
-            print(&queue, out).map_err(CommandError::output)?;
+            list(executor, *all, out)?;
         }
         QueueCommand::Retry { ids } => {
             // Files that the catalogue knows have names that are text.
@@ -54,24 +53,51 @@ pub fn next_try(state: &DeliveryState, target_waits_until: Option<i64>) -> (Stri
 
 fn when(due_ms: i64) -> String {
     let zone = jiff::tz::TimeZone::system();
-    if due_ms <= now_ms() { "now".to_owned() } else { format_time(due_ms, &zone, "%H:%M:%S").unwrap_or_default() }
+    if due_ms <= Clock::default().now_ms() {
+        "now".to_owned()
+    } else {
+        format_time(due_ms, &zone, "%H:%M:%S").unwrap_or_default()
+    }
 }
 
-fn print(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {
-    for words in &queue.unreadable {
-        writeln!(out.err, "Warning: {words}")?;
-    }
-    if out.is_json {
-        for queued in &queue.deliveries {
-            out.json(&json!({ "delivery": queued.delivery }))?;
-        }
-        queue.recordings.iter().try_for_each(|recording| out.json(recording))?;
-        for NotFreed { target, root, reason } in &queue.not_freed {
-            out.json(&json!({ "target": target, "root": root, "state": "not_freed", "reason": reason }))?;
-        }
-        return Ok(());
-    }
+/// Entries that are asked for at once.
+const PAGE: usize = 1000;
+
+/// Prints the whole queue, page by page.
+fn list(executor: &Executor, all: bool, out: &mut Output<'_>) -> Result<(), CommandError> {
     let mut table = Table::new(&["ITEM", "STATE", ">TRIES", "NEXT TRY", "REASON"]);
+    let mut wanted = ListQueue { all, limit: PAGE, after: None };
+    loop {
+        let mut queue = executor.ask(&wanted)?;
+        wanted.after = queue.next.take();
+        let printed = queue.unreadable.iter().try_for_each(|words| writeln!(out.err, "Warning: {words}"));
+        let printed = printed.and_then(|()| {
+            if out.is_json {
+                print_json(&queue, out)
+            } else {
+                add(&queue, &mut table);
+                Ok(())
+            }
+        });
+        printed.map_err(CommandError::output)?;
+        if wanted.after.is_none() {
+            break;
+        }
+    }
+    if out.is_json { Ok(()) } else { out.table(&table, "Queue is empty.").map_err(CommandError::output) }
+}
+
+fn print_json(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {
+    for queued in &queue.deliveries {
+        out.json(&json!({ "delivery": queued.delivery }))?;
+    }
+    queue.recordings.iter().try_for_each(|recording| out.json(recording))?;
+    queue.not_freed.iter().try_for_each(|NotFreed { target, root, reason }| {
+        out.json(&json!({ "target": target, "root": root, "state": "not_freed", "reason": reason }))
+    })
+}
+
+fn add(queue: &Queue, table: &mut Table) {
     for queued in &queue.deliveries {
         let delivery = &queued.delivery;
         let (next, why) = next_try(&delivery.state, queued.paused_until_ms);
@@ -86,7 +112,6 @@ fn print(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {
     for NotFreed { root, reason, .. } in &queue.not_freed {
         table.row([&root.to_string_lossy(), "not freed", "", "", reason]);
     }
-    out.table(&table, "Queue is empty.")
 }
 
 fn reason_of(recording: &StoppedRecording) -> (String, String) {

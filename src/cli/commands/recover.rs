@@ -10,12 +10,13 @@ use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::report;
 use super::CommandError;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::cpu_permits::CpuPermit;
 use crate::durable;
 use crate::finish::{self, Conclusion, FinishOptions};
 use crate::human;
-use crate::pipeline;
+use crate::media::apart;
 use crate::progress::Progress;
 use crate::recording::name::printable;
 use crate::recording::{Defect, ParameterSource, SalvageReport, VodRecord};
@@ -72,10 +73,11 @@ fn finished(
         settled: &settled,
         options: &options,
         stop: &AtomicBool::new(false),
-        now_ms: pipeline::now_ms(),
+        now_ms: Clock::default().now_ms(),
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
         owner: &durable::PartialOwner::of_process(),
+        decoder: Some(Path::new(apart::THIS_PROGRAM)),
     };
     let prepared = finish::prepare(work)?;
     let stream_id = &settled.candidate().facts.stream_id;

@@ -7,9 +7,10 @@ use super::super::output::Output;
 use super::CommandError;
 use crate::config::Config;
 use crate::fault::chain;
-use crate::operations::{OperationError, ShowStatus, Status};
+use crate::operations::{FleetStatus, OperationError, ShowStatus, Status};
 use crate::pipeline::PipelineContext;
 use crate::printable::Printable;
+use crate::recording::counted;
 use crate::serve::Client;
 use crate::stop::Stop;
 
@@ -35,8 +36,22 @@ fn print(status: &Status, out: &mut Output<'_>) -> std::io::Result<()> {
     for reason in &status.not_ready {
         writeln!(out.out, "not ready: {reason}")?;
     }
+    for reason in &status.degraded {
+        writeln!(out.out, "degraded: {}", Printable(reason))?;
+    }
+    if let Some(fleet) = &status.fleet {
+        print_fleet(fleet, out)?;
+    }
     for target in status.targets.iter().filter(|target| target.paused_until_ms.is_some()) {
         writeln!(out.out, "target {}: paused", target.name)?;
     }
     Ok(())
+}
+
+fn print_fleet(fleet: &FleetStatus, out: &mut Output<'_>) -> std::io::Result<()> {
+    let FleetStatus { name, is_connected, waiting_vods, waiting_events, .. } = fleet;
+    let connected = if *is_connected { "connected" } else { "not connected" };
+    let (vods, events) = (counted(*waiting_vods, "VoD"), counted(*waiting_events, "event"));
+    writeln!(out.out, "fleet: node {} is {connected}; {vods} and {events} not yet sent", Printable(name))?;
+    fleet.hint.iter().try_for_each(|hint| writeln!(out.out, "{hint}"))
 }

@@ -1,6 +1,7 @@
-//! `stream recording`: whether a stream is being recorded, and the switch of its ingest server.
+//! `stream recording`: whether a stream is being recorded, and the switch of its ingest server. `stream reference`: how it is coded.
 
 use std::io;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -13,7 +14,10 @@ use super::super::table::Table;
 use super::CommandError;
 use crate::discover::OpenFor;
 use crate::human;
-use crate::operations::{RecordingState, ShowRecording, StreamRecording, SwitchRecording, SwitchedRecording};
+use crate::operations::{
+    RecordingState, ShowRecording, StreamRecording, SwitchRecording, SwitchedRecording, TeachStream,
+};
+use crate::recording::counted;
 use crate::recording::name::{format_time, printable, printable_text};
 
 /// Runs it; times are shown in a zone.
@@ -23,7 +27,10 @@ pub fn run(
     zone: &TimeZone,
     out: &mut Output<'_>,
 ) -> Result<Exit, CommandError> {
-    let StreamCommand::Recording { stream, switch, root, format } = command;
+    let (stream, switch, root, format) = match command {
+        StreamCommand::Recording { stream, switch, root, format } => (stream, switch, root, format),
+        StreamCommand::Reference { stream, file } => return teach(executor, stream, file, out),
+    };
     let (id, root) = (stream.clone(), root.as_ref().and_then(|root| absolute(std::slice::from_ref(root)).pop()));
     let printed = match switch {
         None => print(&executor.ask(&ShowRecording { id, root })?, zone, out),
@@ -32,6 +39,20 @@ pub fn run(
             let switched = executor.ask(&SwitchRecording { id, record, root, format: format.clone() })?;
             print_switched(&switched, out)
         }
+    };
+    printed.map_err(CommandError::output)?;
+    Ok(Exit::Done)
+}
+
+fn teach(executor: &Executor, stream: &str, file: &Path, out: &mut Output<'_>) -> Result<Exit, CommandError> {
+    let path = absolute(&[file.to_owned()]).pop().unwrap_or_default();
+    let taught = executor.ask(&TeachStream { id: stream.to_owned(), path })?;
+    let printed = if out.is_json {
+        out.json(&taught)
+    } else {
+        let stream = printable_text(&taught.stream_id);
+        let retried = counted(taught.retried as u64, "quarantined recording");
+        writeln!(out.out, "{stream}: codec parameters learned; {retried} to be tried again")
     };
     printed.map_err(CommandError::output)?;
     Ok(Exit::Done)

@@ -15,7 +15,8 @@ use super::super::table::Table;
 use super::CommandError;
 use crate::human;
 use crate::operations::{
-    DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, ListVods, ShowVod, Verified, VerifyVods, VodPage,
+    DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, ListVods, ListedVod, ShowVod, Verified, VerifyVods,
+    VodPage,
 };
 use crate::recording::VodRecord;
 use crate::recording::name::{format_time, printable, printable_text};
@@ -28,9 +29,10 @@ pub fn run(
     out: &mut Output<'_>,
 ) -> Result<Exit, CommandError> {
     match command {
-        VodCommand::List { stream, limit, after, oldest_first } => {
-            let (stream, after) = (stream.clone(), after.clone());
-            let wanted = ListVods { stream, limit: *limit, after, oldest_first: *oldest_first, ..ListVods::default() };
+        VodCommand::List { stream, limit, after, oldest_first, node } => {
+            let (stream, after, node) = (stream.clone(), after.clone(), node.clone());
+            let (limit, oldest_first) = (*limit, *oldest_first);
+            let wanted = ListVods { stream, limit, after, oldest_first, node, ..ListVods::default() };
             list(executor, wanted, zone, out)
         }
         VodCommand::Show { id } => show(executor, id, zone, out),
@@ -74,17 +76,20 @@ fn list(
     Ok(exit)
 }
 
-fn print_list(vods: &[VodRecord], zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
+fn print_list(vods: &[ListedVod], zone: &TimeZone, out: &mut Output<'_>) -> io::Result<()> {
     if out.is_json {
         return vods.iter().try_for_each(|vod| out.json(vod));
     }
     out.table(&table_of(vods, zone), "The catalogue is empty.")
 }
 
-fn table_of(vods: &[VodRecord], zone: &TimeZone) -> Table {
-    let mut table = Table::new(&["ID", "STREAM", "NAME", "START", ">LENGTH", ">SIZE", "MEDIA", "OUTCOME", "WHERE"]);
+fn table_of(vods: &[ListedVod], zone: &TimeZone) -> Table {
+    let has_nodes = vods.iter().any(|vod| vod.node.is_some());
+    let columns = ["ID", "STREAM", "NAME", "START", ">LENGTH", ">SIZE", "MEDIA", "OUTCOME", "WHERE"];
+    let columns: Vec<_> = columns.into_iter().chain(has_nodes.then_some("NODE")).collect();
+    let mut table = Table::new(&columns);
     for vod in vods {
-        table.row([
+        let row = [
             vod.vod_id.clone(),
             vod.stream_id.clone(),
             vod.vod_name.clone(),
@@ -94,7 +99,8 @@ fn table_of(vods: &[VodRecord], zone: &TimeZone) -> Table {
             media_of(vod),
             format!("{}{}", vod.outcome.name(), if vod.defects.is_empty() { "" } else { ", with defects" }),
             places_of(vod),
-        ]);
+        ];
+        table.row(row.into_iter().chain(has_nodes.then(|| node_of(vod))));
     }
     table
 }
@@ -109,6 +115,17 @@ fn media_of(vod: &VodRecord) -> String {
     let size = vod.tracks.iter().find_map(|t| Some((t.width?, t.height?)));
     let size = size.map(|(w, h)| format!(" {w}x{h}")).unwrap_or_default();
     format!("{} {}{size}", vod.container.extension(), codecs.join("+"))
+}
+
+/// Name of the node, and whether it is away.
+fn node_of(vod: &ListedVod) -> String {
+    let Some(node) = &vod.node else { return String::new() };
+    let name = printable_text(&node.name);
+    match (node.is_alive, node.unknown_since_ms) {
+        (_, Some(_)) => format!("{name} (unknown there)"),
+        (false, None) => format!("{name} (away)"),
+        (true, None) => name,
+    }
 }
 
 fn places_of(vod: &VodRecord) -> String {

@@ -18,6 +18,7 @@ use crate::config::{self, Config, Origin, Sources};
 use crate::discover::Mode;
 use crate::fault::{Fault as _, chain};
 use crate::media;
+use crate::open_files;
 use crate::operations::{Context, OperationError, Plan, Process, SharedConfig};
 use crate::pipeline::{self, Control, Engine, OpeningOptions, PipelineContext, Stop};
 use crate::serve::{HttpServer, Secrets, ServeError};
@@ -25,6 +26,7 @@ use crate::serve::{HttpServer, Secrets, ServeError};
 /// Watches until it is told to stop.
 pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, CommandError> {
     let config = configured(cli)?;
+    let files = open_files::raise_limit();
     let settings = settings_of(&config);
     let (stop, in_force) = (Stop::default(), SharedConfig::new(config));
     let (orders, control) = unbounded();
@@ -34,16 +36,17 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Co
     let opening = OpeningOptions { waits_for_commands: true, is_the_program: true, ..OpeningOptions::default() };
     let engine = Engine::start(settings, stop, opening).map_err(|e| OperationError::of_pipeline(&e))?;
     let engine = Arc::new(engine);
+    debug!(files, "open files allowed");
     say_if_root();
     say_if_ffmpeg_is_missing();
     let catalog = engine.pipeline().catalog.clone();
-    let stop = engine.pipeline().stop.clone();
+    let (stop, clock) = (engine.pipeline().stop.clone(), engine.pipeline().clock.clone());
     catalog.when_failed(move || {
         // Nothing can be journalled any more; the service manager starts another process.
         stop.request();
         signals::end_soon(Exit::Environment);
     });
-    signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
+    signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(clock.now_ms())));
     let context = Context::new(Arc::clone(&engine), in_force);
     if args.dry_run {
         return super::process::dry_run(&Executor::Here(context), &Plan(Process::of_roots(Mode::Watch)), out);

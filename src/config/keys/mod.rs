@@ -4,9 +4,11 @@
 //! `config.toml.example` and of `docs/configuration.md`. A setting that is not in the table does not exist.
 
 mod announce;
+mod archive;
 mod deliver;
 mod events;
 mod finish;
+mod fleet;
 mod lookup;
 mod pictures;
 mod serve;
@@ -40,6 +42,8 @@ pub enum Section {
     Target,
     /// `[retain]`.
     Retain,
+    /// `[archive]`.
+    Archive,
     /// `[events]`.
     Events,
     /// `[serve]`.
@@ -50,11 +54,13 @@ pub enum Section {
     Webhook,
     /// `[[announce.command]]`, several times.
     Command,
+    /// `[fleet]`.
+    Fleet,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -63,11 +69,13 @@ impl Section {
         Self::Deliver,
         Self::Target,
         Self::Retain,
+        Self::Archive,
         Self::Events,
         Self::Serve,
         Self::Announce,
         Self::Webhook,
         Self::Command,
+        Self::Fleet,
     ];
 
     /// The path in front of its keys.
@@ -81,11 +89,13 @@ impl Section {
             Self::Deliver => "deliver",
             Self::Target => "deliver.target",
             Self::Retain => "retain",
+            Self::Archive => "archive",
             Self::Events => "events",
             Self::Serve => "serve",
             Self::Announce => "announce",
             Self::Webhook => "announce.webhook",
             Self::Command => "announce.command",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -233,16 +243,18 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 9] = [
+    let tables: [&'static [Key]; 11] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
         &pictures::KEYS,
         &deliver::KEYS,
         &deliver::RETAIN,
+        &archive::KEYS,
         &events::KEYS,
         &serve::KEYS,
         &announce::KEYS,
+        &fleet::KEYS,
     ];
     tables.into_iter().flatten()
 }

@@ -85,13 +85,22 @@ fn copy(
 }
 
 /// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.
-fn compact_plan(source: &Path, IsoHeader { iso, movie }: IsoHeader<'_>) -> Result<FrontPlan, FinishError> {
+fn compact_plan(source: &Path, header: IsoHeader<'_>) -> Result<FrontPlan, FinishError> {
     let file = durable::open_to_read(source)?;
-    let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
+    let ftyp = file_type(&file, &header.iso.layout).map_err(FileError::on("read", source))?;
+    compact_plan_of(source, header, &ftyp)
+}
+
+/// The same of a file that is not here, whose file type box was read. `source` is its path, for messages.
+pub(crate) fn compact_plan_of(
+    source: &Path,
+    IsoHeader { iso, movie }: IsoHeader<'_>,
+    ftyp: &[u8],
+) -> Result<FrontPlan, FinishError> {
     let plan = if iso.gets_new_header() {
-        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
+        FrontPlan::spanning(movie, &movie.to_ftyp(ftyp), iso.whole_bytes, 1)
     } else {
-        FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
+        FrontPlan::compact(&iso.layout, movie, ftyp, 1)
     };
     plan.map_err(|e| header_error(source, e))
 }

@@ -24,11 +24,11 @@ mod undo;
 mod view;
 mod ways;
 
-pub(super) use aside::{AsideWrite, LEAST_DIRECT_BYTES, MediaProof, put_aside};
+pub(super) use aside::{AsideWrite, LEAST_DIRECT_BYTES, MediaProof, compact_plan_of, put_aside};
 pub use by_bytes::{ByteRecovery, put_back_by_bytes};
 pub(super) use in_place::InPlaceOutcome;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
-pub(super) use prepare::{PreparedSplice, SpliceRequest, is_local_disk, prepare};
+pub(super) use prepare::{PreparedSplice, SpliceRequest, file_type_by, is_local_disk, prepare};
 pub use recover::{SpliceRecovery, recover};
 pub use undo::{UndoOutcome, undo};
 pub(super) use ways::{SpliceConditions, ways, ways_of_salvage};

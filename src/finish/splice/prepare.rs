@@ -191,11 +191,19 @@ pub(super) fn spanning_or_whole(
 
 /// The file type box as it stands; empty where there is none (old QuickTime).
 pub(crate) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
+    file_type_by(layout, |bytes, offset| file.read_exact_at(bytes, offset))
+}
+
+/// The same of a file that is not here.
+pub(crate) fn file_type_by(
+    layout: &Layout,
+    read: impl FnOnce(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
     let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
         return Ok(Vec::new());
     };
     let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, ftyp.offset)?;
+    read(&mut bytes, ftyp.offset)?;
     Ok(bytes)
 }
 

@@ -91,6 +91,18 @@ impl<T: Copy> RunCursor<'_, T> {
         }
     }
 
+    /// Goes past so many values, run by run; past the end none is left.
+    pub fn go_past(&mut self, values: u64) {
+        let mut left = values.saturating_add(u64::from(self.used));
+        let behind = self.runs.iter().position(|run| {
+            let is_here = left < u64::from(run.count);
+            left -= if is_here { 0 } else { u64::from(run.count) };
+            is_here
+        });
+        self.runs = &self.runs[behind.unwrap_or(self.runs.len())..];
+        self.used = u32::try_from(left).unwrap_or(0);
+    }
+
     /// Goes on by at most what is left of the current run.
     pub fn advance(&mut self, count: u32) {
         self.used = self.used.saturating_add(count);
@@ -127,6 +139,20 @@ mod tests {
         let mut runs = ValueRuns::new(vec![ValueRun { count: u32::MAX, value: 1u32 }]);
         runs.push(1);
         assert_eq!(runs.count(), u64::from(u32::MAX) + 1);
+    }
+
+    #[test]
+    fn skipping_values_comes_to_the_same_as_taking_them() {
+        let runs = [(2, 7), (0, 9), (1, 4), (3, 7)].map(|(count, value)| ValueRun { count, value });
+        let runs = ValueRuns::new(runs.to_vec());
+        for (first, then) in (0..8).flat_map(|first| (0..8).map(move |then| (first, then))) {
+            let (mut skipped, mut taken) = (runs.cursor(), runs.cursor());
+            for count in [first, then] {
+                skipped.go_past(count);
+                (0..count).for_each(|_| _ = taken.next());
+                assert_eq!(skipped.clone().collect::<Vec<_>>(), taken.clone().collect::<Vec<_>>(), "{first}, {then}");
+            }
+        }
     }
 
     #[test]

@@ -56,6 +56,17 @@ impl SampleSizes {
         }
     }
 
+    /// The sizes of a range of samples (from 0).
+    pub(in super::super) fn part(&self, range: Range<u64>) -> Self {
+        match self {
+            Self::Constant { .. } => self.clone(),
+            Self::List(sizes) => {
+                let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+                Self::List(sizes.get(index(range.start)..index(range.end)).unwrap_or_default().to_vec())
+            }
+        }
+    }
+
     /// The same sizes as a constant where they are all equal.
     pub(in super::super) fn compacted(sizes: Vec<u32>) -> Self {
         match (sizes.first(), u32::try_from(sizes.len())) {

@@ -25,6 +25,7 @@ fn exercise(file: &[u8]) {
     }
     let _ = FrontPlan::whole(&layout, &movie, b"", 4096);
     let _ = FrontPlan::compact(&layout, &movie, b"", 1);
+    super::sparse::assert_same(file, &layout, &movie);
     let in_passing = fragment::top_level(&mut reader, file.len() as u64).unwrap().1;
     let found = fragment::read(&mut reader, &layout, movie);
     assert!(in_passing.is_none() || in_passing.as_ref() == found.as_ref().ok(), "read in passing");

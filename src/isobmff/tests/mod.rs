@@ -5,6 +5,7 @@ mod fragmented;
 mod hostile;
 mod moved;
 mod probe;
+mod sparse;
 mod synthetic;
 mod traps;
 mod unmovable;

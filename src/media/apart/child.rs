@@ -1,27 +1,32 @@
 //! The worker: loads FFmpeg, then forks for each job and says how the fork ended. It looks at no media itself.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::confine::confine;
-use super::job::{Answer, Job};
+use super::job::{Answer, Headed, Job, Work};
 use super::wire::{Ended, receive_job, send_answer, send_end};
 use super::{COMMAND, limits};
 use crate::fault::{Class, Fault as _, chain};
-use crate::media::MediaError;
+use crate::media::decode::decode_check_open;
 use crate::media::ffi::library;
-use crate::media::picture::{self, Budget, Made, Recording};
+use crate::media::picture::{self, Budget, Made, Recording, Wanted};
+use crate::media::{MediaError, PassControl};
 
-/// A fork that did its work, and one that could not.
-const DONE: i32 = 0;
+/// A fork that did its work, one that could not, and one that did it with system calls that are not restricted.
+pub(super) const DONE: i32 = 0;
 const NOT_DONE: i32 = 1;
+pub(super) const DONE_UNCONFINED: i32 = 2;
+/// How often a check says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Works as a worker if the arguments say so: `aftercast decoder PARENT`, with a socket as standard input. Returns the exit
 /// code, or nothing if something else is wanted.
@@ -95,16 +100,61 @@ fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
         let message = format!("cannot limit the decoder process: {}", chain(&error));
         return said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
     }
-    confine();
+    let is_confined = confine();
     let recording = Recording { file: recording, name: Path::new(&job.name), container: job.container };
-    match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, budget))) {
-        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => said(&failed(answers, "the encoder wrote nothing")),
-        Ok(Ok(mut made)) => {
+    let answered = match job.work {
+        Work::Picture(wanted) => catch_unwind(AssertUnwindSafe(|| answer_picture(recording, wanted, budget, answers))),
+        Work::Check(part) => catch_unwind(AssertUnwindSafe(|| answer_check(recording, part, answers))),
+    };
+    let sent = answered.unwrap_or_else(|_| failed(answers, "internal error in the decoder process; please report it"));
+    match said(&sent) {
+        DONE if !is_confined => DONE_UNCONFINED,
+        code => code,
+    }
+}
+
+fn answer_picture(recording: Recording<'_>, wanted: Wanted, budget: Budget, answers: &UnixStream) -> io::Result<()> {
+    match picture::make(recording, wanted, budget) {
+        Ok(Made { bytes, .. }) if bytes.is_empty() => failed(answers, "the encoder wrote nothing"),
+        Ok(mut made) => {
             let bytes = std::mem::take(&mut made.bytes);
-            said(&send_answer(answers, &Answer::Made(made), &bytes))
+            send_answer(answers, &Answer::Made(made), &bytes)
         }
-        Ok(Err(error)) => said(&send_answer(answers, &of_error(&error), &[])),
-        Err(_) => said(&failed(answers, "internal error in the decoder process; please report it")),
+        Err(error) => send_answer(answers, &of_error(&error), &[]),
+    }
+}
+
+/// More tracks than any recording has; a file may declare as many as it likes.
+const MOST_TRACKS: usize = 500;
+
+fn answer_check(recording: Recording<'_>, part: Option<Headed>, answers: &UnixStream) -> io::Result<()> {
+    let mut header = Vec::new();
+    if let Some(part) = part {
+        answers.take(part.header_bytes).read_to_end(&mut header)?;
+    }
+    let file = recording.file.try_clone()?;
+    let said = Cell::new(Instant::now());
+    let tell = |bytes| {
+        if said.get().elapsed() >= TELL_EVERY {
+            said.set(Instant::now());
+            // Who does not listen any more ends this process.
+            let _ = send_answer(answers, &Answer::Progress(bytes), &[]);
+        }
+    };
+    let watch = PassControl { cancel: None, progress: Some(&tell) };
+    let part = part.map(|part| (header, part.len));
+    match decode_check_open((file, recording.name, recording.container), part, watch) {
+        Ok(mut errors) => {
+            errors.truncate(MOST_TRACKS);
+            send_answer(answers, &Answer::Checked(errors), &[])
+        }
+        // The limits ended it: what was decoded so far says nothing of the rest.
+        Err(MediaError::Read { source, .. })
+            if matches!(source.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::PermissionDenied) =>
+        {
+            Err(source)
+        }
+        Err(error) => send_answer(answers, &of_error(&error), &[]),
     }
 }
 

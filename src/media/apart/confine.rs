@@ -3,6 +3,9 @@
 //!
 //! Holds on x86-64 and `AArch64` where the kernel has seccomp. Elsewhere the limits of `limits` hold alone.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::fault::chain;
+
 /// Confines this process for good. False where that cannot be done.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn confine() -> bool {
@@ -14,6 +17,24 @@ pub(super) fn confine() -> bool {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) fn confine() -> bool {
     false
+}
+
+/// Whether a process can be confined here, or why not: tried with a filter that allows everything, by a thread that ends with it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub fn is_possible() -> Result<(), String> {
+    let tried = || {
+        let program = filter::harmless().map_err(|error| chain(&error))?;
+        seccompiler::apply_filter(&program).map_err(|error| chain(&error))
+    };
+    // A filter holds for its thread and those that it starts.
+    let thread = std::thread::Builder::new().name("seccomp".into()).spawn(tried).map_err(|error| chain(&error))?;
+    thread.join().unwrap_or_else(|_| Err("the thread that tried it panicked".to_owned()))
+}
+
+/// Whether a process can be confined here, or why not.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub fn is_possible() -> Result<(), String> {
+    Err("there is no filter for this processor".to_owned())
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -101,6 +122,13 @@ mod filter {
         let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
         let no_clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, missing, ARCH)?;
         [no_clone3, allowed].into_iter().map(BpfProgram::try_from).collect()
+    }
+
+    /// A filter that answers a call that nobody makes, and allows all others.
+    pub(super) fn harmless() -> Result<BpfProgram, BackendError> {
+        let none = BTreeMap::from([(i64::from(u16::MAX), Vec::new())]);
+        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        SeccompFilter::new(none, SeccompAction::Allow, refused, ARCH)?.try_into()
     }
 
     fn argument(number: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::fault::{Class, Fault};
 
-/// An error of a job. None of them says anything about the recording but that no picture was made of it.
+/// An error of a job. None of them says anything about the recording but that this was not done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApartError {
@@ -15,16 +15,19 @@ pub enum ApartError {
     /// It took too long.
     #[error("the decoder took longer than {} s and was ended", .0.as_secs())]
     TimedOut(Duration),
+    /// It said nothing of how far it is.
+    #[error("the decoder made no progress for {} s and was ended", .0.as_secs())]
+    Silent(Duration),
     /// It crashed, or met one of its limits.
     #[error("the decoder was ended by {}", signal_name(*.0))]
     Signal(i32),
     /// It ended without an answer.
     #[error("the decoder ended without an answer (exit code {0})")]
     NoAnswer(i32),
-    /// It answered more than a picture may have.
+    /// It answered more than it may.
     #[error("the decoder answered more than {0} bytes")]
     TooLarge(usize),
-    /// It says why there is no picture.
+    /// It says why it cannot do it.
     #[error("{message}")]
     Refused {
         /// Its words.

@@ -20,9 +20,16 @@ mod wire;
 mod worker;
 
 pub use child::serve;
+pub use confine::is_possible as can_confine;
 pub use error::ApartError;
 pub use job::Limits;
 pub use worker::Worker;
 
+/// The program of this process, also when its file has been replaced since.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The hidden command by which the program becomes a worker.
 pub const COMMAND: &str = "decoder";
+
+/// What to do where the system calls of decoders cannot be restricted.
+pub const UNCONFINED_HINT: &str = "Allow seccomp(2), for example in the container's seccomp profile, or turn pictures off: \
+     `poster = false` and `sprite = false` in [pictures].";

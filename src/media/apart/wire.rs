@@ -18,6 +18,8 @@ const LENGTH_BYTES: usize = 4;
 const MOST_JOB_BYTES: usize = 16 << 10;
 /// So is what is said before a picture.
 const MOST_ANSWER_BYTES: usize = 64 << 10;
+/// `{"Progress":18446744073709551615}`.
+const MOST_PROGRESS_BYTES: usize = 40;
 /// The recording and the socket for the answer.
 const FILES: usize = 2;
 
@@ -131,18 +133,29 @@ pub(super) fn read_answer(mut bytes: &[u8]) -> io::Result<(Answer, Vec<u8>)> {
     Ok((serde_json::from_slice(&json)?, bytes.to_vec()))
 }
 
+/// Takes what is said of progress from the beginning of what was read so far, if it is there as a whole.
+pub(super) fn take_progress(bytes: &mut Vec<u8>) -> Option<u64> {
+    let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
+    // Nothing else is so short.
+    let end = LENGTH_BYTES + Some(length).filter(|length| *length <= MOST_PROGRESS_BYTES)?;
+    let Ok(Answer::Progress(progress)) = serde_json::from_slice(bytes.get(LENGTH_BYTES..end)?) else { return None };
+    bytes.drain(..end);
+    Some(progress)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::fault::Class;
+    use crate::media::apart::job::Work;
     use crate::media::picture::Wanted;
     use crate::recording::Container;
 
     fn job() -> Job {
-        let wanted = Wanted::Sprite { height: 90, interval_ms: 10_000, duration_ms: 1 };
-        Job { name: "x".into(), container: Container::Mp4, wanted, budget_ms: 1, memory_bytes: 2, cpu_seconds: 3 }
+        let work = Work::Picture(Wanted::Sprite { height: 90, interval_ms: 10_000, duration_ms: 1 });
+        Job { name: "x".into(), container: Container::Mp4, work, budget_ms: 1, memory_bytes: 2, cpu_seconds: 3 }
     }
 
     #[test]
@@ -170,6 +183,20 @@ mod tests {
             [Ended::Exited(3), Ended::Killed(9)].map(|ended| Ended::of_bytes(ended.to_bytes())),
             [Ended::Exited(3), Ended::Killed(9)]
         );
+    }
+
+    #[test]
+    fn progress_is_taken_where_it_is_whole() {
+        let message = |answer: &Answer| framed(&serde_json::to_vec(answer).unwrap()).unwrap();
+        let end = message(&Answer::Checked(Vec::new()));
+        let mut bytes = [message(&Answer::Progress(7)), message(&Answer::Progress(u64::MAX)), end.clone()].concat();
+        assert_eq!([(); 3].map(|()| take_progress(&mut bytes)), [Some(7), Some(u64::MAX), None]);
+        assert_eq!(bytes, end);
+        let mut part = message(&Answer::Progress(7));
+        part.pop();
+        for mut bytes in [Vec::new(), vec![1], vec![0xFF; 4], part] {
+            assert_eq!(take_progress(&mut bytes), None);
+        }
     }
 
     #[test]

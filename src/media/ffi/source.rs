@@ -144,9 +144,20 @@ impl MediaSource {
 
     /// Opens the first `len` bytes of a file behind a header of ISO base media that is only in memory.
     pub(in crate::media) fn open_headed(path: &Path, header: Vec<u8>, len: u64) -> Result<Self, MediaError> {
+        let (file, _) = open_regular(path)?;
+        Self::over_headed(file, path, header, len)
+    }
+
+    /// The same for a file that is open already, under a name for messages.
+    pub(in crate::media) fn over_headed(
+        file: File,
+        path: &Path,
+        header: Vec<u8>,
+        len: u64,
+    ) -> Result<Self, MediaError> {
         library::ready()?;
         log::forget();
-        let (file, size_bytes) = open_regular(path)?;
+        let size_bytes = file.metadata().map_err(MediaError::open(path))?.len();
         let (container, tap) = (Container::Mp4, StreamMonitor::default());
         let both = HeadedInput::new(header, file, len.min(size_bytes), tap.clone());
         let (input, declared_us) = StreamIo::from_read_seek_with_capacity(both, BUFFER_BYTES)
@@ -176,6 +187,11 @@ impl MediaSource {
         match (self.tap.take_error(), error) {
             (Some(source), _) => Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source }),
             (None, Error::Eof) => Ok(ReadOutcome::End),
+            (None, Error::Other { errno }) if is_of_the_process(errno) => Err(MediaError::Read {
+                path: self.path.clone(),
+                offset: self.tap.furthest(),
+                source: io::Error::from_raw_os_error(errno),
+            }),
             (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
                 Ok(ReadOutcome::Nonsense)
             }
@@ -255,6 +271,11 @@ impl MediaSource {
     fn refused(&self, action: &'static str, error: Error) -> MediaError {
         MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) }
     }
+}
+
+/// Whether an error is this process's and says nothing of the recording: it has no more memory, or may not make a system call.
+const fn is_of_the_process(errno: i32) -> bool {
+    matches!(errno, libc::ENOMEM | libc::EPERM)
 }
 
 fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {

@@ -79,7 +79,7 @@ pub(super) fn remove<'a>(files: impl Iterator<Item = &'a PictureFile>) {
 
 /// Removes the pictures that were made of a VoD, if its root is there.
 pub fn remove_pictures(ctx: &PipelineContext, vod: &VodRecord) {
-    if crate::pipeline::roots::is_available(ctx, &vod.root) {
+    if crate::pipeline::roots::is_available(&ctx.roots, &vod.root) {
         remove(vod.pictures.files());
     }
 }

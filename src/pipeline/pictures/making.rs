@@ -12,7 +12,7 @@ use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault as _, chain};
 use crate::media::WantedPicture;
 use crate::media::apart::{ApartError, Worker};
-use crate::pipeline::context::{PipelineContext, now_ms};
+use crate::pipeline::context::PipelineContext;
 use crate::pipeline::{freeing, queueing, roots};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, PictureFile, Poster, Sprite, TrackKind, VOD_VERSION, VodRecord, url_of_name};
@@ -95,11 +95,11 @@ fn make_missing(ctx: &PipelineContext, worker: &mut Worker, vod_id: &str) -> Res
     if !missing.is_something() {
         return Ok(Outcome::Done);
     }
-    if !roots::is_available(ctx, &vod.root) {
+    if !roots::is_available(&ctx.roots, &vod.root) {
         return Ok(Outcome::Later);
     }
     if missing.poster {
-        let made = match queueing::preview_of(ctx, &vod) {
+        let made = match queueing::preview_of(&ctx.delivering, &vod) {
             Some(path) => Ok(Change::Preview(path)),
             None => attempt(ctx, worker, &vod, &options, "poster", poster),
         };
@@ -122,7 +122,7 @@ fn make_missing(ctx: &PipelineContext, worker: &mut Worker, vod_id: &str) -> Res
             Err(Refused::Gone) => {}
         }
     }
-    if queueing::deliveries_of_pictures(ctx, &vod).is_empty() {
+    if queueing::deliveries_of_pictures(&ctx.delivering, &vod).is_empty() {
         // Its file may have waited for this; pictures that are delivered are freed together with it.
         freeing::free_if_due(ctx, vod_id);
     }
@@ -247,14 +247,15 @@ fn sprite(sitting: &Sitting<'_>, worker: &mut Worker) -> Result<Change, Failed> 
 /// what was made of it goes, too.
 fn enter(ctx: &PipelineContext, vod: &VodRecord, change: &Change) -> Result<Option<VodRecord>, CatalogError> {
     let now = changed(vod, change);
-    let deliveries = queueing::deliveries_of_pictures(ctx, &now);
-    let entered = ctx.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, now_ms());
+    let deliveries = queueing::deliveries_of_pictures(&ctx.delivering, &now);
+    let entered =
+        ctx.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, ctx.clock.now_ms());
     match entered {
         Ok(record) => {
             if !matches!(change, Change::Missing(_)) {
                 info!(vod_id = vod.vod_id, path = %printable(&vod.file_path), picture = change.name(), "picture made");
             }
-            ctx.courier_notify.notify();
+            ctx.delivering.courier_notify.notify();
             Ok(Some(record))
         }
         Err(error) => {

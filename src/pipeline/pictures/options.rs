@@ -47,6 +47,6 @@ const MOST_ANSWER_BYTES: usize = 64 << 20;
 impl PictureOptions {
     /// What holds for a decoder.
     pub(super) const fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.memory_bytes, time: self.timeout, answer_bytes: MOST_ANSWER_BYTES }
+        Limits { memory_bytes: self.memory_bytes, time: self.timeout, silence: None, answer_bytes: MOST_ANSWER_BYTES }
     }
 }

@@ -72,14 +72,14 @@ fn work(ctx: &PipelineContext, program: PathBuf) {
         match ctx.pictures.next(patience) {
             Next::Closed => return,
             Next::One(id) => {
-                sweep.note(make(ctx, &mut worker, &id));
+                sweep.note(make(ctx, &mut worker, &id), ctx.clock.now());
                 ctx.pictures.done();
             }
             Next::Sweep => sweep.begin(),
             Next::Nothing => {
-                sweep.begin_if_due();
+                sweep.begin_if_due(ctx.clock.now());
                 if let Some(id) = sweep.next(ctx) {
-                    sweep.note(make(ctx, &mut worker, &id));
+                    sweep.note(make(ctx, &mut worker, &id), ctx.clock.now());
                 }
             }
         }
@@ -118,15 +118,15 @@ impl Sweep {
         *self = Self { rest: Some(Rest::All), ..Self::default() };
     }
 
-    fn begin_if_due(&mut self) {
-        if self.again.is_some_and(|again| again <= Instant::now()) {
+    fn begin_if_due(&mut self, now: Instant) {
+        if self.again.is_some_and(|again| again <= now) {
             self.begin();
         }
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    fn note(&mut self, outcome: Outcome, now: Instant) {
         if outcome == Outcome::Later && self.again.is_none() {
-            self.again = Some(Instant::now() + AGAIN_AFTER);
+            self.again = Some(now + AGAIN_AFTER);
         }
     }
 
@@ -147,7 +147,7 @@ impl Sweep {
                 }
                 Err(error) => {
                     warn!(error = chain(&error), "cannot read the catalogue; missing pictures are made later");
-                    self.note(Outcome::Later);
+                    self.note(Outcome::Later, ctx.clock.now());
                 }
             }
         }

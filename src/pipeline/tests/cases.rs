@@ -8,7 +8,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::super::context::{OpeningOptions, PipelineContext, PipelineSettings};
+use super::super::active_config::PipelineSettings;
+use super::super::context::{OpeningOptions, PipelineContext};
 use super::super::{finding, journey, resuming};
 use super::disk::Disk;
 use super::recording::files_below;
@@ -200,7 +201,7 @@ pub(super) fn carry_on(ctx: PipelineContext) -> Result<PipelineContext, String> 
         journey::run(&ctx, &settled, &cpu_permits.acquire());
     }
     let places = finding::configured_places(&ctx.settings());
-    let found = finding::find(&ctx, &places).map_err(|e| crate::fault::chain(&e))?;
+    let found = finding::find(&ctx.discovering, &places, None).map_err(|e| crate::fault::chain(&e))?;
     for candidate in found.candidates {
         run_if_new(&ctx, candidate, &cpu_permits);
     }

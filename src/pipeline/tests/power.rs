@@ -60,7 +60,10 @@ impl TapedJourney {
         let before = disk.standing();
         let candidate = {
             let ctx = case.open(&disk).unwrap();
-            finding::find(&ctx, &finding::configured_places(&ctx.settings())).unwrap().candidates.remove(0)
+            finding::find(&ctx.discovering, &finding::configured_places(&ctx.settings()), None)
+                .unwrap()
+                .candidates
+                .remove(0)
         };
         let source = Settled::for_test(candidate);
         let original = fs::read(&path).unwrap();
@@ -105,7 +108,7 @@ impl TapedJourney {
         self.name = format!("{}; undone", self.name);
         self.before = self.disk.standing();
         let (case, disk, path) = (self.case, &self.disk, self.expected.path());
-        let undo = || undoing::undo(&case.open(disk).unwrap(), &path).unwrap();
+        let undo = || undoing::undo(&case.open(disk).unwrap().journaling, &path).unwrap();
         let (undone, log) = record(&disk.path(), &disk.state_dir(), undo);
         let own_name = &self.source.candidate().path;
         let expected = if self.name.starts_with("FLV") { own_name.clone() } else { path.clone() };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::context::{PipelineContext, now_ms};
+use super::super::context::PipelineContext;
 use super::super::journey;
 use super::super::outcome::JourneyOutcome;
 use super::cases::{CASES, ExpectedRecording, RecordingCase, carry_on};
@@ -21,7 +21,7 @@ const MOST_WRITES: u32 = 40;
 /// Where the recording is, as the scan would find it.
 fn settled(ctx: &PipelineContext) -> Settled {
     let places = super::super::finding::configured_places(&ctx.settings());
-    let found = super::super::finding::find(ctx, &places).unwrap().candidates;
+    let found = super::super::finding::find(&ctx.discovering, &places, None).unwrap().candidates;
     Settled::for_test(found.into_iter().next().unwrap())
 }
 
@@ -62,11 +62,11 @@ fn without_room_after(
     let was_short = room::is_short();
     no_partial_is_left(disk, &what);
     if !matches!(ended, JourneyOutcome::Finished { .. } | JourneyOutcome::AlreadyFinished { .. }) {
-        let is_listed = !ctx.unjournalled().is_empty() || ctx.postponed.waits_at_all();
+        let is_listed = !ctx.unjournalled().is_empty() || ctx.journaling.postponed.waits_at_all();
         assert!(is_listed, "{what}: {ended:?} and nothing waits");
     }
     // Still none: it is said again, and nothing else happens.
-    for waiting in ctx.postponed.due(i64::MAX) {
+    for waiting in ctx.journaling.postponed.due(i64::MAX) {
         run_journey(&ctx, &waiting);
     }
     room::leave(None);
@@ -77,10 +77,13 @@ fn without_room_after(
         assert!(!ctx.catalog.is_suspect(&key.path, &key.fingerprint).unwrap(), "{what}: counted as a crash");
         ctx = carry_on(ctx).unwrap();
     } else {
-        for waiting in ctx.postponed.due(i64::MAX) {
+        for waiting in ctx.journaling.postponed.due(i64::MAX) {
             run_journey(&ctx, &waiting);
         }
-        assert!(ctx.postponed.due(now_ms()).is_empty() && !ctx.postponed.waits_at_all(), "{what}");
+        assert!(
+            ctx.journaling.postponed.due(ctx.clock.now_ms()).is_empty() && !ctx.journaling.postponed.waits_at_all(),
+            "{what}"
+        );
     }
     expected.is_met(&ctx, disk).unwrap_or_else(|why| panic!("{what}: {why}"));
     was_short

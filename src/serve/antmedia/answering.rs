@@ -122,7 +122,8 @@ async fn count(service: &Service, app: &App, search: Option<&str>) -> AntMediaAn
 
 async fn show(service: &Service, app: &App, id: &str) -> AntMediaAnswer {
     let vod = service.ask(ShowVod { id: id.to_owned() }).await?;
-    let vod = Some(vod).filter(|vod| app.holds(vod)).ok_or_else(|| no_such_vod(id))?;
+    // The same path on another node is another application.
+    let vod = Some(vod).filter(|vod| vod.node.is_none() && app.holds(vod)).ok_or_else(|| no_such_vod(id))?;
     Ok((body(&VodJson::of(app, &vod))?, false))
 }
 

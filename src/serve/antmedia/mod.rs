@@ -12,6 +12,7 @@
 
 mod answering;
 mod apps;
+mod described;
 mod request;
 mod shapes;
 
@@ -21,6 +22,8 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{any, get};
+
+pub(super) use self::described::document;
 
 use self::apps::Apps;
 use self::request::AntMediaRequest;

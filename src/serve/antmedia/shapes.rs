@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::apps::App;
@@ -14,8 +15,9 @@ use crate::recording::{VodRecord, VodType};
 use crate::serve::wire::JSON;
 
 /// `io.antmedia.datastore.db.types.VoD`: every field always, nulls written.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "VoD")]
 pub(super) struct VodJson<'a> {
     stream_name: &'a str,
     vod_name: &'a str,
@@ -69,7 +71,7 @@ impl<'a> VodJson<'a> {
 
 /// What is known here of `io.antmedia.datastore.db.types.Broadcast`. Its switches are 1 where a file grows, -1 where it is certain
 /// that none does, and 0 ("as the application says") where it cannot be told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Broadcast<'a> {
     stream_id: &'a str,
@@ -110,8 +112,9 @@ impl<'a> Broadcast<'a> {
 }
 
 /// `io.antmedia.rest.model.Result`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Result")]
 pub(super) struct ResultJson<'a> {
     pub success: bool,
     pub message: Option<&'a str>,
@@ -120,8 +123,9 @@ pub(super) struct ResultJson<'a> {
 }
 
 /// `io.antmedia.rest.model.Version`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Version")]
 pub(super) struct VersionJson {
     version_name: &'static str,
     version_type: &'static str,
@@ -166,6 +170,7 @@ impl From<OperationError> for RefusedRequest {
         let status = match (error.kind, error.class) {
             (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
             (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+            (ErrorKind::OtherNode, _) => StatusCode::CONFLICT,
             (ErrorKind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
             (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
             (_, Class::Permanent) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
+    RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::response::Builder;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use headers::{
     ETag, HeaderMapExt as _, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince, LastModified,
 };
@@ -56,6 +56,36 @@ pub(super) fn file(file: File, media: &Media, request: &Parts, as_download: bool
     answer
 }
 
+/// Sends what is in memory, known by its digest.
+pub(super) fn bytes(bytes: Vec<u8>, content_type: &'static str, request: &Parts) -> Response {
+    let digest = blake3::hash(&bytes).to_hex();
+    if let Some(known) = known(&digest, request) {
+        return known;
+    }
+    let (length, kind) = (HeaderValue::from(bytes.len()), HeaderValue::from_static(content_type));
+    let body = if request.method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
+    tagged(StatusCode::OK, &digest, ([(CONTENT_TYPE, kind), (CONTENT_LENGTH, length)], body))
+}
+
+/// The answer for a client that has what has this digest.
+pub(super) fn known(digest: &str, request: &Parts) -> Option<Response> {
+    let tag: ETag = tag_of(digest).parse().ok()?;
+    let is_known = request.headers.typed_get::<IfNoneMatch>().is_some_and(|tags| !tags.precondition_passes(&tag));
+    is_known.then(|| tagged(StatusCode::NOT_MODIFIED, digest, ()))
+}
+
+fn tag_of(digest: &str) -> String {
+    format!("\"{}\"", digest.get(..TAG_DIGITS).unwrap_or(digest))
+}
+
+fn tagged(status: StatusCode, digest: &str, answer: impl IntoResponse) -> Response {
+    let tag = HeaderValue::from_str(&tag_of(digest)).ok().map(|tag| (ETAG, tag));
+    let mut answer = (status, answer).into_response();
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.headers_mut().extend(tag);
+    answer
+}
+
 /// Sends the client to a copy; the address is good for some hours only.
 pub(super) fn redirect(url: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(url) else {
@@ -69,8 +99,8 @@ impl Representation {
         let metadata = file.metadata().ok()?;
         let seen = Fingerprint::of(&metadata);
         let digest = media.digest.as_ref().filter(|digest| digest.of.same_state(&seen));
-        let tag = match digest.and_then(|digest| digest.blake3.get(..TAG_DIGITS)) {
-            Some(digits) => format!("\"{digits}\""),
+        let tag = match digest {
+            Some(digest) => tag_of(&digest.blake3),
             None => format!("\"{:x}-{:x}\"", seen.mtime_ns, seen.size_bytes),
         };
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -168,7 +198,7 @@ fn multipart(parts: &[Range<u64>], boundary: &str, content_type: &str, size: u64
 }
 
 /// An answer that says what is wrong.
-fn words(status: StatusCode, detail: &str) -> impl axum::response::IntoResponse + use<> {
+fn words(status: StatusCode, detail: &str) -> impl IntoResponse + use<> {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({ "title": title, "status": status.as_u16(), "detail": detail }).to_string();
     (status, [(CONTENT_TYPE, PROBLEM)], body)

@@ -23,7 +23,10 @@ use axum::routing::get;
 
 use super::answering::{Service, problem};
 use crate::durable;
-use crate::operations::{Context, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, Operation as _, OperationError};
+use crate::operations::{
+    Context, ErrorKind, LinkToCopy, LocateMedia, Media, MediaCopy, MediaElsewhere, MediaOf, Operation as _,
+    OperationError, Picture,
+};
 use crate::recording::name::printable;
 
 /// Where media is served by the id of its VoD.
@@ -51,6 +54,7 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
             answer
         }
         Ok(BodySource::Elsewhere(url)) => answers::redirect(&url),
+        Ok(BodySource::PictureCopy { picture, media }) => pictures::copy(service, picture, media, request).await,
         Err(error) => problem(&error),
     }
 }
@@ -59,22 +63,50 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
 enum BodySource {
     File { file: File, media: Media },
     Elsewhere(String),
+    PictureCopy { picture: Picture, media: Media },
 }
 
 fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<BodySource, OperationError> {
-    let media = LocateMedia { of }.run(context, &mut |nothing| match nothing {})?;
+    let vod_id = if let MediaOf::Vod(id) = &of { Some(id.clone()) } else { None };
+    let media = match (LocateMedia { of }.run(context, &mut |nothing| match nothing {}), vod_id) {
+        (Ok(media), _) => media,
+        (Err(error), Some(id)) if error.kind == ErrorKind::OtherNode || error.kind == ErrorKind::NotFound => {
+            return elsewhere(context, &MediaElsewhere { id, as_download, head }, error);
+        }
+        (Err(error), _) => return Err(error),
+    };
     let here = media.path.as_deref().map(open).transpose()?.flatten();
     if let Some(file) = here {
         return Ok(BodySource::File { file, media });
     }
-    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head, picture: media.picture };
+    if let Some(picture) = media.picture {
+        return Ok(BodySource::PictureCopy { picture, media });
+    }
+    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head };
     match link.run(context, &mut |nothing| match nothing {})? {
         MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
-        MediaCopy::File(path) => match open(&path)? {
-            Some(file) => Ok(BodySource::File { file, media }),
-            None => Err(OperationError::not_found(format!("{} does not exist any more", printable(&path)))),
-        },
+        MediaCopy::File(path) => Ok(BodySource::File { file: open_copy(&path)?, media }),
     }
+}
+
+/// Media of another node.
+fn elsewhere(
+    context: &Context,
+    wanted: &MediaElsewhere,
+    unknown: OperationError,
+) -> Result<BodySource, OperationError> {
+    if context.pipeline().fleet.is_none() {
+        return Err(unknown);
+    }
+    match wanted.run(context, &mut |nothing| match nothing {})? {
+        MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
+        MediaCopy::File(_) => Err(unknown),
+    }
+}
+
+/// The copy of a directory that is a target.
+fn open_copy(path: &Path) -> Result<File, OperationError> {
+    open(path)?.ok_or_else(|| OperationError::not_found(format!("{} does not exist any more", printable(path))))
 }
 
 /// `None` if there is no such file.

@@ -4,18 +4,23 @@
 //! its picture (`?v=`) is answered with what may be kept for ever (RFC 8246); any other is asked for again each time and
 //! answered with 304 as long as the picture is the same.
 
+use std::fs::File;
+
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path as InPath, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, ETAG};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
+use tokio::sync::Semaphore;
 
 use super::super::answering::{Service, problem};
-use super::answers::TAG_DIGITS;
-use crate::operations::{MediaOf, Operation as _, Picture, ShowSpriteIndex, VERSION_DIGITS};
+use super::answers::{self, TAG_DIGITS};
+use crate::deliver::content_type;
+use crate::operations::{
+    Media, MediaOf, Operation as _, Picture, PictureCopy, ReadPictureCopy, ShowSpriteIndex, VERSION_DIGITS,
+};
 
 /// Where the pictures of a VoD are.
 pub(in crate::serve) const POSTER: &str = "/api/v1/vods/{id}/poster";
@@ -23,6 +28,9 @@ pub(in crate::serve) const POSTER: &str = "/api/v1/vods/{id}/poster";
 pub(in crate::serve) const SPRITE: &str = "/api/v1/vods/{id}/sprite";
 /// Where the `WebVTT` of the sheet is.
 pub(in crate::serve) const SPRITE_INDEX: &str = "/api/v1/vods/{id}/sprite.vtt";
+
+/// Pictures that are read from stores at once: each is in memory as a whole.
+static READS: Semaphore = Semaphore::const_new(6);
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -37,6 +45,41 @@ async fn poster(State(service): State<Service>, InPath(id): InPath<String>, requ
 
 async fn sprite(State(service): State<Service>, InPath(id): InPath<String>, request: Parts) -> Response {
     super::answer(&service, MediaOf::Picture { id, picture: Picture::Sprite }, &request).await
+}
+
+/// Answers with the delivered copy of a picture whose local file is freed. It is read here, because the page asks no other host for
+/// anything; a browser that has it is told so without a look at the store.
+pub(super) async fn copy(service: &Service, picture: Picture, media: Media, request: &Parts) -> Response {
+    let digest = media.digest.as_ref().map(|digest| digest.blake3.clone());
+    if let Some(known) = digest.as_deref().and_then(|digest| answers::known(digest, request)) {
+        return kept(known, digest.as_deref(), request);
+    }
+    // Closed by nobody.
+    let _turn = READS.acquire().await.ok();
+    let read = ReadPictureCopy { id: media.vod_id.clone(), picture };
+    let found = service.ask_for(move |context| {
+        Ok(match read.run(context, &mut |nothing| match nothing {})? {
+            PictureCopy::Bytes(bytes) => Found::Bytes(bytes),
+            PictureCopy::File(path) => Found::File(super::open_copy(&path)?),
+        })
+    });
+    let answer = match found.await {
+        Ok(Found::Bytes(bytes)) => answers::bytes(bytes, content_type(&media.name), request),
+        // Its state is another one than that of the file that was freed, so it is known by its state.
+        Ok(Found::File(file)) => answers::file(file, &media, request, false),
+        Err(error) => return problem(&error),
+    };
+    kept(answer, digest.as_deref(), request)
+}
+
+enum Found {
+    Bytes(Vec<u8>),
+    File(File),
+}
+
+fn kept(mut answer: Response, digest: Option<&str>, request: &Parts) -> Response {
+    keep(&mut answer, digest, request);
+    answer
 }
 
 /// Says how long an answer with a picture may be kept: for ever if the URL names the content that is answered.
@@ -66,16 +109,7 @@ async fn sprite_index(State(service): State<Service>, InPath(id): InPath<String>
 }
 
 fn text(text: String, request: &Parts) -> Response {
-    let digest = blake3::hash(text.as_bytes()).to_hex();
-    let tag = format!("\"{}\"", &digest[..TAG_DIGITS]);
-    let Ok(tag) = HeaderValue::from_str(&tag) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let is_known = request.headers.get(IF_NONE_MATCH).is_some_and(|known| *known == tag);
-    let head = [(ETAG, tag), (CACHE_CONTROL, ASK_AGAIN), (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))];
-    if is_known {
-        return (StatusCode::NOT_MODIFIED, head).into_response();
-    }
-    let length = (CONTENT_LENGTH, HeaderValue::from(text.len()));
-    let kind = (CONTENT_TYPE, HeaderValue::from_static("text/vtt; charset=utf-8"));
-    let body = if request.method == Method::HEAD { Body::empty() } else { Body::from(text) };
-    (head, [kind, length], body).into_response()
+    let mut answer = answers::bytes(text.into_bytes(), "text/vtt; charset=utf-8", request);
+    answer.headers_mut().insert(CACHE_CONTROL, ASK_AGAIN);
+    answer
 }

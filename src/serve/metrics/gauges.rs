@@ -15,7 +15,6 @@ use super::{ByTarget, Seconds};
 use crate::catalog::{Backlog, CatalogError};
 use crate::media;
 use crate::operations::{Context, OperationError};
-use crate::pipeline::now_ms;
 
 /// Entries of the journal that are read at once.
 const PAGE: usize = 500;
@@ -32,6 +31,11 @@ struct ByConsumer {
     consumer: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByNode {
+    node: String,
+}
+
 /// The gauges.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
@@ -44,6 +48,8 @@ pub(super) struct Gauges {
     paused: Family<ByTarget, Gauge>,
     lag: Family<ByConsumer, Gauge>,
     ready: Gauge,
+    fleet_connected: Family<ByNode, Gauge>,
+    fleet_waiting: Family<ByNode, Gauge>,
 }
 
 impl Gauges {
@@ -60,6 +66,10 @@ impl Gauges {
         registry.register("target_paused", "1 while a target is paused as a whole", gauges.paused.clone());
         registry.register("event_consumer_lag", "Events that a consumer has not read", gauges.lag.clone());
         registry.register("ready", "1 while recordings are taken", gauges.ready.clone());
+        let help = "1 while the fleet database confirms the heartbeats of this node";
+        registry.register("fleet_connected", help, gauges.fleet_connected.clone());
+        let help = "VoDs whose last change the fleet database has not been told about";
+        registry.register("fleet_vods_waiting", help, gauges.fleet_waiting.clone());
         gauges
     }
 
@@ -73,32 +83,39 @@ impl Gauges {
         self.paused.clear();
         for target in ctx.targets().names() {
             let of = ByTarget { target: target.to_owned() };
-            self.paused.get_or_create(&of).set(i64::from(ctx.target_waits_until(target).is_some()));
+            self.paused.get_or_create(&of).set(i64::from(ctx.delivering.target_waits_until(target).is_some()));
+        }
+        if let Some(fleet) = &ctx.fleet {
+            let health = fleet.health()?;
+            let of = ByNode { node: health.name };
+            self.fleet_connected.get_or_create(&of).set(i64::from(health.is_connected));
+            self.fleet_waiting.get_or_create(&of).set(i64::try_from(health.waiting_vods).unwrap_or(i64::MAX));
         }
         self.lag.clear();
         for consumer in ctx.catalog.shared().event_consumers()? {
             let of = ByConsumer { consumer: consumer.name };
             self.lag.get_or_create(&of).set(i64::try_from(consumer.lag).unwrap_or(i64::MAX));
         }
-        if self.counted.is_none_or(|at| at.elapsed() >= FRESH) {
+        let now = ctx.clock.now();
+        if self.counted.is_none_or(|at| now.saturating_duration_since(at) >= FRESH) {
             self.count(context)?;
-            self.counted = Some(Instant::now());
+            self.counted = Some(now);
         }
         Ok(())
     }
 
     fn count(&self, context: &Context) -> Result<(), CatalogError> {
-        let catalog = &context.pipeline().catalog;
+        let (catalog, now_ms) = (&context.pipeline().catalog, context.pipeline().clock.now_ms());
         self.waiting.clear();
         self.oldest.clear();
         let mut backlogs = catalog.backlog()?;
         for target in context.pipeline().targets().names() {
-            backlogs.entry(target.to_owned()).or_insert(Backlog { deliveries: 0, oldest_ms: now_ms() });
+            backlogs.entry(target.to_owned()).or_insert(Backlog { deliveries: 0, oldest_ms: now_ms });
         }
         for (target, backlog) in backlogs {
             let of = ByTarget { target };
             self.waiting.get_or_create(&of).set(i64::try_from(backlog.deliveries).unwrap_or(i64::MAX));
-            let age_s = now_ms().saturating_sub(backlog.oldest_ms).max(0) / 1_000;
+            let age_s = now_ms.saturating_sub(backlog.oldest_ms).max(0) / 1_000;
             self.oldest.get_or_create(&of).set(u32::try_from(age_s).map_or(f64::INFINITY, f64::from));
         }
         let (mut states, mut after) = (BTreeMap::<&'static str, i64>::new(), None);

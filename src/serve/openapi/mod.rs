@@ -1,4 +1,5 @@
-//! `/api/v1/openapi.json`: what the API takes and answers, as an `OpenAPI` 3.1 document, and `/api/v1/docs`, the same to read.
+//! `/api/v1/openapi.json`: what the API takes and answers, as an `OpenAPI` 3.1 document, and `/api/v1/docs`, the same to read. The calls
+//! in Ant Media's shapes have a document of their own (`antmedia/described`).
 //!
 //! Both are made from the types of the operations: their fields are the arguments, their documentation is the text.
 
@@ -14,20 +15,21 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::answering::Service;
+use super::antmedia;
 use super::routes::{AnswerForm, Method, Route, described};
 use super::wire::{JSON, LINES, PROBLEM};
 use crate::operations::OperationError;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+static OF_ANT_MEDIA: LazyLock<Value> = LazyLock::new(antmedia::document);
 
 /// Where the document and its page are.
 pub(super) fn routes() -> Router<Service> {
     use axum::routing::get;
-    Router::new().route("/api/v1/openapi.json", get(answer)).route("/api/v1/docs", get(read))
-}
-
-async fn answer() -> Json<&'static Value> {
-    Json(&DOCUMENT)
+    Router::new()
+        .route("/api/v1/openapi.json", get(async || Json(&*DOCUMENT)))
+        .route("/api/v1/openapi-antmedia.json", get(async || Json(&*OF_ANT_MEDIA)))
+        .route("/api/v1/docs", get(read))
 }
 
 async fn read() -> Response {
@@ -45,7 +47,7 @@ pub(super) struct Schemas {
 }
 
 impl Schemas {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let asked = SchemaSettings::draft2020_12().for_deserialize().with(|s| {
             s.meta_schema = None;
             s.inline_subschemas = true;
@@ -57,8 +59,13 @@ impl Schemas {
         Self { asked: asked.into_generator(), answered: answered.into_generator() }
     }
 
-    fn of_answer<T: JsonSchema>(&mut self) -> Schema {
+    pub(super) fn of_answer<T: JsonSchema>(&mut self) -> Schema {
         self.answered.subschema_for::<T>()
+    }
+
+    /// What answers share.
+    pub(super) fn definitions(mut self) -> Map<String, Value> {
+        self.answered.take_definitions(true)
     }
 }
 
@@ -80,7 +87,7 @@ fn document() -> Value {
                 "title": { "type": "string" }, "status": { "type": "integer" } } },
         ],
     });
-    let mut definitions = schemas.answered.take_definitions(true);
+    let mut definitions = schemas.definitions();
     definitions.insert("Problem".to_owned(), problem);
     json!({
         "openapi": "3.1.0",
@@ -133,6 +140,7 @@ fn others() -> Map<String, Value> {
         (super::media::SPRITE_INDEX, index),
         ("/share/{id}/{expires}/{signature}", shared),
         (super::playback::CLIP, clip()),
+        (super::uploading::PATH, reference_upload()),
     ];
     all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
 }
@@ -153,6 +161,21 @@ fn pictures(answers: &[(&str, &str, &str)]) -> [Value; 3] {
         get("GetSprite", "The sprite sheet of a VoD: small pictures in regular steps.", &of_picture, answers),
         get("GetSpriteIndex", "The WebVTT of the sprite sheet, with relative URLs.", &json!([id]), &text_of),
     ]
+}
+
+/// What tells codec parameters, as the body of a request.
+fn reference_upload() -> Value {
+    let taught = json!({ JSON: { "schema": { "$ref": "#/components/schemas/StreamTaught" } } });
+    json!({ "post": {
+        "operationId": "UploadReference",
+        "summary": "Learns codec parameters from an intact recording of a stream, the body of the request: 64 MiB at most.",
+        "parameters": [text("id", "path", "Id of the stream.")],
+        "requestBody": { "required": true, "content": { "application/octet-stream": {} } },
+        "responses": {
+            "200": { "description": "What was learned.", "content": taught },
+            "default": { "description": "It was not done.", "content": { PROBLEM: {} } },
+        },
+    } })
 }
 
 fn clip() -> Value {
@@ -185,7 +208,7 @@ fn clip() -> Value {
 }
 
 /// A parameter that is text.
-fn text(name: &str, place: &str, what: &str) -> Value {
+pub(super) fn text(name: &str, place: &str, what: &str) -> Value {
     json!({ "name": name, "in": place, "required": place == "path", "description": what, "schema": { "type": "string" } })
 }
 
@@ -300,12 +323,13 @@ mod tests {
                 _ => {}
             }
         }
-        let document = document();
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(found.len() > 20, "{found:?}");
-        for reference in found {
-            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        for document in [document(), antmedia::document()] {
+            let mut found = Vec::new();
+            references(&document, &mut found);
+            assert!(found.len() > 20, "{found:?}");
+            for reference in found {
+                assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+            }
         }
     }
 

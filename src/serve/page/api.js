@@ -88,11 +88,11 @@ export async function learnRole() {
 
 // ----------------------------------------------------------------- requests
 
-async function answered(method, path, { query, body, signal } = {}) {
+async function answered(method, path, { query, body, file, signal } = {}) {
   const headers = {};
   if (token()) headers.authorization = `Bearer ${token()}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
-  const sent = { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) };
+  const sent = { method, headers, signal, body: file ?? (body === undefined ? undefined : JSON.stringify(body)) };
   const answer = await fetch(at(path, query), sent).catch((error) => {
     throw error.name === 'AbortError' ? error : unreachable();
   });
@@ -120,8 +120,22 @@ export async function request(method, path, options) {
 
 export const get = (path, query, signal) => request('GET', path, { query, signal });
 export const post = (path, body) => request('POST', path, { body: body ?? {} });
+/** Sends a file as it is. */
+export const upload = (path, file) => request('POST', path, { file });
 export const patch = (path, body) => request('PATCH', path, { body });
 export const remove = (path, query) => request('DELETE', path, { query });
+
+/** The whole queue, page by page. */
+export async function wholeQueue() {
+  const whole = { deliveries: [], recordings: [], notFreed: [], unreadable: [] };
+  let after;
+  do {
+    const page = await get('queue', { limit: 1000, after });
+    for (const list of Object.keys(whole)) whole[list].push(...page[list]);
+    after = page.next;
+  } while (after);
+  return whole;
+}
 
 /** Asks for an operation that tells items on the way; gives what it answers at the end. */
 export async function lines(path, body, each) {

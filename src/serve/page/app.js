@@ -2,11 +2,12 @@
 
 import { render } from './vendor/preact.mjs';
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { events, get, isLoggedIn, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin } from './api.js';
-import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, say } from './parts.js';
+import { events, get, isLoggedIn, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
+import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, later, say } from './parts.js';
 import { server } from './format.js';
 import { Library } from './library.js';
-import { LoginDialog } from './dialogs.js';
+
+const LoginDialog = later(() => import('./dialogs.js'), 'LoginDialog');
 
 const VIEWS = [
   ['', 'Library', 'film'],
@@ -15,7 +16,7 @@ const VIEWS = [
   ['doctor', 'Doctor', 'stethoscope'],
   ['settings', 'Settings', 'sliders-horizontal'],
 ];
-/** What the first view does not need is loaded when it is asked for, or when nothing else is to do. */
+/** What the first view does not need is loaded when it is asked for, or some seconds later. */
 const LATER = {
   vod: ['Vod', () => import('./vod.js')],
   streams: ['Streams', () => import('./streams.js')],
@@ -68,7 +69,7 @@ const Connection = () => {
 /** How much of the pipeline wants to be looked at. */
 function useTrouble() {
   const [count, set] = useState(0);
-  const look = () => get('queue').then(({ deliveries, recordings }) => {
+  const look = () => wholeQueue().then(({ deliveries, recordings }) => {
     const stuck = deliveries.filter(({ delivery }) => delivery.state.state === 'stuck' || delivery.state.lastFault).length;
     set(stuck + recordings.filter((recording) => recording.state !== 'left out').length);
   }, () => {});
@@ -180,4 +181,5 @@ const State = ({ status }) => {
 
 await useLoginCode();
 render(html`<${App} />`, document.getElementById('app'));
-(globalThis.requestIdleCallback ?? ((call) => setTimeout(call, 1500)))(() => Object.values(LATER).forEach(([, load]) => load().catch(() => {})));
+// The first view has the connection to itself.
+setTimeout(() => Object.values(LATER).forEach(([, load]) => load().catch(() => {})), 3000);

@@ -27,12 +27,13 @@ const KNOWN = {
   empty_track: (d) => [`Track ${d.track} (${codec(d.codec)}) is empty`, 'It was declared, but nothing was recorded in it.', 'Nothing to do.'],
   duration_mismatch: (d) => ['The duration was declared wrong', `The container said ${span(d.declaredMs)}; the media lasts ${span(d.measuredMs)}.`, 'Nothing to do: the finished file says what the media says.'],
   undecodable: (d) => [counted(d.errors, 'decoding error'), `${track(d)}: parts of it do not decode.`, 'Watch it at these places. The media was damaged before it was written.'],
+  not_decoded: (d) => ['Not checked by a decoder', d.reason, 'Watch it. If the decoder crashed, a newer FFmpeg may help; the recording is delivered as it is.'],
   kills_the_process: (d) => ['The recording ends the process that reads it', `It was tried ${counted(d.attempts, 'time')}.`, 'Report it, with the file if possible. It is not touched any more.'],
   beyond_limit: (d) => [`${d.what} is beyond the limit`, `Found ${d.found.toLocaleString()}; the limit is ${d.limit.toLocaleString()}.`, 'The file is probably damaged. It stays where it is.'],
   not_converted: (d) => ['Kept in its own container', d.reason, 'Nothing is missing.'],
   compressed_header: () => ['The header is compressed', 'Compressed movie headers (cmov) are not supported.', 'Rewrite it with `ffmpeg -i FILE -c copy OUT.mp4`.'],
   encrypted: () => ['Encrypted', 'The media cannot be checked; it is kept unchanged.', 'Nothing to do.'],
-  needs_parameters: (d) => ['Codec parameters are missing', d.pictures ? `${counted(d.pictures, 'picture')} of ${codec(d.codec)} found, but nothing says how they are coded.` : `The beginning of the ${codec(d.codec)} is lost.`, 'It is finished by itself as soon as an intact recording of the same stream is known, or with a reference file on the command line.'],
+  needs_parameters: (d) => ['Codec parameters are missing', d.pictures ? `${counted(d.pictures, 'picture')} of ${codec(d.codec)} found, but nothing says how they are coded.` : `The beginning of the ${codec(d.codec)} is lost.`, 'It is finished by itself as soon as an intact recording of the same stream is known, or an intact one is given as a reference.'],
   not_rebuilt: (d) => [`${codec(d.codec)} cannot be rebuilt`, 'The MP4 header was never written, and packets of this codec cannot be found without it.', 'The recording is unchanged.'],
   unexplained: (d) => [`${size(d.bytes)} belong to no packet`, `In ${counted(Math.max(1, d.places), 'place')}${d.lostPackets ? `; about ${counted(d.lostPackets, 'packet')} lost` : ''}.`, 'The original is kept.'],
 };
@@ -49,5 +50,3 @@ export function explain(defect, isSalvaged = false) {
 
 /** Where in the recording a defect is, if that is known: milliseconds from the start and length. */
 export const placeOf = (defect) => (defect.kind === 'timestamp_gap' ? { atMs: Math.max(0, defect.atMs), lengthMs: Math.max(0, defect.lengthMs) } : null);
-
-export const isTruncated = (vod) => vod.defects.some((defect) => defect.kind === 'truncated' || defect.kind === 'samples_outside');

@@ -8,7 +8,7 @@ import { counted } from './format.js';
 /** A hint with the commands in it, each to be copied. */
 const Hint = ({ text }) => {
   // What follows a command begins a line of its own.
-  const parts = text.split('`').map((part, at) => (at > 1 && at % 2 === 0 ? part.replace(/^[.,;]\s*/, '') : part));
+  const parts = text.split('`').map((part, at, all) => (at > 1 && at % 2 === 0 && /\s/.test(all[at - 1]) ? part.replace(/^[.,;]\s*/, '') : part));
   return html`<p class="hint-text">${parts.map((part, at) => (at % 2 ? (/\s/.test(part) ? html`<${Command} text=${part} />` : html`<code>${part}</code>`) : part))}</p>`;
 };
 

@@ -100,3 +100,6 @@ export const codec = (name) => CODECS[name] ?? name;
 
 const CONTAINERS = { mp4: 'MP4', mov: 'MOV', webm: 'WebM', matroska: 'Matroska', mpegts: 'MPEG-TS', flv: 'FLV' };
 export const container = (name) => CONTAINERS[name] ?? name;
+
+/** Whether the end of a recording is missing. */
+export const isTruncated = (vod) => vod.defects.some((defect) => defect.kind === 'truncated' || defect.kind === 'samples_outside');

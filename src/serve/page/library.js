@@ -1,13 +1,14 @@
 // The library: every VoD as a grid or a table, found by words, filters and months.
 
 import { useEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
-import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery } from './api.js';
-import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, say, useLate } from './parts.js';
-import { bothTimes, clock, codec, container, counted, dayAndTime, month, size } from './format.js';
+import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery, wholeQueue } from './api.js';
+import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, later, say, useLate } from './parts.js';
+import { bothTimes, clock, codec, container, counted, dayAndTime, isTruncated, month, size } from './format.js';
 import { Pages, Scroller } from './grid.js';
-import { isTruncated } from './defects.js';
 import { cellAt, posterOf, spriteOf } from './pictures.js';
-import { DeleteDialog, VerifyDialog } from './dialogs.js';
+
+const DeleteDialog = later(() => import('./dialogs.js'), 'DeleteDialog');
+const VerifyDialog = later(() => import('./dialogs.js'), 'VerifyDialog');
 
 const TILE_PX = 248;
 const TEXT_PX = 56;
@@ -219,7 +220,7 @@ export const Library = ({ query, go }) => {
     setMonths(oldestFirst ? all : all.reverse());
   }, () => {});
   useEffect(() => {
-    pages.want(0, 60);
+    pages.want(0, 40);
     setPosition(0);
     setCurrent(0);
     setNews(0);
@@ -289,7 +290,7 @@ export const Library = ({ query, go }) => {
     <div class=${`library ${picked.size ? 'picking' : ''}`}>
       <header class="bar-top">
         <h1>Library</h1>
-        <label class="search"><${Icon} name="search" /><input type="search" placeholder="Search name, stream, description" aria-label="Search" value=${text} onInput=${(event) => setText(event.target.value)} data-search /></label>
+        <label class="search"><${Icon} name="search" /><input type="search" placeholder="Search" aria-label="Search name, stream, description" value=${text} onInput=${(event) => setText(event.target.value)} data-search /></label>
         <input class="stream-filter" type="text" placeholder="Stream" aria-label="Stream" value=${stream} onInput=${(event) => setStream(event.target.value)} />
         <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
@@ -333,7 +334,7 @@ const Picked = ({ picked, clear, open }) => {
   };
   const again = () => mayOperate(() => attempt(async () => {
     const ids = new Set(picked.map((vod) => vod.vodId));
-    const { deliveries } = await get('queue');
+    const { deliveries } = await wholeQueue();
     const waiting = deliveries.map(({ delivery }) => delivery).filter((delivery) => ids.has(delivery.asset.vodId));
     if (!waiting.length) return say('Nothing of these waits for delivery. “Verify” uploads again what differs in a store.');
     const { retried } = await post('queue/retry', { ids: waiting.map((delivery) => delivery.id) });

@@ -4,24 +4,22 @@
 //! versions. Addresses in them are relative: the page works below any prefix of a proxy. Nothing in them is a secret, so they need no token.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::sync::LazyLock;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use url::Url;
 
 use super::answering::{Service, problem};
+use super::coding::{self, accepts};
 use crate::config::Config;
 use crate::operations::OperationError;
 
@@ -32,93 +30,75 @@ const HTML: &str = "text/html; charset=utf-8";
 /// What the first file has in place of the digest.
 const DIGEST: &str = "{{digest}}";
 
-macro_rules! files {
-    ($($name:literal)*) => {
-        [$(($name, include_bytes!($name).as_slice())),*]
-    };
+/// A file as the build has left it: as it is in the source, and compressed (`build.rs` beside this).
+struct File {
+    name: &'static str,
+    bytes: &'static [u8],
+    brotli: &'static [u8],
+    gzip: &'static [u8],
 }
 
 /// Every file but the first, by its path.
-static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
-    let files = files![
-        "style.css" "icon.svg" "app.js" "api.js" "format.js" "parts.js" "defects.js" "library.js" "grid.js" "vod.js" "player.js" "pictures.js"
-        "journey.js" "streams.js" "pipeline.js" "doctor.js" "dialogs.js"
-        "vendor/preact.mjs" "vendor/hooks.mjs" "vendor/htm.mjs" "vendor/icons.svg"
-    ];
-    files.into_iter().map(|(name, bytes)| File::of(name, bytes.into())).collect()
-});
+const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// The first file, which names the others.
-static FIRST: LazyLock<File> = LazyLock::new(|| {
-    let html = include_str!("index.html").replace(DIGEST, &digest());
-    File::of("index.html", html.into())
-});
+static FIRST: LazyLock<Bytes> =
+    LazyLock::new(|| include_str!("index.html").replace(DIGEST, &digest()).into_bytes().into());
 
 /// A digest of all files.
 fn digest() -> String {
     let mut hasher = blake3::Hasher::new();
-    for file in &*FILES {
-        hasher.update(file.name.as_bytes()).update(&[0]).update(&file.bytes);
+    for file in FILES {
+        hasher.update(file.name.as_bytes()).update(&[0]).update(file.bytes);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-struct File {
-    name: &'static str,
-    bytes: Bytes,
-    zipped: Bytes,
-}
-
 impl File {
-    fn of(name: &'static str, bytes: Bytes) -> Self {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        let zipped = encoder.write_all(&bytes).and_then(|()| encoder.finish()).unwrap_or_default();
-        Self { name, bytes, zipped: zipped.into() }
-    }
-
     fn media_type(&self) -> &'static str {
         match self.name.rsplit('.').next() {
             Some("css") => "text/css; charset=utf-8",
             Some("svg") => "image/svg+xml",
-            Some("html") => HTML,
             _ => "text/javascript; charset=utf-8",
         }
     }
 
-    /// Compressed for who takes that.
-    fn answer(&self, headers: &HeaderMap, cache: &'static str) -> Response {
-        let digest = blake3::hash(&self.bytes).to_hex();
-        let tag = format!("\"{}\"", &digest[..32]);
-        let is_known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).is_some_and(|t| t.contains(&tag));
-        let mut response = if is_known {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else if takes_gzip(headers) {
-            ([(CONTENT_ENCODING, "gzip")], self.zipped.clone()).into_response()
+    /// Compressed as well as the browser can read it.
+    fn body(&self, headers: &HeaderMap) -> Response {
+        if accepts(headers, coding::BROTLI) {
+            ([(CONTENT_ENCODING, coding::BROTLI)], self.brotli).into_response()
+        } else if accepts(headers, coding::GZIP) {
+            ([(CONTENT_ENCODING, coding::GZIP)], self.gzip).into_response()
         } else {
-            self.bytes.clone().into_response()
-        };
-        let fixed = [
-            (CONTENT_TYPE, self.media_type()),
-            (CACHE_CONTROL, cache),
-            (VARY, "accept-encoding"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (REFERRER_POLICY, "no-referrer"),
-        ];
-        let into = response.headers_mut();
-        for (name, value) in fixed {
-            into.insert(name, HeaderValue::from_static(value));
+            self.bytes.into_response()
         }
-        into.extend(HeaderValue::from_str(&tag).ok().map(|tag| (ETAG, tag)));
-        response
     }
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepted.split(',').map(str::trim).any(|coding| {
-        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && quality.trim().trim_start_matches("q=").parse() != Ok(0.0)
-    })
+/// An answer with the headers that all files have; nothing but these if the browser has the file.
+fn sent(
+    headers: &HeaderMap,
+    bytes: &[u8],
+    (media_type, cache): (&'static str, &'static str),
+    body: impl FnOnce() -> Response,
+) -> Response {
+    let digest = blake3::hash(bytes).to_hex();
+    let tag = format!("\"{}\"", &digest[..32]);
+    let is_known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).is_some_and(|t| t.contains(&tag));
+    let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { body() };
+    let fixed = [
+        (CONTENT_TYPE, media_type),
+        (CACHE_CONTROL, cache),
+        (VARY, "accept-encoding"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    let into = response.headers_mut();
+    for (name, value) in fixed {
+        into.insert(name, HeaderValue::from_static(value));
+    }
+    into.extend(HeaderValue::from_str(&tag).ok().map(|tag| (ETAG, tag)));
+    response
 }
 
 /// Whether a path is one of the page: it says nothing but what the program has in it.
@@ -132,7 +112,8 @@ pub(super) fn routes() -> Router<Service> {
 }
 
 async fn first(State(service): State<Service>, headers: HeaderMap) -> Response {
-    let mut response = FIRST.answer(&headers, "no-cache");
+    // A few hundred bytes, which are not worth compressing.
+    let mut response = sent(&headers, &FIRST, (HTML, "no-cache"), || FIRST.clone().into_response());
     let policy = HeaderValue::from_str(&policy(&service.context.config()));
     // A policy that cannot be written must not be none at all.
     let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'self'"));
@@ -143,7 +124,7 @@ async fn first(State(service): State<Service>, headers: HeaderMap) -> Response {
 
 async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Response {
     match FILES.iter().find(|file| file.name == path) {
-        Some(file) => file.answer(&headers, FOREVER),
+        Some(file) => sent(&headers, file.bytes, (file.media_type(), FOREVER), || file.body(&headers)),
         None => problem(&OperationError::not_found("the page has no such file")),
     }
 }
@@ -152,7 +133,7 @@ async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Re
 fn policy(config: &Config) -> String {
     let stores = origins(config).into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{stores}; media-src 'self' blob:{stores}; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:{stores}; \
          connect-src 'self'{stores}; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'"
     )
@@ -178,19 +159,15 @@ fn origins(config: &Config) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::ACCEPT_ENCODING;
+
     use super::*;
 
     #[test]
-    fn the_page_is_small_and_every_file_that_it_names_is_there() {
-        const LATER: [&str; 6] = ["vod.js", "player.js", "journey.js", "streams.js", "pipeline.js", "doctor.js"];
-        let zipped = |file: &File| file.zipped.len();
-        let first: usize = FILES.iter().filter(|file| !LATER.contains(&file.name)).map(zipped).sum();
-        assert!(first + FIRST.zipped.len() < 48 << 10, "the first view: {first} bytes");
-        let all: usize = FILES.iter().map(zipped).sum();
-        assert!(all < 72 << 10, "all views: {all} bytes");
+    fn every_file_that_is_named_is_there() {
         let names: BTreeSet<_> = FILES.iter().map(|file| file.name).collect();
         for file in FILES.iter().filter(|file| file.name.contains("js")) {
-            let text = std::str::from_utf8(&file.bytes).unwrap();
+            let text = std::str::from_utf8(file.bytes).unwrap();
             let folder = file.name.rsplit_once('/').map_or("", |(folder, _)| folder);
             for import in text.split(" from './").skip(1).chain(text.split("import('./").skip(1)) {
                 let name = import.split('\'').next().unwrap();
@@ -198,21 +175,35 @@ mod tests {
                 assert!(names.contains(path.as_str()), "{} imports {path}", file.name);
             }
         }
-        let html = std::str::from_utf8(&FIRST.bytes).unwrap();
+        let html = std::str::from_utf8(&FIRST).unwrap();
         assert!(html.contains(&format!("_page/{}/app.js", digest())) && !html.contains(DIGEST));
     }
 
     #[test]
+    fn files_are_sent_in_the_smallest_form_that_the_browser_reads() {
+        let file = FILES.iter().find(|file| file.name == "app.js").unwrap();
+        let coding_for = |accepted: &str| {
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, accepted.parse().unwrap())]);
+            file.body(&headers).headers().get(CONTENT_ENCODING).cloned()
+        };
+        assert_eq!(coding_for("gzip, deflate, br, zstd").unwrap(), "br");
+        assert_eq!(coding_for("gzip, deflate").unwrap(), "gzip");
+        assert_eq!(coding_for("identity"), None);
+        assert!(file.brotli.len() < file.gzip.len() && file.gzip.len() < file.bytes.len() / 2);
+        assert!(FILES.iter().all(|file| !file.name.contains("build")), "nothing else is sent");
+    }
+
+    #[test]
     fn nothing_in_it_needs_what_the_policy_forbids() {
-        let all = FILES.iter().filter(|file| !file.name.starts_with("vendor/")).chain([&*FIRST]);
-        for file in all {
-            let text = std::str::from_utf8(&file.bytes).unwrap();
+        let own = FILES.iter().filter(|file| !file.name.starts_with("vendor/"));
+        for (name, bytes) in own.map(|file| (file.name, file.bytes)).chain([("index.html", &FIRST[..])]) {
+            let text = std::str::from_utf8(bytes).unwrap();
             for word in
                 ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", " style=\"", "onclick=\"", "http://", "//cdn"]
             {
                 let allowed =
                     word == "http://" && text.matches(word).count() == text.matches("http://www.w3.org/").count();
-                assert!(allowed || !text.contains(word), "{} has `{word}`", file.name);
+                assert!(allowed || !text.contains(word), "{name} has `{word}`");
             }
         }
     }
@@ -235,12 +226,5 @@ mod tests {
             "{policy}"
         );
         assert!(!policy.contains("unsafe") && policy.contains("require-trusted-types-for 'script'"));
-    }
-
-    #[test]
-    fn gzip_is_sent_to_who_takes_it() {
-        let takes = |value: &str| takes_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, value.parse().unwrap())]));
-        assert!(takes("gzip") && takes("br, GZIP;q=0.5") && takes("deflate,gzip"));
-        assert!(!takes("") && !takes("br") && !takes("gzip;q=0") && !takes_gzip(&HeaderMap::new()));
     }
 }

@@ -123,6 +123,15 @@ export const Dialog = ({ title, onClose, children, actions, wide }) => {
     </dialog>`;
 };
 
+/** A part whose module is loaded when it is shown for the first time. */
+export const later = (load, name) => (props) => {
+  const [Part, setPart] = useState(null);
+  useEffect(() => {
+    load().then((module) => setPart(() => module[name]), () => say('A part of the page could not be loaded. Reload the page.', 'bad'));
+  }, []);
+  return Part && html`<${Part} ...${props} />`;
+};
+
 // ------------------------------------------------------------------- notices
 
 let notices = [];

@@ -1,7 +1,7 @@
 // The pipeline, live: what is recorded, finished, sent, what waits and why, what failed, and how long the disk lasts.
 
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { get, lines, post, session, useAnswer, useEvents, useEvery, wantLogin } from './api.js';
+import { get, lines, post, session, upload, useAnswer, useEvents, useEvery, wantLogin, wholeQueue } from './api.js';
 import { Badge, Bar, Button, Closed, Command, Empty, Fault, Icon, Loading, Section, Time, Words, attempt, html, say } from './parts.js';
 import { ago, base, clock, counted, folder, size, span } from './format.js';
 import { Defects } from './vod.js';
@@ -9,6 +9,7 @@ import { Defects } from './vod.js';
 const SHOWN = 50;
 // Ids of a request; its body has a bound.
 const AT_ONCE = 2000;
+const MOST_REFERENCE_BYTES = 64 << 20;
 const KEPT_SAMPLES = 240;
 const LOOK_MS = 2000;
 // A trend of less time says nothing.
@@ -109,7 +110,7 @@ function groupsOf(deliveries) {
     const fault = delivery.state.state === 'stuck' ? ['permanent', delivery.state.message] : delivery.state.lastFault;
     if (!fault) continue;
     const reason = reasonOf(fault[1]);
-    const key = JSON.stringify([delivery.target, reason]);
+    const key = JSON.stringify([delivery.target, queued.class, queued.reason]);
     const group = groups.get(key) ?? { key, target: delivery.target, message: fault[1], reason, isStuck: true, items: [], dueMs: Infinity };
     group.items.push(delivery);
     if (delivery.state.state !== 'stuck') {
@@ -145,14 +146,37 @@ const Waiting = ({ deliveries }) => html`
       ${pausedUntilMs && html`<span class="reason">the target is paused</span>`}</span><span class="number">${size(sizeOf(delivery))}</span><span class="number fade">${due > Date.now() ? html`<${Time} ms=${due} short>${ago(due)}</${Time}>` : 'due'}</span></li>`;
   })}${deliveries.length > SHOWN && html`<li class="fade">and ${(deliveries.length - SHOWN).toLocaleString()} more</li>`}</ul>`;
 
-const Quarantined = ({ recording }) => {
+/** An intact recording says how a stream is coded. */
+const Reference = ({ recording, onDone }) => {
+  const field = useRef(null);
+  const [isSending, setSending] = useState(false);
+  const send = (event) => attempt(async () => {
+    const [file] = event.target.files;
+    event.target.value = '';
+    if (!file) return;
+    if (file.size > MOST_REFERENCE_BYTES) throw new Error(`${file.name} is larger than ${MOST_REFERENCE_BYTES >> 20} MiB. A short recording of the same stream is enough.`);
+    setSending(true);
+    try {
+      const { retried } = await upload(`streams/${encodeURIComponent(recording.streamId)}/reference/upload`, file);
+      say(retried ? `${counted(retried, 'recording')} of ${recording.streamId} tried again now.` : `Learned how ${recording.streamId} is coded.`);
+      onDone();
+    } finally {
+      setSending(false);
+    }
+  });
+  return html`<div class="reference"><p>An intact recording of <b>${recording.streamId}</b> by the same encoder says what is missing. A few seconds are enough.</p>
+    <input ref=${field} type="file" accept=".mp4,.mov,.webm,.mkv,.flv,video/*" hidden aria-label="Reference file" onChange=${send} />
+    <${Button} kind="main" icon="cloud-upload" disabled=${isSending} onClick=${mayOperate(() => field.current.click())}>${isSending ? 'Sending …' : 'Upload a reference'}</${Button}></div>`;
+};
+
+const Quarantined = ({ recording, onDone }) => {
   const defects = recording.step?.defects ?? [];
   const needsReference = defects.some((defect) => defect.kind === 'needs_parameters');
   const quoted = `'${recording.path.replaceAll("'", "'\\''")}'`;
   const output = `'${base(recording.path).replaceAll("'", "'\\''").replace(/(\.\w+)*$/, '')}.recovered.mp4'`;
   return html`<li class="group"><div class="group-head"><${Icon} name="file-warning" /><div class="grow"><p class="group-reason">${base(recording.path)}</p><p class="fade"><code>${folder(recording.path)}</code></p></div></div>
     <${Defects} defects=${defects} />
-    ${needsReference && html`<p>With an intact recording of the same stream as reference:</p><${Command} text=${`aftercast recover ${quoted} --reference GOOD.mp4 --output ${output}`} />`}</li>`;
+    ${needsReference && html`<${Reference} recording=${recording} onDone=${onDone} /><details><summary>On the command line</summary><${Command} text=${`aftercast recover ${quoted} --reference GOOD.mp4 --output ${output}`} /></details>`}</li>`;
 };
 
 const Stopped = ({ items, onDone }) => {
@@ -189,7 +213,7 @@ const Targets = ({ targets, deliveries, notFreed }) => html`
 
 export const Pipeline = () => {
   const status = useAnswer(() => get('status'), []);
-  const queue = useAnswer(() => get('queue'), []);
+  const queue = useAnswer(wholeQueue, []);
   const live = useAnswer(() => get('live'), []);
   useEvery(LOOK_MS, () => { status.reload(); live.reload(); });
   useEvery(15_000, queue.reload);
@@ -219,7 +243,7 @@ export const Pipeline = () => {
       </div>
       ${groups.length > 0 && html`<${Section} id="failed" icon="circle-alert" title="Failed deliveries" count=${groups.reduce((sum, group) => sum + group.items.length, 0)} note="Grouped by reason. The local files are kept."><ul class="groups">${groups.map((group) => html`<${Failed} key=${group.key} group=${group} onDone=${queue.reload} />`)}</ul></${Section}>`}
       ${stopped.length > 0 && html`<${Section} id="stopped" icon="circle-alert" title="Failed recordings" count=${stopped.length}><${Stopped} items=${stopped} onDone=${queue.reload} /></${Section}>`}
-      ${quarantined.length > 0 && html`<${Section} id="quarantined" icon="shield-alert" title="Quarantined" count=${quarantined.length} note="They cannot be finished and stay where they are."><ul class="groups">${quarantined.slice(0, SHOWN).map((recording) => html`<${Quarantined} key=${recording.path} recording=${recording} />`)}</ul></${Section}>`}
+      ${quarantined.length > 0 && html`<${Section} id="quarantined" icon="shield-alert" title="Quarantined" count=${quarantined.length} note="They cannot be finished and stay where they are."><ul class="groups">${quarantined.slice(0, SHOWN).map((recording) => html`<${Quarantined} key=${recording.path} recording=${recording} onDone=${queue.reload} />`)}</ul></${Section}>`}
       <div class="two">
         <${Section} id="recording" icon="radio" title="Recording now" count=${recordingNow.length}>${recordingNow.length ? html`<${Live} items=${recordingNow} />` : html`<p class="fade pad">No recording is being written, and none waits to be taken.</p>`}</${Section}>
         <${Section} id="work" icon="activity" title="Under way" count=${underWay.length}>${underWay.length ? html`<ul class="works">${underWay.map((work) => html`<${Work} key=${work.label} work=${work} />`)}</ul>` : html`<p class="fade pad">Nothing is being finished or uploaded.</p>`}</${Section}>

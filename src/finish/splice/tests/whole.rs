@@ -49,6 +49,7 @@ fn finished_unless(
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
         owner: &durable::PartialOwner::of_process(),
+        decoder: None,
     };
     let (mut phase, mut journal) = (prepare(work)?.begin(&[])?, None);
     loop {

@@ -9,9 +9,9 @@ use std::{env, fs};
 
 const SYMBOLS: &str = "src/media/ffi/late/symbols.txt";
 
-fn main() {
+/// Tells the linker, and writes jumps and table.
+pub fn write() {
     println!("cargo:rerun-if-changed={SYMBOLS}");
-    println!("cargo:rerun-if-changed=src/media/ffi/late/build.rs");
     println!("cargo:rustc-check-cfg=cfg(ffmpeg_late)");
     let is = |name: &str, value: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).as_deref() == Ok(value);
     // The jumps are written for one processor and one linker's switches; elsewhere FFmpeg is linked as usual.

@@ -1,0 +1,438 @@
+//! From page to page and object to object: what it is, what it needs, who does that, and what is said of it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::{ArchiveError, Result};
+use super::inside::{FinishedPlace, InsideJob, InsideOutcome, InsidePlan, place_of};
+use super::item::{ArchiveItem, ArchiveReport, ItemState, ItemWay, Transferred};
+use super::judging::{Judgement, judge};
+use super::naming::{complete_key, finished_key, id_of};
+use super::options::ArchiveOptions;
+use super::scratch::{PIECE_BYTES, Scratch, ScratchJob, ScratchOutcome};
+use super::siblings::references_beside;
+use crate::deliver::{DeliverError, Ledger, PinnedObject, SeenRemoval, Targets};
+use crate::discover::{NameClass, NameRules};
+use crate::durable::PartialOwner;
+use crate::fault::{Fault, chain};
+use crate::finish::FinishOptions;
+use crate::recording::name::printable_text;
+use crate::recording::{Container, Defect, Fingerprint, RemoteObject, Shard};
+use crate::stop::Stop;
+
+/// What is asked of a bucket.
+#[derive(Clone, Copy)]
+pub struct ArchiveJob<'a> {
+    /// The store, and the name of the target in it: the URL.
+    pub targets: &'a Targets,
+    /// The same.
+    pub url: &'a str,
+    /// The prefix of every key, without slashes at its ends.
+    pub prefix: &'a str,
+    /// Only this part of the objects.
+    pub shard: Option<Shard>,
+    /// Whether nothing is done but told.
+    pub dry_run: bool,
+    /// Whether originals go when what was made of them is proven.
+    pub deletes_originals: bool,
+    /// How long an object under a temporary name must be unchanged, milliseconds.
+    pub orphan_after_ms: i64,
+    /// Reads names.
+    pub rules: &'a NameRules,
+    /// Settings of finishing.
+    pub finish: &'a FinishOptions,
+    /// Settings of scratch space.
+    pub options: &'a ArchiveOptions,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// Where uploads and proofs are remembered.
+    pub ledger: &'a dyn Ledger,
+    /// In whose name files are written.
+    pub owner: &'a PartialOwner,
+    /// The program that is started to decode; without it this process decodes.
+    pub decoder: Option<&'a Path>,
+    /// The wish to stop.
+    pub stop: &'a Stop,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+impl std::fmt::Debug for ArchiveJob<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArchiveJob").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Takes what lies below a URL to its end; `tell` gets each object as it comes. An error means that the listing could not be gone
+/// on with; what is wrong with one object is said of that.
+pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> Result<ArchiveReport> {
+    let mut run =
+        ArchiveRun { job, report: ArchiveReport::default(), scratch: None, units: UnitDirectories::default() };
+    let mut page = None;
+    loop {
+        let listed = job.targets.objects(job.url, "", page.take())?;
+        for object in &listed.objects {
+            if job.stop.is_requested() {
+                run.report.is_interrupted = true;
+                return Ok(run.report);
+            }
+            run.report.listed += 1;
+            let Some(item) = run.take(object)? else { continue };
+            run.report.transferred += item.transferred;
+            if !tell(item) {
+                run.report.is_interrupted = true;
+                return Ok(run.report);
+            }
+        }
+        match listed.next {
+            Some(next) => page = Some(next),
+            None => return Ok(run.report),
+        }
+    }
+}
+
+struct ArchiveRun<'a> {
+    job: &'a ArchiveJob<'a>,
+    report: ArchiveReport,
+    /// Opened for the first object that needs it.
+    scratch: Option<Scratch>,
+    units: UnitDirectories,
+}
+
+impl ArchiveRun<'_> {
+    /// `None` if nothing is done with it.
+    fn take(&mut self, object: &PinnedObject) -> Result<Option<ArchiveItem>> {
+        let relative = self.relative(&object.key).to_owned();
+        let name = OsStr::new(relative.rsplit('/').next().unwrap_or_default());
+        let NameClass::Recording { is_temporary } = self.job.rules.class(name) else {
+            self.report.left_alone += 1;
+            return Ok(None);
+        };
+        let family = self.job.rules.family(Path::new(&relative));
+        if self.job.shard.is_some_and(|shard| !shard.has(family.as_os_str().as_encoded_bytes())) {
+            self.report.of_other_shards += 1;
+            return Ok(None);
+        }
+        let may_be_segment = Container::from_name(Path::new(&relative)).is_some_and(Container::may_be_segment);
+        if may_be_segment && self.units.hold(self.job, &relative)? {
+            self.report.left_alone += 1;
+            return Ok(None);
+        }
+        let mut item = ArchiveItem {
+            key: object.key.clone(),
+            size_bytes: object.size_bytes,
+            to: None,
+            state: ItemState::Complete,
+            transferred: Transferred::default(),
+            defects: Vec::new(),
+        };
+        let age_ms = self.job.now_ms.saturating_sub(object.modified_ms);
+        if is_temporary && age_ms < self.job.orphan_after_ms {
+            let message = format!("temporary name, last written {} s ago", age_ms.max(0) / 1000);
+            item.state = ItemState::Waiting { message };
+            return Ok(Some(item));
+        }
+        match self.finish(object, &relative, is_temporary, &mut item) {
+            Ok(state) => item.state = state,
+            Err(ArchiveError::Stopped | ArchiveError::Store(DeliverError::Cancelled)) => {
+                self.job.stop.request();
+                self.report.is_interrupted = true;
+                return Ok(None);
+            }
+            Err(error) => {
+                item.state = ItemState::Failed { class: error.class(), message: chain(&error), hint: error.hint() };
+            }
+        }
+        Ok(Some(item))
+    }
+
+    fn relative<'k>(&self, key: &'k str) -> &'k str {
+        key.strip_prefix(self.job.prefix).unwrap_or(key).trim_start_matches('/')
+    }
+
+    fn finish(
+        &mut self,
+        object: &PinnedObject,
+        relative: &str,
+        is_temporary: bool,
+        item: &mut ArchiveItem,
+    ) -> Result<ItemState> {
+        let id = id_of(self.job.url, object);
+        if let Some(known) = Known::read(self.job.ledger, &id)? {
+            if let Some(state) = self.known(object, known, item)? {
+                return Ok(state);
+            }
+            Known::forget(self.job.ledger, &id)?;
+        }
+        let judged = judge(self.job, object, is_temporary)?;
+        item.transferred += judged.used;
+        item.defects.clone_from(&judged.defects);
+        match judged.judgement {
+            Judgement::Complete => Ok(ItemState::Complete),
+            Judgement::Quarantined => Ok(ItemState::Quarantined),
+            Judgement::Inside(plan, way) => self.inside(object, (relative, is_temporary), (&id, &plan, way), item),
+            Judgement::Whole => self.whole(object, (relative, is_temporary), &id, item),
+        }
+    }
+
+    /// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.
+    fn known(&self, object: &PinnedObject, known: Known, item: &mut ArchiveItem) -> Result<Option<ItemState>> {
+        let Known::Made { object: made, lacks_something } = known else { return Ok(Some(ItemState::Complete)) };
+        if self.job.deletes_originals && !self.job.dry_run {
+            item.transferred.requests += 1;
+            if let Some(differs) = self.job.targets.verify(&made, false, self.job.stop)? {
+                tracing::warn!(key = %printable_text(&made.key), why = %differs.words, "finished object not as it was proven; making it again");
+                return Ok(None);
+            }
+        }
+        item.to = Some(made.key.clone());
+        let deletes = self.job.deletes_originals && !self.job.dry_run && !lacks_something;
+        Ok(Some(ItemState::AlreadyFinished { original_deleted: deletes && self.delete(object, item)? }))
+    }
+
+    fn inside(
+        &mut self,
+        object: &PinnedObject,
+        name: (&str, bool),
+        (id, plan, way): (&str, &InsidePlan, ItemWay),
+        item: &mut ArchiveItem,
+    ) -> Result<ItemState> {
+        let Some(transferred) = plan.transferred() else { return self.whole(object, name, id, item) };
+        if self.job.dry_run {
+            item.transferred += transferred;
+            return Ok(match place_of(self.job.targets, object, &plan.key, id)? {
+                FinishedPlace::Made(made) => {
+                    item.to = Some(made.key);
+                    ItemState::AlreadyFinished { original_deleted: false }
+                }
+                FinishedPlace::Free(key) => {
+                    item.to = Some(key);
+                    ItemState::Planned { way }
+                }
+            });
+        }
+        let job = InsideJob { targets: self.job.targets, source: object, plan, id };
+        match job.run()? {
+            InsideOutcome::NotSupported => self.whole(object, name, id, item),
+            InsideOutcome::Made { made, is_of_before } => {
+                item.to = Some(made.key.clone());
+                let lacks_something = item.defects.iter().any(Defect::leaves_something_out);
+                Known::made(self.job, &made, lacks_something)?.write(self.job.ledger, id)?;
+                item.transferred += transferred;
+                let original_deleted = self.job.deletes_originals && !lacks_something && self.delete(object, item)?;
+                Ok(if is_of_before {
+                    ItemState::AlreadyFinished { original_deleted }
+                } else {
+                    ItemState::Finished { way, original_deleted }
+                })
+            }
+        }
+    }
+
+    /// Its media has to be read.
+    fn whole(
+        &mut self,
+        object: &PinnedObject,
+        (relative, is_temporary): (&str, bool),
+        id: &str,
+        item: &mut ArchiveItem,
+    ) -> Result<ItemState> {
+        if let Some(made) = self.made_before(object, id, item)? {
+            item.to = Some(made.key);
+            return Ok(ItemState::AlreadyFinished { original_deleted: false });
+        }
+        let pieces = object.size_bytes.div_ceil(PIECE_BYTES);
+        let read_bytes = object.size_bytes;
+        if self.job.dry_run {
+            item.transferred += Transferred { read_bytes, sent_bytes: read_bytes, requests: 2 * pieces + 4 };
+            return Ok(ItemState::Planned { way: ItemWay::Scratch });
+        }
+        let stem = self.job.rules.family(Path::new(relative)).to_string_lossy().into_owned();
+        let renamed = is_temporary.then(|| complete_key(self.job.rules, relative, Container::Mp4));
+        let all = self.job;
+        let references = || references_beside(all, object);
+        let job = ScratchJob {
+            targets: self.job.targets,
+            source: object,
+            relative,
+            stem: &stem,
+            renamed: renamed.as_deref(),
+            id,
+            options: self.job.finish,
+            ledger: self.job.ledger,
+            owner: self.job.owner,
+            decoder: self.job.decoder,
+            stop: self.job.stop,
+            now_ms: self.job.now_ms,
+            references: &references,
+        };
+        let scratch = match self.scratch.take() {
+            Some(scratch) => scratch,
+            None => Scratch::open(self.job.options, self.job.state_dir, self.job.owner)?,
+        };
+        let outcome = self.scratch.insert(scratch).run(&job)?;
+        item.transferred += Transferred { read_bytes, sent_bytes: 0, requests: pieces };
+        self.concluded(object, id, outcome, item)
+    }
+
+    /// What came of an object in scratch space.
+    fn concluded(
+        &self,
+        object: &PinnedObject,
+        id: &str,
+        outcome: ScratchOutcome,
+        item: &mut ArchiveItem,
+    ) -> Result<ItemState> {
+        match outcome {
+            ScratchOutcome::Complete => {
+                Known::Complete.write(self.job.ledger, id)?;
+                Ok(ItemState::Complete)
+            }
+            ScratchOutcome::Quarantined(defects) => {
+                item.defects = defects;
+                Ok(ItemState::Quarantined)
+            }
+            ScratchOutcome::Finished { object: made, defects } => {
+                let sent_bytes = made.size_bytes;
+                let requests = sent_bytes.div_ceil(PIECE_BYTES) + 4;
+                item.transferred += Transferred { read_bytes: 0, sent_bytes, requests };
+                (item.to, item.defects) = (Some(made.key.clone()), defects);
+                let lacks_something = item.defects.iter().any(Defect::leaves_something_out);
+                Known::Made { object: made, lacks_something }.write(self.job.ledger, id)?;
+                let original_deleted = self.job.deletes_originals && !lacks_something && self.delete(object, item)?;
+                Ok(ItemState::Finished { way: ItemWay::Scratch, original_deleted })
+            }
+        }
+    }
+
+    /// What a run with another state directory made of an object whose media has to be read.
+    fn made_before(&self, object: &PinnedObject, id: &str, item: &mut ArchiveItem) -> Result<Option<PinnedObject>> {
+        for container in [Container::Mp4, Container::Matroska] {
+            let key = finished_key(self.job.rules, &object.key, container);
+            item.transferred.requests += 1;
+            if let FinishedPlace::Made(made) = place_of(self.job.targets, object, &key, id)? {
+                return Ok(Some(made));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes an original as it was seen; says whether it is gone.
+    fn delete(&self, object: &PinnedObject, item: &mut ArchiveItem) -> Result<bool> {
+        item.transferred.requests += 2;
+        Ok(self.job.targets.remove_as_seen(object)? == SeenRemoval::Gone)
+    }
+}
+
+/// What is noted of an object when it has come to its end, so that the next run asks nothing of it.
+enum Known {
+    Complete,
+    Made {
+        object: Box<RemoteObject>,
+        /// Whether the original has media that the object lacks: then the original stays.
+        lacks_something: bool,
+    },
+}
+
+impl Known {
+    /// An object that was compared with the plan.
+    fn made(job: &ArchiveJob<'_>, made: &PinnedObject, lacks_something: bool) -> Result<Self> {
+        let object = Box::new(RemoteObject {
+            target: made.target.clone(),
+            key: made.key.clone(),
+            url: job.targets.url_of(&made.target, &made.key)?,
+            size_bytes: made.size_bytes,
+            etag: made.etag.clone(),
+            version: None,
+            checksum: None,
+            checksum_compared: false,
+            verified_ms: job.now_ms,
+            // Of no file: nothing is ever freed on it.
+            source: Fingerprint { device: 0, inode: 0, size_bytes: made.size_bytes, mtime_ns: 0 },
+            source_changed_ns: None,
+            differs: None,
+            differs_when_read: false,
+            is_progressive_copy: false,
+        });
+        Ok(Self::Made { object, lacks_something })
+    }
+
+    fn row(id: &str) -> String {
+        format!("archive/{id}")
+    }
+
+    fn read(ledger: &dyn Ledger, id: &str) -> Result<Option<Self>> {
+        let row = Self::row(id);
+        let rows = ledger.rows(&row).map_err(DeliverError::Ledger)?;
+        let value = rows.into_iter().find(|(key, _)| *key == row).map(|(_, value)| value);
+        Ok(value.and_then(|value| match value.get("made") {
+            Some(made) => {
+                let lacks_something = value.get("lacksSomething").and_then(Value::as_bool).unwrap_or(true);
+                let object = serde_json::from_value(made.clone()).ok();
+                object.map(|object| Self::Made { object, lacks_something })
+            }
+            None => Some(Self::Complete),
+        }))
+    }
+
+    fn forget(ledger: &dyn Ledger, id: &str) -> Result<()> {
+        Ok(ledger.remove(&Self::row(id)).map_err(DeliverError::Ledger)?)
+    }
+
+    fn write(self, ledger: &dyn Ledger, id: &str) -> Result<()> {
+        let value = match self {
+            Self::Complete => json!({ "complete": true }),
+            Self::Made { object, lacks_something } => json!({ "made": object, "lacksSomething": lacks_something }),
+        };
+        Ok(ledger.put(&Self::row(id), &value).map_err(DeliverError::Ledger)?)
+    }
+}
+
+/// Which directories hold a playlist: what may be a segment there is one.
+#[derive(Debug, Default)]
+struct UnitDirectories(HashMap<String, bool>);
+
+impl UnitDirectories {
+    /// Most directories that are remembered.
+    const MOST: usize = 1000;
+
+    /// Whether the directory of a key, or the one above it, holds a playlist.
+    fn hold(&mut self, job: &ArchiveJob<'_>, relative: &str) -> Result<bool> {
+        let directory = relative.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let above = directory.rsplit_once('/').map_or("", |(above, _)| above);
+        Ok(self.holds(job, directory)? || (above != directory && self.holds(job, above)?))
+    }
+
+    fn holds(&mut self, job: &ArchiveJob<'_>, directory: &str) -> Result<bool> {
+        if let Some(known) = self.0.get(directory) {
+            return Ok(*known);
+        }
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        let found = Self::look(job, directory)?;
+        self.0.insert(directory.to_owned(), found);
+        Ok(found)
+    }
+
+    fn look(job: &ArchiveJob<'_>, directory: &str) -> Result<bool> {
+        let is_playlist = |object: &PinnedObject| {
+            let name = object.key.rsplit('/').next().unwrap_or_default();
+            matches!(job.rules.class(OsStr::new(name)), NameClass::Playlist(_))
+        };
+        let mut page = None;
+        loop {
+            let listed = job.targets.objects_in(job.url, directory, page)?;
+            if listed.objects.iter().any(is_playlist) {
+                return Ok(true);
+            }
+            page = listed.next;
+            if page.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+}

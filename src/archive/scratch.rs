@@ -1,0 +1,215 @@
+//! Finishes an object in scratch space: it comes down, is finished like any recording, and what was made of it goes up.
+//!
+//! ```text
+//! SCRATCH/OWNER/ID/in/x.flv        the object as it was looked at
+//! SCRATCH/OWNER/ID/out/live/x.mp4  what goes up, under the same path
+//! ```
+//!
+//! One object lies there at a time. What a killed process left there goes when the next one begins. It must not be told to write
+//! more than the setting and the disk allow.
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::error::{ArchiveError, Result};
+use super::options::ArchiveOptions;
+use crate::cpu_permits::CpuPermit;
+use crate::deliver::{Ledger, PinnedObject, Targets};
+use crate::durable::{self, FileError, PartialOwner};
+use crate::fault::{Class, Fault};
+use crate::finish::{self, Conclusion, FinishJob, FinishOptions, Finished};
+use crate::progress::Progress;
+use crate::recording::{Asset, AssetFile, Defect, Kind, RemoteObject};
+use crate::salvage::Reference;
+use crate::stop::Stop;
+
+/// What is read of an object at once: it must arrive within the time that a request for a range may take.
+pub const PIECE_BYTES: u64 = 4 << 20;
+/// A range that failed in a way that passes is asked for again so often.
+const TRIES: u32 = 3;
+/// Room for headers, and for what is not known before.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// A directory of ours for one object at a time.
+#[derive(Debug)]
+pub struct Scratch {
+    directory: PathBuf,
+    most_bytes: u64,
+}
+
+/// What came of a recording in scratch space.
+#[derive(Debug)]
+pub enum ScratchOutcome {
+    /// It is complete as it is.
+    Complete,
+    /// It was finished, and what was made of it is up and proven.
+    Finished {
+        /// The object.
+        object: Box<RemoteObject>,
+        /// What is wrong with it.
+        defects: Vec<Defect>,
+    },
+    /// It cannot be finished.
+    Quarantined(Vec<Defect>),
+}
+
+/// One object on its way through scratch space.
+pub struct ScratchJob<'a> {
+    /// The store.
+    pub targets: &'a Targets,
+    /// The object as it was looked at.
+    pub source: &'a PinnedObject,
+    /// Its key below the prefix.
+    pub relative: &'a str,
+    /// The key of the finished object below the prefix, without extension and number.
+    pub stem: &'a str,
+    /// The key below the prefix that it gets if it is complete and bears a temporary name.
+    pub renamed: Option<&'a str>,
+    /// The id of what is made of it.
+    pub id: &'a str,
+    /// Settings of finishing.
+    pub options: &'a FinishOptions,
+    /// Where uploads are remembered.
+    pub ledger: &'a dyn Ledger,
+    /// In whose name files are written.
+    pub owner: &'a PartialOwner,
+    /// The program that is started to decode; without it this process decodes.
+    pub decoder: Option<&'a Path>,
+    /// The wish to stop.
+    pub stop: &'a Stop,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Finds sound recordings of the same stream, if it needs them.
+    pub references: &'a dyn Fn() -> Result<Vec<Reference>>,
+}
+
+impl Scratch {
+    /// The scratch space of a state directory's owner; what an earlier process left there is removed.
+    pub fn open(options: &ArchiveOptions, state_dir: &Path, owner: &PartialOwner) -> Result<Self> {
+        let base = options.scratch_dir.clone().unwrap_or_else(|| state_dir.join("scratch"));
+        let scratch = Self { directory: base.join(owner.id()), most_bytes: options.scratch_bytes };
+        scratch.clear()?;
+        Ok(scratch)
+    }
+
+    fn clear(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(FileError::on("remove", &self.directory)(error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error unless an object and what is made of it fit.
+    fn has_room_for(&self, size_bytes: u64) -> Result<()> {
+        let needed_bytes = size_bytes.saturating_mul(2).saturating_add(SPARE_BYTES);
+        if needed_bytes > self.most_bytes {
+            return Err(ArchiveError::NoRoom { needed_bytes, available_bytes: self.most_bytes, is_by_setting: true });
+        }
+        durable::create_directories(&self.directory)?;
+        let available_bytes = durable::free_bytes(&self.directory)?;
+        if needed_bytes > available_bytes {
+            return Err(ArchiveError::NoRoom { needed_bytes, available_bytes, is_by_setting: false });
+        }
+        Ok(())
+    }
+
+    /// Takes an object through it.
+    pub fn run(&self, job: &ScratchJob<'_>) -> Result<ScratchOutcome> {
+        self.has_room_for(job.source.size_bytes)?;
+        let done = self.finish(job);
+        match (done, self.clear()) {
+            (Ok(_), Err(error)) => Err(error),
+            (done, _) => done,
+        }
+    }
+
+    fn finish(&self, job: &ScratchJob<'_>) -> Result<ScratchOutcome> {
+        let (input, output) = (self.directory.join("in"), self.directory.join("out"));
+        let file = input.join(job.relative);
+        durable::create_directories(file.parent().unwrap_or(&input))?;
+        download(job, &file)?;
+        let finished = match finished(job, &file, &output)? {
+            Conclusion::Quarantined(defects) => return Ok(ScratchOutcome::Quarantined(defects)),
+            Conclusion::Finished(finished) => finished,
+        };
+        let is_complete = finished.written_path == file;
+        let to = match job.renamed {
+            _ if !is_complete => finished.record.file_path.clone(),
+            Some(renamed) => output.join(renamed),
+            None => return Ok(ScratchOutcome::Complete),
+        };
+        durable::create_directories(to.parent().unwrap_or(&output))?;
+        durable::publish(&finished.written_path, &to, &finished.written)?.durably()?;
+        let object = upload(job, &finished, (output, to))?;
+        Ok(ScratchOutcome::Finished { object: Box::new(object), defects: finished.record.defects })
+    }
+}
+
+fn download(job: &ScratchJob<'_>, to: &Path) -> Result<()> {
+    let mut file = File::create(to).map_err(FileError::on("create", to))?;
+    let (mut at, len) = (0, job.source.size_bytes);
+    while at < len {
+        if job.stop.is_requested() {
+            return Err(ArchiveError::Stopped);
+        }
+        let end = (at + PIECE_BYTES).min(len);
+        let read = read_again(job, at..end)?;
+        let bytes = read.ok_or_else(|| ArchiveError::Changed { key: job.source.key.clone() })?;
+        file.write_all(&bytes).map_err(FileError::on("write", to))?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// A download of hours meets a failure that passes: it does not begin anew for that.
+fn read_again(job: &ScratchJob<'_>, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+    let mut tries = 1;
+    loop {
+        match job.targets.read(job.source, range.clone()) {
+            Err(error) if error.class() == Class::Transient && tries < TRIES => tries += 1,
+            read => return Ok(read?),
+        }
+    }
+}
+
+fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusion> {
+    let settled = finish::settled_as_given(file)?;
+    let options = FinishOptions { keep_original: true, ..job.options.clone() };
+    let work = FinishJob {
+        settled: &settled,
+        options: &options,
+        stop: job.stop.flag(),
+        now_ms: job.now_ms,
+        progress: &Progress::default(),
+        cpu_permit: &CpuPermit::alone(),
+        owner: job.owner,
+        decoder: job.decoder,
+    };
+    let prepared = finish::prepare(work)?;
+    let references = if prepared.needs_references() { (job.references)()? } else { Vec::new() };
+    Ok(finish::finish_beside_named(prepared, &references, |wanted| {
+        output.join(format!("{}.{}", job.stem, wanted.extension))
+    })?)
+}
+
+fn upload(job: &ScratchJob<'_>, finished: &Finished, (root, file): (PathBuf, PathBuf)) -> Result<RemoteObject> {
+    let record = &finished.record;
+    let asset = Asset {
+        id: job.id.to_owned(),
+        kind: Kind::Recording,
+        vod_id: None,
+        stream_id: record.stream_id.clone(),
+        root,
+        start_ms: record.start_time,
+        duration_ms: Some(record.duration),
+        salvaged: record.salvaged,
+        files: vec![AssetFile::new(file, finished.written)],
+    };
+    let mut objects = job.targets.upload(&job.source.target, &asset, "", job.stop, &|_| (), job.ledger)?;
+    job.targets.forget(job.id, &objects, job.ledger)?;
+    Ok(objects.remove(0))
+}

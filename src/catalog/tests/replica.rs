@@ -1,0 +1,54 @@
+//! Marks for a replica: every change of a record leaves one, whoever makes it, and none is lost or removed too early.
+
+use super::*;
+
+fn marked(home: &TestCatalog) -> Vec<(String, u64, bool)> {
+    let marked = home.shared().marked("", 100).unwrap().into_iter();
+    marked.map(|mark| (mark.vod_id, mark.revision, mark.record.unwrap().is_some())).collect()
+}
+
+#[test]
+fn nothing_is_marked_without_a_replica() {
+    let home = TestCatalog::new();
+    catalogue(&home, "a", 1, 10);
+    assert_eq!((marked(&home), home.shared().last_revision().unwrap()), (Vec::new(), 0));
+}
+
+#[test]
+fn every_change_leaves_a_mark_until_the_replica_was_told_of_it() {
+    let mut home = TestCatalog::new();
+    let before = catalogue(&home, "before", 1, 10).vod_id;
+    home.shared().begin_replica().unwrap();
+    assert_eq!(marked(&home), [], "what was there is marked on request alone");
+    let revision = home.shared().mark_all().unwrap();
+    assert_eq!(marked(&home), [(before.clone(), 1, true)]);
+    assert_eq!(revision, 0);
+    let vod = catalogue(&home, "a", 2, 20).vod_id;
+    let first = marked(&home).into_iter().find(|(id, ..)| *id == vod).unwrap().1;
+    home.shared().update_vod(&vod, |vod| vod.bitrate += 1).unwrap();
+    let told = [(vod.clone(), first), (before.clone(), 1)];
+    home.shared().unmark(&told).unwrap();
+    let left = marked(&home);
+    assert_eq!(left.len(), 1, "changed again since it was read: {left:?}");
+    assert!(left[0].0 == vod && left[0].1 > first);
+    // Another process that opens the catalogue marks as well.
+    home.restart();
+    home.delete_vod(&before, 30).unwrap();
+    assert_eq!(home.shared().count_marked().unwrap(), 2);
+    assert!(marked(&home).iter().any(|(id, _, exists)| *id == before && !exists), "a deletion is a change");
+    home.shared().end_replica().unwrap();
+    assert_eq!(marked(&home), []);
+    home.shared().update_vod(&vod, |vod| vod.bitrate += 1).unwrap();
+    assert_eq!(marked(&home), []);
+}
+
+#[test]
+fn what_a_replica_was_told_is_durable() {
+    let home = TestCatalog::new();
+    home.shared().begin_replica().unwrap();
+    let vod = catalogue(&home, "a", 1, 10).vod_id;
+    let read = marked(&home);
+    let left = home.as_left_by_a_kill();
+    assert_eq!(marked(&left), read);
+    assert!(left.shared().vod(&vod).unwrap().is_some());
+}

@@ -1,0 +1,154 @@
+//! This node's row: its identity is claimed at a start, confirmed by heartbeats, given back at the end.
+//!
+//! Two processes with one identity (a copied machine, a state directory restored beside its original) are told apart by the epoch:
+//! the later one is refused while the first is heard of, and if the first was silent, it finds another epoch when it wakes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Transaction};
+use tokio_postgres::types::Type;
+
+use super::connecting::within;
+use super::error::FleetError;
+use super::options::FleetOptions;
+use super::schema;
+
+/// How often a heartbeat is sent.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// For how long the database takes a node for alive without one.
+pub(super) const ALIVE: &str = "interval '30 seconds'";
+
+/// Who this process is.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub node_id: String,
+    pub name: String,
+    pub host: String,
+    /// Which state directory in which life of which machine: a process of the same instance is a restart.
+    pub instance: String,
+    pub api_url: Option<String>,
+}
+
+impl Identity {
+    pub fn of(node_id: String, state_dir: &Path, options: &FleetOptions) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let directory = fs::metadata(state_dir).map(|of| format!("{}:{}", of.dev(), of.ino())).unwrap_or_default();
+        let instance = format!("{}/{directory}", boot_id().unwrap_or_else(|| host.clone()));
+        Self { node_id, name: options.node_name(), host, instance, api_url: options.api_url.clone() }
+    }
+}
+
+/// Another one after each start of the machine, and in each copy of it.
+fn boot_id() -> Option<String> {
+    let read =
+        rustix::fs::open("/proc/sys/kernel/random/boot_id", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+    let mut text = [0_u8; 64];
+    let length = rustix::io::read(read.ok()?, &mut text).ok()?;
+    Some(String::from_utf8_lossy(&text[..length]).trim().to_owned())
+}
+
+/// What the database said when the identity was claimed or found to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claimed {
+    pub epoch: i64,
+    /// The last revision that it has of this node.
+    pub revision: u64,
+    /// The last event.
+    pub event: u64,
+}
+
+/// Identity of the database itself.
+pub(super) async fn database_id(client: &Client) -> Result<String, FleetError> {
+    let rows = within(client.query_typed("SELECT database_id::text FROM aftercast.meta", &[])).await?;
+    rows.first().map(|row| row.get(0)).ok_or(FleetError::NoTables)
+}
+
+/// Takes the identity for this process, with a new epoch. What the database has of a node whose state is older than the database
+/// says nothing about this one's log: it counts as nothing.
+pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64) -> Result<Claimed, FleetError> {
+    let sql = format!(
+        "INSERT INTO aftercast.node AS n (node_id, name, epoch, instance, host, version, api_url) \
+         VALUES ($1::uuid, $2, $7 + 1, $3, $4, $5, $6) \
+         ON CONFLICT (node_id) DO UPDATE SET epoch = greatest(n.epoch, $7) + 1, name = excluded.name, \
+           instance = excluded.instance, host = excluded.host, version = excluded.version, api_url = excluded.api_url, \
+           started_at = now(), seen_at = now(), stopped_at = NULL, \
+           vod_rev = CASE WHEN n.epoch <= $7 THEN n.vod_rev ELSE 0 END, \
+           event_seq = CASE WHEN n.epoch <= $7 THEN n.event_seq ELSE 0 END \
+         WHERE n.instance = excluded.instance OR n.stopped_at IS NOT NULL OR n.seen_at < now() - {ALIVE} \
+         RETURNING n.epoch, n.vod_rev, n.event_seq"
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let rows = within(client.query_typed(
+        &sql,
+        &[
+            (&identity.node_id, Type::TEXT),
+            (&identity.name, Type::TEXT),
+            (&identity.instance, Type::TEXT),
+            (&identity.host, Type::TEXT),
+            (&version, Type::TEXT),
+            (&identity.api_url, Type::TEXT),
+            (&known_epoch, Type::INT8),
+        ],
+    ))
+    .await?;
+    match rows.first() {
+        Some(row) => Ok(Claimed { epoch: row.get(0), revision: count(row.get(1)), event: count(row.get(2)) }),
+        None => Err(holder(client, identity).await?),
+    }
+}
+
+/// Who has the identity.
+async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, FleetError> {
+    let sql = "SELECT host, extract(epoch FROM now() - seen_at)::bigint FROM aftercast.node WHERE node_id = $1::uuid";
+    let rows = within(client.query_typed(sql, &[(&identity.node_id, Type::TEXT)])).await?;
+    let (host, age_s) = rows.first().map(|row| (row.get(0), row.get(1))).unwrap_or_default();
+    Ok(FleetError::IdentityInUse { host, age_s })
+}
+
+/// Confirms that this process has the identity.
+pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Result<Claimed, FleetError> {
+    let sql = "UPDATE aftercast.node SET seen_at = now(), stopped_at = NULL WHERE node_id = $1::uuid AND epoch = $2 \
+               RETURNING vod_rev, event_seq, (SELECT version FROM aftercast.meta)";
+    let rows = within(client.query_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await?;
+    let row = rows.first().ok_or(FleetError::Superseded)?;
+    schema::require_known(row.get(2))?;
+    Ok(Claimed { epoch, revision: count(row.get(0)), event: count(row.get(1)) })
+}
+
+/// Gives the identity back, so that a restart elsewhere need not wait.
+pub(super) async fn release(client: &Client, node_id: &str, epoch: i64) -> Result<(), FleetError> {
+    let sql = "UPDATE aftercast.node SET stopped_at = now() WHERE node_id = $1::uuid AND epoch = $2";
+    within(client.execute_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await.map(drop)
+}
+
+/// Begins what only the holder of the identity may write: nobody else can take it before the transaction ends.
+pub(super) async fn fence(
+    transaction: &Transaction<'_>,
+    node_id: &str,
+    epoch: i64,
+    (revision, event): (u64, u64),
+) -> Result<(), FleetError> {
+    // A process that is suspended here would hold the row, and nobody could take over its identity.
+    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '20s'").await?;
+    let sql = "UPDATE aftercast.node SET seen_at = now(), vod_rev = greatest(vod_rev, $3), event_seq = greatest(event_seq, $4) \
+               WHERE node_id = $1::uuid AND epoch = $2";
+    let (revision, event) = (number(revision), number(event));
+    let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
+        [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8), (&event, Type::INT8)];
+    match transaction.execute_typed(sql, &values).await? {
+        0 => Err(FleetError::Superseded),
+        _ => Ok(()),
+    }
+}
+
+/// PostgreSQL has no unsigned numbers.
+pub(super) fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

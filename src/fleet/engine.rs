@@ -1,0 +1,367 @@
+//! This node as a member: one session after the other with the database, as long as the daemon runs, and what it is asked between.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Client, Pool};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::Type;
+use tracing::{debug, warn};
+
+use super::claim::{self, Claimed, HEARTBEAT, Identity};
+use super::connecting::{self, within};
+use super::error::FleetError;
+use super::health::{FleetHealth, Health};
+use super::listing::{self, FleetPage, FleetQuery, FleetVod};
+use super::options::FleetOptions;
+use super::place::{CONSUMER, Place};
+use super::replicate::{self, Batch};
+use super::schema;
+use crate::catalog::{CatalogError, SharedCatalog, node_id};
+use crate::fault::chain;
+use crate::runtime::{self, Runtime};
+use crate::stop::Stop;
+
+/// When a session is tried again that ended or could not begin.
+const RETRY: Duration = Duration::from_secs(2);
+/// The longest time in which a change waits if nothing tells of it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often old events are removed from the database.
+const PRUNE: Duration = Duration::from_secs(3_600);
+/// How long a session may take to end when the program ends; what it had begun is told at the next start.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// This node among others.
+#[derive(Debug, Clone)]
+pub struct Fleet(Arc<Member>);
+
+#[derive(Debug)]
+struct Member {
+    options: FleetOptions,
+    node_id: String,
+    state_dir: PathBuf,
+    shared: SharedCatalog,
+    runtime: Runtime,
+    stop: Stop,
+    health: Health,
+    /// Connections of the session, or of a command that asks without one.
+    pool: Mutex<Option<Pool>>,
+    changed: Arc<Notify>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Forgets what a fleet needs to know, where none is configured any more.
+pub fn leave(shared: &SharedCatalog) -> Result<(), CatalogError> {
+    if shared.consumer(CONSUMER)?.is_some() {
+        shared.end_replica()?;
+        shared.remove_consumer(CONSUMER)?;
+    }
+    Ok(())
+}
+
+impl Fleet {
+    /// A member that does nothing before [`Fleet::begin`] but answer; `None` if no database is configured.
+    pub fn open(
+        options: &FleetOptions,
+        shared: &SharedCatalog,
+        state_dir: &Path,
+        runtime: &Runtime,
+        stop: &Stop,
+    ) -> Result<Option<Self>, CatalogError> {
+        if !options.is_on() {
+            return Ok(None);
+        }
+        let member = Member {
+            options: options.clone(),
+            node_id: node_id(state_dir)?,
+            state_dir: state_dir.to_owned(),
+            shared: shared.clone(),
+            runtime: runtime.clone(),
+            stop: stop.clone(),
+            health: Health::default(),
+            pool: Mutex::default(),
+            changed: Arc::default(),
+            task: Mutex::default(),
+        };
+        Ok(Some(Self(Arc::new(member))))
+    }
+
+    /// Begins to take part, once. Whether the database can be reached makes no difference here.
+    pub fn begin(&self) -> Result<(), CatalogError> {
+        let member = &self.0;
+        member.shared.begin_replica()?;
+        let changed = Arc::clone(&member.changed);
+        member.shared.when_heard(move || changed.notify_one());
+        let running = Arc::clone(member);
+        *lock(&member.task) = Some(member.runtime.handle().spawn(running.run()));
+        Ok(())
+    }
+
+    /// Waits for the end of the session after a stop was requested.
+    pub fn join(&self) {
+        if let Some(task) = lock(&self.0.task).take() {
+            let _ended = self.0.runtime.block_on(async { tokio::time::timeout(DRAIN, task).await });
+        }
+    }
+
+    /// Identity of this node.
+    pub fn node_id(&self) -> &str {
+        &self.0.node_id
+    }
+
+    /// How it stands to the others.
+    pub fn health(&self) -> Result<FleetHealth, CatalogError> {
+        let (member, (is_connected, problem, hint)) = (&self.0, self.0.health.words());
+        let cursor = member.shared.consumer(CONSUMER)?.map_or(0, |(cursor, _)| cursor);
+        Ok(FleetHealth {
+            node_id: member.node_id.clone(),
+            name: member.options.node_name(),
+            is_connected,
+            epoch: member.health.epoch(),
+            problem,
+            hint,
+            waiting_vods: member.shared.count_marked()?,
+            waiting_events: member.shared.last_event()?.saturating_sub(cursor),
+        })
+    }
+
+    /// A page of all nodes' VoDs. Blocks.
+    pub fn vods(&self, query: &FleetQuery) -> Result<FleetPage, FleetError> {
+        self.ask(|client| async move { listing::page(&client, query).await.map_err(|error| (client, error)) })
+    }
+
+    /// A VoD by its id, from whatever node has it; of several the one of a node that is alive. Blocks.
+    pub fn vod(&self, id: &str) -> Result<Option<FleetVod>, FleetError> {
+        self.ask(|client| async move { listing::one(&client, id).await.map_err(|error| (client, error)) })
+    }
+
+    /// Asks the database something; a connection that did not answer in time is not used again.
+    fn ask<T, F>(&self, question: impl FnOnce(Client) -> F) -> Result<T, FleetError>
+    where
+        F: Future<Output = Result<T, (Client, FleetError)>>,
+    {
+        // A daemon that is not connected knows it, and why.
+        let (is_connected, problem, _) = self.0.health.words();
+        if lock(&self.0.task).is_some() && !is_connected {
+            return Err(FleetError::Away(problem.unwrap_or_default()));
+        }
+        self.0.runtime.block_on(async {
+            let client = self.0.connection().await?;
+            question(client).await.map_err(|(client, error)| {
+                if matches!(error, FleetError::TimedOut(_)) {
+                    drop(Client::take(client));
+                }
+                error
+            })
+        })
+    }
+}
+
+impl Member {
+    /// A connection of the session's pool. A command without a session makes a pool for itself, and finds the tables or not.
+    async fn connection(&self) -> Result<Client, FleetError> {
+        let known = lock(&self.pool).clone();
+        if let Some(pool) = known {
+            return connecting::client(&pool).await;
+        }
+        let pool = connecting::pool(&self.options)?;
+        let client = connecting::client(&pool).await?;
+        if within(schema::found(&**client)).await? == 0 {
+            return Err(FleetError::NoTables);
+        }
+        // A session that begins meanwhile has its own, which is not replaced.
+        lock(&self.pool).get_or_insert(pool);
+        Ok(client)
+    }
+
+    async fn run(self: Arc<Self>) {
+        while !self.stop.is_requested() {
+            match self.session().await {
+                Ok(()) => break,
+                Err(error) => {
+                    if matches!(error, FleetError::Superseded) {
+                        self.health.hold(None);
+                    }
+                    self.health.lost(&error);
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.stop.requested() => {}
+            }
+        }
+    }
+
+    /// From a connection to its end: an error, or the end of the program.
+    async fn session(self: &Arc<Self>) -> Result<(), FleetError> {
+        let pool = connecting::pool(&self.options)?;
+        let place = self.enter(&pool).await?;
+        *lock(&self.pool) = Some(pool.clone());
+        self.health.connected(&self.options.node_name());
+        let epoch = place.epoch;
+        let ended = tokio::select! {
+            ended = self.confirm(&pool, epoch) => ended,
+            ended = self.replicate(&pool, place) => ended,
+            () = self.stop.requested() => Ok(()),
+        };
+        if ended.is_ok() {
+            self.release(&pool, epoch).await;
+        }
+        *lock(&self.pool) = None;
+        pool.close();
+        ended
+    }
+
+    async fn release(&self, pool: &Pool, epoch: i64) {
+        let released = async { claim::release(&connecting::client(pool).await?, &self.node_id, epoch).await };
+        if let Err(error) = released.await {
+            debug!(error = chain(&error), "cannot give back the identity of this node; it is free after 30 s");
+        }
+    }
+
+    /// Brings the tables up to date, claims the identity or finds it still held, and finds out how far the database was told.
+    async fn enter(self: &Arc<Self>, pool: &Pool) -> Result<Place, FleetError> {
+        let mut client = connecting::client(pool).await?;
+        schema::prepare(&mut client).await?;
+        let database_id = claim::database_id(&client).await?;
+        let mut place = self.blocking(|member| Ok(Place::load(&member.shared)?)).await?;
+        let is_same_database = place.database_id == database_id;
+        let is_same = is_same_database && place.node_id == self.node_id;
+        let known_epoch = if is_same { place.epoch } else { 0 };
+        let identity = Identity::of(self.node_id.clone(), &self.state_dir, &self.options);
+        let (said, is_new) = match self.health.epoch() {
+            Some(epoch) => (claim::confirm(&client, &self.node_id, epoch).await?, false),
+            None => (claim::claim(&client, &identity, known_epoch).await?, true),
+        };
+        let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);
+        let is_behind = said.revision < place.revision;
+        let needs_all = !is_same || is_old_state || is_behind;
+        if needs_all {
+            say_why(is_same, is_old_state);
+        }
+        place.cursor = next_cursor(&place, said, (is_same_database, is_same && !is_old_state));
+        place = Place { node_id: self.node_id.clone(), database_id, epoch: said.epoch, ..place };
+        let place = self
+            .blocking(move |member| {
+                if needs_all {
+                    let revision = member.shared.mark_all()?;
+                    place = Place { revision: 0, resync: Some((place.epoch, revision)), ..place };
+                }
+                place.save(&member.shared, true)?;
+                Ok(place)
+            })
+            .await?;
+        // Not before it is noted: an epoch that is noted nowhere makes the next session tell everything again.
+        self.health.hold(Some(place.epoch));
+        Ok(place)
+    }
+
+    /// Sends heartbeats until one is not confirmed.
+    async fn confirm(&self, pool: &Pool, epoch: i64) -> Result<(), FleetError> {
+        let client = connecting::client(pool).await?;
+        let mut pruned = Instant::now();
+        loop {
+            tokio::time::sleep(HEARTBEAT).await;
+            claim::confirm(&client, &self.node_id, epoch).await?;
+            self.health.confirmed();
+            if pruned.elapsed() >= PRUNE {
+                self.prune(&client).await?;
+                pruned = Instant::now();
+            }
+        }
+    }
+
+    /// Removes events of this node that the database has had for longer than they are kept here.
+    async fn prune(&self, client: &Client) -> Result<(), FleetError> {
+        let keep_s = claim::number(self.shared.event_limits().keep_for.as_secs());
+        let sql =
+            "DELETE FROM aftercast.event WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2)";
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a duration that an operator has set")]
+        let keep_s = keep_s as f64;
+        within(client.execute_typed(sql, &[(&self.node_id, Type::TEXT), (&keep_s, Type::FLOAT8)])).await.map(drop)
+    }
+
+    /// Tells the database what changes, as long as it takes it.
+    async fn replicate(self: &Arc<Self>, pool: &Pool, mut place: Place) -> Result<(), FleetError> {
+        let mut client = connecting::client(pool).await?;
+        loop {
+            let cursor = place.cursor;
+            let batch = self.blocking(move |member| Batch::read(&member.shared, cursor)).await?;
+            if !batch.is_empty(&place) {
+                let after = batch.send(&mut client, &place).await?;
+                self.health.confirmed();
+                place = self
+                    .blocking(move |member| {
+                        batch.note(&member.shared, &after)?;
+                        Ok(after)
+                    })
+                    .await?;
+                continue;
+            }
+            if place.resync.is_some() {
+                replicate::reconcile(&mut client, &place).await?;
+                place.resync = None;
+                let noted = place.clone();
+                self.blocking(move |member| noted.save(&member.shared, true)).await?;
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Does something that waits for the disk beside the threads of the runtime.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, FleetError> + Send + 'static,
+    ) -> Result<T, FleetError> {
+        let member = Arc::clone(self);
+        runtime::blocking(move || work(&member)).await
+    }
+}
+
+/// Where the event log is read from: behind what the database has, if it says that of this log.
+fn next_cursor(place: &Place, said: Claimed, (is_same_database, is_same_log): (bool, bool)) -> u64 {
+    match (is_same_database, is_same_log) {
+        (true, true) => said.event,
+        (true, false) => place.cursor,
+        (false, _) => 0,
+    }
+}
+
+fn say_why(is_same: bool, is_old_state: bool) {
+    let why = match (is_same, is_old_state) {
+        (false, _) => "this node is new to the database",
+        (true, true) => "the state directory is older than what the database knows of this node: a backup was restored",
+        (true, false) => {
+            "the database has lost changes that it had confirmed: a backup was restored, or a standby took over"
+        }
+    };
+    if is_same {
+        warn!(why, "telling the fleet database about every VoD again");
+    } else {
+        debug!(why, "telling the fleet database about every VoD");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_log_goes_on_where_the_database_is_if_it_speaks_of_this_log() {
+        let place = Place { cursor: 7, ..Place::default() };
+        let said = Claimed { epoch: 3, revision: 0, event: 9 };
+        assert_eq!(next_cursor(&place, said, (true, true)), 9);
+        assert_eq!(next_cursor(&place, said, (true, false)), 7);
+        assert_eq!(next_cursor(&place, said, (false, false)), 0);
+    }
+}

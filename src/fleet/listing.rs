@@ -1,0 +1,267 @@
+//! All nodes' VoDs, read from the database a page at a time: each page begins behind a key, so that a deep one costs what the first
+//! does.
+
+use std::fmt::Write as _;
+
+use deadpool_postgres::Client;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::claim::ALIVE;
+use super::connecting::within;
+use super::error::FleetError;
+use super::rows::text;
+use crate::catalog::is_node_id;
+use crate::fault::chain;
+use crate::recording::{Outcome, VodRecord};
+
+/// What a VoD is or has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VodFlag {
+    /// Its file is on its node's disk.
+    Local,
+    /// Its local file was freed.
+    Freed,
+    /// A store holds a proven copy.
+    Delivered,
+    /// Something is wrong with it or was repaired.
+    Defective,
+}
+
+/// Which VoDs to list, and from where on.
+#[derive(Debug, Clone, Default)]
+pub struct FleetQuery {
+    /// Only those of this node, by name or identity.
+    pub node: Option<String>,
+    /// Only this stream, ordered by start time; otherwise all, ordered by creation date.
+    pub stream: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+    /// The `next` of the page before.
+    pub after: Option<String>,
+    /// The newest first instead of the oldest.
+    pub newest_first: bool,
+    /// Only those that were made this way.
+    pub outcome: Option<Outcome>,
+    /// Only those that are or have this.
+    pub flag: Option<VodFlag>,
+    /// Only those that were still being recorded at this time or later, milliseconds since the Unix epoch.
+    pub from_ms: Option<i64>,
+    /// Only those whose recording began before this time, milliseconds since the Unix epoch.
+    pub to_ms: Option<i64>,
+    /// Only those with this text, in any case.
+    pub text: Option<String>,
+}
+
+/// A VoD of any node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetVod {
+    /// The node's record.
+    pub record: VodRecord,
+    /// The node.
+    pub node: NodeOfVod,
+}
+
+/// Whose a VoD is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeOfVod {
+    /// Identity of the node.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// Where its API is, if it says so.
+    pub api_url: Option<String>,
+    /// Whether it was heard of within the last 30 s.
+    pub is_alive: bool,
+    /// Since when the node does not know the VoD any more, which was not deleted: milliseconds since the Unix epoch.
+    pub unknown_since_ms: Option<i64>,
+}
+
+/// A page.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FleetPage {
+    /// The VoDs in order.
+    pub items: Vec<FleetVod>,
+    /// Where the next page begins, if there is more.
+    pub next: Option<String>,
+    /// Records that this version cannot read, in words.
+    pub unreadable: Vec<String>,
+}
+
+/// A statement in the making.
+struct Statement {
+    sql: String,
+    values: Vec<(Box<dyn ToSql + Sync + Send>, Type)>,
+}
+
+impl Statement {
+    fn new() -> Self {
+        let sql = format!(
+            "SELECT v.record::text, v.node_id::text, n.name, n.api_url, \
+             n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
+             (extract(epoch FROM v.unknown_since) * 1000)::bigint, v.created_ms, v.start_ms, v.vod_id \
+             FROM aftercast.vod v JOIN aftercast.node n USING (node_id) WHERE true"
+        );
+        Self { sql, values: Vec::new() }
+    }
+
+    /// Adds a value; says its placeholder.
+    fn value(&mut self, value: impl ToSql + Sync + Send + 'static, of: Type) -> String {
+        self.values.push((Box::new(value), of));
+        format!("${}", self.values.len())
+    }
+
+    fn and(&mut self, condition: &str) {
+        let _ = write!(self.sql, " AND {condition}");
+    }
+
+    async fn ask(&self, client: &Client) -> Result<Vec<Row>, FleetError> {
+        let values: Vec<(&(dyn ToSql + Sync), Type)> =
+            self.values.iter().map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect();
+        within(client.query_typed(&self.sql, &values)).await
+    }
+}
+
+/// A page of VoDs.
+pub(super) async fn page(client: &Client, query: &FleetQuery) -> Result<FleetPage, FleetError> {
+    if let Some(node) = &query.node {
+        require_node(client, node).await?;
+    }
+    let mut rows = statement(query)?.ask(client).await?;
+    let is_more = rows.len() > query.limit;
+    rows.truncate(query.limit);
+    let last = rows.last().filter(|_| is_more);
+    let mut page = FleetPage { next: last.map(|row| cursor(row, query)), ..FleetPage::default() };
+    for row in &rows {
+        match vod(row) {
+            Ok(vod) => page.items.push(vod),
+            Err(error) => page.unreadable.push(chain(&error)),
+        }
+    }
+    Ok(page)
+}
+
+/// A VoD by its id.
+pub(super) async fn one(client: &Client, id: &str) -> Result<Option<FleetVod>, FleetError> {
+    let mut statement = Statement::new();
+    let id = statement.value(text(id), Type::TEXT);
+    statement.and(&format!("v.vod_id = {id} ORDER BY 5 DESC, v.is_delivered DESC, v.node_id LIMIT 1"));
+    statement.ask(client).await?.first().map(vod).transpose()
+}
+
+async fn require_node(client: &Client, node: &str) -> Result<(), FleetError> {
+    let sql = "SELECT 1 FROM aftercast.node WHERE name = $1 OR node_id::text = $1";
+    let rows = within(client.query_typed(sql, &[(&text(node), Type::TEXT)])).await?;
+    if rows.is_empty() { Err(FleetError::NoSuchNode(node.to_owned())) } else { Ok(()) }
+}
+
+fn statement(query: &FleetQuery) -> Result<Statement, FleetError> {
+    let mut statement = Statement::new();
+    filter(&mut statement, query);
+    let key = if query.stream.is_some() { "v.start_ms" } else { "v.created_ms" };
+    let (direction, compares) = if query.newest_first { ("DESC", '<') } else { ("ASC", '>') };
+    if let Some(after) = &query.after {
+        let (ms, vod_id, node_id) = place_of(after)?;
+        let ms = statement.value(ms, Type::INT8);
+        let vod_id = statement.value(vod_id, Type::TEXT);
+        let node_id = statement.value(node_id, Type::TEXT);
+        statement.and(&format!("({key}, v.vod_id, v.node_id) {compares} ({ms}, {vod_id}, {node_id}::uuid)"));
+    }
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
+    let limit = statement.value(limit, Type::INT8);
+    let _ =
+        write!(statement.sql, " ORDER BY {key} {direction}, v.vod_id {direction}, v.node_id {direction} LIMIT {limit}");
+    Ok(statement)
+}
+
+fn filter(statement: &mut Statement, query: &FleetQuery) {
+    if let Some(node) = &query.node {
+        let node = statement.value(text(node), Type::TEXT);
+        let of = format!("SELECT node_id FROM aftercast.node WHERE name = {node} OR node_id::text = {node}");
+        statement.and(&format!("v.node_id IN ({of})"));
+    }
+    if let Some(stream) = &query.stream {
+        let stream = statement.value(text(stream), Type::TEXT);
+        statement.and(&format!("v.stream_id = {stream}"));
+    }
+    if let Some(outcome) = query.outcome {
+        let outcome = statement.value(outcome.name(), Type::TEXT);
+        statement.and(&format!("v.outcome = {outcome}"));
+    }
+    match query.flag {
+        None => {}
+        Some(VodFlag::Local) => statement.and("v.is_local"),
+        Some(VodFlag::Freed) => statement.and("NOT v.is_local"),
+        Some(VodFlag::Delivered) => statement.and("v.is_delivered"),
+        Some(VodFlag::Defective) => statement.and("v.is_defective"),
+    }
+    if let Some(from_ms) = query.from_ms {
+        let from_ms = statement.value(from_ms, Type::INT8);
+        statement.and(&format!("v.start_ms + v.duration_ms >= {from_ms}"));
+    }
+    if let Some(to_ms) = query.to_ms {
+        let to_ms = statement.value(to_ms, Type::INT8);
+        statement.and(&format!("v.start_ms < {to_ms}"));
+    }
+    if let Some(wanted) = &query.text {
+        let pattern = statement.value(pattern(wanted), Type::TEXT);
+        statement.and(&format!("v.search LIKE {pattern}"));
+    }
+}
+
+/// What a text is searched with: its own wildcards are letters.
+fn pattern(wanted: &str) -> String {
+    let wanted = text(wanted).to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{wanted}%")
+}
+
+const CURSOR: &str = "fleet";
+
+fn cursor(row: &Row, query: &FleetQuery) -> String {
+    let ms: i64 = row.get(if query.stream.is_some() { 7 } else { 6 });
+    let (vod_id, node_id): (String, String) = (row.get(8), row.get(1));
+    format!("{CURSOR}.{ms}.{vod_id}.{node_id}")
+}
+
+fn place_of(cursor: &str) -> Result<(i64, String, String), FleetError> {
+    let parts: Vec<_> = cursor.split('.').collect();
+    match parts.as_slice() {
+        [CURSOR, ms, vod_id, node_id] if is_node_id(node_id) => {
+            let ms = ms.parse().map_err(|_| FleetError::Cursor)?;
+            Ok((ms, (*vod_id).to_owned(), (*node_id).to_owned()))
+        }
+        _ => Err(FleetError::Cursor),
+    }
+}
+
+fn vod(row: &Row) -> Result<FleetVod, FleetError> {
+    let record = serde_json::from_str(row.get(0)).map_err(FleetError::Unreadable)?;
+    let node = NodeOfVod {
+        node_id: row.get(1),
+        name: row.get(2),
+        api_url: row.get(3),
+        is_alive: row.get(4),
+        unknown_since_ms: row.get(5),
+    };
+    Ok(FleetVod { record, node })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_taken_back_and_others_are_refused() {
+        let node = "8e3bd5f6-2c7e-4d5a-9f65-0c7d1f4b8a11";
+        let place = place_of(&format!("fleet.-5.abc.{node}")).unwrap();
+        assert_eq!(place, (-5, "abc".to_owned(), node.to_owned()));
+        for bad in ["", "00ff", "fleet.x.abc.y", "fleet.1.abc.not-a-node", &format!("fleet.1.a.b.{node}")] {
+            assert!(matches!(place_of(bad), Err(FleetError::Cursor)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_searched_text_has_no_wildcards() {
+        assert_eq!(pattern("Room_1 100%"), "%room\\_1 100\\%%");
+    }
+}

@@ -1,0 +1,32 @@
+//! Several nodes with one catalogue, in PostgreSQL: what this node has catalogued is told to the database, and what all nodes have
+//! catalogued is read from it.
+//!
+//! ```text
+//! catalogue marks a change ─▶ replicate: batches, upsert by revision ─▶ schema `aftercast` ─▶ listing (this node and others)
+//! event log                 ─▶                                       ─╯
+//! session: connect · migrate · claim the identity (epoch + 1) · heartbeat every 5 s ─▶ health (status, metrics, log)
+//! ```
+//!
+//! The catalogue in the state directory stays the truth of what this node is doing: nothing of a recording waits for the
+//! database. Only the database's clock counts. Nothing here exists without `[fleet] database`. No statement is prepared under a
+//! name and no session state is kept, so that pgbouncer may pool transactions. This room must not change a recording.
+
+mod claim;
+mod connecting;
+mod engine;
+mod error;
+mod health;
+mod listing;
+mod options;
+mod place;
+mod replicate;
+mod rows;
+mod schema;
+mod tls;
+
+pub use connecting::{DatabaseCheck, check};
+pub use engine::{Fleet, leave};
+pub use error::FleetError;
+pub use health::FleetHealth;
+pub use listing::{FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
+pub use options::{FleetOptions, check_address};
