@@ -69,7 +69,7 @@ fn opened(state_dir: &Path, options: &FleetOptions) -> Outcome<(Catalog, Fleet, 
     let catalog = Catalog::open(state_dir)?;
     catalog.shared().limit_events(EventLimits { keep: u64::MAX, ..EventLimits::default() });
     let stop = Stop::default();
-    let fleet = Fleet::open(options, catalog.shared(), state_dir, &Runtime::start()?, &stop)?;
+    let fleet = Fleet::open(options, catalog.shared(), state_dir, &Runtime::start()?, &stop);
     Ok((catalog, fleet.ok_or("no database")?, stop))
 }
 
@@ -77,7 +77,7 @@ fn replicate(state_dir: &Path, options: &FleetOptions) -> Outcome<Value> {
     let (catalog, fleet, stop) = opened(state_dir, options)?;
     let (vods, events) = (catalog.shared().count()?, catalog.shared().last_event()?);
     let begun = Instant::now();
-    fleet.begin()?;
+    fleet.begin();
     let mut lag = Vec::new();
     loop {
         std::thread::sleep(Duration::from_millis(100));

@@ -1,11 +1,11 @@
 //! Finishes an object inside its bucket: a new header goes up, the store copies the media, and what came of it is compared.
 //!
 //! ```text
-//! look at the key ─▶ assemble ─▶ compare header and spread ranges ─▶ (delete the original, as it was seen)
+//! look at the key ─▶ assemble ─▶ compare the header and the ends of every copied range
 //! ```
 //!
 //! A cut before the end of the assembly leaves the original alone; one after it leaves both, and the next run finds the finished
-//! object by its id and compares it again. Only then the original may go.
+//! object by its id and compares it again. The original always stays.
 
 use std::ops::Range;
 
@@ -14,11 +14,10 @@ use bytes::Bytes;
 use super::error::{ArchiveError, Result};
 use super::item::Transferred;
 use super::naming::{NUMBERS_MAX, numbered};
-use crate::deliver::{Assembled, Assembly, AssemblyPart, PinnedObject, Targets, parts_of};
+use crate::deliver::{Assembled, Assembly, AssemblyPart, Ledger, PinnedObject, Targets, parts_of};
 use crate::recording::{Asset, Kind};
 
-/// Parts whose beginning is compared at most, and the length of each comparison.
-const COMPARED: usize = 8;
+/// The length of each comparison.
 const COMPARED_BYTES: u64 = 16 << 10;
 /// What is read of a new header at once.
 const HEADER_PIECE_BYTES: usize = 4 << 20;
@@ -37,10 +36,12 @@ pub struct InsidePlan {
 }
 
 /// A finished object and the original that it was made of.
-#[derive(Debug)]
+#[derive(Clone, Copy)]
 pub struct InsideJob<'a> {
     /// The store.
     pub targets: &'a Targets,
+    /// Where its upload is noted.
+    pub ledger: &'a dyn Ledger,
     /// The original.
     pub source: &'a PinnedObject,
     /// What is made of it.
@@ -87,26 +88,27 @@ impl InsidePlan {
     }
 
     /// Ranges of the original that are compared, each with its place in the new object: the first and the last bytes, and those with
-    /// which parts begin that the store copied.
+    /// which each part begins and ends that the store copied.
     fn compared(&self) -> Vec<(Range<u64>, u64)> {
         let total: u64 = self.ranges.iter().map(|range| range.end - range.start).sum();
         let copied = self.copied_parts();
-        let step = copied.len().div_ceil(COMPARED).max(1);
-        let starts = std::iter::once(0).chain(copied.into_iter().step_by(step));
-        let mut compared: Vec<_> =
-            starts.chain([total.saturating_sub(COMPARED_BYTES)]).filter_map(|at| self.at(at)).collect();
+        let ends =
+            copied.into_iter().flat_map(|part| [part.start, part.end.saturating_sub(COMPARED_BYTES).max(part.start)]);
+        let places = std::iter::once(0).chain(ends).chain([total.saturating_sub(COMPARED_BYTES)]);
+        let mut compared: Vec<_> = places.filter_map(|at| self.at(at)).collect();
         compared.dedup();
         compared
     }
 
-    /// How far behind the header each part begins that the store copies.
-    fn copied_parts(&self) -> Vec<u64> {
+    /// How far behind the header each part begins and ends that the store copies.
+    fn copied_parts(&self) -> Vec<Range<u64>> {
         let (header_bytes, mut at, mut copied) = (self.header.len() as u64, 0, Vec::new());
         for part in parts_of(self.header.len(), &self.ranges).unwrap_or_default() {
             match part {
                 AssemblyPart::Copied(range) => {
-                    copied.push(at - header_bytes);
+                    let begin = at - header_bytes;
                     at += range.end - range.start;
+                    copied.push(begin..at - header_bytes);
                 }
                 sent @ AssemblyPart::Sent { .. } => at += sent.sent_bytes(),
             }
@@ -147,20 +149,23 @@ pub fn place_of(targets: &Targets, source: &PinnedObject, key: &str, id: &str) -
 }
 
 impl InsideJob<'_> {
-    /// Makes the finished object, or finds it, and compares it with the plan.
+    /// Makes the finished object, or finds it, and compares it with the plan. What else stands under a key is left as it is.
     pub fn run(&self) -> Result<InsideOutcome> {
-        for _ in 0..NUMBERS_MAX {
-            let key = match place_of(self.targets, self.source, &self.plan.key, self.id)? {
-                FinishedPlace::Made(made) => {
-                    self.compare(&made)?;
-                    return Ok(InsideOutcome::Made { made, is_of_before: true });
+        for key in (0..NUMBERS_MAX).map(|n| numbered(&self.plan.key, n)).filter(|key| *key != self.source.key) {
+            match self.targets.look_at(&self.source.target, &key)? {
+                Some(held) if held.is_of(self.id) => {
+                    if self.difference(&held.object)?.is_none() {
+                        return Ok(InsideOutcome::Made { made: held.object, is_of_before: true });
+                    }
+                    continue;
                 }
-                FinishedPlace::Free(key) => key,
-            };
+                Some(_) => continue,
+                None => {}
+            }
             let asset = self.asset();
             let (header, ranges) = (&self.plan.header, &self.plan.ranges[..]);
-            let assembly = Assembly { source: self.source, key: &key, header, ranges, asset: &asset };
-            match self.targets.assemble(&assembly)? {
+            let (source, ledger) = (self.source, self.ledger);
+            match self.targets.assemble(&Assembly { source, key: &key, header, ranges, asset: &asset, ledger })? {
                 Assembled::Here(made) => {
                     self.compare(&made.object)?;
                     return Ok(InsideOutcome::Made { made: made.object, is_of_before: false });
@@ -194,12 +199,18 @@ impl InsideJob<'_> {
         }
     }
 
-    /// Compares the finished object with the plan: its size, every byte of the header, and ranges of the media. One that differs is
-    /// removed, as it was seen.
+    /// Compares what was just made with the plan: its size, every byte of the header, and ranges of the media. One that differs, or
+    /// whose original was changed meanwhile, is removed as it was seen.
     fn compare(&self, made: &PinnedObject) -> Result<()> {
-        let Some(what) = self.difference(made)? else { return Ok(()) };
+        let wrong = match self.difference(made) {
+            Ok(None) => return Ok(()),
+            Ok(Some(what)) => ArchiveError::Differs { key: made.key.clone(), what },
+            Err(changed @ ArchiveError::Changed { .. }) => changed,
+            // Not compared: the next run finds it by its id, and compares it.
+            Err(error) => return Err(error),
+        };
         self.targets.remove_as_seen(made)?;
-        Err(ArchiveError::Differs { key: made.key.clone(), what })
+        Err(wrong)
     }
 
     fn difference(&self, made: &PinnedObject) -> Result<Option<String>> {
@@ -253,7 +264,8 @@ mod tests {
         }
         let large = InsidePlan { header: Bytes::from_static(&[0; 50]), ranges: iter_once(9..3 << 30), key: "x".into() };
         let starts = large.compared();
-        assert!((4..=10).contains(&starts.len()), "{starts:?}");
+        let copied = large.copied_parts();
+        assert!(starts.len() >= 2 * copied.len(), "{starts:?}");
         assert_eq!(
             starts[1],
             (9 + (5 << 20) - 50..9 + (5 << 20) - 50 + COMPARED_BYTES, 5 << 20),

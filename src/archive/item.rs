@@ -64,14 +64,9 @@ pub enum ItemState {
     Finished {
         /// How.
         way: ItemWay,
-        /// Whether the original was deleted.
-        original_deleted: bool,
     },
     /// An earlier run finished it.
-    AlreadyFinished {
-        /// Whether the original was deleted now.
-        original_deleted: bool,
-    },
+    AlreadyFinished,
     /// It was written not long ago under a temporary name.
     Waiting {
         /// What is waited for.
@@ -98,7 +93,7 @@ impl ItemState {
             Self::Complete => "complete",
             Self::Planned { .. } => "planned",
             Self::Finished { .. } => "finished",
-            Self::AlreadyFinished { .. } => "already finished",
+            Self::AlreadyFinished => "already finished",
             Self::Waiting { .. } => "waiting",
             Self::Quarantined => "quarantined",
             Self::Failed { .. } => "failed",

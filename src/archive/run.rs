@@ -4,23 +4,23 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::error::{ArchiveError, Result};
 use super::inside::{FinishedPlace, InsideJob, InsideOutcome, InsidePlan, place_of};
 use super::item::{ArchiveItem, ArchiveReport, ItemState, ItemWay, Transferred};
 use super::judging::{Judgement, judge};
-use super::naming::{complete_key, finished_key, id_of};
+use super::naming::{complete_key, id_of};
 use super::options::ArchiveOptions;
 use super::scratch::{PIECE_BYTES, Scratch, ScratchJob, ScratchOutcome};
 use super::siblings::references_beside;
-use crate::deliver::{DeliverError, Ledger, PinnedObject, SeenRemoval, Targets};
+use crate::deliver::{DeliverError, Ledger, PinnedObject, Targets};
 use crate::discover::{NameClass, NameRules};
 use crate::durable::PartialOwner;
 use crate::fault::{Fault, chain};
 use crate::finish::FinishOptions;
 use crate::recording::name::printable_text;
-use crate::recording::{Container, Defect, Fingerprint, RemoteObject, Shard};
+use crate::recording::{Container, Fingerprint, RemoteObject, Shard};
 use crate::stop::Stop;
 
 /// What is asked of a bucket.
@@ -36,8 +36,6 @@ pub struct ArchiveJob<'a> {
     pub shard: Option<Shard>,
     /// Whether nothing is done but told.
     pub dry_run: bool,
-    /// Whether originals go when what was made of them is proven.
-    pub deletes_originals: bool,
     /// How long an object under a temporary name must be unchanged, milliseconds.
     pub orphan_after_ms: i64,
     /// Reads names.
@@ -116,8 +114,7 @@ impl ArchiveRun<'_> {
             self.report.of_other_shards += 1;
             return Ok(None);
         }
-        let may_be_segment = Container::from_name(Path::new(&relative)).is_some_and(Container::may_be_segment);
-        if may_be_segment && self.units.hold(self.job, &relative)? {
+        if self.units.hold(self.job, &relative)? {
             self.report.left_alone += 1;
             return Ok(None);
         }
@@ -162,10 +159,12 @@ impl ArchiveRun<'_> {
     ) -> Result<ItemState> {
         let id = id_of(self.job.url, object);
         if let Some(known) = Known::read(self.job.ledger, &id)? {
-            if let Some(state) = self.known(object, known, item)? {
+            if let Some(state) = self.known(known, item)? {
                 return Ok(state);
             }
-            Known::forget(self.job.ledger, &id)?;
+            if !self.job.dry_run {
+                Known::forget(self.job.ledger, &id)?;
+            }
         }
         let judged = judge(self.job, object, is_temporary)?;
         item.transferred += judged.used;
@@ -179,18 +178,15 @@ impl ArchiveRun<'_> {
     }
 
     /// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.
-    fn known(&self, object: &PinnedObject, known: Known, item: &mut ArchiveItem) -> Result<Option<ItemState>> {
-        let Known::Made { object: made, lacks_something } = known else { return Ok(Some(ItemState::Complete)) };
-        if self.job.deletes_originals && !self.job.dry_run {
-            item.transferred.requests += 1;
-            if let Some(differs) = self.job.targets.verify(&made, false, self.job.stop)? {
-                tracing::warn!(key = %printable_text(&made.key), why = %differs.words, "finished object not as it was proven; making it again");
-                return Ok(None);
-            }
+    fn known(&self, known: Known, item: &mut ArchiveItem) -> Result<Option<ItemState>> {
+        let Known::Made(made) = known else { return Ok(Some(ItemState::Complete)) };
+        item.transferred.requests += 1;
+        if let Some(differs) = self.job.targets.verify(&made, false, self.job.stop)? {
+            tracing::warn!(key = %printable_text(&made.key), why = %differs.words, "finished object not as it was proven; making it again");
+            return Ok(None);
         }
-        item.to = Some(made.key.clone());
-        let deletes = self.job.deletes_originals && !self.job.dry_run && !lacks_something;
-        Ok(Some(ItemState::AlreadyFinished { original_deleted: deletes && self.delete(object, item)? }))
+        item.to = Some(made.key);
+        Ok(Some(ItemState::AlreadyFinished))
     }
 
     fn inside(
@@ -206,7 +202,7 @@ impl ArchiveRun<'_> {
             return Ok(match place_of(self.job.targets, object, &plan.key, id)? {
                 FinishedPlace::Made(made) => {
                     item.to = Some(made.key);
-                    ItemState::AlreadyFinished { original_deleted: false }
+                    ItemState::AlreadyFinished
                 }
                 FinishedPlace::Free(key) => {
                     item.to = Some(key);
@@ -214,20 +210,14 @@ impl ArchiveRun<'_> {
                 }
             });
         }
-        let job = InsideJob { targets: self.job.targets, source: object, plan, id };
+        let job = InsideJob { targets: self.job.targets, ledger: self.job.ledger, source: object, plan, id };
         match job.run()? {
             InsideOutcome::NotSupported => self.whole(object, name, id, item),
             InsideOutcome::Made { made, is_of_before } => {
                 item.to = Some(made.key.clone());
-                let lacks_something = item.defects.iter().any(Defect::leaves_something_out);
-                Known::made(self.job, &made, lacks_something)?.write(self.job.ledger, id)?;
+                Known::made(self.job, &made)?.write(self.job.ledger, id)?;
                 item.transferred += transferred;
-                let original_deleted = self.job.deletes_originals && !lacks_something && self.delete(object, item)?;
-                Ok(if is_of_before {
-                    ItemState::AlreadyFinished { original_deleted }
-                } else {
-                    ItemState::Finished { way, original_deleted }
-                })
+                Ok(if is_of_before { ItemState::AlreadyFinished } else { ItemState::Finished { way } })
             }
         }
     }
@@ -240,10 +230,6 @@ impl ArchiveRun<'_> {
         id: &str,
         item: &mut ArchiveItem,
     ) -> Result<ItemState> {
-        if let Some(made) = self.made_before(object, id, item)? {
-            item.to = Some(made.key);
-            return Ok(ItemState::AlreadyFinished { original_deleted: false });
-        }
         let pieces = object.size_bytes.div_ceil(PIECE_BYTES);
         let read_bytes = object.size_bytes;
         if self.job.dry_run {
@@ -275,17 +261,11 @@ impl ArchiveRun<'_> {
         };
         let outcome = self.scratch.insert(scratch).run(&job)?;
         item.transferred += Transferred { read_bytes, sent_bytes: 0, requests: pieces };
-        self.concluded(object, id, outcome, item)
+        self.concluded(id, outcome, item)
     }
 
     /// What came of an object in scratch space.
-    fn concluded(
-        &self,
-        object: &PinnedObject,
-        id: &str,
-        outcome: ScratchOutcome,
-        item: &mut ArchiveItem,
-    ) -> Result<ItemState> {
+    fn concluded(&self, id: &str, outcome: ScratchOutcome, item: &mut ArchiveItem) -> Result<ItemState> {
         match outcome {
             ScratchOutcome::Complete => {
                 Known::Complete.write(self.job.ledger, id)?;
@@ -300,46 +280,22 @@ impl ArchiveRun<'_> {
                 let requests = sent_bytes.div_ceil(PIECE_BYTES) + 4;
                 item.transferred += Transferred { read_bytes: 0, sent_bytes, requests };
                 (item.to, item.defects) = (Some(made.key.clone()), defects);
-                let lacks_something = item.defects.iter().any(Defect::leaves_something_out);
-                Known::Made { object: made, lacks_something }.write(self.job.ledger, id)?;
-                let original_deleted = self.job.deletes_originals && !lacks_something && self.delete(object, item)?;
-                Ok(ItemState::Finished { way: ItemWay::Scratch, original_deleted })
+                Known::Made(made).write(self.job.ledger, id)?;
+                Ok(ItemState::Finished { way: ItemWay::Scratch })
             }
         }
-    }
-
-    /// What a run with another state directory made of an object whose media has to be read.
-    fn made_before(&self, object: &PinnedObject, id: &str, item: &mut ArchiveItem) -> Result<Option<PinnedObject>> {
-        for container in [Container::Mp4, Container::Matroska] {
-            let key = finished_key(self.job.rules, &object.key, container);
-            item.transferred.requests += 1;
-            if let FinishedPlace::Made(made) = place_of(self.job.targets, object, &key, id)? {
-                return Ok(Some(made));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Deletes an original as it was seen; says whether it is gone.
-    fn delete(&self, object: &PinnedObject, item: &mut ArchiveItem) -> Result<bool> {
-        item.transferred.requests += 2;
-        Ok(self.job.targets.remove_as_seen(object)? == SeenRemoval::Gone)
     }
 }
 
 /// What is noted of an object when it has come to its end, so that the next run asks nothing of it.
 enum Known {
     Complete,
-    Made {
-        object: Box<RemoteObject>,
-        /// Whether the original has media that the object lacks: then the original stays.
-        lacks_something: bool,
-    },
+    Made(Box<RemoteObject>),
 }
 
 impl Known {
     /// An object that was compared with the plan.
-    fn made(job: &ArchiveJob<'_>, made: &PinnedObject, lacks_something: bool) -> Result<Self> {
+    fn made(job: &ArchiveJob<'_>, made: &PinnedObject) -> Result<Self> {
         let object = Box::new(RemoteObject {
             target: made.target.clone(),
             key: made.key.clone(),
@@ -357,7 +313,7 @@ impl Known {
             differs_when_read: false,
             is_progressive_copy: false,
         });
-        Ok(Self::Made { object, lacks_something })
+        Ok(Self::Made(object))
     }
 
     fn row(id: &str) -> String {
@@ -370,9 +326,8 @@ impl Known {
         let value = rows.into_iter().find(|(key, _)| *key == row).map(|(_, value)| value);
         Ok(value.and_then(|value| match value.get("made") {
             Some(made) => {
-                let lacks_something = value.get("lacksSomething").and_then(Value::as_bool).unwrap_or(true);
                 let object = serde_json::from_value(made.clone()).ok();
-                object.map(|object| Self::Made { object, lacks_something })
+                object.map(Self::Made)
             }
             None => Some(Self::Complete),
         }))
@@ -385,13 +340,13 @@ impl Known {
     fn write(self, ledger: &dyn Ledger, id: &str) -> Result<()> {
         let value = match self {
             Self::Complete => json!({ "complete": true }),
-            Self::Made { object, lacks_something } => json!({ "made": object, "lacksSomething": lacks_something }),
+            Self::Made(object) => json!({ "made": object }),
         };
         Ok(ledger.put(&Self::row(id), &value).map_err(DeliverError::Ledger)?)
     }
 }
 
-/// Which directories hold a playlist: what may be a segment there is one.
+/// Which directories hold a playlist: what lies in them or below belongs to it.
 #[derive(Debug, Default)]
 struct UnitDirectories(HashMap<String, bool>);
 
@@ -399,11 +354,16 @@ impl UnitDirectories {
     /// Most directories that are remembered.
     const MOST: usize = 1000;
 
-    /// Whether the directory of a key, or the one above it, holds a playlist.
+    /// Whether a directory from that of a key up to the prefix holds a playlist or a manifest, which may name the key.
     fn hold(&mut self, job: &ArchiveJob<'_>, relative: &str) -> Result<bool> {
-        let directory = relative.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let above = directory.rsplit_once('/').map_or("", |(above, _)| above);
-        Ok(self.holds(job, directory)? || (above != directory && self.holds(job, above)?))
+        let mut directory = relative;
+        while !directory.is_empty() {
+            directory = directory.rsplit_once('/').map_or("", |(above, _)| above);
+            if self.holds(job, directory)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn holds(&mut self, job: &ArchiveJob<'_>, directory: &str) -> Result<bool> {

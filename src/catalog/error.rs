@@ -50,6 +50,14 @@ pub enum CatalogError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The identity of this node cannot be read.
+    #[error("cannot read the identity of this node from `{}`", printable(path))]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another user could write the state directory; nothing in it was read or changed.
     #[error("the state directory `{}` {}", printable(path), distrust(why))]
     Distrusted {
@@ -228,6 +236,7 @@ impl Fault for CatalogError {
             Self::InUse { .. } | Self::NoRoom { .. } | Self::NewerSchema { .. } | Self::Distrusted { .. } => {
                 Class::Environment
             }
+            Self::Identity { .. } => Class::Environment,
             Self::StateDirectory { source, .. } => Class::of_io(source),
             Self::Storage(storage) => storage.class,
             _ => Class::Permanent,
@@ -244,6 +253,11 @@ impl Fault for CatalogError {
             ),
             Self::StateDirectory { path, source, .. } => directory_hint(path, source),
             Self::Distrusted { path, why } => distrust_hint(path, why),
+            Self::Identity { path, .. } => format!(
+                "Restore `{0}` from a backup, or delete it: the node then gets a new identity, and its VoDs are also listed under \
+                 the old one. Local recordings are processed as usual.",
+                printable(path)
+            ),
             Self::Damaged { path, .. } => format!(
                 "All recordings are safe: the catalogue only describes them. `aftercast catalog rebuild` moves \
                  `{}` aside and creates a new one from the files on disk.",

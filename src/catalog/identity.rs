@@ -13,21 +13,25 @@ pub const NODE_ID_FILE: &str = "node-id";
 
 /// The node's identity, which is made where there is none yet.
 pub fn node_id(state_dir: &Path) -> Result<String> {
-    let path = state_dir.join(NODE_ID_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) if is_node_id(text.trim()) => Ok(text.trim().to_owned()),
-        Ok(_) => Err(wrong(&path, io::Error::new(io::ErrorKind::InvalidData, "it is not a UUID"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id = random_uuid().map_err(on("make", &path))?;
-            write_whole(&path, format!("{id}\n").as_bytes())?;
-            Ok(id)
-        }
-        Err(error) => Err(wrong(&path, error)),
+    if let Some(known) = known_node_id(state_dir)? {
+        return Ok(known);
     }
+    let path = state_dir.join(NODE_ID_FILE);
+    let id = random_uuid().map_err(on("make", &path))?;
+    write_whole(&path, format!("{id}\n").as_bytes())?;
+    Ok(id)
 }
 
-fn wrong(path: &Path, source: io::Error) -> CatalogError {
-    on("read the identity of this node from", path)(source)
+/// The node's identity if it has one.
+pub fn known_node_id(state_dir: &Path) -> Result<Option<String>> {
+    let path = state_dir.join(NODE_ID_FILE);
+    let wrong = |source| CatalogError::Identity { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) if is_node_id(text.trim()) => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Err(wrong(io::Error::new(io::ErrorKind::InvalidData, "it is not a UUID"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(error)),
+    }
 }
 
 /// Whether a text has the form of an identity: 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.

@@ -77,7 +77,7 @@ pub use due::{Backlog, DueFilter, NextDue};
 pub use entry::{JOURNAL_VERSION, JournalEntry};
 pub use error::{CatalogError, Result, StorageError, UntrustedReason};
 pub use events::{ConsumerStart, EventPage, LoggedEvent};
-pub use identity::{NODE_ID_FILE, is_node_id, node_id};
+pub use identity::{NODE_ID_FILE, is_node_id, known_node_id, node_id};
 pub use index::{JournalKey, NotAKey};
 pub use journal::BeginOutcome;
 pub use known::KnownFile;

@@ -28,11 +28,20 @@ pub struct MarkedVod {
 }
 
 impl SharedCatalog {
-    /// From now on every record that changes is marked, also by other processes that open the catalogue later.
+    /// From now on every record that changes is marked, also by other processes that open the catalogue later. Writes nothing where
+    /// that is so already.
     pub fn begin_replica(&self) -> Result<()> {
+        if self.has_replica()? {
+            return Ok(());
+        }
         self.store().transact(|tx| tx.put(TreeId::Meta, REPLICATED_KEY, b"yes"))?;
         self.store().mark_changes(true);
         self.store().flush("replica begun")
+    }
+
+    /// Whether records that change are marked.
+    pub fn has_replica(&self) -> Result<bool> {
+        Ok(self.store().get(TreeId::Meta, REPLICATED_KEY)?.is_some())
     }
 
     /// From now on no record is marked, and no mark is left.

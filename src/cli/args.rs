@@ -121,7 +121,6 @@ pub struct WatchArgs {
 
 /// Options of `process` and `recover`.
 #[derive(Debug, Args, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct ProcessArgs {
     /// Recordings, or directories of recordings; or one s3://, az:// or gs:// URL of recordings in a bucket
     #[arg(required = true, value_name = "PATH")]
@@ -155,10 +154,6 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "URL")]
     pub target: Vec<String>,
 
-    /// Recordings in a bucket: delete each original when the finished object is proven
-    #[arg(long)]
-    pub delete_originals: bool,
-
     /// Process only part i of n of the recordings, such as 1/8
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
@@ -176,11 +171,11 @@ pub struct RecoverArgs {
     pub reference: Option<PathBuf>,
 
     /// Write the result for a single FILE here, without the catalogue; FILE is not changed
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target", "shard", "delete_originals"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target", "shard"])]
     pub output: Option<PathBuf>,
 
     /// Undo finishing in place: restore the recording and remove its VoD from the catalogue
-    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output", "shard", "delete_originals"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output", "shard"])]
     pub undo: bool,
 }
 

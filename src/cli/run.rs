@@ -254,8 +254,7 @@ fn bucket_of(args: &ProcessArgs, mode: Mode) -> Result<Option<ProcessBucket>, Co
     const SCHEMES: [&str; 3] = ["s3://", "az://", "gs://"];
     let is_url = |path: &PathBuf| SCHEMES.iter().any(|scheme| path.to_string_lossy().starts_with(scheme));
     if !args.paths.iter().any(is_url) {
-        let why = "--delete-originals is for recordings in a bucket (s3://, az://, gs://)";
-        return if args.delete_originals { Err(CommandError::usage(why)) } else { Ok(None) };
+        return Ok(None);
     }
     let [url] = args.paths.as_slice() else {
         return Err(CommandError::usage("a bucket is processed alone: give one URL and no other paths"));
@@ -266,13 +265,7 @@ fn bucket_of(args: &ProcessArgs, mode: Mode) -> Result<Option<ProcessBucket>, Co
                    object goes beside the original";
         return Err(CommandError::usage(why));
     }
-    Ok(Some(ProcessBucket {
-        url: url.to_string_lossy().into_owned(),
-        mode,
-        dry_run: args.dry_run,
-        delete_originals: args.delete_originals,
-        shard: args.shard,
-    }))
+    Ok(Some(ProcessBucket { url: url.to_string_lossy().into_owned(), mode, dry_run: args.dry_run, shard: args.shard }))
 }
 
 /// Paths as they were meant where they were typed.

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Every part is asked for under the condition that the object is still the one that was read. The new object appears whole with the
-//! last request, and never in the place of another one. An upload that a killed process left under the same key is aborted first.
+//! last request, and never in the place of another one. An upload that a killed process noted and left under the same key is aborted first.
 //!
 //! It must not be told where the bytes belong; whoever plans the ranges compares what came of it.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::multipart::PartId;
 use object_store::{PutMultipartOptions, PutPayload};
+use serde_json::Value;
 
 use super::ChecksumMode;
 use super::attributes::attributes;
 use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Provider, Verb};
-use super::error::Result;
+use super::error::{DeliverError, Result};
+use super::ledger::Ledger;
 use super::multipart::abort;
 use super::objects::{SeenObject, bucket_of, seen};
 use super::reading::{PinnedObject, read};
@@ -43,7 +46,7 @@ const COPY_TRIES: u32 = 3;
 const COPY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// An object that is to be put together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Assembly<'a> {
     /// The object that ranges are copied from, as it was looked at.
     pub source: &'a PinnedObject,
@@ -55,6 +58,14 @@ pub struct Assembly<'a> {
     pub ranges: &'a [Range<u64>],
     /// What the new object says of itself.
     pub asset: &'a Asset,
+    /// Where the upload is noted as long as it is under way.
+    pub ledger: &'a dyn Ledger,
+}
+
+impl fmt::Debug for Assembly<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembly").field("source", &self.source).field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// What came of it.
@@ -166,7 +177,8 @@ impl Targets {
 
 async fn assemble(target: &Target, bucket: &Bucket, assembly: &Assembly<'_>) -> Result<Assembled> {
     let Some(parts) = parts_of(assembly.header.len(), assembly.ranges) else { return Ok(Assembled::NotSupported) };
-    abort_left_over(bucket, assembly.key).await;
+    let row = row(&bucket.target, assembly.key);
+    abort_left_over(bucket, assembly, &row).await?;
     let backend = &bucket.backend;
     let options = PutMultipartOptions {
         attributes: attributes(&target.options, backend.provider, assembly.asset, assembly.key),
@@ -176,6 +188,7 @@ async fn assemble(target: &Target, bucket: &Bucket, assembly: &Assembly<'_>) -> 
     let key = key_of(assembly.key);
     let create = backend.begin.create_multipart_opts(&key, options);
     let id = bucket.call(Verb::Put, assembly.key, create).await?;
+    assembly.ledger.put(&row, &Value::from(id.as_str())).map_err(DeliverError::Ledger)?;
     let at_once = target.options.at_once();
     let put = parts.iter().enumerate().map(|(index, part)| put_part(bucket, assembly, &id, index, part));
     let put: Result<Vec<_>> = futures::stream::iter(put).buffered(at_once).try_collect().await;
@@ -185,25 +198,26 @@ async fn assemble(target: &Target, bucket: &Bucket, assembly: &Assembly<'_>) -> 
         Err(error) if error.cause() == Some(&Cause::NotSupported) => Ok(Assembled::NotSupported),
         Err(error) => Err(error),
     };
-    if !matches!(ended, Ok(Assembled::Here(_))) {
-        // What cannot be aborted now is aborted before the next try.
-        let _ = abort(bucket, assembly.key, &id).await;
+    // What cannot be aborted now is aborted before the next try.
+    if matches!(ended, Ok(Assembled::Here(_))) || abort(bucket, assembly.key, &id).await.is_ok() {
+        assembly.ledger.remove(&row).map_err(DeliverError::Ledger)?;
     }
     ended
 }
 
-/// Two processes that work on one object at once would abort each other's uploads: both then fail, and nothing is lost.
-async fn abort_left_over(bucket: &Bucket, key: &str) {
-    let open = match bucket.open_uploads(key).await {
-        Ok(open) => open,
-        Err(error) => {
-            tracing::debug!(target = %bucket.target, key, error = crate::fault::chain(&error), "open uploads not listed");
-            return;
+/// The row of an upload that is under way under a key.
+fn row(target: &str, key: &str) -> String {
+    format!("assembly/{target}/{}", &blake3::hash(key.as_bytes()).to_hex()[..32])
+}
+
+/// Aborts what an earlier run has begun there and left. Uploads of others under the key, a recorder's say, are not ours to end.
+async fn abort_left_over(bucket: &Bucket, assembly: &Assembly<'_>, row: &str) -> Result<()> {
+    for (_, noted) in assembly.ledger.rows(row).map_err(DeliverError::Ledger)? {
+        if let Some(id) = noted.as_str() {
+            let _ = abort(bucket, assembly.key, id).await;
         }
-    };
-    for upload in open.iter().filter(|upload| upload.key == key) {
-        let _ = abort(bucket, key, &upload.upload_id).await;
     }
+    assembly.ledger.remove(row).map_err(DeliverError::Ledger)
 }
 
 /// Sends a part or has it copied; `None` if the source is another object by now.

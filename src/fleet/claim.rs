@@ -11,7 +11,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::types::Type;
 
-use super::connecting::within;
+use super::connecting::{GIVE_UP, ask, within};
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::schema;
@@ -54,8 +54,8 @@ fn boot_id() -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claimed {
     pub epoch: i64,
-    /// The last revision that it has of this node.
-    pub revision: u64,
+    /// The last batch that it has of this node.
+    pub batch: u64,
     /// The last event.
     pub event: u64,
 }
@@ -67,7 +67,7 @@ pub(super) async fn database_id(client: &Client) -> Result<String, FleetError> {
 }
 
 /// Takes the identity for this process, with a new epoch. What the database has of a node whose state is older than the database
-/// says nothing about this one's log: it counts as nothing.
+/// says nothing about this one's log: it counts as nothing. Neither does the batch of a database that is older than this node.
 pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64) -> Result<Claimed, FleetError> {
     let sql = format!(
         "INSERT INTO aftercast.node AS n (node_id, name, epoch, instance, host, version, api_url) \
@@ -75,13 +75,14 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
          ON CONFLICT (node_id) DO UPDATE SET epoch = greatest(n.epoch, $7) + 1, name = excluded.name, \
            instance = excluded.instance, host = excluded.host, version = excluded.version, api_url = excluded.api_url, \
            started_at = now(), seen_at = now(), stopped_at = NULL, \
-           vod_rev = CASE WHEN n.epoch <= $7 THEN n.vod_rev ELSE 0 END, \
+           batch = CASE WHEN n.epoch = $7 THEN n.batch ELSE 0 END, \
            event_seq = CASE WHEN n.epoch <= $7 THEN n.event_seq ELSE 0 END \
          WHERE n.instance = excluded.instance OR n.stopped_at IS NOT NULL OR n.seen_at < now() - {ALIVE} \
-         RETURNING n.epoch, n.vod_rev, n.event_seq"
+         RETURNING n.epoch, n.batch, n.event_seq"
     );
     let version = env!("CARGO_PKG_VERSION");
-    let rows = within(client.query_typed(
+    let rows = ask(
+        client,
         &sql,
         &[
             (&identity.node_id, Type::TEXT),
@@ -92,10 +93,10 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
             (&identity.api_url, Type::TEXT),
             (&known_epoch, Type::INT8),
         ],
-    ))
+    )
     .await?;
     match rows.first() {
-        Some(row) => Ok(Claimed { epoch: row.get(0), revision: count(row.get(1)), event: count(row.get(2)) }),
+        Some(row) => Ok(Claimed { epoch: row.get(0), batch: count(row.get(1)), event: count(row.get(2)) }),
         None => Err(holder(client, identity).await?),
     }
 }
@@ -103,7 +104,7 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
 /// Who has the identity.
 async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, FleetError> {
     let sql = "SELECT host, extract(epoch FROM now() - seen_at)::bigint FROM aftercast.node WHERE node_id = $1::uuid";
-    let rows = within(client.query_typed(sql, &[(&identity.node_id, Type::TEXT)])).await?;
+    let rows = ask(client, sql, &[(&identity.node_id, Type::TEXT)]).await?;
     let (host, age_s) = rows.first().map(|row| (row.get(0), row.get(1))).unwrap_or_default();
     Ok(FleetError::IdentityInUse { host, age_s })
 }
@@ -111,17 +112,17 @@ async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, Flee
 /// Confirms that this process has the identity.
 pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Result<Claimed, FleetError> {
     let sql = "UPDATE aftercast.node SET seen_at = now(), stopped_at = NULL WHERE node_id = $1::uuid AND epoch = $2 \
-               RETURNING vod_rev, event_seq, (SELECT version FROM aftercast.meta)";
-    let rows = within(client.query_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await?;
+               RETURNING batch, event_seq, (SELECT version FROM aftercast.meta)";
+    let rows = ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await?;
     let row = rows.first().ok_or(FleetError::Superseded)?;
     schema::require_known(row.get(2))?;
-    Ok(Claimed { epoch, revision: count(row.get(0)), event: count(row.get(1)) })
+    Ok(Claimed { epoch, batch: count(row.get(0)), event: count(row.get(1)) })
 }
 
 /// Gives the identity back, so that a restart elsewhere need not wait.
 pub(super) async fn release(client: &Client, node_id: &str, epoch: i64) -> Result<(), FleetError> {
     let sql = "UPDATE aftercast.node SET stopped_at = now() WHERE node_id = $1::uuid AND epoch = $2";
-    within(client.execute_typed(sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)])).await.map(drop)
+    ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
 }
 
 /// Begins what only the holder of the identity may write: nobody else can take it before the transaction ends.
@@ -129,15 +130,16 @@ pub(super) async fn fence(
     transaction: &Transaction<'_>,
     node_id: &str,
     epoch: i64,
-    (revision, event): (u64, u64),
+    (batch, event): (u64, u64),
 ) -> Result<(), FleetError> {
     // A process that is suspended here would hold the row, and nobody could take over its identity.
-    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '20s'").await?;
-    let sql = "UPDATE aftercast.node SET seen_at = now(), vod_rev = greatest(vod_rev, $3), event_seq = greatest(event_seq, $4) \
+    let limits = format!("SET LOCAL idle_in_transaction_session_timeout = '20s'; {GIVE_UP}");
+    transaction.batch_execute(&limits).await?;
+    let sql = "UPDATE aftercast.node SET seen_at = now(), batch = greatest(batch, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";
-    let (revision, event) = (number(revision), number(event));
+    let (batch, event) = (number(batch), number(event));
     let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
-        [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8), (&event, Type::INT8)];
+        [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&batch, Type::INT8), (&event, Type::INT8)];
     match transaction.execute_typed(sql, &values).await? {
         0 => Err(FleetError::Superseded),
         _ => Ok(()),

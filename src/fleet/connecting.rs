@@ -2,16 +2,20 @@
 //! is used. Every wait has an end.
 
 use std::future::Future;
+use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
-use tokio_postgres::Config;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, Row};
 
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::{schema, tls};
+use crate::catalog::known_node_id;
 use crate::runtime::Runtime;
 use crate::secret;
 
@@ -23,6 +27,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ONE_HOST: Duration = Duration::from_secs(5);
 /// How long a request may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
+/// Within a transaction: the server gives up before [`ANSWER`] has passed. It would otherwise go on, or wait for a lock, although
+/// the connection is closed, and the next attempt would wait behind it.
+pub(super) const GIVE_UP: &str = "SET LOCAL statement_timeout = '12s'";
 
 /// A pool, of which no connection is made yet.
 pub(super) fn pool(options: &FleetOptions) -> Result<Pool, FleetError> {
@@ -43,6 +50,9 @@ fn config(options: &FleetOptions) -> Result<Config, FleetError> {
     // Of several hosts, the one that takes writes.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     config.connect_timeout(ONE_HOST).tcp_user_timeout(ANSWER).keepalives_idle(ANSWER);
+    if is_tls_required(&config, url, options.ca_file.is_some()) {
+        config.ssl_mode(SslMode::Require);
+    }
     if config.get_application_name().is_none() {
         config.application_name("aftercast");
     }
@@ -51,6 +61,28 @@ fn config(options: &FleetOptions) -> Result<Config, FleetError> {
         config.password(read.lines().next().unwrap_or_default());
     }
     Ok(config)
+}
+
+/// Whether a server that does not offer TLS is refused. Otherwise whoever is between could take TLS away, and read everything. What
+/// the URL says counts.
+fn is_tls_required(config: &Config, url: &str, has_ca_file: bool) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    if query.split('&').any(|parameter| parameter.starts_with("sslmode=")) {
+        return false;
+    }
+    let is_remote = |host: &Host| match host {
+        Host::Tcp(name) => has_ca_file || !is_loopback(name),
+        Host::Unix(_) => false,
+    };
+    match config.get_hostaddrs() {
+        [] => config.get_hosts().iter().any(is_remote),
+        addresses => has_ca_file || addresses.iter().any(|address| !address.is_loopback()),
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(|_| name.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
 /// A connection of the pool.
@@ -63,12 +95,30 @@ pub(super) async fn client(pool: &Pool) -> Result<Client, FleetError> {
     })
 }
 
+/// Asks one thing in a transaction of its own, at most as long as [`GIVE_UP`] says. All of it is sent at once.
+pub(super) async fn ask(
+    client: &Client,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, FleetError> {
+    let begin = format!("BEGIN; {GIVE_UP}");
+    within(async {
+        let (begun, end) = (client.batch_execute(&begin), client.batch_execute("COMMIT"));
+        let ((), rows, ()) = tokio::try_join!(begun, client.query_typed(sql, values), end)?;
+        Ok::<_, tokio_postgres::Error>(rows)
+    })
+    .await
+}
+
 /// Waits for an answer, but not for ever. A connection whose answer did not come must not be used again.
 pub(super) async fn within<T, E: Into<FleetError>>(
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, FleetError> {
     match tokio::time::timeout(ANSWER, answer).await {
-        Ok(answered) => answered.map_err(Into::into),
+        Ok(answered) => answered.map_err(|error| match error.into() {
+            error if error.is_given_up() => FleetError::TimedOut(ANSWER),
+            error => error,
+        }),
         Err(_) => Err(FleetError::TimedOut(ANSWER)),
     }
 }
@@ -83,7 +133,8 @@ pub struct DatabaseCheck {
 }
 
 /// Connects and looks. Nothing is changed. Blocks.
-pub fn check(options: &FleetOptions, runtime: &Runtime) -> Result<DatabaseCheck, FleetError> {
+pub fn check(options: &FleetOptions, state_dir: &Path, runtime: &Runtime) -> Result<DatabaseCheck, FleetError> {
+    known_node_id(state_dir)?;
     runtime.block_on(async {
         let pool = pool(options)?;
         let client = client(&pool).await?;
@@ -92,4 +143,35 @@ pub fn check(options: &FleetOptions, runtime: &Runtime) -> Result<DatabaseCheck,
         pool.close();
         Ok(DatabaseCheck { server, schema })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_the_network_must_offer_tls_unless_the_url_says_otherwise() {
+        let mode = |url: &str, ca_file: Option<&str>| {
+            let options = FleetOptions {
+                database: Some(url.to_owned()),
+                ca_file: ca_file.map(Into::into),
+                ..FleetOptions::default()
+            };
+            config(&options).unwrap().get_ssl_mode()
+        };
+        for (url, ca_file, expected) in [
+            ("postgres://a@db.example/x", None, SslMode::Require),
+            ("postgres://a@127.0.0.1,10.0.0.2/x", None, SslMode::Require),
+            ("postgres://a@db.example/x?sslmode=prefer", None, SslMode::Prefer),
+            ("postgres://a@db.example/x?connect_timeout=3&sslmode=disable", Some("/ca.pem"), SslMode::Disable),
+            ("postgres://a@localhost/x", None, SslMode::Prefer),
+            ("postgres://a@127.0.0.1/x", None, SslMode::Prefer),
+            ("postgres://a@[::1]/x", None, SslMode::Prefer),
+            ("postgres://a@localhost/x", Some("/ca.pem"), SslMode::Require),
+            ("postgres://a@localhost/x?hostaddr=10.0.0.2", None, SslMode::Require),
+            ("postgres:///x?host=/run/postgresql&user=a", Some("/ca.pem"), SslMode::Prefer),
+        ] {
+            assert_eq!(mode(url, ca_file), expected, "{url}");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Client, Pool};
@@ -21,7 +22,7 @@ use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
 use super::schema;
 use crate::catalog::{CatalogError, SharedCatalog, node_id};
-use crate::fault::chain;
+use crate::fault::{Fault as _, chain};
 use crate::runtime::{self, Runtime};
 use crate::stop::Stop;
 
@@ -41,25 +42,35 @@ pub struct Fleet(Arc<Member>);
 #[derive(Debug)]
 struct Member {
     options: FleetOptions,
-    node_id: String,
+    /// Unknown as long as it cannot be read or made.
+    node_id: OnceLock<String>,
     state_dir: PathBuf,
     shared: SharedCatalog,
     runtime: Runtime,
     stop: Stop,
     health: Health,
+    /// The last number that a batch of this process was sent with, also where no answer came.
+    numbered: AtomicU64,
     /// Connections of the session, or of a command that asks without one.
     pool: Mutex<Option<Pool>>,
     changed: Arc<Notify>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Forgets what a fleet needs to know, where none is configured any more.
-pub fn leave(shared: &SharedCatalog) -> Result<(), CatalogError> {
+/// Forgets what a fleet needs to know, where none is configured any more. If that fails, the next start tries again.
+pub fn leave(shared: &SharedCatalog) {
+    if let Err(error) = forget(shared) {
+        let hint = error.hint().unwrap_or_default();
+        warn!(error = chain(&error), hint, "cannot forget the fleet database; retrying at the next start");
+    }
+}
+
+fn forget(shared: &SharedCatalog) -> Result<(), CatalogError> {
+    // The place first: without it, everything is told again, whatever was changed without a mark.
     if shared.consumer(CONSUMER)?.is_some() {
-        shared.end_replica()?;
         shared.remove_consumer(CONSUMER)?;
     }
-    Ok(())
+    if shared.has_replica()? { shared.end_replica() } else { Ok(()) }
 }
 
 impl Fleet {
@@ -70,34 +81,37 @@ impl Fleet {
         state_dir: &Path,
         runtime: &Runtime,
         stop: &Stop,
-    ) -> Result<Option<Self>, CatalogError> {
+    ) -> Option<Self> {
         if !options.is_on() {
-            return Ok(None);
+            return None;
         }
         let member = Member {
             options: options.clone(),
-            node_id: node_id(state_dir)?,
+            node_id: OnceLock::new(),
             state_dir: state_dir.to_owned(),
             shared: shared.clone(),
             runtime: runtime.clone(),
             stop: stop.clone(),
             health: Health::default(),
+            numbered: AtomicU64::new(0),
             pool: Mutex::default(),
             changed: Arc::default(),
             task: Mutex::default(),
         };
-        Ok(Some(Self(Arc::new(member))))
+        // Recordings are worked on without it; the session tries again, and says why not.
+        if let Err(error) = member.identify() {
+            debug!(error = chain(&error), "the identity of this node is not known yet");
+        }
+        Some(Self(Arc::new(member)))
     }
 
-    /// Begins to take part, once. Whether the database can be reached makes no difference here.
-    pub fn begin(&self) -> Result<(), CatalogError> {
+    /// Begins to take part, once. Whether the database can be reached, or the state directory written to, makes no difference here.
+    pub fn begin(&self) {
         let member = &self.0;
-        member.shared.begin_replica()?;
         let changed = Arc::clone(&member.changed);
         member.shared.when_heard(move || changed.notify_one());
         let running = Arc::clone(member);
         *lock(&member.task) = Some(member.runtime.handle().spawn(running.run()));
-        Ok(())
     }
 
     /// Waits for the end of the session after a stop was requested.
@@ -107,9 +121,9 @@ impl Fleet {
         }
     }
 
-    /// Identity of this node.
+    /// Identity of this node; empty if it is not known.
     pub fn node_id(&self) -> &str {
-        &self.0.node_id
+        self.0.node_id.get().map_or("", String::as_str)
     }
 
     /// How it stands to the others.
@@ -117,7 +131,7 @@ impl Fleet {
         let (member, (is_connected, problem, hint)) = (&self.0, self.0.health.words());
         let cursor = member.shared.consumer(CONSUMER)?.map_or(0, |(cursor, _)| cursor);
         Ok(FleetHealth {
-            node_id: member.node_id.clone(),
+            node_id: self.node_id().to_owned(),
             name: member.options.node_name(),
             is_connected,
             epoch: member.health.epoch(),
@@ -161,6 +175,14 @@ impl Fleet {
 }
 
 impl Member {
+    /// The identity of this node, which is made where there is none yet.
+    fn identify(&self) -> Result<String, CatalogError> {
+        match self.node_id.get() {
+            Some(known) => Ok(known.clone()),
+            None => node_id(&self.state_dir).map(|id| self.node_id.get_or_init(|| id).clone()),
+        }
+    }
+
     /// A connection of the session's pool. A command without a session makes a pool for itself, and finds the tables or not.
     async fn connection(&self) -> Result<Client, FleetError> {
         let known = lock(&self.pool).clone();
@@ -197,58 +219,66 @@ impl Member {
 
     /// From a connection to its end: an error, or the end of the program.
     async fn session(self: &Arc<Self>) -> Result<(), FleetError> {
+        // Changes are marked from here on, also if the database cannot be reached.
+        let node_id = self
+            .blocking(|member| {
+                member.shared.begin_replica()?;
+                Ok(member.identify()?)
+            })
+            .await?;
         let pool = connecting::pool(&self.options)?;
-        let place = self.enter(&pool).await?;
+        let place = self.enter(&pool, node_id).await?;
         *lock(&self.pool) = Some(pool.clone());
         self.health.connected(&self.options.node_name());
-        let epoch = place.epoch;
+        let (node_id, epoch) = (place.node_id.clone(), place.epoch);
         let ended = tokio::select! {
-            ended = self.confirm(&pool, epoch) => ended,
+            ended = self.confirm(&pool, &node_id, epoch) => ended,
             ended = self.replicate(&pool, place) => ended,
             () = self.stop.requested() => Ok(()),
         };
         if ended.is_ok() {
-            self.release(&pool, epoch).await;
+            self.release(&pool, &node_id, epoch).await;
         }
         *lock(&self.pool) = None;
         pool.close();
         ended
     }
 
-    async fn release(&self, pool: &Pool, epoch: i64) {
-        let released = async { claim::release(&connecting::client(pool).await?, &self.node_id, epoch).await };
+    async fn release(&self, pool: &Pool, node_id: &str, epoch: i64) {
+        let released = async { claim::release(&connecting::client(pool).await?, node_id, epoch).await };
         if let Err(error) = released.await {
             debug!(error = chain(&error), "cannot give back the identity of this node; it is free after 30 s");
         }
     }
 
     /// Brings the tables up to date, claims the identity or finds it still held, and finds out how far the database was told.
-    async fn enter(self: &Arc<Self>, pool: &Pool) -> Result<Place, FleetError> {
-        let mut client = connecting::client(pool).await?;
-        schema::prepare(&mut client).await?;
+    async fn enter(self: &Arc<Self>, pool: &Pool, node_id: String) -> Result<Place, FleetError> {
+        let client = schema::prepare(pool).await?;
         let database_id = claim::database_id(&client).await?;
         let mut place = self.blocking(|member| Ok(Place::load(&member.shared)?)).await?;
         let is_same_database = place.database_id == database_id;
-        let is_same = is_same_database && place.node_id == self.node_id;
+        let is_same = is_same_database && place.node_id == node_id;
         let known_epoch = if is_same { place.epoch } else { 0 };
-        let identity = Identity::of(self.node_id.clone(), &self.state_dir, &self.options);
+        let identity = Identity::of(node_id.clone(), &self.state_dir, &self.options);
         let (said, is_new) = match self.health.epoch() {
-            Some(epoch) => (claim::confirm(&client, &self.node_id, epoch).await?, false),
+            Some(epoch) => (claim::confirm(&client, &node_id, epoch).await?, false),
             None => (claim::claim(&client, &identity, known_epoch).await?, true),
         };
         let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);
-        let is_behind = said.revision < place.revision;
+        // It may have a batch more, whose answer was lost: that one is still marked here.
+        let is_behind = said.batch < place.batch;
+        place.batch = place.batch.max(said.batch);
         let needs_all = !is_same || is_old_state || is_behind;
         if needs_all {
             say_why(is_same, is_old_state);
         }
         place.cursor = next_cursor(&place, said, (is_same_database, is_same && !is_old_state));
-        place = Place { node_id: self.node_id.clone(), database_id, epoch: said.epoch, ..place };
+        place = Place { node_id, database_id, epoch: said.epoch, ..place };
         let place = self
             .blocking(move |member| {
                 if needs_all {
                     let revision = member.shared.mark_all()?;
-                    place = Place { revision: 0, resync: Some((place.epoch, revision)), ..place };
+                    place = Place { resync: Some((place.epoch, revision)), ..place };
                 }
                 place.save(&member.shared, true)?;
                 Ok(place)
@@ -260,28 +290,28 @@ impl Member {
     }
 
     /// Sends heartbeats until one is not confirmed.
-    async fn confirm(&self, pool: &Pool, epoch: i64) -> Result<(), FleetError> {
+    async fn confirm(&self, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
         let client = connecting::client(pool).await?;
         let mut pruned = Instant::now();
         loop {
             tokio::time::sleep(HEARTBEAT).await;
-            claim::confirm(&client, &self.node_id, epoch).await?;
+            claim::confirm(&client, node_id, epoch).await?;
             self.health.confirmed();
             if pruned.elapsed() >= PRUNE {
-                self.prune(&client).await?;
+                self.prune(&client, node_id).await?;
                 pruned = Instant::now();
             }
         }
     }
 
     /// Removes events of this node that the database has had for longer than they are kept here.
-    async fn prune(&self, client: &Client) -> Result<(), FleetError> {
+    async fn prune(&self, client: &Client, node_id: &str) -> Result<(), FleetError> {
         let keep_s = claim::number(self.shared.event_limits().keep_for.as_secs());
         let sql =
             "DELETE FROM aftercast.event WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2)";
         #[expect(clippy::cast_precision_loss, reason = "seconds of a duration that an operator has set")]
         let keep_s = keep_s as f64;
-        within(client.execute_typed(sql, &[(&self.node_id, Type::TEXT), (&keep_s, Type::FLOAT8)])).await.map(drop)
+        connecting::ask(client, sql, &[(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8)]).await.map(drop)
     }
 
     /// Tells the database what changes, as long as it takes it.
@@ -291,7 +321,7 @@ impl Member {
             let cursor = place.cursor;
             let batch = self.blocking(move |member| Batch::read(&member.shared, cursor)).await?;
             if !batch.is_empty(&place) {
-                let after = batch.send(&mut client, &place).await?;
+                let after = batch.send(&mut client, &place, self.next_number(&place)).await?;
                 self.health.confirmed();
                 place = self
                     .blocking(move |member| {
@@ -312,6 +342,12 @@ impl Member {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
+    }
+
+    /// Not the one behind the place: a batch whose answer was lost may have it, in a database that comes back later.
+    fn next_number(&self, place: &Place) -> u64 {
+        self.numbered.fetch_max(place.batch, Ordering::SeqCst);
+        self.numbered.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Does something that waits for the disk beside the threads of the runtime.
@@ -359,7 +395,7 @@ mod tests {
     #[test]
     fn the_event_log_goes_on_where_the_database_is_if_it_speaks_of_this_log() {
         let place = Place { cursor: 7, ..Place::default() };
-        let said = Claimed { epoch: 3, revision: 0, event: 9 };
+        let said = Claimed { epoch: 3, batch: 0, event: 9 };
         assert_eq!(next_cursor(&place, said, (true, true)), 9);
         assert_eq!(next_cursor(&place, said, (true, false)), 7);
         assert_eq!(next_cursor(&place, said, (false, false)), 0);

@@ -69,6 +69,9 @@ pub enum FleetError {
         /// The oldest that is supported.
         known: i32,
     },
+    /// Its text is not Unicode.
+    #[error("the fleet database has the encoding {}, not UTF8", Printable(.0))]
+    Encoding(String),
     /// Another process uses this node's identity.
     #[error(
         "another process uses the identity of this node (host `{}`, last heartbeat {age_s} s ago)",
@@ -102,6 +105,17 @@ impl FleetError {
         matches!(self, Self::Database(error) if error.code().is_some_and(|code| states.contains(code)))
     }
 
+    /// Whether the server gave up because it took too long.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is(&[SqlState::QUERY_CANCELED])
+    }
+
+    /// Whether the database does not take a value: a data exception, or a limit of the server.
+    pub(super) fn is_refused_value(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        error.code().is_some_and(|state| state.code().starts_with("22") || state.code().starts_with("54"))
+    }
+
     fn is_refused_login(&self) -> bool {
         self.is(&[SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION])
     }
@@ -120,6 +134,7 @@ impl Fault for FleetError {
             | Self::Tls(_)
             | Self::Newer { .. }
             | Self::Old { .. }
+            | Self::Encoding(_)
             | Self::IdentityInUse { .. }
             | Self::Superseded => Class::Environment,
             Self::Database(_) if self.is_refused_login() || self.is_not_allowed() => Class::Environment,
@@ -150,6 +165,9 @@ impl Fault for FleetError {
             Self::Newer { .. } => {
                 "Update aftercast on this node to the version of the other nodes. Local recordings are processed as usual.".to_owned()
             }
+            Self::Encoding(_) => "Create another one with `createdb --encoding=UTF8 --template=template0 NAME`, and name it in `fleet.database`. \
+                 Nothing was changed. Local recordings are processed as usual."
+                .to_owned(),
             Self::Old { known, .. } => format!("Use PostgreSQL {known} or later."),
             Self::IdentityInUse { .. } => format!(
                 "If this machine or its state directory is a copy of another, stop aftercast here, delete `{NODE_ID_FILE}` in this state directory and \

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::claim::ALIVE;
-use super::connecting::within;
+use super::connecting::ask;
 use super::error::FleetError;
 use super::rows::text;
 use crate::catalog::is_node_id;
@@ -118,7 +118,7 @@ impl Statement {
     async fn ask(&self, client: &Client) -> Result<Vec<Row>, FleetError> {
         let values: Vec<(&(dyn ToSql + Sync), Type)> =
             self.values.iter().map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect();
-        within(client.query_typed(&self.sql, &values)).await
+        ask(client, &self.sql, &values).await
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn one(client: &Client, id: &str) -> Result<Option<FleetVod>, F
 
 async fn require_node(client: &Client, node: &str) -> Result<(), FleetError> {
     let sql = "SELECT 1 FROM aftercast.node WHERE name = $1 OR node_id::text = $1";
-    let rows = within(client.query_typed(sql, &[(&text(node), Type::TEXT)])).await?;
+    let rows = ask(client, sql, &[(&text(node), Type::TEXT)]).await?;
     if rows.is_empty() { Err(FleetError::NoSuchNode(node.to_owned())) } else { Ok(()) }
 }
 

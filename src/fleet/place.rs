@@ -19,8 +19,8 @@ pub(super) struct Place {
     pub database_id: String,
     /// This life of the node; 0 before the first.
     pub epoch: i64,
-    /// The last revision that the database has confirmed.
-    pub revision: u64,
+    /// The last batch that the database has confirmed, or was found to have. It never becomes smaller, whichever database is told.
+    pub batch: u64,
     /// Every record is told again: those of the database that are not younger than this epoch and revision are unknown here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resync: Option<(i64, u64)>,

@@ -12,7 +12,7 @@ use super::claim;
 use super::connecting::within;
 use super::error::FleetError;
 use super::place::Place;
-use super::rows::{EVENT_COLUMNS, EventRow, VOD_COLUMNS, VOD_NAMES, VodRow};
+use super::rows::{EVENT_COLUMNS, EventRow, VOD_COLUMNS, VOD_NAMES, VodRow, text};
 use crate::catalog::{MarkedVod, SharedCatalog};
 use crate::fault::chain;
 
@@ -23,12 +23,22 @@ const AT_ONCE: usize = 50;
 /// A batch is not made longer than this, whatever it holds.
 const MOST_BYTES: usize = 4 << 20;
 
+/// Rows that are unknown here and are dealt with in one transaction.
+const SLICE: usize = 2_000;
+
+/// A row to be written.
+#[derive(Debug)]
+struct Row {
+    /// What it is about, in words.
+    what: String,
+    json: String,
+}
+
 /// What is told at once.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Rows to be written, each as JSON.
-    vods: Vec<String>,
-    events: Vec<String>,
+    vods: Vec<Row>,
+    events: Vec<Row>,
     /// Ids of VoDs that are no more, with the revision of their deletion.
     gone: Vec<(String, u64)>,
     /// All marks that it deals with.
@@ -56,9 +66,9 @@ impl Batch {
                 break;
             }
             match EventRow::of(logged).and_then(|row| json(&row)) {
-                Ok(row) => {
-                    bytes += row.len();
-                    batch.events.push(row);
+                Ok(json) => {
+                    bytes += json.len();
+                    batch.events.push(Row { what: format!("event {}", logged.sequence), json });
                 }
                 Err(error) => warn!(error = chain(&error), "an event cannot be told to the fleet database"),
             }
@@ -84,7 +94,7 @@ impl Batch {
         let MarkedVod { vod_id, revision, record } = marked;
         let row = match &record {
             Ok(None) => {
-                self.gone.push((vod_id.clone(), revision));
+                self.gone.push((text(&vod_id), revision));
                 None
             }
             Ok(Some(vod)) => match VodRow::json_of(vod, revision) {
@@ -99,9 +109,9 @@ impl Batch {
                 None
             }
         };
-        self.told.push((vod_id, revision));
         let bytes = row.as_ref().map_or(0, String::len);
-        self.vods.extend(row);
+        self.vods.extend(row.map(|json| Row { what: format!("VoD {vod_id}"), json }));
+        self.told.push((vod_id, revision));
         bytes
     }
 
@@ -110,35 +120,108 @@ impl Batch {
         self.told.is_empty() && self.cursor <= place.cursor
     }
 
-    /// The place behind it.
-    fn place_after(&self, place: &Place) -> Place {
-        let revision = self.told.iter().map(|(_, revision)| *revision).fold(place.revision, u64::max);
-        Place { revision, cursor: self.cursor, ..place.clone() }
-    }
-
-    /// Writes it to the database.
-    pub async fn send(&self, client: &mut Client, place: &Place) -> Result<Place, FleetError> {
+    /// Writes it to the database under a number that no other batch of this process has had. Says the place behind it.
+    pub async fn send(&self, client: &mut Client, place: &Place, number: u64) -> Result<Place, FleetError> {
         if self.lost > 0 && place.cursor > 0 {
             warn!(
                 lost = self.lost,
                 "events were dropped before the fleet database was told about them; see [events] keep"
             );
         }
-        let after = self.place_after(place);
+        let whole = Part { vods: &self.vods, events: &self.events, gone: &self.gone };
+        match whole.commit(client, place, (number, self.cursor)).await {
+            Err(error) if error.is_refused_value() => {
+                whole.commit_acceptable(client, place).await?;
+                // The number last: a database that has it has every part.
+                Part::default().commit(client, place, (number, self.cursor)).await?;
+            }
+            committed => committed?,
+        }
+        Ok(Place { batch: number, cursor: self.cursor, ..place.clone() })
+    }
+
+    /// Notes that it is committed. Blocks.
+    pub fn note(&self, shared: &SharedCatalog, after: &Place) -> Result<(), FleetError> {
+        // In this order: a crash in between leaves marks of what is confirmed, never a confirmed batch that is not noted.
+        after.save(shared, false)?;
+        Ok(shared.unmark(&self.told)?)
+    }
+}
+
+/// What is written in one transaction.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part<'a> {
+    vods: &'a [Row],
+    events: &'a [Row],
+    gone: &'a [(String, u64)],
+}
+
+impl Part<'_> {
+    /// Writes all of it, or nothing; a number or a cursor of 0 is not noted.
+    async fn commit(self, client: &mut Client, place: &Place, progress: (u64, u64)) -> Result<(), FleetError> {
         within(async {
             let transaction = client.transaction().await?;
-            claim::fence(&transaction, &place.node_id, place.epoch, (after.revision, after.cursor)).await?;
+            claim::fence(&transaction, &place.node_id, place.epoch, progress).await?;
             self.write(&transaction, place).await?;
             Ok::<_, FleetError>(transaction.commit().await?)
         })
-        .await?;
-        Ok(after)
+        .await
     }
 
-    async fn write(&self, transaction: &Transaction<'_>, place: &Place) -> Result<(), FleetError> {
+    /// Writes all but the rows whose values the database refuses: these would hold up everything behind them for ever.
+    async fn commit_acceptable(self, client: &mut Client, place: &Place) -> Result<(), FleetError> {
+        let mut parts = vec![self];
+        while let Some(part) = parts.pop() {
+            match part.commit(client, place, (0, 0)).await {
+                Err(error) if error.is_refused_value() => match part.halves() {
+                    Some([first, second]) => parts.extend([second, first]),
+                    None => warn!(
+                        what = part.what(),
+                        error = chain(&error),
+                        hint = "the local record is complete",
+                        "the fleet database refuses a row; it is not told about it until it changes"
+                    ),
+                },
+                committed => committed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Two parts that are each smaller; `None` for a single row.
+    fn halves(self) -> Option<[Self; 2]> {
+        if self.vods.len() + self.events.len() + self.gone.len() < 2 {
+            return None;
+        }
+        let (vods, more_vods) = self.vods.split_at(self.vods.len().div_ceil(2));
+        let (events, more_events) = self.events.split_at(self.events.len() / 2);
+        let (gone, more_gone) = self.gone.split_at(self.gone.len() / 2);
+        let first = Self { vods, events, gone };
+        let second = Self { vods: more_vods, events: more_events, gone: more_gone };
+        // Of an event and a deletion, both would be the second.
+        let is_split = !first.is_empty() && !second.is_empty();
+        Some(if is_split {
+            [first, second]
+        } else {
+            [Self { gone: &[], ..self }, Self { gone: self.gone, ..Self::default() }]
+        })
+    }
+
+    const fn is_empty(self) -> bool {
+        self.vods.is_empty() && self.events.is_empty() && self.gone.is_empty()
+    }
+
+    /// What it is about, in words.
+    fn what(self) -> String {
+        let rows = self.vods.iter().chain(self.events).map(|row| row.what.clone());
+        let gone = self.gone.iter().map(|(id, _)| format!("deletion of VoD {id}"));
+        rows.chain(gone).collect::<Vec<_>>().join(", ")
+    }
+
+    async fn write(self, transaction: &Transaction<'_>, place: &Place) -> Result<(), FleetError> {
         let whose: [(&(dyn ToSql + Sync), Type); 2] = [(&place.node_id, Type::TEXT), (&place.epoch, Type::INT8)];
         if !self.vods.is_empty() {
-            let rows = list(&self.vods);
+            let rows = list(self.vods);
             let values = [whose[0].clone(), whose[1].clone(), (&rows as &(dyn ToSql + Sync), Type::TEXT)];
             transaction.execute_typed(&upsert(), &values).await?;
         }
@@ -152,7 +235,7 @@ impl Batch {
             transaction.execute_typed(sql, &values).await?;
         }
         if !self.events.is_empty() {
-            let rows = list(&self.events);
+            let rows = list(self.events);
             let sql = format!(
                 "INSERT INTO aftercast.event (node_id, epoch, seq, at_ms, type, vod_id, body) \
                  SELECT $1::uuid, $2, seq, at_ms, type, vod_id, body FROM json_to_recordset($3::json) AS r({EVENT_COLUMNS}) \
@@ -163,19 +246,14 @@ impl Batch {
         }
         Ok(())
     }
-
-    /// Notes that it is committed. Blocks.
-    pub fn note(&self, shared: &SharedCatalog, after: &Place) -> Result<(), FleetError> {
-        shared.unmark(&self.told)?;
-        after.save(shared, false)
-    }
 }
 
 fn json(row: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string(row)
 }
 
-fn list(rows: &[String]) -> String {
+fn list(rows: &[Row]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| row.json.as_str()).collect();
     format!("[{}]", rows.join(","))
 }
 
@@ -194,26 +272,72 @@ fn upsert() -> String {
 /// Every record was told again: what the database has beside them, this node does not know. What a store still has stays listed.
 pub(super) async fn reconcile(client: &mut Client, place: &Place) -> Result<(), FleetError> {
     let Some((epoch, revision)) = place.resync else { return Ok(()) };
-    let revision = claim::number(revision);
-    let stale = "node_id = $1::uuid AND unknown_since IS NULL AND (epoch, rev) <= ($2, $3)";
-    within(async {
-        let transaction = client.transaction().await?;
-        claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
-        let values: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&place.node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8)];
-        let forgotten = format!("DELETE FROM aftercast.vod WHERE {stale} AND NOT is_delivered");
-        let removed = transaction.execute_typed(&forgotten, &values).await?;
-        let delivered = format!("UPDATE aftercast.vod SET unknown_since = now(), is_local = false WHERE {stale}");
-        let kept = transaction.execute_typed(&delivered, &values).await?;
-        transaction.commit().await?;
-        if removed + kept > 0 {
-            warn!(
-                removed,
-                kept,
-                "the fleet database listed VoDs that this node does not know; those with a copy in a store stay listed"
-            );
+    let (mut removed, mut kept) = (0, 0);
+    loop {
+        match within(reconcile_slice(client, place, (epoch, claim::number(revision)))).await? {
+            (0, 0) => break,
+            (more_removed, more_kept) => (removed, kept) = (removed + more_removed, kept + more_kept),
         }
-        Ok::<_, FleetError>(())
-    })
-    .await
+    }
+    if removed + kept > 0 {
+        warn!(
+            removed,
+            kept,
+            "the fleet database listed VoDs that this node does not know; those with a copy in a store stay listed"
+        );
+    }
+    Ok(())
+}
+
+/// Some of it in one transaction, which thus ends in time. Says how many rows were removed and how many stay.
+async fn reconcile_slice(
+    client: &mut Client,
+    place: &Place,
+    (epoch, revision): (i64, i64),
+) -> Result<(u64, u64), FleetError> {
+    let slice = |condition: &str| {
+        format!(
+            "WHERE node_id = $1::uuid AND vod_id IN (SELECT vod_id FROM aftercast.vod \
+             WHERE node_id = $1::uuid AND unknown_since IS NULL AND (epoch, rev) <= ($2, $3) AND {condition} LIMIT {SLICE})"
+        )
+    };
+    let transaction = client.transaction().await?;
+    claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&place.node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8)];
+    let forgotten = format!("DELETE FROM aftercast.vod {}", slice("NOT is_delivered"));
+    let removed = transaction.execute_typed(&forgotten, &values).await?;
+    let delivered =
+        format!("UPDATE aftercast.vod SET unknown_since = now(), is_local = false {}", slice("is_delivered"));
+    let kept = transaction.execute_typed(&delivered, &values).await?;
+    transaction.commit().await?;
+    Ok((removed, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_divided_down_to_single_rows_each_of_which_is_kept() {
+        let rows = |count: usize| -> Vec<Row> {
+            (0..count).map(|n| Row { what: n.to_string(), json: String::new() }).collect()
+        };
+        for (vods, events, gone) in
+            [(0, 1, 1), (1, 1, 0), (0, 3, 0), (0, 0, 2), (5, 4, 3), (1, 0, 1), (1, 1, 1), (0, 2, 1)]
+        {
+            let (some_vods, some_events) = (rows(vods), rows(events));
+            let some_gone = vec![(String::new(), 0); gone];
+            let mut parts = vec![Part { vods: &some_vods, events: &some_events, gone: &some_gone }];
+            let mut single = 0;
+            while let Some(part) = parts.pop() {
+                assert!(!part.is_empty());
+                match part.halves() {
+                    Some(halves) => parts.extend(halves),
+                    None => single += 1,
+                }
+            }
+            assert_eq!(single, vods + events + gone);
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The tables: numbered migrations, forward only, one node at a time. A database that a newer version has changed is refused.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, Pool};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 use tracing::{debug, info};
 
-use super::connecting::within;
+use super::connecting::{self, GIVE_UP, within};
 use super::error::FleetError;
 use crate::fault::chain;
 
@@ -20,12 +20,17 @@ const OLDEST_SERVER: i32 = 13;
 /// Makes the search for text fast. Not every database lets this user create the extension; search works without it.
 const TRIGRAMS: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA aftercast";
 
-/// The version of the server, in words; an error if it is too old.
+/// The version of the server, in words; an error if it is too old, or the database cannot hold every name.
 pub(super) async fn require_server(client: &impl GenericClient) -> Result<String, FleetError> {
-    let sql = "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version')";
-    let row = client.query_typed(sql, &[]).await?;
-    let (found, words) = row.first().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1))).unwrap_or_default();
-    if found < OLDEST_SERVER { Err(FleetError::Old { found, known: OLDEST_SERVER }) } else { Ok(words) }
+    let sql = "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version'), \
+               current_setting('server_encoding')";
+    let rows = client.query_typed(sql, &[]).await?;
+    let said = rows.first().map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1), row.get::<_, String>(2)));
+    let (found, words, encoding) = said.unwrap_or_default();
+    if found < OLDEST_SERVER {
+        return Err(FleetError::Old { found, known: OLDEST_SERVER });
+    }
+    if encoding == "UTF8" { Ok(words) } else { Err(FleetError::Encoding(encoding)) }
 }
 
 /// The version of the tables, 0 if there are none; an error if it is newer than this program.
@@ -51,17 +56,19 @@ pub(super) fn require_known(found: i32) -> Result<(), FleetError> {
     if found > KNOWN { Err(FleetError::Newer { found, known: KNOWN }) } else { Ok(()) }
 }
 
-/// Brings the tables up to the version of this program.
-pub(super) async fn prepare(client: &mut Client) -> Result<(), FleetError> {
-    within(require_server(&***client)).await?;
-    if within(found(&***client)).await? < KNOWN {
-        within(migrate(client)).await?;
+/// Brings the tables up to the version of this program. Says the connection, to be used further.
+pub(super) async fn prepare(pool: &Pool) -> Result<Client, FleetError> {
+    let mut client = connecting::client(pool).await?;
+    within(require_server(&**client)).await?;
+    if within(found(&**client)).await? < KNOWN {
+        within(migrate(&mut client)).await?;
     }
-    search_fast(client).await
+    search_fast(client, pool).await
 }
 
 async fn migrate(client: &mut Client) -> Result<(), FleetError> {
     let transaction = client.transaction().await?;
+    transaction.batch_execute(GIVE_UP).await?;
     // Released with the transaction, also behind a pooler of transactions.
     transaction.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
     // Another node may have been faster.
@@ -78,25 +85,33 @@ async fn migrate(client: &mut Client) -> Result<(), FleetError> {
 }
 
 /// Creates the index for searching, where that is possible.
-async fn search_fast(client: &Client) -> Result<(), FleetError> {
-    if within(exists(&***client, "vod_search")).await? {
-        return Ok(());
+async fn search_fast(mut client: Client, pool: &Pool) -> Result<Client, FleetError> {
+    if within(exists(&**client, "vod_search")).await? {
+        return Ok(client);
     }
-    if let Err(error) = within(index(client)).await {
-        debug!(error = chain(&error), "no trigram index in the fleet database; searching for text reads all records");
+    let Err(error) = within(index(&mut client)).await else { return Ok(client) };
+    debug!(error = chain(&error), "no trigram index in the fleet database; searching for text reads all records");
+    if !matches!(error, FleetError::TimedOut(_)) {
+        return Ok(client);
     }
-    Ok(())
+    // The answer may still come, and is not that of the next question.
+    drop(Client::take(client));
+    connecting::client(pool).await
 }
 
-async fn index(client: &Client) -> Result<(), FleetError> {
-    client.batch_execute(TRIGRAMS).await?;
+async fn index(client: &mut Client) -> Result<(), FleetError> {
+    let transaction = client.transaction().await?;
+    // While it is made, no node can write.
+    transaction.batch_execute(GIVE_UP).await?;
+    transaction.batch_execute(TRIGRAMS).await?;
     let sql = "SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'";
-    let rows = client.query_typed(sql, &[]).await?;
+    let rows = transaction.query_typed(sql, &[]).await?;
     let schema: String = rows.first().map_or_else(|| "public".to_owned(), |row| row.get(0));
     let schema = schema.replace('"', "\"\"");
     let sql =
         format!("CREATE INDEX IF NOT EXISTS vod_search ON aftercast.vod USING gin (search \"{schema}\".gin_trgm_ops)");
-    Ok(client.batch_execute(&sql).await?)
+    transaction.batch_execute(&sql).await?;
+    Ok(transaction.commit().await?)
 }
 
 #[cfg(test)]

@@ -20,9 +20,6 @@ pub struct ProcessBucket {
     /// Only tell what would be done.
     #[serde(default)]
     pub dry_run: bool,
-    /// Delete an original when what was made of it is proven. Otherwise it stays.
-    #[serde(default)]
-    pub delete_originals: bool,
     /// Only this part of the recordings, `i/n`: n processes with i from 1 to n take each recording once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shard: Option<Shard>,
@@ -49,7 +46,6 @@ impl Operation for ProcessBucket {
             prefix: targets.prefix_of(&url)?,
             shard: self.shard,
             dry_run: self.dry_run,
-            deletes_originals: self.delete_originals,
             orphan_after_ms: i64::try_from(orphan_after).unwrap_or(i64::MAX),
             rules: &rules,
             finish: &config.finish,

@@ -172,7 +172,7 @@ fn fleet_database(config: &Config, runtime: &Runtime) -> Option<Check> {
         0 => format!("PostgreSQL {}; no tables yet, `aftercast watch` creates them", found.server),
         schema => format!("PostgreSQL {}, schema {schema}, node `{}`", found.server, config.fleet.node_name()),
     };
-    Some(of_result(Path::new("fleet"), "database", fleet::check(&config.fleet, runtime).map(said)))
+    Some(of_result(Path::new("fleet"), "database", fleet::check(&config.fleet, &config.state_dir, runtime).map(said)))
 }
 
 /// Writes and removes an empty partial, as finishing would.

@@ -124,7 +124,7 @@ impl PipelineContext {
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
-        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop)?;
+        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop);
         let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
         let (handles, meters) = (Handles::new(catalog, clock, stop, config), Arc::default());
         Ok(Self {

@@ -53,8 +53,8 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     engine.couriers().begin()?;
     engine.pipeline().announcer.begin()?;
     match &engine.pipeline().fleet {
-        Some(fleet) => fleet.begin()?,
-        None => fleet::leave(engine.pipeline().catalog.shared())?,
+        Some(fleet) => fleet.begin(),
+        None => fleet::leave(engine.pipeline().catalog.shared()),
     }
     engine.studio().begin();
     engine.pipeline().pictures.sweep();

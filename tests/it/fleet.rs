@@ -52,6 +52,15 @@ fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
     until("all nodes' VoDs are listed", look);
 }
 
+#[track_caller]
+fn until_listed_at_least(at: &Sandbox, name: &str) {
+    let look = || {
+        let said = at.run(&["--json", "vod", "list", "--limit", "1000"]);
+        said.json_lines().iter().any(|vod| vod["vodName"] == name).then_some(())
+    };
+    until("the VoD is listed", look);
+}
+
 fn status(at: &Sandbox) -> Value {
     at.run(&["--json", "status"]).json_lines().remove(0)
 }
@@ -202,6 +211,59 @@ fn a_wrong_password_is_said_and_a_corrected_one_is_used_without_a_restart() {
 }
 
 #[test]
+fn a_node_whose_identity_cannot_be_read_works_alone_until_it_can() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    Daemon::start(&sandbox).stop();
+    let identity = sandbox.path().join("state/node-id");
+    let own = fs::read(&identity).unwrap();
+    fs::write(&identity, "damaged").unwrap();
+    let daemon = Daemon::start(&sandbox);
+    until_problem(&sandbox, "cannot read the identity of this node");
+    record(&sandbox, "one.mp4");
+    until("it is delivered all the same", || (fs::read_dir(sandbox.store()).unwrap().count() == 1).then_some(()));
+    let doctor = sandbox.run(&["--json", "doctor"]).json_lines();
+    let check = doctor.iter().find(|check| check["subject"] == "fleet").unwrap();
+    assert!(check["ok"] == false && check["detail"].to_string().contains("node-id"), "{check}");
+    assert_eq!(daemon.log().matches("the fleet database is not told").count(), 1, "said once: {}", daemon.log());
+    assert_eq!(fs::read(&identity).unwrap(), b"damaged");
+    fs::write(&identity, own).unwrap();
+    until_listed(&sandbox, &[("a", "one.mp4")]);
+    daemon.stop();
+}
+
+#[test]
+fn a_database_that_cannot_hold_every_name_is_refused() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let sandbox = Sandbox::with_config(|dir| {
+        let section = section(&postgres, "a", "");
+        standard_config(dir, &section.replace("/postgres\"", "/latin\""))
+    });
+    let daemon = Daemon::start(&sandbox);
+    until_problem(&sandbox, "has the encoding LATIN1, not UTF8");
+    daemon.stop();
+}
+
+#[test]
+fn a_row_that_the_database_refuses_holds_up_no_other() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    until_told(&sandbox);
+    daemon.stop();
+    postgres.sql("ALTER TABLE aftercast.vod ADD CHECK (1 / (length(vod_name) - 11) IS NOT NULL)");
+    for name in ["one.mp4", "refused.mp4", "two.mp4", "three.mp4"] {
+        record(&sandbox, name);
+    }
+    let daemon = Daemon::start(&sandbox);
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4"), ("a", "three.mp4")]);
+    until_told(&sandbox);
+    daemon.until_said("the fleet database refuses a row");
+    daemon.stop();
+}
+
+#[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let postgres = Postgres::start();
     let sandbox = node(&postgres, "a");
@@ -312,6 +374,11 @@ fn a_state_restored_from_a_backup_is_told_apart_by_its_epoch() {
         fs::remove_file(sandbox.root().join(name)).unwrap();
     }
     postgres.sql("UPDATE aftercast.vod SET is_delivered = false WHERE vod_name = 'local.mp4'");
+    // More than one transaction takes.
+    postgres.sql(
+        "INSERT INTO aftercast.vod SELECT (json_populate_record(v, json_build_object('vod_id', v.vod_id || n))).* \
+         FROM aftercast.vod v, generate_series(1, 4500) n WHERE vod_name = 'local.mp4'",
+    );
     let before: i64 = postgres.sql("SELECT epoch FROM aftercast.node").parse().unwrap();
     let daemon = Daemon::start(&sandbox);
     until_listed(&sandbox, &[("a", "old.mp4"), ("a", "delivered.mp4")]);
@@ -323,6 +390,56 @@ fn a_state_restored_from_a_backup_is_told_apart_by_its_epoch() {
     record(&sandbox, "new.mp4");
     until_listed(&sandbox, &[("a", "old.mp4"), ("a", "delivered.mp4"), ("a", "new.mp4")]);
     daemon.stop();
+}
+
+#[test]
+fn a_batch_that_a_standby_lacks_is_told_again() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    for name in ["one.mp4", "two.mp4"] {
+        record(&sandbox, name);
+        until_listed_at_least(&sandbox, name);
+    }
+    until("deliveries are done", || (fs::read_dir(sandbox.store()).unwrap().count() == 2).then_some(()));
+    until_told(&sandbox);
+    // Of an outage, changes go in the order of ids: the last batch may hold no revision greater than those before.
+    let lost = "WITH lost AS (DELETE FROM aftercast.vod WHERE vod_name = 'one.mp4') UPDATE aftercast.node SET batch = batch - 1";
+    postgres.sql(lost);
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'aftercast' AND pid <> pg_backend_pid()",
+    );
+    daemon.until_said("the database has lost changes");
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4")]);
+    daemon.stop();
+    // As well while the node was stopped.
+    postgres.sql(lost);
+    let daemon = Daemon::start(&sandbox);
+    until_listed(&sandbox, &[("a", "one.mp4"), ("a", "two.mp4")]);
+    until_told(&sandbox);
+    daemon.stop();
+    // A database that lacks nothing is not told again.
+    let daemon = Daemon::start(&sandbox);
+    until_told(&sandbox);
+    assert_eq!(daemon.log().matches("about every VoD again").count(), 2, "{}", daemon.log());
+    daemon.stop();
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_any_more_does_not_stay_in_the_server() {
+    let postgres = Postgres::start();
+    let sandbox = node(&postgres, "a");
+    let daemon = Daemon::start(&sandbox);
+    until_connected(&sandbox);
+    daemon.stop();
+    let mut locking = postgres.holding_lock("aftercast.vod");
+    let said = sandbox.run(&["vod", "list"]).expect_code(5);
+    assert!(said.err.contains("did not answer within"), "{}", said.err);
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aftercast' AND wait_event_type = 'Lock'";
+    assert_eq!(postgres.sql(waiting), "0");
+    locking.kill().unwrap();
+    locking.wait().unwrap();
 }
 
 #[test]

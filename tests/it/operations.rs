@@ -191,13 +191,7 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     both.same(|_| Doctor {});
     both.same(|sandbox| UndoSplice { path: beside(sandbox).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });
-    both.same(|_| ProcessBucket {
-        url: "file:///nowhere".into(),
-        mode: Mode::Process,
-        dry_run: true,
-        delete_originals: false,
-        shard: None,
-    });
+    both.same(|_| ProcessBucket { url: "file:///nowhere".into(), mode: Mode::Process, dry_run: true, shard: None });
     let rebuilt = both.same(|sandbox| RebuildCatalog { paths: vec![beside(sandbox)], no_stores: false });
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});

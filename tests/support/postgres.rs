@@ -112,6 +112,17 @@ impl Postgres {
         self.try_sql(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
+    /// A process that holds an exclusive lock on a table, until it is killed.
+    pub fn holding_lock(&self, table: &str) -> Child {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-d", &self.url()]).env("PGPASSWORD", PASSWORD).env("PGAPPNAME", "holder");
+        psql.args(["-c", &format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep(3600)")]);
+        let child = psql.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let held = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'holder' AND wait_event = 'PgSleep'";
+        until("the lock is held", || (self.sql(held) == "1").then_some(()));
+        child
+    }
+
     fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql]);

@@ -1,6 +1,7 @@
 //! Marks for a replica: every change of a record leaves one, whoever makes it, and none is lost or removed too early.
 
 use super::*;
+use crate::catalog::room;
 
 fn marked(home: &TestCatalog) -> Vec<(String, u64, bool)> {
     let marked = home.shared().marked("", 100).unwrap().into_iter();
@@ -51,4 +52,14 @@ fn what_a_replica_was_told_is_durable() {
     let left = home.as_left_by_a_kill();
     assert_eq!(marked(&left), read);
     assert!(left.shared().vod(&vod).unwrap().is_some());
+}
+
+#[test]
+fn a_replica_that_has_begun_begins_again_on_a_full_disk() {
+    let home = TestCatalog::new();
+    home.shared().begin_replica().unwrap();
+    room::leave(Some(0));
+    let again = home.shared().begin_replica();
+    room::leave(None);
+    again.unwrap();
 }

@@ -52,9 +52,6 @@ fn print(item: &ArchiveItem, out: &mut Output<'_>) -> io::Result<()> {
     writeln!(out.out, "{state:<STATE_WIDTH$}  {key}{to}{line}")?;
     let mut more = |text: &str| writeln!(out.out, "{:STATE_WIDTH$}  {text}", "");
     match &item.state {
-        ItemState::Finished { original_deleted: true, .. } | ItemState::AlreadyFinished { original_deleted: true } => {
-            more("original deleted")?;
-        }
         ItemState::Waiting { message } => more(message)?,
         ItemState::Failed { message, hint, .. } => {
             more(&printable_text(message))?;

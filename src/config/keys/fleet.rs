@@ -26,7 +26,7 @@ pub(super) static KEYS: [Key; 5] = [
             |c, v| put(&mut c.fleet.database, database(v).map(Some)),
             |c| shown(c.fleet.database.as_deref()),
         ),
-        "PostgreSQL database that several nodes share. Without it, this node works alone.",
+        "PostgreSQL database that several nodes share. Without it, this node works alone. TLS is required for a host that is not on loopback, unless the URL ends with `?sslmode=disable` or `?sslmode=prefer`.",
     )
     .like(r#""postgres://aftercast@db-1.example,db-2.example/aftercast""#),
     Key::new(

@@ -21,8 +21,8 @@ CREATE TABLE aftercast.node (
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now(),
     stopped_at timestamptz,
-    -- The last revision and the last event of the node's own log that arrived here.
-    vod_rev    bigint      NOT NULL DEFAULT 0,
+    -- The last batch of changes, and the last event of the node's own log, that arrived here.
+    batch      bigint      NOT NULL DEFAULT 0,
     event_seq  bigint      NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
