@@ -21,8 +21,8 @@ use crate::recording::{Asset, Kind};
 const COMPARED_BYTES: u64 = 16 << 10;
 /// What is read of a new header at once.
 const HEADER_PIECE_BYTES: usize = 4 << 20;
-/// Requests beside those for parts and comparisons: list uploads, create, three looks, complete.
-const OTHER_REQUESTS: u64 = 6;
+/// Requests beside those for parts and comparisons: create, three looks, complete.
+const OTHER_REQUESTS: u64 = 5;
 
 /// What an object becomes without leaving its bucket.
 #[derive(Debug, Clone)]
@@ -132,16 +132,17 @@ impl InsidePlan {
     }
 }
 
-/// Looks for what an earlier run made of an object, or for the first free key.
-pub fn place_of(targets: &Targets, source: &PinnedObject, key: &str, id: &str) -> Result<FinishedPlace> {
-    for n in 0..NUMBERS_MAX {
-        let numbered = numbered(key, n);
-        if numbered == source.key {
-            continue;
-        }
+/// Looks for what an earlier run made of an object and still is that, or for the first free key.
+pub fn place_of(
+    targets: &Targets,
+    source: &PinnedObject,
+    (key, id): (&str, &str),
+    still_is: &dyn Fn(&PinnedObject) -> Result<bool>,
+) -> Result<FinishedPlace> {
+    for numbered in (0..NUMBERS_MAX).map(|n| numbered(key, n)).filter(|numbered| *numbered != source.key) {
         match targets.look_at(&source.target, &numbered)? {
             None => return Ok(FinishedPlace::Free(numbered)),
-            Some(held) if held.is_of(id) => return Ok(FinishedPlace::Made(held.object)),
+            Some(held) if held.is_of(id) && still_is(&held.object)? => return Ok(FinishedPlace::Made(held.object)),
             Some(_) => {}
         }
     }
@@ -151,17 +152,12 @@ pub fn place_of(targets: &Targets, source: &PinnedObject, key: &str, id: &str) -
 impl InsideJob<'_> {
     /// Makes the finished object, or finds it, and compares it with the plan. What else stands under a key is left as it is.
     pub fn run(&self) -> Result<InsideOutcome> {
-        for key in (0..NUMBERS_MAX).map(|n| numbered(&self.plan.key, n)).filter(|key| *key != self.source.key) {
-            match self.targets.look_at(&self.source.target, &key)? {
-                Some(held) if held.is_of(self.id) => {
-                    if self.difference(&held.object)?.is_none() {
-                        return Ok(InsideOutcome::Made { made: held.object, is_of_before: true });
-                    }
-                    continue;
-                }
-                Some(_) => continue,
-                None => {}
-            }
+        let still_is = |made: &PinnedObject| Ok(self.difference(made)?.is_none());
+        for _ in 0..NUMBERS_MAX {
+            let key = match place_of(self.targets, self.source, (&self.plan.key, self.id), &still_is)? {
+                FinishedPlace::Made(made) => return Ok(InsideOutcome::Made { made, is_of_before: true }),
+                FinishedPlace::Free(key) => key,
+            };
             let asset = self.asset();
             let (header, ranges) = (&self.plan.header, &self.plan.ranges[..]);
             let (source, ledger) = (self.source, self.ledger);

@@ -13,7 +13,6 @@ use super::judging::{Judgement, judge};
 use super::naming::{complete_key, id_of};
 use super::options::ArchiveOptions;
 use super::scratch::{PIECE_BYTES, Scratch, ScratchJob, ScratchOutcome};
-use super::siblings::references_beside;
 use crate::deliver::{DeliverError, Ledger, PinnedObject, Targets};
 use crate::discover::{NameClass, NameRules};
 use crate::durable::PartialOwner;
@@ -64,6 +63,13 @@ impl std::fmt::Debug for ArchiveJob<'_> {
     }
 }
 
+impl ArchiveJob<'_> {
+    /// A key below the prefix.
+    pub fn relative<'k>(&self, key: &'k str) -> &'k str {
+        key.strip_prefix(self.prefix).unwrap_or(key).trim_start_matches('/')
+    }
+}
+
 /// Takes what lies below a URL to its end; `tell` gets each object as it comes. An error means that the listing could not be gone
 /// on with; what is wrong with one object is said of that.
 pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> Result<ArchiveReport> {
@@ -103,7 +109,7 @@ struct ArchiveRun<'a> {
 impl ArchiveRun<'_> {
     /// `None` if nothing is done with it.
     fn take(&mut self, object: &PinnedObject) -> Result<Option<ArchiveItem>> {
-        let relative = self.relative(&object.key).to_owned();
+        let relative = self.job.relative(&object.key).to_owned();
         let name = OsStr::new(relative.rsplit('/').next().unwrap_or_default());
         let NameClass::Recording { is_temporary } = self.job.rules.class(name) else {
             self.report.left_alone += 1;
@@ -144,10 +150,6 @@ impl ArchiveRun<'_> {
             }
         }
         Ok(Some(item))
-    }
-
-    fn relative<'k>(&self, key: &'k str) -> &'k str {
-        key.strip_prefix(self.job.prefix).unwrap_or(key).trim_start_matches('/')
     }
 
     fn finish(
@@ -199,7 +201,7 @@ impl ArchiveRun<'_> {
         let Some(transferred) = plan.transferred() else { return self.whole(object, name, id, item) };
         if self.job.dry_run {
             item.transferred += transferred;
-            return Ok(match place_of(self.job.targets, object, &plan.key, id)? {
+            return Ok(match place_of(self.job.targets, object, (&plan.key, id), &|_| Ok(true))? {
                 FinishedPlace::Made(made) => {
                     item.to = Some(made.key);
                     ItemState::AlreadyFinished
@@ -238,23 +240,7 @@ impl ArchiveRun<'_> {
         }
         let stem = self.job.rules.family(Path::new(relative)).to_string_lossy().into_owned();
         let renamed = is_temporary.then(|| complete_key(self.job.rules, relative, Container::Mp4));
-        let all = self.job;
-        let references = || references_beside(all, object);
-        let job = ScratchJob {
-            targets: self.job.targets,
-            source: object,
-            relative,
-            stem: &stem,
-            renamed: renamed.as_deref(),
-            id,
-            options: self.job.finish,
-            ledger: self.job.ledger,
-            owner: self.job.owner,
-            decoder: self.job.decoder,
-            stop: self.job.stop,
-            now_ms: self.job.now_ms,
-            references: &references,
-        };
+        let job = ScratchJob { all: self.job, source: object, relative, stem: &stem, renamed: renamed.as_deref(), id };
         let scratch = match self.scratch.take() {
             Some(scratch) => scratch,
             None => Scratch::open(self.job.options, self.job.state_dir, self.job.owner)?,

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ArchiveError, Result};
 use super::options::ArchiveOptions;
+use super::run::ArchiveJob;
+use super::siblings::references_beside;
 use crate::cpu_permits::CpuPermit;
-use crate::deliver::{Ledger, PinnedObject, Targets};
+use crate::deliver::PinnedObject;
 use crate::durable::{self, FileError, PartialOwner};
 use crate::fault::{Class, Fault};
 use crate::finish::{self, Conclusion, FinishJob, FinishOptions, Finished};
 use crate::progress::Progress;
 use crate::recording::{Asset, AssetFile, Defect, Kind, RemoteObject};
-use crate::salvage::Reference;
-use crate::stop::Stop;
 
 /// What is read of an object at once: it must arrive within the time that a request for a range may take.
 pub const PIECE_BYTES: u64 = 4 << 20;
@@ -56,9 +56,10 @@ pub enum ScratchOutcome {
 }
 
 /// One object on its way through scratch space.
+#[derive(Debug, Clone, Copy)]
 pub struct ScratchJob<'a> {
-    /// The store.
-    pub targets: &'a Targets,
+    /// What is asked of the bucket.
+    pub all: &'a ArchiveJob<'a>,
     /// The object as it was looked at.
     pub source: &'a PinnedObject,
     /// Its key below the prefix.
@@ -69,20 +70,6 @@ pub struct ScratchJob<'a> {
     pub renamed: Option<&'a str>,
     /// The id of what is made of it.
     pub id: &'a str,
-    /// Settings of finishing.
-    pub options: &'a FinishOptions,
-    /// Where uploads are remembered.
-    pub ledger: &'a dyn Ledger,
-    /// In whose name files are written.
-    pub owner: &'a PartialOwner,
-    /// The program that is started to decode; without it this process decodes.
-    pub decoder: Option<&'a Path>,
-    /// The wish to stop.
-    pub stop: &'a Stop,
-    /// Milliseconds since the Unix epoch.
-    pub now_ms: i64,
-    /// Finds sound recordings of the same stream, if it needs them.
-    pub references: &'a dyn Fn() -> Result<Vec<Reference>>,
 }
 
 impl Scratch {
@@ -153,7 +140,7 @@ fn download(job: &ScratchJob<'_>, to: &Path) -> Result<()> {
     let mut file = File::create(to).map_err(FileError::on("create", to))?;
     let (mut at, len) = (0, job.source.size_bytes);
     while at < len {
-        if job.stop.is_requested() {
+        if job.all.stop.is_requested() {
             return Err(ArchiveError::Stopped);
         }
         let end = (at + PIECE_BYTES).min(len);
@@ -169,7 +156,7 @@ fn download(job: &ScratchJob<'_>, to: &Path) -> Result<()> {
 fn read_again(job: &ScratchJob<'_>, range: Range<u64>) -> Result<Option<Vec<u8>>> {
     let mut tries = 1;
     loop {
-        match job.targets.read(job.source, range.clone()) {
+        match job.all.targets.read(job.source, range.clone()) {
             Err(error) if error.class() == Class::Transient && tries < TRIES => tries += 1,
             read => return Ok(read?),
         }
@@ -178,19 +165,19 @@ fn read_again(job: &ScratchJob<'_>, range: Range<u64>) -> Result<Option<Vec<u8>>
 
 fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusion> {
     let settled = finish::settled_as_given(file)?;
-    let options = FinishOptions { keep_original: true, ..job.options.clone() };
+    let options = FinishOptions { keep_original: true, ..job.all.finish.clone() };
     let work = FinishJob {
         settled: &settled,
         options: &options,
-        stop: job.stop.flag(),
-        now_ms: job.now_ms,
+        stop: job.all.stop.flag(),
+        now_ms: job.all.now_ms,
         progress: &Progress::default(),
         cpu_permit: &CpuPermit::alone(),
-        owner: job.owner,
-        decoder: job.decoder,
+        owner: job.all.owner,
+        decoder: job.all.decoder,
     };
     let prepared = finish::prepare(work)?;
-    let references = if prepared.needs_references() { (job.references)()? } else { Vec::new() };
+    let references = if prepared.needs_references() { references_beside(job.all, job.source)? } else { Vec::new() };
     Ok(finish::finish_beside_named(prepared, &references, |wanted| {
         output.join(format!("{}.{}", job.stem, wanted.extension))
     })?)
@@ -209,7 +196,7 @@ fn upload(job: &ScratchJob<'_>, finished: &Finished, (root, file): (PathBuf, Pat
         salvaged: record.salvaged,
         files: vec![AssetFile::new(file, finished.written)],
     };
-    let mut objects = job.targets.upload(&job.source.target, &asset, "", job.stop, &|_| (), job.ledger)?;
-    job.targets.forget(job.id, &objects, job.ledger)?;
+    let mut objects = job.all.targets.upload(&job.source.target, &asset, "", job.all.stop, &|_| (), job.all.ledger)?;
+    job.all.targets.forget(job.id, &objects, job.all.ledger)?;
     Ok(objects.remove(0))
 }

@@ -13,7 +13,7 @@ const MOST_SIBLINGS: usize = 8;
 
 /// The headers of the objects in the same directory whose names are most alike.
 pub fn references_beside(job: &ArchiveJob<'_>, object: &PinnedObject) -> Result<Vec<Reference>> {
-    let relative = object.key.strip_prefix(job.prefix).unwrap_or(&object.key).trim_start_matches('/');
+    let relative = job.relative(&object.key);
     let directory = relative.rsplit_once('/').map_or("", |(directory, _)| directory);
     let (mut page, mut nearest) = (None, Vec::<(usize, PinnedObject)>::new());
     loop {

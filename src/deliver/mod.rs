@@ -65,7 +65,7 @@ pub use inventory::{InventoryObject, ObjectOrigin};
 pub use ledger::{Ledger, LedgerFault, NullLedger};
 pub use linking::{Link, LinkOptions};
 pub use memory::{MemoryBucket, MemoryObject};
-pub use objects::{ObjectPage, SeenObject, SeenRemoval};
+pub use objects::{ObjectPage, SeenObject};
 pub use options::*;
 pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
 pub use reading::{Looked, Pinned, PinnedObject};

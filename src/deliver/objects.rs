@@ -30,8 +30,6 @@ pub struct SeenObject {
     pub object: PinnedObject,
     /// The asset that it says it belongs to.
     pub asset_id: Option<String>,
-    /// Its version, if the bucket keeps versions.
-    pub version: Option<String>,
 }
 
 impl SeenObject {
@@ -39,15 +37,6 @@ impl SeenObject {
     pub fn is_of(&self, asset_id: &str) -> bool {
         self.asset_id.as_deref() == Some(&*header_text(asset_id))
     }
-}
-
-/// What became of an object that was to be removed as it was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SeenRemoval {
-    /// It is removed, or was not there any more.
-    Gone,
-    /// It was written since; it is left as it is.
-    Changed,
 }
 
 /// Objects of a page, as far as the store goes by that.
@@ -97,8 +86,8 @@ impl Targets {
         Ok(self.network.until_stopped(bucket.head(key))?.map(|held| seen(bucket, key, held)))
     }
 
-    /// Removes an object if it is still the one that was seen. A store that does not know the condition is asked right before.
-    pub fn remove_as_seen(&self, object: &PinnedObject) -> Result<SeenRemoval> {
+    /// Removes an object if it is still the one that was seen; one that was written since is left as it is. A store that does not know the condition is asked right before.
+    pub fn remove_as_seen(&self, object: &PinnedObject) -> Result<()> {
         let bucket = bucket_of(self.find(&object.target)?)?;
         self.network.until_stopped(remove(bucket, object))
     }
@@ -122,7 +111,7 @@ pub(super) fn seen(bucket: &Bucket, key: &str, held: StoredObject) -> SeenObject
         etag: held.etag,
         modified_ms: held.modified_ms,
     };
-    SeenObject { object, asset_id: held.asset_id, version: held.version }
+    SeenObject { object, asset_id: held.asset_id }
 }
 
 async fn list(bucket: &Bucket, prefix: &str, options: PaginatedListOptions) -> Result<ObjectPage> {
@@ -146,27 +135,27 @@ fn quoted(etag: String) -> String {
     if etag.ends_with('"') { etag } else { format!("\"{etag}\"") }
 }
 
-async fn remove(bucket: &Bucket, object: &PinnedObject) -> Result<SeenRemoval> {
-    let Some(held) = bucket.head(&object.key).await? else { return Ok(SeenRemoval::Gone) };
+async fn remove(bucket: &Bucket, object: &PinnedObject) -> Result<()> {
+    let Some(held) = bucket.head(&object.key).await? else { return Ok(()) };
     let is_same = held.size_bytes == object.size_bytes
         && match (&held.etag, &object.etag) {
             (Some(now), Some(then)) => now == then,
             _ => held.modified_ms == object.modified_ms,
         };
     if !is_same {
-        return Ok(SeenRemoval::Changed);
+        return Ok(());
     }
     if let (Provider::S3, Some(wire), Some(etag)) = (bucket.backend.provider, &bucket.backend.wire, &object.etag) {
         let removed = bucket.call(Verb::Delete, &object.key, wire.delete_matching(&object.key, etag)).await;
         match removed.as_ref().map_err(DeliverError::cause) {
-            Ok(()) | Err(Some(Cause::NoSuchObject)) => return Ok(SeenRemoval::Gone),
-            Err(Some(Cause::Taken)) => return Ok(SeenRemoval::Changed),
+            // Gone already, or another one by now.
+            Err(Some(Cause::NoSuchObject | Cause::Taken)) => return Ok(()),
             // It does not know the condition.
             Err(Some(Cause::NotSupported)) => {}
-            Err(_) => return removed.map(|()| SeenRemoval::Gone),
+            Ok(()) | Err(_) => return removed,
         }
     }
     let path = key_of(&object.key);
     tracing::debug!(target = %bucket.target, key = %path, "the store knows no conditional delete");
-    bucket.delete(&object.key).await.map(|()| SeenRemoval::Gone)
+    bucket.delete(&object.key).await
 }
