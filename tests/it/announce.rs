@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::support::daemon::{Daemon, until};
 use crate::support::receiver::{Reaction, ReceivedRequest, Receiver};
 use crate::support::recordings::made;
+use crate::support::stores::free_port;
 use crate::support::{Sandbox, standard_config};
 
 /// A house whose configuration has endpoints.
@@ -341,7 +342,7 @@ fn the_receiver_of_the_documentation_takes_signed_events_and_no_others() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/webhooks.md")).unwrap();
     let program = text.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert!(program.lines().filter(|line| !line.trim().is_empty()).count() <= 20, "it is called short");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let mut more = webhook("good", &format!("http://127.0.0.1:{port}/"), "secret_file = \"env:HOOK_SECRET\"");
     let _ = write!(more, "{}", webhook("bad", &format!("http://127.0.0.1:{port}/"), "secret_file = \"env:OTHER\""));

@@ -1,13 +1,13 @@
 //! A real PostgreSQL of one's own, as an unprivileged user, in a temporary directory: on a Unix socket and a port of loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::daemon::until;
+use super::stores::free_port;
 
 /// The user that owns the database, and its password.
 const USER: &str = "aftercast";
@@ -27,7 +27,7 @@ impl Postgres {
     /// Makes a database cluster and starts it.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(dir.path().join("password"), PASSWORD).unwrap();
         let own = dir.path().join("postgres");

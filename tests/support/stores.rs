@@ -5,6 +5,7 @@
 //! One server of each kind is shared by the tests that run at the same time; the last one to let go kills it. Tests
 //! keep apart by bucket.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ fn shared(slot: &Shared, start: fn() -> Option<Server>) -> Arc<Server> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     slot.upgrade().unwrap_or_else(|| {
         // A port that was free may be taken before the server binds it.
-        let server = (0..5).find_map(|_| start()).unwrap_or_else(|| panic!("no port stays free"));
+        let server = (0..5).find_map(|_| start()).unwrap_or_else(|| panic!("it ended each time: its log is above"));
         let server = Arc::new(server);
         *slot = Arc::downgrade(&server);
         server
@@ -63,11 +64,31 @@ fn tool(below: &str) -> PathBuf {
     path
 }
 
+/// A port that is free, and that no other test takes while this process lives: each is claimed by a lock. It is below those that the
+/// system gives to connections.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    let claims = std::env::temp_dir().join(format!("aftercast-test-ports-{}", rustix::process::getuid().as_raw()));
+    std::fs::create_dir_all(&claims).unwrap();
+    for _ in 0..COUNT {
+        // Each process begins elsewhere.
+        let begin = std::process::id().wrapping_mul(7_919);
+        let number = FIRST + begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(number).unwrap();
+        let claim = File::create(claims.join(port.to_string())).unwrap();
+        let is_ours = rustix::fs::flock(&claim, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_ours && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+            return port;
+        }
+    }
+    panic!("no port is free from {FIRST} on");
 }
 
-/// Starts a server and waits until it is up; `None` if it ended because somebody else had taken one of its ports.
+/// Starts a server and waits until it is up; `None`, and its log on standard error, if it ended: something else may have a port of it.
 fn spawn(
     command: &mut Command,
     port: u16,
@@ -79,17 +100,20 @@ fn spawn(
     let child = command.spawn().unwrap();
     let mut server = Server { child, address: (Ipv4Addr::LOCALHOST, port).into(), directory };
     let begun = Instant::now();
-    while !is_up(server.address) {
+    loop {
+        // In this order: another server may answer at the port, and this one end because of it.
+        let is_up = is_up(server.address);
         let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
-        if server.child.try_wait().unwrap().is_some() {
-            let log = log().to_ascii_lowercase();
-            assert!(log.contains("address already in use") || log.contains("eaddrinuse"), "the server ended: {log}");
+        if let Some(status) = server.child.try_wait().unwrap() {
+            let _ = writeln!(std::io::stderr(), "the server ended ({status}): {}", log());
             return None;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the server does not answer: {}", log());
+        if is_up {
+            return Some(server);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(300), "the server does not answer: {}", log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    Some(server)
 }
 
 /// One request over a connection of its own; the status, 0 if there was no answer.
