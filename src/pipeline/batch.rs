@@ -295,7 +295,7 @@ impl BatchDeliveries {
             if batch.again {
                 pictures::forget_failure(ctx, vod_id)?;
             }
-            ctx.pictures.ask(vod_id);
+            ctx.pictures.ask(vod_id, ctx.clock.now());
         }
         if batch.is_alone {
             ctx.pictures.wait_until_done(&batch.stop);

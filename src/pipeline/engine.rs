@@ -35,6 +35,7 @@ impl Engine {
         let ctx = Arc::new(PipelineContext::open(settings, stop, opening)?);
         let at = Arc::clone(&ctx);
         let run = move |settled: &Settled, cpu_permit: &CpuPermit<'_>| {
+            let _finishing = at.pictures.finishing();
             (!at.stop.is_requested()).then(|| journey::run(&at, settled, cpu_permit))
         };
         let pool = Pool::start(jobs, background_nice, run).map_err(PipelineError::Threads)?;

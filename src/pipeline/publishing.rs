@@ -85,7 +85,7 @@ pub(super) fn commit(
     let deliveries = queueing::deliveries_for(&ctx.delivering, &record);
     ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, ctx.clock.now_ms())?;
     ctx.delivering.courier_notify.notify();
-    ctx.pictures.ask(&record.vod_id);
+    ctx.pictures.ask(&record.vod_id, ctx.clock.now());
     teaching::remember(&ctx.journaling, &record, teaches);
     info!(
         vod_id = record.vod_id,

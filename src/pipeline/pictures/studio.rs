@@ -69,7 +69,7 @@ fn work(ctx: &PipelineContext, program: PathBuf) {
     let mut sweep = Sweep::default();
     while !ctx.stop.is_requested() {
         let patience = if sweep.is_under_way() { Duration::ZERO } else { NAP };
-        match ctx.pictures.next(patience) {
+        match ctx.pictures.next(patience, &ctx.clock) {
             Next::Closed => return,
             Next::One(id) => {
                 sweep.note(make(ctx, &mut worker, &id), ctx.clock.now());
