@@ -58,12 +58,22 @@ pub(super) fn file(file: File, media: &Media, request: &Parts, as_download: bool
 
 /// Sends what is in memory, known by its digest.
 pub(super) fn bytes(bytes: Vec<u8>, content_type: &'static str, request: &Parts) -> Response {
+    bytes_by(bytes, content_type, request, Body::from)
+}
+
+/// The same, with the body made of them by `body`.
+pub(super) fn bytes_by(
+    bytes: Vec<u8>,
+    content_type: &'static str,
+    request: &Parts,
+    body: impl FnOnce(Vec<u8>) -> Body,
+) -> Response {
     let digest = blake3::hash(&bytes).to_hex();
     if let Some(known) = known(&digest, request) {
         return known;
     }
     let (length, kind) = (HeaderValue::from(bytes.len()), HeaderValue::from_static(content_type));
-    let body = if request.method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
+    let body = if request.method == Method::HEAD { Body::empty() } else { body(bytes) };
     tagged(StatusCode::OK, &digest, ([(CONTENT_TYPE, kind), (CONTENT_LENGTH, length)], body))
 }
 

@@ -5,6 +5,7 @@
 //! answered with 304 as long as the picture is the same.
 
 use std::fs::File;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path as InPath, State};
@@ -13,10 +14,11 @@ use axum::http::header::{CACHE_CONTROL, ETAG};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::super::answering::{Service, problem};
+use super::super::answering::{Service, busy, problem};
 use super::answers::{self, TAG_DIGITS};
+use super::sending;
 use crate::deliver::content_type;
 use crate::operations::{
     Media, MediaOf, Operation as _, Picture, PictureCopy, ReadPictureCopy, ShowSpriteIndex, VERSION_DIGITS,
@@ -31,6 +33,11 @@ pub(in crate::serve) const SPRITE_INDEX: &str = "/api/v1/vods/{id}/sprite.vtt";
 
 /// Pictures that are read from stores at once: each is in memory as a whole.
 static READS: Semaphore = Semaphore::const_new(6);
+/// Memory for pictures that are being sent, KiB: clients may read slowly.
+static UNSENT: Semaphore = Semaphore::const_new(MOST_UNSENT_KIB);
+const MOST_UNSENT_KIB: usize = 64 << 10;
+/// How long a picture waits for that memory.
+const UNSENT_PATIENCE: Duration = Duration::from_secs(10);
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -64,12 +71,23 @@ pub(super) async fn copy(service: &Service, picture: Picture, media: Media, requ
         })
     });
     let answer = match found.await {
-        Ok(Found::Bytes(bytes)) => answers::bytes(bytes, content_type(&media.name), request),
+        Ok(Found::Bytes(bytes)) => match memory_for(&bytes).await {
+            Some(permit) => {
+                answers::bytes_by(bytes, content_type(&media.name), request, |bytes| sending::held(bytes, permit))
+            }
+            None => return problem(&busy()),
+        },
         // Its state is another one than that of the file that was freed, so it is known by its state.
         Ok(Found::File(file)) => answers::file(file, &media, request, false),
         Err(error) => return problem(&error),
     };
     kept(answer, digest.as_deref(), request)
+}
+
+/// `None` if other clients have not read theirs in time.
+async fn memory_for(bytes: &[u8]) -> Option<SemaphorePermit<'static>> {
+    let kib = u32::try_from(bytes.len().div_ceil(1 << 10)).ok()?;
+    tokio::time::timeout(UNSENT_PATIENCE, UNSENT.acquire_many(kib)).await.ok()?.ok()
 }
 
 enum Found {
@@ -112,4 +130,29 @@ fn text(text: String, request: &Parts) -> Response {
     let mut answer = answers::bytes(text.into_bytes(), "text/vtt; charset=utf-8", request);
     answer.headers_mut().insert(CACHE_CONTROL, ASK_AGAIN);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pictures_that_nobody_reads_hold_a_bounded_memory() {
+        let picture = vec![7; 16 << 20];
+        let mut bodies = Vec::new();
+        while let Some(permit) = memory_for(&picture).await {
+            bodies.push(sending::held(picture.clone(), permit));
+            assert!(bodies.len() * picture.len() <= MOST_UNSENT_KIB << 10);
+        }
+        assert_eq!(bodies.len(), 4);
+        let mut read = bodies.pop().unwrap().into_data_stream();
+        let mut length = 0;
+        while let Some(piece) = read.next().await {
+            length += piece.unwrap().len();
+        }
+        assert_eq!(length, picture.len());
+        assert!(memory_for(&picture).await.is_some());
+    }
 }

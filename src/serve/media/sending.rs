@@ -1,5 +1,6 @@
 //! Bytes of a file as the body of an answer: read in blocking threads, a piece ahead of what is being sent.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -8,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use futures::{StreamExt as _, stream};
+use tokio::sync::SemaphorePermit;
 
 /// Bytes read at once: few enough to stay in the processor's cache until they are sent.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -52,6 +54,16 @@ pub(super) fn body(file: File, pieces: Vec<BodyPiece>) -> Body {
         }
     });
     Body::from_stream(stream::iter(chunks).buffered(AHEAD))
+}
+
+/// Bytes in memory as a body. The permit for that memory is kept until the last of them is handed over, at the pace of the client.
+pub(super) fn held(bytes: Vec<u8>, permit: SemaphorePermit<'static>) -> Body {
+    let pieces = stream::unfold((Bytes::from(bytes), permit), |(mut rest, permit)| async move {
+        // Copied, so that a piece in a buffer of the connection does not keep all of them.
+        let piece = Bytes::copy_from_slice(&rest.split_to(rest.len().min(CHUNK_BYTES)));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, permit)))
+    });
+    Body::from_stream(pieces)
 }
 
 fn chunks(piece: BodyPiece) -> Box<dyn Iterator<Item = BodyPiece> + Send> {
