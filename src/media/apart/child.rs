@@ -48,13 +48,22 @@ pub fn serve(arguments: &[std::ffi::OsString]) -> Option<u8> {
     // An FFmpeg that cannot be loaded is what every job is answered with.
     let _ = library::ready();
     while let Ok(Some((job, recording, answers))) = receive_job(&control) {
-        let ended = apart(&control, || do_job(&job, &recording, &answers));
+        let ended = match apart(&control, || do_job(&job, &recording, &answers)) {
+            Ok(ended) => ended,
+            Err(error) => not_begun(&answers, &error),
+        };
         drop(answers);
-        if ended.and_then(|ended| send_end(&control, ended)).is_err() {
+        if send_end(&control, ended).is_err() {
             return Some(1);
         }
     }
     Some(0)
+}
+
+/// Answers that the machine has no room for a process, which says nothing of the recording.
+fn not_begun(answers: &UnixStream, error: &io::Error) -> Ended {
+    let message = format!("cannot start a process for the decoder: {}", chain(error));
+    Ended::Exited(said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[])))
 }
 
 /// Does work in a fork, and waits for its end. The fork cannot speak for the worker: it has not its socket.
@@ -168,4 +177,22 @@ fn of_error(error: &MediaError) -> Answer {
 
 fn said(sent: &io::Result<()>) -> i32 {
     if sent.is_ok() { DONE } else { NOT_DONE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::apart::wire::read_answer;
+
+    #[test]
+    fn a_machine_without_room_for_a_process_says_nothing_of_the_recording() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let ended = not_begun(&theirs, &io::Error::from_raw_os_error(libc::EAGAIN));
+        drop(theirs);
+        let mut bytes = Vec::new();
+        (&ours).read_to_end(&mut bytes).unwrap();
+        let (answer, _) = read_answer(&bytes).unwrap();
+        assert!(matches!(answer, Answer::Failed { class: Class::Environment, .. }), "{answer:?}");
+        assert_eq!(ended, Ended::Exited(DONE));
+    }
 }
