@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Client, Pool};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tracing::{debug, warn};
 
 use super::claim::{self, Claimed, HEARTBEAT, Identity};
@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often old events are removed from the database.
 const PRUNE: Duration = Duration::from_secs(3_600);
+/// Events that are removed at once; while there are more, as many at each heartbeat.
+const PRUNE_ROWS: i64 = 5_000;
 /// How long a session may take to end when the program ends; what it had begun is told at the next start.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -292,26 +294,30 @@ impl Member {
     /// Sends heartbeats until one is not confirmed.
     async fn confirm(&self, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
         let client = connecting::client(pool).await?;
-        let mut pruned = Instant::now();
+        let mut prune_at = Instant::now();
         loop {
             tokio::time::sleep(HEARTBEAT).await;
             claim::confirm(&client, node_id, epoch).await?;
             self.health.confirmed();
-            if pruned.elapsed() >= PRUNE {
-                self.prune(&client, node_id).await?;
-                pruned = Instant::now();
+            if prune_at <= Instant::now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
+                prune_at = Instant::now() + PRUNE;
             }
         }
     }
 
-    /// Removes events of this node that the database has had for longer than they are kept here.
-    async fn prune(&self, client: &Client, node_id: &str) -> Result<(), FleetError> {
+    /// Removes some events of this node that the database has had for longer than they are kept here; how many. Not all at once: that
+    /// could take longer than a statement may, and the next heartbeat waits for it.
+    async fn prune(&self, client: &Client, node_id: &str) -> Result<i64, FleetError> {
         let keep_s = claim::number(self.shared.event_limits().keep_for.as_secs());
-        let sql =
-            "DELETE FROM aftercast.event WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2)";
+        let sql = "WITH gone AS (DELETE FROM aftercast.event WHERE ctid = ANY (ARRAY(SELECT ctid FROM aftercast.event \
+                   WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2) LIMIT $3)) RETURNING 1) \
+                   SELECT count(*) FROM gone";
         #[expect(clippy::cast_precision_loss, reason = "seconds of a duration that an operator has set")]
         let keep_s = keep_s as f64;
-        connecting::ask(client, sql, &[(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8)]).await.map(drop)
+        let values: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
+        let rows = connecting::ask(client, sql, &values).await?;
+        rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
     }
 
     /// Tells the database what changes, as long as it takes it.

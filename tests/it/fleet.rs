@@ -494,3 +494,22 @@ fn a_node_that_leaves_the_fleet_forgets_it_and_nothing_of_it_is_needed_without_o
     assert!(refused.err.contains("[fleet] database"), "{}", refused.err);
     daemon.stop();
 }
+
+#[test]
+fn events_that_the_database_has_had_for_too_long_are_removed_some_at_a_time() {
+    let postgres = Postgres::start();
+    let a = node(&postgres, "a");
+    let _daemon = Daemon::start(&a);
+    record(&a, "one.mp4");
+    until_told(&a);
+    // More than one statement removes.
+    postgres.sql(
+        "INSERT INTO aftercast.event (node_id, epoch, seq, at_ms, type, body, received_at) SELECT node_id, 0, n, 0, 'old', '{}', \
+         now() - interval '400 days' FROM aftercast.node, generate_series(1, 12000) AS n",
+    );
+    let count = |filter: &str| postgres.sql(&format!("SELECT count(*) FROM aftercast.event WHERE type {filter} 'old'"));
+    // A session looks once an hour, and at its beginning.
+    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'aftercast'");
+    until("old events are removed", || (count("=") == "0").then_some(()));
+    assert_ne!(count("<>"), "0", "new ones stay");
+}
