@@ -1,7 +1,7 @@
 //! How fast a large archive answers: fills a state directory with made-up VoDs of one root, then measures the index in memory, pages
 //! at its beginning and near its end, and searches. A directory that holds VoDs already is only measured.
 //!
-//! `cargo run --release --example archive -- STATE_DIR ROOT [VODS]`
+//! `cargo run --release --example archive -- STATE_DIR ROOT [VODS [PREVIEW]]`, where PREVIEW is the image that all VoDs have.
 
 use std::error::Error;
 use std::io::Write;
@@ -24,14 +24,15 @@ const RUNS: u32 = 20;
 fn main() -> Outcome<()> {
     let mut args = std::env::args_os().skip(1);
     let (Some(dir), Some(root)) = (args.next().map(PathBuf::from), args.next().map(PathBuf::from)) else {
-        return Err("usage: archive STATE_DIR ROOT [VODS]".into());
+        return Err("usage: archive STATE_DIR ROOT [VODS [PREVIEW]]".into());
     };
     let vods = args.next().map_or(Ok(DEFAULT_VODS), |n| n.to_string_lossy().parse())?;
+    let preview = args.next().map(PathBuf::from);
     let begun = Instant::now();
     let catalog = Catalog::open(&dir)?;
     let opened_s = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
-    archive::fill(&catalog, &root, vods, APART_MS)?;
+    archive::fill(&catalog, &root, vods, APART_MS, preview.as_deref())?;
     let filled_s = begun.elapsed().as_secs_f64();
     let (shared, roots) = (catalog.shared(), [root]);
     let all = Selection { roots: &roots, ..Selection::default() };

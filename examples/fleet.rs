@@ -53,7 +53,7 @@ fn options(url: &str, password: &str) -> FleetOptions {
 fn fill(state_dir: &Path, root: &Path, vods: u64) -> Outcome<Value> {
     let catalog = Catalog::open(state_dir)?;
     catalog.shared().limit_events(EventLimits { keep: 10 * vods.max(1), ..EventLimits::default() });
-    archive::fill(&catalog, root, vods, APART_MS)?;
+    archive::fill(&catalog, root, vods, APART_MS, None)?;
     let ids = catalog.shared().all_vods()?.map(|vod| Ok(vod?.vod_id)).collect::<Outcome<Vec<_>>>()?;
     let part = ids.len().div_ceil(WRITERS).max(1);
     std::thread::scope(|scope| {

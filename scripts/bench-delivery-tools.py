@@ -359,6 +359,73 @@ def queue_of_10000(options):
                     "met": min(taken) <= 1, "ours": {"s": min(taken)}})
 
 
+class Tap:
+    """Forwards connections to a server and counts the bytes of both directions."""
+
+    def __init__(self, port):
+        self.sent = self.received = 0
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.accept, args=(port,), daemon=True).start()
+
+    def accept(self, port):
+        while True:
+            client, _ = self.server.accept()
+            store = socket.create_connection(("127.0.0.1", port))
+            threading.Thread(target=self.forward, args=(client, store, "sent"), daemon=True).start()
+            threading.Thread(target=self.forward, args=(store, client, "received"), daemon=True).start()
+
+    def forward(self, source, sink, direction):
+        try:
+            while data := source.recv(1 << 18):
+                setattr(self, direction, getattr(self, direction) + len(data))
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:  # either side is gone
+            pass
+
+
+def bucket(options):
+    """A recording with its header at the end, finished in the bucket, against a download, ffmpeg, and an upload."""
+    file, key = pathlib.Path(options.files), "live/room.mp4"
+    local, ready = pathlib.Path(options.scratch) / "down.mp4", pathlib.Path(options.scratch) / "ready.mp4"
+    config = pathlib.Path(options.scratch) / "config.toml"
+    sides = {"ours": [], "theirs": []}
+    with Seaweed(options) as server:
+        endpoint = f"http://127.0.0.1:{server.port}"
+        s5cmd = lambda *words: run([f"{options.tools}/s5cmd", "--endpoint-url", endpoint, *map(str, words)], ENVIRONMENT)
+        s5cmd("cp", file, f"s3://{BUCKET}/{key}")
+
+        def ours(port):
+            state = pathlib.Path(options.scratch) / "state"
+            shutil.rmtree(state, ignore_errors=True)
+            s5cmd("rm", f"s3://{BUCKET}/live/room_1.mp4")
+            config.write_text(f'state_dir = "{state}"\n')
+            at = {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+            return run([os.environ["AFTERCAST"], "--config", str(config), "process", f"s3://{BUCKET}/live"], at)
+
+        for _ in range(options.runs):
+            sides["ours"].append(ours(server.port))
+            local.unlink(missing_ok=True)
+            taken = [s5cmd("cp", f"s3://{BUCKET}/{key}", local),
+                     run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(local), "-c", "copy", "-movflags", "+faststart", str(ready)]),
+                     s5cmd("cp", ready, f"s3://{BUCKET}/theirs/room.mp4")]
+            sides["theirs"].append({name: max(t[name] for t in taken) if name == "peak_mib" else sum(t[name] for t in taken) for name in taken[0]})
+        tap = Tap(server.port)
+        ours(tap.port)
+        s5cmd("cp", f"s3://{BUCKET}/live/room_1.mp4", ready)
+        local.unlink()
+    probe = ["ffprobe", "-v", "error", "-count_packets", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0"]
+    if len({subprocess.run([*probe, path], check=True, capture_output=True).stdout for path in (file, ready)}) != 1:
+        sys.exit("the finished object has other packets")
+    ours, theirs = best(sides["ours"]), best(sides["theirs"])
+    what = f"a header-last MP4 of {file.stat().st_size / 2**30:.1f} GiB in SeaweedFS, finished in the bucket"
+    write(options, {"name": "bucket", "what": f"{what}, against download, ffmpeg +faststart, upload", "goal": "faster>=20",
+                    "ratio": round(theirs["s"] / ours["s"], 2), "met": theirs["s"] / ours["s"] >= 20, "ours": ours, "theirs": theirs})
+    write(options, {"name": "bucket_sent", "what": f"{what}: what is sent to the store", "goal": "<=8 MiB", "met": tap.sent <= 8 << 20,
+                    "ours": {"said": f"{tap.sent / 2**20:.2f} MiB sent, {tap.received / 2**20:.2f} MiB received"}})
+
+
 def pad_to(like, to, size, number):
     """A copy with a `free` box at its end, for a given size or for unique content."""
     content = pathlib.Path(like).read_bytes()
@@ -373,7 +440,7 @@ def pad(options):
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (upload_2gib, upload_500_small, null_endpoint, upload_memory, queue_of_10000, null, pad):
+    for work in (upload_2gib, upload_500_small, null_endpoint, upload_memory, queue_of_10000, bucket, null, pad):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
         for name in ("scratch", "results", "tools", "files", "like"):

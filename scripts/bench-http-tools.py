@@ -99,6 +99,23 @@ def first_of_archive(root):
     os.utime(path, ns=(1_600_000_000_000 * 1_000_000,) * 2)
 
 
+def first_view(options):
+    """The library of the page in a browser that has nothing of it, beside an archive whose VoDs have a picture."""
+    served = Served(options, first=first_of_archive, more="[pictures]\nposter = false\n")
+    os.makedirs(os.path.join(served.root, "previews"))
+    shutil.copy(options.file, os.path.join(served.root, "previews", "room.jpg"))
+    job = {"base": served.url + "/", "oldestYear": "2020", "vods": options.count, "modules": os.path.abspath("target/test-tools/page"),
+           "chromium": shutil.which("chromium"), "shots": options.directory}
+    said = subprocess.run(["node", "tests/page/archive.mjs"], env={**os.environ, "PAGE_TEST": json.dumps(job)}, capture_output=True, text=True)
+    if said.returncode:
+        sys.exit(said.stdout + said.stderr)
+    desktop = next(line for line in said.stdout.splitlines() if line.startswith("desktop"))
+    poster_ms = int(re.search(r"first posters (\d+) ms", desktop)[1])
+    tools.write(options, {"name": "first_view", "what": options.what, "goal": "<= 300 ms to the first posters, <= 60 kB before", "met": poster_ms <= 300,
+                          "ours": {"said": said.stdout.strip().replace("\n", "; ")}})
+    served.stop()
+
+
 def pages(options):
     """Pages of an archive under load, counts with a search, start-up and memory."""
     served = Served(options, first=first_of_archive)
@@ -268,7 +285,7 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (pages, media, clip, webhook, without_serve):
+    for work in (pages, first_view, media, clip, webhook, without_serve):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
         for name in ("what", "results", "directory", "like", "file", "state"):

@@ -132,9 +132,12 @@ fn a_large_archive_is_few_nodes_and_any_month_is_near() {
     let Some(tools) = tools() else { return };
     let vods = std::env::var("AFTERCAST_PAGE_VODS").map_or(VODS, |number| number.parse().unwrap());
     let sandbox = sandbox("127.0.0.1:0");
+    let preview = sandbox.root().join("previews/room.jpg");
+    fs::create_dir_all(preview.parent().unwrap()).unwrap();
+    ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=852x480", "-frames:v", "1", preview.to_str().unwrap()]);
     {
         let catalog = Catalog::open(&sandbox.path().join("state")).unwrap();
-        archive::fill(&catalog, &sandbox.root(), vods, YEARS_MS / vods.cast_signed()).unwrap();
+        archive::fill(&catalog, &sandbox.root(), vods, YEARS_MS / vods.cast_signed(), Some(&preview)).unwrap();
     }
     let daemon = Daemon::start(&sandbox);
     let job = json!({ "base": format!("http://{}/", address_of(&daemon)), "oldestYear": "2020", "vods": vods });

@@ -16,19 +16,20 @@ const FIRST_MS: i64 = 1_600_000_000_000;
 /// VoDs that are added together.
 const BATCH: u64 = 10_000;
 
-/// Adds VoDs, each so many milliseconds after the one before; nothing where there are some already.
-pub fn fill(catalog: &Catalog, root: &Path, vods: u64, apart_ms: i64) -> Outcome<()> {
+/// Adds VoDs, each so many milliseconds after the one before, with the preview image of a server if there is one; nothing where there
+/// are VoDs already.
+pub fn fill(catalog: &Catalog, root: &Path, vods: u64, apart_ms: i64, preview: Option<&Path>) -> Outcome<()> {
     if catalog.shared().all_vods()?.next().is_some() {
         return Ok(());
     }
     for first in (0..vods).step_by(usize::try_from(BATCH)?) {
-        let batch = (first..vods.min(first + BATCH)).map(|number| vod(root, number, apart_ms));
+        let batch = (first..vods.min(first + BATCH)).map(|number| vod(root, number, apart_ms, preview));
         catalog.merge_rebuilt(&batch.collect::<Outcome<Vec<_>>>()?)?;
     }
     Ok(())
 }
 
-fn vod(root: &Path, number: u64, apart_ms: i64) -> Outcome<VodRecord> {
+fn vod(root: &Path, number: u64, apart_ms: i64, preview: Option<&Path>) -> Outcome<VodRecord> {
     let digest = blake3::hash(&number.to_be_bytes());
     let stream = format!("room-{}", number % STREAMS);
     let name = format!("{stream}-2026-03-04_14-30-15.{number:06}.mp4");
@@ -45,6 +46,6 @@ fn vod(root: &Path, number: u64, apart_ms: i64) -> Outcome<VodRecord> {
         "vodName": name, "filePath": root.join(&name), "root": root, "duration": 3_600_000, "creationDate": now_ms,
         "startTime": now_ms - 3_600_000, "startSource": "name", "fileSize": 40_000_000, "type": "streamVod", "container": "mp4",
         "tracks": [track("video", "h264"), track("audio", "aac")], "bitrate": 88_888, "outcome": "remuxed", "server": "antmedia",
-        "sourcePath": root.join(&name), "source": fingerprint, "evidence": { "kind": "lease" }, "fingerprint": fingerprint,
+        "sourcePath": root.join(&name), "source": fingerprint, "evidence": { "kind": "lease" }, "fingerprint": fingerprint, "previewFilePath": preview,
     }))?)
 }
