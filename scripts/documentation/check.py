@@ -12,6 +12,7 @@ the page shows. A comment before a block says what else to do with it:
     <!-- background -->      the command goes on until the page ends; the lines must appear within a minute
     <!-- file: PATH -->      the block is written to PATH
     <!-- setup: … -->        shell commands that a reader does not see
+    <!-- service: … -->      a command that a reader does not see and that goes on until the page ends
     <!-- needs: PROGRAM … --> the page is skipped, and counted, if one of these programs is missing
 
 A line of `…` stands for any lines, `…` within a line for any text. Times, durations, sizes, ids, digests and addresses of the
@@ -80,6 +81,8 @@ class Checker:
             target = target if target.is_absolute() else sandbox.work / target
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(sandbox.inward("\n".join(block.lines) + "\n"))
+        elif block.language == "service":
+            sandbox.start("\n".join(block.lines), [], is_service=True)
         elif block.language == "setup" or block.language in SHELL:
             self.counts["blocks"] += block.language in SHELL
             status, printed = sandbox.run("set -e\n" + "\n".join(block.lines))

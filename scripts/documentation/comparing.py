@@ -20,7 +20,7 @@ DIFFERS = [(re.compile(pattern), word) for pattern, word in [
     (r"\b\d{4,}(\.\d+)?\b", "<n>"),
     (r"(?<=: )\d{3,}(\.\d+)?\b", "<n>"),
     (r"(PID|pid|process) \d+", r"\1 <n>"),
-    (r"\b\d+(?= (packets?|samples?|frames?|pictures?|h264|aac|entries)\b)", "<n>"),
+    (r"\b\d+(?= (packets?|samples?|frames?|pictures?|h264|aac|entries|requests?)\b)", "<n>"),
     (r"\b\d+\.\d+\b", "<n>"),
     (r"[─━═-]{3,}", "---"),
     (r"\s+", " "),

@@ -35,7 +35,7 @@ class Block:
         return found
 
 
-NOTE = re.compile(r"^(not run|exits with|any order|until|background|file|setup|needs)(?::\s*|$)(.*)$", re.S)
+NOTE = re.compile(r"^(not run|exits with|any order|until|background|file|setup|service|needs)(?::\s*|$)(.*)$", re.S)
 
 
 def read_page(text):
@@ -50,7 +50,7 @@ def read_page(text):
                 at += 1
                 comment += "\n" + lines[at]
             note = NOTE.match(comment.strip()[4:].split("-->")[0].strip())
-            if note and note[1] in ("setup", "needs"):
+            if note and note[1] in ("setup", "service", "needs"):
                 blocks.append(Block(note[1], at + 1, note[2].split("\n"), {}))
             elif note:
                 notes[note[1]] = note[2].strip()

@@ -10,7 +10,7 @@ from pages import HEADINGS, REPOSITORY
 MAPPED = ["/srv", "/etc/aftercast", "/var/lib/aftercast", "/var/lib/ome", "/var/rec", "/usr/local/antmedia", "/usr/local/srs",
           "/recordings", "/out", "/home/me", "/mnt/archive"]
 # Ports of the pages; each sandbox gets free ones.
-PORTS = ["8420", "1935", "9000", "8333"]
+PORTS = ["8420", "1935", "9000", "8333", "5432"]
 # Where scripts/install-test-stores puts object stores.
 TOOLS = Path(os.environ.get("AFTERCAST_TEST_TOOLS", REPOSITORY / "target/test-tools")) / "python/bin"
 # How long a command may take, and how long a page waits for what it shows.
@@ -95,15 +95,16 @@ class Sandbox:
         lines = self.outward(printed.decode(errors="replace")).split("\n")
         return process.returncode, lines[:-1] if lines[-1] == "" else lines
 
-    def start(self, command, expected):
-        """Starts a command that goes on, and waits until the expected lines have appeared: what it has printed."""
+    def start(self, command, expected, is_service=False):
+        """Starts a command that goes on, and waits until the expected lines have appeared: what it has printed. How a service ends
+        is of no interest: it is killed."""
         script, environment = self.shell(command)
         environment["AFTERCAST_SERVE__LISTEN"] = f"127.0.0.1:{self.ports['8420']}"
         said = self.home / f"background.{len(self.background)}"
         with said.open("wb") as output:
             process = subprocess.Popen(["bash", "-c", script], env=environment, stdin=subprocess.DEVNULL, stdout=output,
                                        stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent)
-        self.background.append((process, said))
+        self.background.append((process, is_service))
         until = time.monotonic() + PATIENCE_S
         while True:
             has_ended = process.poll() is not None
@@ -113,15 +114,15 @@ class Sandbox:
             time.sleep(0.1)
 
     def close(self, keep):
-        for process, _ in reversed(self.background):
-            self.end(process)
+        for process, is_service in reversed(self.background):
+            self.end(process, is_service)
         if keep:
             print(f"  kept: {self.home}")
         else:
             shutil.rmtree(self.home, ignore_errors=True)
 
-    def end(self, process):
-        for number, patience_s in [(signal.SIGTERM, 15), (signal.SIGKILL, 5)]:
+    def end(self, process, is_service):
+        for number, patience_s in [(signal.SIGTERM, 15), (signal.SIGKILL, 5)][is_service:]:
             try:
                 os.killpg(process.pid, number)
                 process.wait(patience_s)

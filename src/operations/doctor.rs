@@ -31,6 +31,9 @@ use crate::stop::Stop;
 #[serde(deny_unknown_fields)]
 pub struct Doctor {}
 
+/// Name of the check that the state directory belongs to who opens it, and that nobody else can write it.
+pub(super) const STATE_DIRECTORY: &str = "state directory";
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
@@ -146,7 +149,7 @@ fn state_directory(directory: &Path, access: Result<StateDirAccess, CatalogError
         StateDirAccess::Private => "private".to_owned(),
         StateDirAccess::Readable(mode) => format!("mode {mode:04o}: other users can list it, not write it"),
     };
-    let check = of_result(directory, "state directory", access.map(detail));
+    let check = of_result(directory, STATE_DIRECTORY, access.map(detail));
     let hint = readable.map(|_| format!("Run `chmod 700 {}` to keep other users out.", printable(directory)));
     Check { hint: check.hint.or(hint), ..check }
 }

@@ -7,18 +7,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::answer_cache::AnswerCache;
 use super::coding;
-use super::routes::{AnswerForm, Route};
-use super::wire::{JSON, LINES, PROBLEM, operation_of};
+use super::routes::{AnswerForm, Method, Route};
+use super::wire::{Arguments, JSON, LINES, PROBLEM, arguments_of};
 use crate::fault::{Class, chain};
 use crate::operations::{Context, ErrorKind, ListVods, Operation, OperationError};
 use crate::pipeline::Stop;
@@ -38,19 +38,44 @@ pub(super) struct Service {
     pub kept: Arc<AnswerCache>,
 }
 
+/// An operation, as far as its answer is concerned. What works with this is in the program once, not once for each operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnsweredOperation {
+    method: Method,
+    form: AnswerForm,
+    /// Whether it lists the VoDs of all nodes.
+    is_list: bool,
+    work_of: fn(Arguments) -> Result<Work, OperationError>,
+}
+
+/// An operation with its arguments: runs, and says what it has to say.
+type Work = Box<dyn FnOnce(&Context, &mpsc::Sender<OperationOutput>) + Send>;
+
+impl AnsweredOperation {
+    pub(super) fn of<O: Route>() -> Self {
+        let work_of = |arguments: Arguments| arguments.read::<O>().map(work);
+        Self { method: O::METHOD, form: O::ANSWER, is_list: O::PATH == ListVods::PATH, work_of }
+    }
+
+    /// Whether an answer stays the same until a VoD of this node changes. A list of all nodes' VoDs does not.
+    fn may_keep(self, service: &Service) -> bool {
+        self.form == AnswerForm::Kept && (!self.is_list || service.context.pipeline().fleet.is_none())
+    }
+}
+
 /// Answers a request for an operation.
-pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
-    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| may_keep::<O>(&service));
+pub(super) async fn answer(asked: AnsweredOperation, service: Service, request: Request) -> Response {
+    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| asked.may_keep(&service));
     let headers = request.headers().clone();
     let (config, changes) = (service.context.config(), service.context.pipeline().catalog.shared().vod_changes());
     if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
         return data(&headers, body).await;
     }
-    let running = match operation_of::<O>(request).await {
-        Ok(operation) => service.begin(operation).await,
+    let running = match arguments_of(asked.method, request).await.and_then(asked.work_of) {
+        Ok(work) => service.begin(work).await,
         Err(error) => Err(error),
     };
-    let whole = match (running, O::ANSWER) {
+    let whole = match (running, asked.form) {
         (Err(error), _) => Err(error),
         (Ok(running), AnswerForm::Lines) => return running.lines().await,
         (Ok(running), AnswerForm::Whole | AnswerForm::Kept) => running.whole().await,
@@ -64,11 +89,6 @@ pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Re
         }
         Err(error) => problem(&error),
     }
-}
-
-/// Whether an answer stays the same until a VoD of this node changes. A list of all nodes' VoDs does not.
-fn may_keep<O: Route>(service: &Service) -> bool {
-    O::ANSWER == AnswerForm::Kept && (O::PATH != ListVods::PATH || service.context.pipeline().fleet.is_none())
 }
 
 async fn data(headers: &HeaderMap, body: Bytes) -> Response {
@@ -105,30 +125,30 @@ impl Service {
         Self { context, operations: Arc::new(Semaphore::new(operations as usize)), kept: Arc::default() }
     }
 
-    async fn begin<O: Operation>(&self, operation: O) -> Result<RunningOperation, OperationError> {
+    async fn begin(&self, work: Work) -> Result<RunningOperation, OperationError> {
         let permit = self.turn().await?;
         let context = self.context.for_request();
         let (say, said) = mpsc::channel(UNREAD);
         let until = StopOnDrop(context.stop().clone());
         let thread = std::thread::Builder::new().name("operation".into());
-        let spawned = thread.spawn(move || perform(&operation, &context, &say, permit));
+        let spawned = thread.spawn(move || {
+            work(&context, &say);
+            drop(permit);
+        });
         spawned.map_err(|e| OperationError::transient(format!("cannot start a thread for it: {}", chain(&e))))?;
         Ok(RunningOperation { said, _until: until })
     }
 }
 
-fn perform<O: Operation>(
-    operation: &O,
-    context: &Context,
-    say: &mpsc::Sender<OperationOutput>,
-    permit: OwnedSemaphorePermit,
-) {
-    let mut tell =
-        |item: O::Item| say.blocking_send(OperationOutput::Item(json(&item)?)).map_err(|_| OperationError::cancelled());
-    let ended = operation.run(context, &mut tell).and_then(|data| json(&data));
-    // Whoever does not listen any more misses nothing: what was done is in the catalogue.
-    let _ = say.blocking_send(OperationOutput::End(ended));
-    drop(permit);
+fn work<O: Operation>(operation: O) -> Work {
+    Box::new(move |context, say| {
+        let mut tell = |item: O::Item| {
+            say.blocking_send(OperationOutput::Item(json(&item)?)).map_err(|_| OperationError::cancelled())
+        };
+        let ended = operation.run(context, &mut tell).and_then(|data| json(&data));
+        // Whoever does not listen any more misses nothing: what was done is in the catalogue.
+        let _ = say.blocking_send(OperationOutput::End(ended));
+    })
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, OperationError> {
@@ -273,9 +293,9 @@ mod tests {
     async fn an_operation_ends_when_its_answer_is_not_wanted_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(&dir, 1);
-        let mut running = service.begin(UntilStopped).await.unwrap();
+        let mut running = service.begin(work(UntilStopped)).await.unwrap();
         assert!(matches!(running.next().await, OperationOutput::Item(item) if item == b"7"));
-        let refused = service.begin(UntilStopped).await.err().unwrap();
+        let refused = service.begin(work(UntilStopped)).await.err().unwrap();
         assert_eq!(problem(&refused).status(), StatusCode::SERVICE_UNAVAILABLE, "{refused}");
         drop(running);
         drop(service.operations.acquire().await.unwrap());
@@ -286,7 +306,7 @@ mod tests {
     async fn a_stop_of_the_daemon_ends_operations_and_their_answers_arrive() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(&dir, 1);
-        let lines = service.begin(UntilStopped).await.unwrap().lines().await;
+        let lines = service.begin(work(UntilStopped)).await.unwrap().lines().await;
         service.context.stop().request();
         let text = axum::body::to_bytes(lines.into_body(), 1 << 10).await.unwrap();
         assert_eq!(text, "{\"item\":7}\n{\"data\":8}\n");
@@ -295,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_of_the_program_is_an_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let answer = problem(&service(&dir, 1).begin(Panics).await.unwrap().whole().await.unwrap_err());
+        let answer = problem(&service(&dir, 1).begin(work(Panics)).await.unwrap().whole().await.unwrap_err());
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let text = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&text).unwrap();

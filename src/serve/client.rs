@@ -4,12 +4,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use futures::StreamExt as _;
-use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,9 @@ pub struct Client {
     runtime: Runtime,
 }
 
+/// Takes a line of an answer; whether it was the last one.
+type LineSink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<bool, OperationError>;
+
 /// A line of an answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,48 +51,66 @@ impl Client {
 
     /// Has the daemon do an operation.
     pub fn perform<O: Route>(&self, operation: &O, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
+        let mut data = None;
+        let whole = self.answered(request_of(operation)?, &mut |line| {
+            match read::<Line<O::Item, O::Data>>(line)? {
+                Line::Item(item) => tell(item)?,
+                Line::Data(last) => data = Some(last),
+                Line::Error(error) => return Err(error),
+            }
+            Ok(data.is_some())
+        })?;
+        match whole {
+            Some(whole) => read(&whole),
+            None => data.ok_or_else(cut),
+        }
+    }
+
+    /// The answer if it is a whole one; lines are given away as they come. It is the same code for each operation.
+    fn answered(&self, request: Request<String>, line: LineSink<'_>) -> Result<Option<Bytes>, OperationError> {
         self.runtime.block_on(async {
             tokio::select! {
-                answered = self.exchange(operation, tell) => answered,
+                answered = self.exchange(request, line) => answered,
                 () = self.stop.requested() => Err(OperationError::cancelled()),
             }
         })
     }
 
-    async fn exchange<O: Route>(&self, operation: &O, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
-        let request = request_of(operation)?;
+    async fn exchange(&self, request: Request<String>, line: LineSink<'_>) -> Result<Option<Bytes>, OperationError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| lost(&e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| unanswered(&e))?;
         tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(|e| unanswered(&e))?;
         if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == LINES) {
-            return lines::<O>(response.into_body(), tell).await;
+            return lines(response.into_body(), line).await.map(|()| None);
         }
-        whole(response).await
+        whole(response).await.map(Some)
     }
 }
 
-async fn whole<D: DeserializeOwned>(response: Response<Incoming>) -> Result<D, OperationError> {
+async fn whole(response: Response<Incoming>) -> Result<Bytes, OperationError> {
     let is_success = response.status().is_success();
     let text = to_bytes(Body::new(response.into_body()), usize::MAX).await.map_err(|e| lost(&e))?;
-    if is_success { read(&text) } else { Err(read(&text)?) }
+    if is_success { Ok(text) } else { Err(read(&text)?) }
 }
 
-async fn lines<O: Route>(body: Incoming, tell: ItemSink<'_, O::Item>) -> Result<O::Data, OperationError> {
+async fn lines(body: Incoming, take: LineSink<'_>) -> Result<(), OperationError> {
     let (mut body, mut unread) = (Body::new(body).into_data_stream(), Vec::new());
     while let Some(more) = body.next().await {
         unread.extend_from_slice(&more.map_err(|e| lost(&e))?);
         let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let rest = unread.split_off(whole);
         for line in std::mem::replace(&mut unread, rest).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match read::<Line<O::Item, O::Data>>(line)? {
-                Line::Item(item) => tell(item)?,
-                Line::Data(data) => return Ok(data),
-                Line::Error(error) => return Err(error),
+            if take(line)? {
+                return Ok(());
             }
         }
     }
-    Err(lost(&io::Error::from(io::ErrorKind::UnexpectedEof)))
+    Err(cut())
+}
+
+fn cut() -> OperationError {
+    lost(&io::Error::from(io::ErrorKind::UnexpectedEof))
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, OperationError> {

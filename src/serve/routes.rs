@@ -1,12 +1,13 @@
 //! Under which method and path each operation is served.
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{Method as HttpMethod, Uri};
 use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::Value;
 
-use super::answering::{Service, answer, problem};
+use super::answering::{AnsweredOperation, Service, answer, problem};
 use super::openapi::{self, Schemas};
 use super::{antmedia, events, media, playback, sharing, uploading};
 use crate::operations::{
@@ -73,7 +74,7 @@ macro_rules! routes {
         pub(super) fn router(service: Service) -> Router {
             let router = Router::new().merge(antmedia::routes()).merge(media::routes()).merge(openapi::routes());
             let router = router.merge(sharing::routes()).merge(playback::routes()).merge(events::routes()).merge(uploading::routes());
-            $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
+            $(let router = router.route(<$operation>::PATH, answered(Method::$method, AnsweredOperation::of::<$operation>()));)*
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
     };
@@ -115,6 +116,11 @@ routes! {
     Get "/events/log" Whole ListEvents;
     Get "/events/follow" Lines FollowEvents;
     Post "/events/replay" Whole ReplayEvents;
+}
+
+/// Answers one operation.
+fn answered(method: Method, operation: AnsweredOperation) -> MethodRouter<Service> {
+    on(method.filter(), move |State(service): State<Service>, request: Request| answer(operation, service, request))
 }
 
 impl Method {

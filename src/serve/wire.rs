@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::routes::Route;
+use super::routes::{Method, Route};
 use crate::fault::chain;
 use crate::operations::OperationError;
 
@@ -28,21 +28,50 @@ pub(super) const LINES: &str = "application/x-ndjson";
 
 pub(super) type Pairs = Vec<(String, String)>;
 
+/// The arguments of an operation on the wire, where it does not matter of which one: what works with them is in the program once.
+pub(super) enum Arguments {
+    /// Of POST, PUT and PATCH.
+    Body(Value),
+    /// Of GET and DELETE: a query.
+    Query(String),
+}
+
+impl Arguments {
+    /// The operation that they are of.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, OperationError> {
+        match self {
+            Self::Body(fields) => serde_json::from_value(fields).map_err(|e| not_valid(&e)),
+            Self::Query(query) => serde_urlencoded::from_str(&query).map_err(|e| not_valid(&e)),
+        }
+    }
+}
+
 /// The request that asks for an operation.
 pub(super) fn request_of<O: Route>(operation: &O) -> Result<hyper::Request<String>, OperationError> {
-    let refused = |error: &dyn std::error::Error| {
-        OperationError::invalid(format!("cannot send this request to the daemon: {}", chain(error)))
-    };
-    let (target, body) = if O::METHOD.has_body() {
-        let mut arguments = serde_json::to_value(operation).map_err(|e| refused(&e))?;
-        let in_path = take_path_arguments(O::PATH, &mut arguments);
-        (target_of(O::PATH, in_path)?, arguments.to_string())
+    let arguments = if O::METHOD.has_body() {
+        Arguments::Body(serde_json::to_value(operation).map_err(|e| not_sent(&e))?)
     } else {
-        let arguments = serde_urlencoded::to_string(operation).map_err(|e| refused(&e))?;
-        (target_of(O::PATH, serde_urlencoded::from_str(&arguments).map_err(|e| refused(&e))?)?, String::new())
+        Arguments::Query(serde_urlencoded::to_string(operation).map_err(|e| not_sent(&e))?)
     };
-    let request = hyper::Request::builder().method(O::METHOD.of_http()).uri(target);
-    request.header(HOST, "localhost").header(CONTENT_TYPE, JSON).body(body).map_err(|e| refused(&e))
+    request_with(O::METHOD, O::PATH, arguments)
+}
+
+fn request_with(method: Method, path: &str, arguments: Arguments) -> Result<hyper::Request<String>, OperationError> {
+    let (target, body) = match arguments {
+        Arguments::Body(mut fields) => {
+            let in_path = take_path_arguments(path, &mut fields);
+            (target_of(path, in_path)?, fields.to_string())
+        }
+        Arguments::Query(query) => {
+            (target_of(path, serde_urlencoded::from_str(&query).map_err(|e| not_sent(&e))?)?, String::new())
+        }
+    };
+    let request = hyper::Request::builder().method(method.of_http()).uri(target);
+    request.header(HOST, "localhost").header(CONTENT_TYPE, JSON).body(body).map_err(|e| not_sent(&e))
+}
+
+fn not_sent(error: &dyn std::error::Error) -> OperationError {
+    OperationError::invalid(format!("cannot send this request to the daemon: {}", chain(error)))
 }
 
 /// Takes those arguments out that the path names.
@@ -82,28 +111,31 @@ pub(super) async fn body_of(body: Body, most_bytes: usize) -> Result<Bytes, Oper
     body.map_err(|e| not_valid(&e))
 }
 
-/// The operation that a request asks for.
-pub(super) async fn operation_of<O: Route>(request: Request) -> Result<O, OperationError> {
+/// The arguments of a request.
+pub(super) async fn arguments_of(method: Method, request: Request) -> Result<Arguments, OperationError> {
     let (mut parts, body) = request.into_parts();
     let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_valid(&e))?;
     let in_path = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    if O::METHOD.has_body() {
+    if method.has_body() {
         let body = body_of(body, BODY_LIMIT_BYTES).await?;
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         let mut arguments: Value = serde_json::from_slice(body).map_err(|e| not_valid(&e))?;
         if let Value::Object(fields) = &mut arguments {
             fields.extend(in_path.map(|(name, value)| (name, Value::String(value))));
         }
-        return serde_json::from_value(arguments).map_err(|e| not_valid(&e));
+        return Ok(Arguments::Body(arguments));
     }
-    arguments(in_path.collect(), parts.uri.query().unwrap_or_default())
+    joined(in_path.collect(), parts.uri.query().unwrap_or_default())
 }
 
 /// Arguments that are known from elsewhere, and those of a query.
-pub(super) fn arguments<T: DeserializeOwned>(mut known: Pairs, query: &str) -> Result<T, OperationError> {
+pub(super) fn arguments<T: DeserializeOwned>(known: Pairs, query: &str) -> Result<T, OperationError> {
+    joined(known, query)?.read()
+}
+
+fn joined(mut known: Pairs, query: &str) -> Result<Arguments, OperationError> {
     known.extend(serde_urlencoded::from_str::<Pairs>(query).map_err(|e| not_valid(&e))?);
-    let all = serde_urlencoded::to_string(&known).map_err(|e| not_valid(&e))?;
-    serde_urlencoded::from_str(&all).map_err(|e| not_valid(&e))
+    serde_urlencoded::to_string(&known).map(Arguments::Query).map_err(|e| not_valid(&e))
 }
 
 /// What a request is answered with that cannot be read.

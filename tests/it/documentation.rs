@@ -41,7 +41,13 @@ fn what_is_wrong_with_a_page_is_found() {
         let checked = check(&[path.to_str().unwrap()]);
         assert!(!checked.status.success() && said(&checked).contains(expected), "{page}: {}", said(&checked));
     }
-    let path = dir.path().join("page.md");
-    fs::write(&path, "```console\n$ aftercast --version\naftercast …\n```\n").unwrap();
-    assert!(check(&[path.to_str().unwrap()]).status.success());
+    for page in [
+        "```console\n$ aftercast --version\naftercast …\n```\n",
+        "<!-- service: while :; do date >alive; sleep 0.1; done -->\n<!-- until -->\n```console\n$ grep -o : alive | head -n 1\n:\n```\n",
+    ] {
+        let path = dir.path().join("page.md");
+        fs::write(&path, page).unwrap();
+        let checked = check(&[path.to_str().unwrap()]);
+        assert!(checked.status.success(), "{page}: {}", said(&checked));
+    }
 }

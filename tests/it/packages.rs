@@ -100,7 +100,13 @@ fn the_debian_package_holds_what_an_operator_expects() {
     let prerm = fs::read_to_string(control.join("prerm")).unwrap();
     assert!(prerm.contains("stop aftercast.service"), "{prerm}");
     let postinst = fs::read_to_string(control.join("postinst")).unwrap();
-    for words in ["aftercast config check", "aftercast doctor", "systemctl enable --now aftercast", "try-restart"] {
+    for words in [
+        "aftercast setup",
+        "aftercast config check",
+        "aftercast doctor",
+        "systemctl enable --now aftercast",
+        "try-restart",
+    ] {
         assert!(postinst.contains(words), "{words}: {postinst}");
     }
     // debhelper's snippet for a unit that is enabled by the operator alone: only what was enabled before is enabled again.

@@ -13,11 +13,10 @@ use super::super::run::absolute;
 use super::{CommandError, doctor};
 use crate::config::{self, DraftTarget};
 use crate::discover::Server;
+use crate::operations::Check;
 use crate::operations::setup::{self, Accounts, Credential, FoundServer, Proposal, Surroundings, Wishes};
-use crate::operations::{self, Check};
 use crate::printable::Printable;
 use crate::recording::name::printable;
-use crate::stop::Stop;
 
 /// Where the service's configuration is.
 const SYSTEM_CONFIG: &str = "/etc/aftercast/config.toml";
@@ -130,7 +129,7 @@ fn without_questions(
         say_replaced(run, out).map_err(CommandError::output)?;
     }
     setup::write_configuration(&run.config, &text, run.is_root, &run.accounts)?;
-    let checks = operations::checks(&checked, None, &Stop::default());
+    let checks = setup::checks_of_service(&checked, run.is_root, &run.accounts);
     finished(run, &proposal, &text, &checks, out)
 }
 
@@ -241,7 +240,7 @@ fn with_questions(
         setup::write_credential(secret, run.is_root, &run.accounts)?;
     }
     setup::write_configuration(&run.config, &text, run.is_root, &run.accounts)?;
-    let checks = operations::checks(&checked, None, &Stop::default());
+    let checks = setup::checks_of_service(&checked, run.is_root, &run.accounts);
     finished(run, &proposal, &text, &checks, out)
 }
 

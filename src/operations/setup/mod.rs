@@ -12,9 +12,11 @@ mod apply;
 mod find;
 mod propose;
 mod render;
+mod service;
 
 pub use accounts::Accounts;
 pub use apply::{Credential, check, is_packaged, is_taken, taken, write_configuration, write_credential};
 pub use find::{FoundRoot, FoundServer, PathKind, find, place};
 pub use propose::{NoProposal, Proposal, Wishes, propose, summary};
 pub use render::{Surroundings, USER, next_commands, text};
+pub use service::checks_of_service;

@@ -53,9 +53,13 @@ pub struct Surroundings<'a> {
 pub fn next_commands(proposal: &Proposal, surroundings: &Surroundings<'_>) -> Vec<String> {
     let mut commands = if surroundings.is_root { of_service(proposal, surroundings) } else { Vec::new() };
     let aftercast = aftercast(surroundings.config);
-    commands.push(format!("{aftercast} doctor  # check again"));
+    // The state directory belongs to the user of the service, so root does not open it.
+    let is_service = surroundings.is_root && surroundings.has_unit;
+    let as_user = if is_service { format!("runuser -u {USER} -- ") } else { String::new() };
+    commands.push(format!("{as_user}{aftercast} doctor  # check again"));
     if let Some(root) = proposal.roots.first() {
-        commands.push(format!("{aftercast} process --dry-run {}  # print what would be done", shell(&root.path)));
+        let root = shell(&root.path);
+        commands.push(format!("{as_user}{aftercast} process --dry-run {root}  # print what would be done"));
     }
     commands.push(match surroundings {
         Surroundings { is_root: true, has_unit: true, .. } => "systemctl enable --now aftercast  # start".to_owned(),
@@ -181,8 +185,8 @@ mod tests {
                 "useradd --system --no-create-home aftercast  # the user of the service",
                 "usermod -aG www-data aftercast  # the group that owns the recordings",
                 "systemctl edit aftercast  # in [Service]: SupplementaryGroups=www-data ReadWritePaths=/var/rec",
-                "aftercast doctor  # check again",
-                "aftercast process --dry-run /var/rec  # print what would be done",
+                "runuser -u aftercast -- aftercast doctor  # check again",
+                "runuser -u aftercast -- aftercast process --dry-run /var/rec  # print what would be done",
                 "systemctl enable --now aftercast  # start",
             ]
         );

@@ -225,40 +225,51 @@ fn get(operation: &str, summary: &str, parameters: &Value, answers: &[(&str, &st
 /// Path, method and description of an operation.
 pub(super) fn operation<O: Route>(schemas: &mut Schemas) -> (String, &'static str, Value) {
     let arguments: Value = schemas.asked.root_schema_for::<O>().into();
-    let (parameters, body) = of_arguments(O::PATH, O::METHOD, &arguments);
     let data = schemas.of_answer::<O::Data>();
     let content = match O::ANSWER {
-        AnswerForm::Whole | AnswerForm::Kept => json!({ JSON: { "schema": data } }),
-        AnswerForm::Lines => json!({ LINES: { "schema": lines(&schemas.of_answer::<O::Item>(), &data) } }),
+        AnswerForm::Whole | AnswerForm::Kept => whole(&data),
+        AnswerForm::Lines => lines(&schemas.of_answer::<O::Item>(), &data),
     };
+    let description = described_operation(&O::schema_name(), O::METHOD, O::PATH, &arguments, &content);
+    (O::PATH.to_owned(), O::METHOD.name(), description)
+}
+
+/// The description of an operation, by what it was asked with and the content that it is answered with.
+fn described_operation(name: &str, method: Method, path: &str, arguments: &Value, content: &Value) -> Value {
+    let (parameters, body) = of_arguments(path, method, arguments);
     let problem = json!({ "description": "It was not done, or not to its end.",
         "content": { PROBLEM: { "schema": { "$ref": "#/components/schemas/Problem" } } } });
     let mut operation = json!({
-        "operationId": O::schema_name(),
+        "operationId": name,
         "summary": arguments.get("description").cloned().unwrap_or_default(),
         "parameters": parameters,
         "responses": { "200": { "description": "Done.", "content": content }, "default": problem },
     });
-    if O::METHOD != Method::Get {
+    if method != Method::Get {
         operation["security"] = json!([{ "token": [] }]);
     }
     if let Some(schema) = body {
         operation["requestBody"] = json!({ "content": { JSON: { "schema": schema } } });
     }
-    (O::PATH.to_owned(), O::METHOD.name(), operation)
+    operation
+}
+
+/// One JSON value.
+fn whole(data: &Schema) -> Value {
+    json!({ JSON: { "schema": data } })
 }
 
 /// Each line of an answer in lines.
 fn lines(item: &Schema, data: &Schema) -> Value {
     let line = |name: &str, schema: Value| json!({ "type": "object", "required": [name], "properties": { name: schema }, "additionalProperties": false });
-    json!({
+    json!({ LINES: { "schema": {
         "description": "One JSON value on each line: items as they come, then the data or the error.",
         "oneOf": [
             line("item", item.clone().into()),
             line("data", data.clone().into()),
             line("error", json!({ "$ref": "#/components/schemas/OperationError" })),
         ],
-    })
+    } } })
 }
 
 /// Arguments in the path and the query, and the schema of those in the body.

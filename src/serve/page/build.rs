@@ -1,7 +1,7 @@
 //! Compresses the files of the page, as hard as it goes, because they are sent far more often than the program is built.
 //!
 //! The files stay as they are in the source: browsers load what is reviewed. `page.rs` in the directory of the build lists all of
-//! them with their bytes, as they are and compressed.
+//! them with their compressed bytes.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -29,17 +29,15 @@ pub fn write() {
     names.sort();
     let mut list = "&[\n".to_owned();
     for name in &names {
-        let from = root.join(PAGE).join(name);
-        let bytes = fs::read(&from).expect("the page is part of the source");
+        let bytes = fs::read(root.join(PAGE).join(name)).expect("the page is part of the source");
         let to = out.join("page").join(name);
         let (brotli, gzip) = (beside(&to, "br"), beside(&to, "gz"));
         fs::create_dir_all(to.parent().unwrap_or(&out)).expect("the directory of the build is there");
         fs::write(&brotli, brotli_of(&bytes).expect("memory can be written"))
             .expect("the directory of the build is there");
         fs::write(&gzip, gzip_of(&bytes).expect("memory can be written")).expect("the directory of the build is there");
-        let [bytes, brotli, gzip] =
-            [&from, &brotli, &gzip].map(|path| format!("include_bytes!({:?})", path.display().to_string()));
-        let _ = writeln!(list, "File {{ name: {name:?}, bytes: {bytes}, brotli: {brotli}, gzip: {gzip} }},");
+        let [brotli, gzip] = [&brotli, &gzip].map(|path| format!("include_bytes!({:?})", path.display().to_string()));
+        let _ = writeln!(list, "File {{ name: {name:?}, brotli: {brotli}, gzip: {gzip} }},");
     }
     list.push(']');
     fs::write(out.join("page.rs"), list).expect("the directory of the build is there");

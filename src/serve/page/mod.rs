@@ -4,6 +4,7 @@
 //! versions. Addresses in them are relative: the page works below any prefix of a proxy. Nothing in them is a secret, so they need no token.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -16,6 +17,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use flate2::read::GzDecoder;
 use url::Url;
 
 use super::answering::{Service, problem};
@@ -30,10 +32,9 @@ const HTML: &str = "text/html; charset=utf-8";
 /// What the first file has in place of the digest.
 const DIGEST: &str = "{{digest}}";
 
-/// A file as the build has left it: as it is in the source, and compressed (`build.rs` beside this).
+/// A file as the build has compressed it (`build.rs` beside this).
 struct File {
     name: &'static str,
-    bytes: &'static [u8],
     brotli: &'static [u8],
     gzip: &'static [u8],
 }
@@ -49,7 +50,7 @@ static FIRST: LazyLock<Bytes> =
 fn digest() -> String {
     let mut hasher = blake3::Hasher::new();
     for file in FILES {
-        hasher.update(file.name.as_bytes()).update(&[0]).update(file.bytes);
+        hasher.update(file.name.as_bytes()).update(&[0]).update(file.gzip);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
@@ -63,6 +64,14 @@ impl File {
         }
     }
 
+    /// As it is in the source. Every browser reads gzip, so it is not in the program twice.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // It cannot fail: a test reads each.
+        let _ = GzDecoder::new(self.gzip).read_to_end(&mut bytes);
+        bytes
+    }
+
     /// Compressed as well as the browser can read it.
     fn body(&self, headers: &HeaderMap) -> Response {
         if accepts(headers, coding::BROTLI) {
@@ -70,7 +79,7 @@ impl File {
         } else if accepts(headers, coding::GZIP) {
             ([(CONTENT_ENCODING, coding::GZIP)], self.gzip).into_response()
         } else {
-            self.bytes.into_response()
+            self.bytes().into_response()
         }
     }
 }
@@ -124,7 +133,7 @@ async fn first(State(service): State<Service>, headers: HeaderMap) -> Response {
 
 async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Response {
     match FILES.iter().find(|file| file.name == path) {
-        Some(file) => sent(&headers, file.bytes, (file.media_type(), FOREVER), || file.body(&headers)),
+        Some(file) => sent(&headers, file.gzip, (file.media_type(), FOREVER), || file.body(&headers)),
         None => problem(&OperationError::not_found("the page has no such file")),
     }
 }
@@ -167,7 +176,7 @@ mod tests {
     fn every_file_that_is_named_is_there() {
         let names: BTreeSet<_> = FILES.iter().map(|file| file.name).collect();
         for file in FILES.iter().filter(|file| file.name.contains("js")) {
-            let text = std::str::from_utf8(file.bytes).unwrap();
+            let text = String::from_utf8(file.bytes()).unwrap();
             let folder = file.name.rsplit_once('/').map_or("", |(folder, _)| folder);
             for import in text.split(" from './").skip(1).chain(text.split("import('./").skip(1)) {
                 let name = import.split('\'').next().unwrap();
@@ -189,15 +198,19 @@ mod tests {
         assert_eq!(coding_for("gzip, deflate, br, zstd").unwrap(), "br");
         assert_eq!(coding_for("gzip, deflate").unwrap(), "gzip");
         assert_eq!(coding_for("identity"), None);
-        assert!(file.brotli.len() < file.gzip.len() && file.gzip.len() < file.bytes.len() / 2);
+        assert!(file.brotli.len() < file.gzip.len() && file.gzip.len() < file.bytes().len() / 2);
+        for file in FILES {
+            let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/page").join(file.name);
+            assert_eq!(file.bytes(), std::fs::read(source).unwrap(), "{}", file.name);
+        }
         assert!(FILES.iter().all(|file| !file.name.contains("build")), "nothing else is sent");
     }
 
     #[test]
     fn nothing_in_it_needs_what_the_policy_forbids() {
         let own = FILES.iter().filter(|file| !file.name.starts_with("vendor/"));
-        for (name, bytes) in own.map(|file| (file.name, file.bytes)).chain([("index.html", &FIRST[..])]) {
-            let text = std::str::from_utf8(bytes).unwrap();
+        for (name, bytes) in own.map(|file| (file.name, file.bytes())).chain([("index.html", FIRST.to_vec())]) {
+            let text = String::from_utf8(bytes).unwrap();
             for word in
                 ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", " style=\"", "onclick=\"", "http://", "//cdn"]
             {
