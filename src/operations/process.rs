@@ -147,6 +147,7 @@ impl Operation for Process {
             wait: self.wait,
             again: self.again,
             shard: self.shard,
+            shares: false,
             is_alone: context.is_alone(),
             stop: stop.clone(),
         };

@@ -39,6 +39,9 @@ pub struct Batch {
     pub again: bool,
     /// The part of what lies there that is taken; all of it if none is said.
     pub shard: Option<Shard>,
+    /// Whether the fleet's database has given these places to this process, as it gives others in the same roots to other processes. Each
+    /// is one item then; of a unit its playlist stands for all of it.
+    pub shares: bool,
     /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
     pub is_alone: bool,
     /// The wish that this batch ends. What it has queued by then goes on without it.
@@ -71,7 +74,12 @@ type RecordingEnd = (PathBuf, JourneyOutcome);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
     let ctx = engine.pipeline();
-    ctx.own_shard(batch.places.iter().map(|place| place.root.path.as_path()), batch.shard)?;
+    let roots = batch.places.iter().map(|place| place.root.path.as_path());
+    if batch.shares {
+        ctx.own_beside_others(roots)?
+    } else {
+        ctx.own_shard(roots, batch.shard)?
+    }
     engine.couriers().begin()?;
     engine.studio().begin();
     if batch.is_alone {
@@ -82,6 +90,9 @@ pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<Batc
     if !found.asides.is_empty() {
         leaving::put_back(&ctx.removing, &found.asides);
         found = find().map_err(|Stopped| PipelineError::Stopped)??;
+    }
+    if batch.shares {
+        found.units.retain(|(unit, _)| batch.places.iter().any(|place| place.path == unit.playlist));
     }
     let mut report = BatchReport { problems: found.problems, unhandled: found.unhandled, ..BatchReport::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, WaitReason::Temporary)));

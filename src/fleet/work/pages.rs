@@ -1,0 +1,82 @@
+//! Listing what a batch is to work on is work itself, a page at a time: the page's items and the next page appear together, once.
+
+use super::super::connecting::{GIVE_UP, within};
+use super::super::error::FleetError;
+use super::SharedWork;
+use super::ending::{WorkResult, end_as_done};
+use super::enqueuing::insert;
+use super::item::{NewWork, WorkItem};
+
+/// The kind of a page.
+pub const LIST: &str = "list";
+/// Pages come first.
+const PAGE_PRIORITY: i32 = 0;
+
+/// The page of a batch that begins there; empty: the first one.
+pub(super) fn page(batch_id: i64, root: &str, begins: &str) -> NewWork {
+    NewWork {
+        kind: LIST.to_owned(),
+        root: root.to_owned(),
+        item: begins.to_owned(),
+        fingerprint: format!("batch {batch_id}"),
+        batch_id: Some(batch_id),
+        priority: PAGE_PRIORITY,
+        ..NewWork::default()
+    }
+}
+
+/// Work that is known from an earlier batch belongs to this one from now on. It is done again unless it is done and that is to count.
+fn taken_over(repeats: bool) -> String {
+    let stays = if repeats { "w.state = 'leased'" } else { "w.state IN ('leased', 'done')" };
+    let of_new = |column: &str, value: &str| format!("{column} = CASE WHEN {stays} THEN w.{column} ELSE {value} END");
+    let set = [
+        of_new("state", "'ready'"),
+        of_new("attempt", "0"),
+        of_new("given_back", "0"),
+        of_new("deaths", "0"),
+        of_new("due_at", "excluded.due_at"),
+        of_new("error_class", "NULL"),
+        of_new("reason", "NULL"),
+        of_new("error", "NULL"),
+        of_new("intent", "NULL"),
+        of_new("result", "NULL"),
+        of_new("ended_at", "NULL"),
+    ];
+    format!(
+        "UPDATE SET batch_id = excluded.batch_id, args = excluded.args, priority = excluded.priority, {} \
+         WHERE w.batch_id IS DISTINCT FROM excluded.batch_id",
+        set.join(", ")
+    )
+}
+
+impl SharedWork {
+    /// A page is listed: what was found there, and where the next page begins if there is one. `repeats`: also what an earlier batch has
+    /// done is done again. `false`: another node has the page by now; nothing of it is kept.
+    pub fn finish_page(
+        &self,
+        item: &WorkItem,
+        found: &[NewWork],
+        next: Option<&str>,
+        repeats: bool,
+    ) -> Result<bool, FleetError> {
+        let Some(batch_id) = item.batch_id else { return Ok(false) };
+        let details = serde_json::json!({ "found": found.len() });
+        let result = WorkResult { outcome: "listed".to_owned(), details, vod: None };
+        self.0.with_client(async |client| {
+            within(async {
+                let transaction = client.transaction().await?;
+                transaction.batch_execute(GIVE_UP).await?;
+                if end_as_done(&transaction, &[(item, &result)]).await?.is_empty() {
+                    return Ok(false);
+                }
+                insert(&transaction, found, &taken_over(repeats)).await?;
+                if let Some(next) = next {
+                    insert(&transaction, &[page(batch_id, &item.root, next)], "NOTHING").await?;
+                }
+                transaction.commit().await?;
+                Ok::<_, FleetError>(true)
+            })
+            .await
+        })
+    }
+}
