@@ -264,6 +264,22 @@ pub fn owner_of(root: &Path) -> Option<RootOwner> {
     serde_json::from_str(&text).ok()
 }
 
+/// The id of a root, which is made where there is none yet: nobody owns it by that.
+pub fn root_id(root: &Path) -> super::Result<String> {
+    if let Some(owner) = owner_of(root) {
+        return Ok(owner.root_id);
+    }
+    let says = RootOwner {
+        root_id: random_id(),
+        state_id: String::new(),
+        state_dir: PathBuf::new(),
+        pid: 0,
+        other: serde_json::Map::new(),
+    };
+    write(root, &says).map_err(FileError::on("write", &root.join(ROOT_FILE)))?;
+    Ok(says.root_id)
+}
+
 /// Who else owns a directory as a root of its own right now.
 pub fn foreign_owner(directory: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     let found = owner_of(directory).filter(|found| found.state_id != owner.id())?;

@@ -77,6 +77,7 @@ pub use rebuilding::{RebuildResult, rebuild};
 pub use redelivering::{CopyCheck, note_look};
 pub use removing::{LeftFile, OwnedObject, Removing, objects_of, remove_local};
 pub use rescans::{RescanRefusal, Rescans, ScannedRoot};
+pub use resuming::clear_up;
 pub use roots::Roots;
 pub use sidecars::{remove_sidecar, sidecar_edited};
 pub use teaching::teach;

@@ -55,7 +55,7 @@ impl Batches {
     pub fn open(options: &FleetOptions, runtime: &Runtime) -> Result<Self, FleetError> {
         let pool = runtime.block_on(async {
             let pool = connecting::pool(options)?;
-            schema::prepare(&pool).await?;
+            drop(schema::prepare(&pool).await?);
             Ok::<_, FleetError>(pool)
         })?;
         Ok(Self { pool, runtime: runtime.clone() })

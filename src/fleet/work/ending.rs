@@ -47,16 +47,16 @@ pub struct WorkFailure {
     pub message: String,
 }
 
-/// Whose the claim is, and that it still is.
-const STILL: &str = "w.work_id = r.work_id AND w.token = r.token AND w.state = 'leased' AND w.lease_node = r.node::uuid \
-                     AND w.lease_epoch = r.epoch";
+/// Whose the claim is, and that it was the last one.
+const LAST: &str =
+    "w.work_id = r.work_id AND w.token = r.token AND w.lease_node = r.node::uuid AND w.lease_epoch = r.epoch";
 /// Rows of claims as JSON.
 const CLAIM: &str = "work_id bigint, token bigint, node text, epoch bigint";
 /// Nobody holds it any more.
 const LET_GO: &str = "is_begun = false, lease_node = NULL, lease_epoch = NULL, token = NULL, held_until = NULL";
 
 impl SharedWork {
-    /// An item is done. `false`: another node has it by now; nothing of the result is kept.
+    /// An item is done; said again, it still is. `false`: another node has it by now; nothing of the result is kept.
     pub fn finish(&self, item: &WorkItem, result: &WorkResult) -> Result<bool, FleetError> {
         Ok(self.finish_all(&[(item, result)])? == 1)
     }
@@ -92,7 +92,7 @@ impl SharedWork {
                due_at = now() + least({} * 2 ^ (w.attempt + w.given_back), {}) * interval '1 second', \
                error_class = r.class, reason = r.reason, error = r.error, {LET_GO} \
              FROM json_to_recordset($1::json) AS r({CLAIM}, tries integer, returns integer, is_final boolean, class text, reason text, \
-               error text) WHERE {STILL} RETURNING w.work_id",
+               error text) WHERE {LAST} AND w.state = 'leased' RETURNING w.work_id",
             FIRST_PAUSE.as_secs(),
             LONGEST_PAUSE.as_secs()
         );
@@ -111,7 +111,7 @@ impl SharedWork {
     pub fn give_back(&self, items: &[&WorkItem], after: Duration) -> Result<usize, FleetError> {
         let sql = format!(
             "UPDATE aftercast.work w SET state = 'ready', due_at = now() + r.delay_ms * interval '1 millisecond', {LET_GO} \
-             FROM json_to_recordset($1::json) AS r({CLAIM}, delay_ms bigint) WHERE {STILL} RETURNING w.work_id"
+             FROM json_to_recordset($1::json) AS r({CLAIM}, delay_ms bigint) WHERE {LAST} AND w.state = 'leased' RETURNING w.work_id"
         );
         let delay_ms = number(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         let row = |item: &&WorkItem| {
@@ -169,7 +169,7 @@ fn claim_of(item: &WorkItem) -> Value {
     json!({ "work_id": item.work_id, "token": item.token, "node": item.holder.0, "epoch": item.holder.1 })
 }
 
-/// Ends claims that still are their holders'. Says which.
+/// Ends claims that still are their holders'. Says which. One that is done by the same claim counts: the answer was lost.
 pub(super) async fn end_as_done(
     transaction: &Transaction<'_>,
     done: &[(&WorkItem, &WorkResult)],
@@ -177,7 +177,7 @@ pub(super) async fn end_as_done(
     let sql = format!(
         "UPDATE aftercast.work w SET state = 'done', ended_at = now(), result = r.result, reason = r.outcome, error_class = NULL, \
            error = NULL, is_begun = false, held_until = NULL \
-         FROM json_to_recordset($1::json) AS r({CLAIM}, result jsonb, outcome text) WHERE {STILL} RETURNING w.work_id"
+         FROM json_to_recordset($1::json) AS r({CLAIM}, result jsonb, outcome text) WHERE {LAST} AND w.state IN ('leased', 'done') RETURNING w.work_id"
     );
     let row = |(item, result): &(&WorkItem, &WorkResult)| {
         let (mut row, mut details) = (claim_of(item), result.details.clone());
