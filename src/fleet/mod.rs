@@ -33,6 +33,6 @@ pub use health::FleetHealth;
 pub use listing::{FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
 pub use options::{FleetOptions, check_address};
 pub use work::{
-    BatchSpec, BatchState, BatchStatus, Batches, LIST, NewWork, OutcomeCount, RunningBatch, SharedWork, WorkFailure,
-    WorkItem, WorkResult, WorkScope,
+    BatchSpec, BatchState, BatchStatus, Batches, LIST, NewWork, OutcomeCount, PageRules, RunningBatch, SharedWork,
+    WorkFailure, WorkItem, WorkResult, WorkScope,
 };

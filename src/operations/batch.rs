@@ -10,7 +10,7 @@ use super::OperationError;
 use crate::config::Config;
 use crate::deliver::bucket_options;
 use crate::durable;
-use crate::fleet::{BatchSpec, BatchStatus, Batches};
+use crate::fleet::{BatchSpec, BatchStatus, Batches, PageRules};
 use crate::recording::name::{printable, printable_text};
 use crate::runtime::Runtime;
 
@@ -55,9 +55,12 @@ impl BatchKind {
         matches!(self, Self::Finish | Self::Salvage | Self::Verify)
     }
 
-    /// Whether it is done again with what an earlier batch has done.
-    pub(super) const fn repeats(self) -> bool {
-        !matches!(self, Self::Finish)
+    /// What is made of a page of its listing.
+    pub(super) const fn page_rules(self) -> PageRules {
+        PageRules {
+            repeats: !matches!(self, Self::Finish),
+            skips_results: matches!(self, Self::Finish | Self::Salvage),
+        }
     }
 }
 

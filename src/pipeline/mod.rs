@@ -56,7 +56,7 @@ mod watching;
 
 pub use crate::stop::Stop;
 pub use active_config::{ActiveConfig, ConfigSnapshot, PipelineSettings};
-pub use batch::{Batch, BatchReport, OutcomeSink, run};
+pub use batch::{Batch, BatchPart, BatchReport, OutcomeSink, run};
 pub use context::{OpeningOptions, PipelineContext};
 pub use delivering::Delivering;
 pub use discovering::Discovering;

@@ -196,7 +196,7 @@ fn a_worker_that_is_killed_leaves_its_recording_to_its_next_life_and_to_others()
     assert_eq!(ended_as(&[ended], "done").len(), left);
     assert_each_once(&postgres, &house, 4);
     assert_eq!(postgres.sql("SELECT sum(deaths), max(attempt) FROM aftercast.work"), "1|0");
-    // Another worker waits for the end of the lease.
+    // Another worker waits for the end of the lease. What was made of the others is no recording of its own.
     for n in 4..8 {
         house.put(&made("flv", 2), &format!("room{n}.flv"));
     }
@@ -314,8 +314,10 @@ fn a_worker_whose_surroundings_fail_takes_no_more_work_and_costs_no_attempt() {
     let house = house(&postgres);
     fill(&house, 8);
     start_root(&house, &[]);
-    fs::rename(house.store(), house.path().join("away")).unwrap();
-    let drained = Worker::start(&house, "bad").ended().expect_code(5);
+    // No directory can be made there.
+    let elsewhere =
+        |command: &mut Command| drop(command.env("AFTERCAST_DELIVER__TARGET__0__URL", "file:///sys/aftercast"));
+    let drained = Worker::start_with(&house, "bad", elsewhere).ended().expect_code(5);
     assert!(drained.out.contains("5 failures in a row"), "{}\n{}", drained.out, drained.err);
     assert_eq!(
         postgres.sql("SELECT name, drain_reason LIKE '5 failures%' FROM aftercast.node WHERE drained_at IS NOT NULL"),
@@ -324,7 +326,6 @@ fn a_worker_whose_surroundings_fail_takes_no_more_work_and_costs_no_attempt() {
     let counted = "SELECT max(attempt), max(deaths), count(*) FILTER (WHERE given_back > 0), count(*) FILTER (WHERE state = 'leased') \
                    FROM aftercast.work";
     assert_eq!(postgres.sql(counted), "0|0|5|0");
-    fs::rename(house.path().join("away"), house.store()).unwrap();
     Worker::start(&house, "good").ended().expect_code(0);
     let done = "SELECT count(*) FROM aftercast.work WHERE kind <> 'list' AND state = 'done'";
     assert_eq!(postgres.sql(done), "8");

@@ -13,6 +13,7 @@ use aftercast::runtime::Runtime;
 use aftercast::stop::Stop;
 use serde_json::json;
 
+use crate::support::archive;
 use crate::support::daemon::until;
 use crate::support::postgres::Postgres;
 
@@ -145,6 +146,25 @@ fn whoever_wakes_up_late_can_change_nothing() {
     let row =
         "SELECT state, token, deaths, (SELECT name FROM aftercast.node WHERE node_id = lease_node) FROM aftercast.work";
     assert_eq!(postgres.sql(row), format!("done|{}|1|b", taken.token));
+}
+
+#[test]
+fn a_record_is_written_with_the_result_or_not_at_all() {
+    let postgres = Postgres::start();
+    let (a, b) = (Node::start(&postgres, "a"), Node::start(&postgres, "b"));
+    a.work().enqueue(&[new_work("x")]).unwrap();
+    let with_vod = |number: u64| {
+        let vod = archive::vod(Path::new("/recordings"), number, 1).unwrap();
+        WorkResult { vod: Some((vod, number)), ..done() }
+    };
+    let late = a.claim_one();
+    a.lose(&postgres, "a");
+    let taken = b.claim_one();
+    assert!(!a.work().finish(&late, &with_vod(1)).unwrap());
+    assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.vod"), "0");
+    assert!(b.work().finish(&taken, &with_vod(2)).unwrap());
+    let vods = "SELECT name, rev FROM aftercast.vod JOIN aftercast.node USING (node_id)";
+    assert_eq!(postgres.sql(vods), "b|2");
 }
 
 #[test]

@@ -70,5 +70,6 @@ CREATE TABLE aftercast.work (
 ) WITH (fillfactor = 70);
 CREATE INDEX work_ready_batch ON aftercast.work (batch_id, priority, due_at, work_id) WHERE state = 'ready' AND batch_id IS NOT NULL;
 CREATE INDEX work_ready_root ON aftercast.work (kind, root, priority, due_at, work_id) WHERE state = 'ready' AND batch_id IS NULL;
+CREATE INDEX work_published ON aftercast.work (hashtextextended(intent->>'path', 0)) WHERE intent IS NOT NULL;
 CREATE INDEX work_leased ON aftercast.work (lease_node) WHERE state = 'leased';
 CREATE INDEX work_batch ON aftercast.work (batch_id, state, ended_at) WHERE batch_id IS NOT NULL;

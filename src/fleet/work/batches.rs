@@ -160,7 +160,7 @@ async fn start(client: &mut Client, spec: &BatchSpec) -> Result<i64, FleetError>
         started => started?,
     };
     let batch_id = rows.first().map(|row| row.get(0)).ok_or(FleetError::NoTables)?;
-    insert(&transaction, &[page(batch_id, &root, "")], "NOTHING").await?;
+    insert(&transaction, &[page(batch_id, &root, "")], "true", "NOTHING").await?;
     transaction.commit().await?;
     Ok(batch_id)
 }

@@ -22,7 +22,7 @@ impl SharedWork {
             within(async {
                 let transaction = client.transaction().await?;
                 transaction.batch_execute(GIVE_UP).await?;
-                let added = insert(&transaction, work, "NOTHING").await?;
+                let added = insert(&transaction, work, "true", "NOTHING").await?;
                 transaction.commit().await?;
                 Ok::<_, FleetError>(added)
             })
@@ -31,17 +31,18 @@ impl SharedWork {
     }
 }
 
-/// Adds work; what is there already is dealt with as said. Says how many rows were written.
+/// Adds work `r` that fulfils a condition; what is there already is dealt with as said. Says how many rows were written.
 pub(super) async fn insert(
     transaction: &Transaction<'_>,
     work: &[NewWork],
+    condition: &str,
     on_conflict: &str,
 ) -> Result<u64, FleetError> {
     let sql = format!(
         "INSERT INTO aftercast.work AS w (once, kind, root, item, fingerprint, args, batch_id, priority, due_at) \
          SELECT DISTINCT ON (once) decode(once, 'hex'), kind, root, item, fingerprint, args, batch_id, priority, \
            now() + delay_ms * interval '1 millisecond' \
-         FROM json_to_recordset($1::json) AS r({COLUMNS}) \
+         FROM json_to_recordset($1::json) AS r({COLUMNS}) WHERE {condition} \
          ON CONFLICT (once) DO {on_conflict}"
     );
     let mut written = 0;

@@ -25,7 +25,7 @@ pub use batches::{BatchSpec, Batches, RunningBatch};
 pub use claiming::WorkScope;
 pub use ending::{WorkFailure, WorkResult};
 pub use item::{NewWork, WorkItem};
-pub use pages::LIST;
+pub use pages::{LIST, PageRules};
 pub use status::{BatchState, BatchStatus, OutcomeCount};
 
 use super::engine::Member;

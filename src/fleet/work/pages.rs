@@ -49,15 +49,29 @@ fn taken_over(repeats: bool) -> String {
     )
 }
 
+/// What an item was published as before that: it is no recording of its own. Its holder said so before the file was there.
+const IS_NO_RESULT: &str = "NOT EXISTS (SELECT FROM aftercast.work p WHERE p.intent IS NOT NULL \
+    AND hashtextextended(p.intent->>'path', 0) = hashtextextended(r.item, 0) AND p.intent->>'path' = r.item \
+    AND p.root = r.root AND p.item <> r.item)";
+
+/// What is made of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRules {
+    /// Whether what an earlier batch has done is done again.
+    pub repeats: bool,
+    /// Whether what was made of other items is left out.
+    pub skips_results: bool,
+}
+
 impl SharedWork {
-    /// A page is listed: what was found there, and where the next page begins if there is one. `repeats`: also what an earlier batch has
-    /// done is done again. `false`: another node has the page by now; nothing of it is kept.
+    /// A page is listed: what was found there, and where the next page begins if there is one. `false`: another node has the page by now;
+    /// nothing of it is kept.
     pub fn finish_page(
         &self,
         item: &WorkItem,
         found: &[NewWork],
         next: Option<&str>,
-        repeats: bool,
+        rules: PageRules,
     ) -> Result<bool, FleetError> {
         let Some(batch_id) = item.batch_id else { return Ok(false) };
         let details = serde_json::json!({ "found": found.len() });
@@ -69,9 +83,10 @@ impl SharedWork {
                 if end_as_done(&transaction, &[(item, &result)]).await?.is_empty() {
                     return Ok(false);
                 }
-                insert(&transaction, found, &taken_over(repeats)).await?;
+                let condition = if rules.skips_results { IS_NO_RESULT } else { "true" };
+                insert(&transaction, found, condition, &taken_over(rules.repeats)).await?;
                 if let Some(next) = next {
-                    insert(&transaction, &[page(batch_id, &item.root, next)], "NOTHING").await?;
+                    insert(&transaction, &[page(batch_id, &item.root, next)], "true", "NOTHING").await?;
                 }
                 transaction.commit().await?;
                 Ok::<_, FleetError>(true)

@@ -14,7 +14,7 @@ use crate::discover::{self, Mode, NameRules};
 use crate::durable;
 use crate::fault::{Class, chain};
 use crate::fleet::{NewWork, RunningBatch, SharedWork, WorkItem};
-use crate::pipeline::{self, Batch, BatchReport, InputPath, JourneyOutcome, NextStep, PipelineError};
+use crate::pipeline::{self, Batch, BatchPart, BatchReport, InputPath, JourneyOutcome, NextStep, PipelineError};
 use crate::recording::name::printable;
 use crate::recording::{DeliveryState, Fingerprint};
 
@@ -102,8 +102,7 @@ impl DirectoryPlace {
             mode: if kind == BatchKind::Salvage { Mode::Recover } else { Mode::Process },
             wait: kind == BatchKind::Deliver,
             again: matches!(kind, BatchKind::Salvage | BatchKind::Posters),
-            shard: None,
-            shares: true,
+            part: BatchPart::Item,
             is_alone: true,
             stop: context.stop().clone(),
         };

@@ -289,13 +289,13 @@ impl Worker<'_> {
             ItemOutcome::Failed(WorkFailure { class: Class::Cancelled, .. }) => ItemOutcome::Stopped,
             outcome => outcome,
         };
-        self.end(kind, item, outcome);
+        self.end(kind, item, &outcome);
     }
 
-    fn end(&mut self, kind: BatchKind, item: &WorkItem, outcome: ItemOutcome) {
-        let (state, message, is_accepted) = match &outcome {
+    fn end(&mut self, kind: BatchKind, item: &WorkItem, outcome: &ItemOutcome) {
+        let (state, message, is_accepted) = match outcome {
             ItemOutcome::Page { found, next } => {
-                let accepted = self.insist(|work| work.finish_page(item, found, next.as_deref(), kind.repeats()));
+                let accepted = self.insist(|work| work.finish_page(item, found, next.as_deref(), kind.page_rules()));
                 ("done", format!("listed, {} found", found.len()), accepted)
             }
             ItemOutcome::Done(result) => {
@@ -319,7 +319,7 @@ impl Worker<'_> {
             Some(false) => return self.note_taken_over(item),
             None => warn!(item = %Printable(&item.item), "the result could not be stored; the item is done again"),
         }
-        self.judge(&outcome);
+        self.judge(outcome);
     }
 
     fn note(&mut self, item: &WorkItem, state: &'static str, message: String) {

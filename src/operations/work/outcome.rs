@@ -21,7 +21,7 @@ pub(super) enum ItemOutcome {
         next: Option<String>,
     },
     /// It is done.
-    Done(WorkResult),
+    Done(Box<WorkResult>),
     /// It failed.
     Failed(WorkFailure),
     /// It cannot be done yet.
@@ -37,7 +37,7 @@ pub(super) enum ItemOutcome {
 
 impl ItemOutcome {
     pub fn done(outcome: &str, details: Value) -> Self {
-        Self::Done(WorkResult { outcome: outcome.to_owned(), details, vod: None })
+        Self::Done(Box::new(WorkResult { outcome: outcome.to_owned(), details, vod: None }))
     }
 
     pub fn failed(class: Class, message: &str) -> Self {
