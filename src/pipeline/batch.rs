@@ -332,7 +332,8 @@ impl BatchDeliveries {
     }
 
     fn free(&self, ctx: &PipelineContext, batch: &Batch) {
-        if batch.is_alone {
+        // Of one item among many, all of the catalogue is not looked at.
+        if batch.is_alone && batch.part != BatchPart::Item {
             freeing::free_what_is_due(ctx);
         } else {
             self.vods.iter().for_each(|vod_id| freeing::free_if_due(ctx, vod_id));

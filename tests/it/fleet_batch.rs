@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -58,17 +58,16 @@ struct Worker {
 
 impl Worker {
     fn start(house: &Sandbox, name: &str) -> Self {
-        Self::start_with(house, name, |_| {})
+        Self::start_with(house, name, &[])
     }
 
-    fn start_with(house: &Sandbox, name: &str, change: impl FnOnce(&mut Command)) -> Self {
+    fn start_with(house: &Sandbox, name: &str, environment: &[(&str, &str)]) -> Self {
         let state = house.path().join(format!("state-{name}"));
         let (out, err) = (house.path().join(format!("{name}.out")), house.path().join(format!("{name}.err")));
         let args = ["--json", "-v", "--state-dir", state.to_str().unwrap(), "work", "--stop-when-empty"];
         let mut command = house.command(&args);
-        command.env("AFTERCAST_FLEET__NAME", name);
+        command.env("AFTERCAST_FLEET__NAME", name).envs(environment.iter().copied());
         command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
-        change(&mut command);
         Self { child: command.stdin(Stdio::null()).spawn().unwrap(), out, err }
     }
 
@@ -112,7 +111,7 @@ fn ended_as(runs: &[RunOutput], state: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in runs.iter().flat_map(RunOutput::json_lines).filter(|line| line["state"] == state) {
         let item = line["item"].as_str().unwrap_or_default();
-        if std::path::Path::new(item).extension().is_some() {
+        if Path::new(item).extension().is_some() {
             *counts.entry(item.to_owned()).or_default() += 1;
         }
     }
@@ -184,8 +183,7 @@ fn a_worker_that_is_killed_leaves_its_recording_to_its_next_life_and_to_others()
     }
     start_root(&house, &[]);
     lease(&postgres, 10);
-    let mut killed =
-        Worker::start_with(&house, "a", |command| drop(command.env("AFTERCAST_KILL_AFTER", "partial synced:2")));
+    let mut killed = Worker::start_with(&house, "a", &[("AFTERCAST_KILL_AFTER", "partial synced:2")]);
     assert_eq!(killed.ended().code(), -1);
     let held = "SELECT count(*) FROM aftercast.work WHERE state = 'leased' AND is_begun";
     assert_eq!(postgres.sql(held), "1");
@@ -201,8 +199,7 @@ fn a_worker_that_is_killed_leaves_its_recording_to_its_next_life_and_to_others()
         house.put(&made("flv", 2), &format!("room{n}.flv"));
     }
     start_root(&house, &[]);
-    let mut killed =
-        Worker::start_with(&house, "b", |command| drop(command.env("AFTERCAST_KILL_AFTER", "partial synced:1")));
+    let mut killed = Worker::start_with(&house, "b", &[("AFTERCAST_KILL_AFTER", "partial synced:1")]);
     assert_eq!(killed.ended().code(), -1);
     Worker::start(&house, "c").ended().expect_code(0);
     let items = "SELECT count(*) FROM aftercast.work WHERE kind <> 'list' AND state = 'done' AND item LIKE '%.flv'";
@@ -219,8 +216,8 @@ fn a_recording_that_two_workers_died_of_is_quarantined_and_the_others_are_done()
     let batch = start_root(&house, &[]);
     lease(&postgres, 10);
     for name in ["a", "b"] {
-        let kill = |command: &mut Command| drop(command.env("AFTERCAST_KILL_AFTER", "partial synced:1"));
-        assert_eq!(Worker::start_with(&house, name, kill).ended().code(), -1);
+        let kill = [("AFTERCAST_KILL_AFTER", "partial synced:1")];
+        assert_eq!(Worker::start_with(&house, name, &kill).ended().code(), -1);
     }
     fill(&house, 3);
     let ended = Worker::start(&house, "c").ended().expect_code(0);
@@ -242,8 +239,7 @@ fn a_worker_that_was_suspended_publishes_and_removes_nothing() {
     start_root(&house, &[]);
     lease(&postgres, 10);
     // Suspended when the finished file is complete, right before it gets its name.
-    let mut zombie =
-        Worker::start_with(&house, "zombie", |command| drop(command.env("AFTERCAST_STOP_AFTER", "partial synced:1")));
+    let mut zombie = Worker::start_with(&house, "zombie", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
     let is_suspended = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", zombie.child.id())).unwrap();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
@@ -315,9 +311,8 @@ fn a_worker_whose_surroundings_fail_takes_no_more_work_and_costs_no_attempt() {
     fill(&house, 8);
     start_root(&house, &[]);
     // No directory can be made there.
-    let elsewhere =
-        |command: &mut Command| drop(command.env("AFTERCAST_DELIVER__TARGET__0__URL", "file:///sys/aftercast"));
-    let drained = Worker::start_with(&house, "bad", elsewhere).ended().expect_code(5);
+    let elsewhere = [("AFTERCAST_DELIVER__TARGET__0__URL", "file:///sys/aftercast")];
+    let drained = Worker::start_with(&house, "bad", &elsewhere).ended().expect_code(5);
     assert!(drained.out.contains("5 failures in a row"), "{}\n{}", drained.out, drained.err);
     assert_eq!(
         postgres.sql("SELECT name, drain_reason LIKE '5 failures%' FROM aftercast.node WHERE drained_at IS NOT NULL"),
@@ -360,13 +355,10 @@ fn a_clock_that_is_an_hour_off_changes_nothing() {
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
         "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
     ];
-    let library =
-        library.into_iter().find(|path| std::path::Path::new(path).exists()).expect("faketime is not installed");
-    let ahead = |command: &mut Command| {
-        // The wall clock alone: the monotonic one is set by nobody.
-        command.env("LD_PRELOAD", library).env("FAKETIME", "+1h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    };
-    let mut workers = [Worker::start_with(&house, "ahead", ahead), Worker::start(&house, "right")];
+    let library = library.into_iter().find(|path| Path::new(path).exists()).expect("faketime is not installed");
+    // The wall clock alone: the monotonic one is set by nobody.
+    let ahead = [("LD_PRELOAD", library), ("FAKETIME", "+1h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    let mut workers = [Worker::start_with(&house, "ahead", &ahead), Worker::start(&house, "right")];
     let ended: Vec<_> = workers.iter_mut().map(|worker| worker.ended().expect_code(0)).collect();
     let done = ended_as(&ended, "done");
     assert!(done.len() == 12 && done.values().all(|count| *count == 1), "{done:?}");
@@ -403,8 +395,7 @@ fn objects_of_a_bucket_are_finished_once_and_a_suspended_worker_changes_nothing_
     put(&target, "old/done.mp4", fs::read(made("mp4-faststart", 2)).unwrap());
     let batch = start(&house, "s3://batch-objects/old", &[]);
     lease(&postgres, 10);
-    let mut zombie =
-        Worker::start_with(&house, "zombie", |command| drop(command.env("AFTERCAST_STOP_AFTER", "partial synced:1")));
+    let mut zombie = Worker::start_with(&house, "zombie", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
     let is_suspended = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", zombie.child.id())).unwrap();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
@@ -415,7 +406,7 @@ fn objects_of_a_bucket_are_finished_once_and_a_suspended_worker_changes_nothing_
     let keys = || server.listing("batch-objects").into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     let (done, after) = (ended_as(&ended, "done"), keys());
     assert!(done.values().all(|count| *count == 1), "{done:?}");
-    assert_eq!(after.iter().filter(|key| key.ends_with(".mp4")).count(), 7, "{after:?}");
+    assert_eq!(after.iter().filter(|key| Path::new(key).extension() == Some("mp4".as_ref())).count(), 7, "{after:?}");
     let made: Vec<_> = (0..6).map(|n| see(&target, &format!("old/room{n}.mp4")).bytes).collect();
     zombie.signal("CONT");
     let woken = zombie.ended().expect_code(0);
