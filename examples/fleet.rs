@@ -3,6 +3,7 @@
 //! `fleet fill STATE_DIR ROOT VODS` makes a catalogue of made-up VoDs, with an event for each of them.
 //! `fleet replicate STATE_DIR URL PASSWORD_FILE` tells the database all of it.
 //! `fleet list STATE_DIR URL PASSWORD_FILE AFTER_MS` measures pages of 50: the first, and those behind a creation date.
+//! `fleet work STATE_DIR URL PASSWORD_FILE ITEMS` has eight nodes claim and finish items of shared work that need nothing done.
 
 use std::error::Error;
 use std::io::Write;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aftercast::catalog::{Catalog, EventLimits};
-use aftercast::fleet::{Fleet, FleetOptions, FleetQuery};
+use aftercast::clock::Clock;
+use aftercast::fleet::{Fleet, FleetOptions, FleetQuery, NewWork, SharedWork, WorkResult, WorkScope};
 use aftercast::runtime::Runtime;
 use aftercast::stop::Stop;
 use serde_json::{Value, json};
@@ -35,7 +37,10 @@ fn main() -> Outcome<()> {
         ["list", state_dir, url, password, after_ms] => {
             list(Path::new(state_dir), &options(url, password), after_ms.parse()?)?
         }
-        _ => return Err("usage: fleet fill|replicate|list …".into()),
+        ["work", state_dir, url, password, items] => {
+            work(Path::new(state_dir), &options(url, password), items.parse()?)?
+        }
+        _ => return Err("usage: fleet fill|replicate|list|work …".into()),
     };
     writeln!(std::io::stdout(), "{said}")?;
     Ok(())
@@ -69,7 +74,8 @@ fn opened(state_dir: &Path, options: &FleetOptions) -> Outcome<(Catalog, Fleet, 
     let catalog = Catalog::open(state_dir)?;
     catalog.shared().limit_events(EventLimits { keep: u64::MAX, ..EventLimits::default() });
     let stop = Stop::default();
-    let fleet = Fleet::open(options, catalog.shared(), state_dir, &Runtime::start()?, &stop);
+    let clock = Clock::default();
+    let fleet = Fleet::open(options, catalog.shared(), state_dir, &Runtime::start()?, &stop, &clock);
     Ok((catalog, fleet.ok_or("no database")?, stop))
 }
 
@@ -125,4 +131,61 @@ fn pages(fleet: &Fleet, mut query: FleetQuery) -> Outcome<Value> {
     }
     took_ms.sort_by(f64::total_cmp);
     Ok(json!({ "medianMs": took_ms[RUNS / 2], "p99Ms": took_ms[RUNS * 99 / 100] }))
+}
+
+/// Nodes that work at once, and what each claims at once.
+const NODES: usize = 8;
+const CLAIMED: u32 = 100;
+const SCOPE: WorkScope<'_> = WorkScope::Root { kind: "bench", root: "nowhere" };
+
+fn work(state_dir: &Path, options: &FleetOptions, items: usize) -> Outcome<Value> {
+    let (runtime, stop) = (Runtime::start()?, Stop::default());
+    let mut fleets = Vec::new();
+    for node in 0..NODES {
+        let own = state_dir.join(node.to_string());
+        let catalog = Catalog::open(&own)?;
+        let fleet = Fleet::open(options, catalog.shared(), &own, &runtime, &stop, &Clock::default());
+        let fleet = fleet.ok_or("no database")?;
+        fleet.begin();
+        while fleet.work().claim(SCOPE, 1).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fleets.push((fleet, catalog));
+    }
+    let of_item = |item: usize| NewWork {
+        kind: "bench".to_owned(),
+        root: "nowhere".to_owned(),
+        item: format!("recordings/room{}/{item}.mp4", item % 100),
+        ..NewWork::default()
+    };
+    let all: Vec<_> = (0..items).map(of_item).collect();
+    let begun = Instant::now();
+    fleets[0].0.work().enqueue(&all)?;
+    let enqueued_s = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let done = std::thread::scope(|scope| {
+        let workers: Vec<_> = fleets.iter().map(|(fleet, _)| scope.spawn(|| work_off(&fleet.work()))).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err("a worker failed".to_owned())))
+            .sum::<Result<usize, _>>()
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    stop.request();
+    fleets.iter().for_each(|(fleet, _)| fleet.join());
+    Ok(json!({ "items": done, "nodes": NODES, "seconds": seconds, "enqueuedInSeconds": enqueued_s }))
+}
+
+/// Claims and finishes until nothing is left.
+fn work_off(work: &SharedWork) -> Result<usize, String> {
+    let result = WorkResult { outcome: "finished".to_owned(), ..WorkResult::default() };
+    let mut done = 0;
+    loop {
+        let items = work.claim(SCOPE, CLAIMED).map_err(|error| error.to_string())?;
+        if items.is_empty() {
+            return Ok(done);
+        }
+        let ended: Vec<_> = items.iter().map(|item| (item, &result)).collect();
+        done += work.finish_all(&ended).map_err(|error| error.to_string())?;
+    }
 }

@@ -82,6 +82,7 @@ def main():
     for name in ("example", "results", "directory"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=50_000)
     options = parser.parse_args()
     state, postgres = os.path.join(options.directory, "state"), Postgres()
 
@@ -101,6 +102,14 @@ def main():
                           "goal": ">= 5,000 events/s", "met": rate >= 5000,
                           "ours": {"said": f"{rate:.0f} events/s with as many records, {told['seconds']:.1f} s; waiting each second: "
                                            f"{told['waitingEventsEachSecond']}; {size:.0f} bytes a record, {event_size:.0f} an event"}})
+    worked = example("work", postgres.url, postgres.password_file, str(options.items))
+    if worked["items"] != options.items or int(postgres.sql("SELECT count(*) FROM aftercast.work WHERE state = 'done'")) != options.items:
+        sys.exit(f"{worked['items']} items done of {options.items}")
+    rate = worked["items"] / worked["seconds"]
+    tools.write(options, {"name": "fleet_work", "what": f"claim and finish of {worked['items']} items that need nothing done, {worked['nodes']} workers, PostgreSQL on the same machine",
+                          "goal": ">= 2,000 items/s", "met": rate >= 2000,
+                          "ours": {"said": f"{rate:.0f} items/s, claimed and finished 100 at a time; "
+                                           f"enqueued {worked['items'] / worked['enqueuedInSeconds']:.0f} a second"}})
     postgres.sql(MORE.format(count=options.count))
     pages = example("list", postgres.url, postgres.password_file, str(1_600_000_000_000 + 61_000 * options.count))
     tools.write(options, {"name": "fleet_list", "what": f"pages of 50 of {options.count * 10} VoDs from PostgreSQL, one after the other",

@@ -53,7 +53,7 @@ pub use lease::{BTRFS, EXT4, F_SETSIG, LeaseRefused, ReadLease, TMPFS, XFS, leas
 pub use new_file::{NewFile, create_new, holds, replace_known};
 pub use partial::{PARTIAL_PREFIX, Partial, PartialOwner, SealedPartial, is_partial, random_id, remove_partials};
 pub use probe::{ProbeFile, find_beneath, probe_name, remove_probes};
-pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};
+pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, RootPart, foreign_owner, owner_of, root_id};
 #[cfg(test)]
 pub(crate) use seam::recorder;
 pub use seam::step;

@@ -51,6 +51,12 @@ pub enum ArchiveError {
         /// How many numbers were tried.
         tried: u32,
     },
+    /// Somebody else works on it by now.
+    #[error("another node works on `{}` by now", printable_text(key))]
+    NotOurs {
+        /// Its key.
+        key: String,
+    },
     /// The work was told to stop.
     #[error("stopped")]
     Stopped,
@@ -67,7 +73,7 @@ impl Fault for ArchiveError {
             Self::Store(error) => error.class(),
             Self::Finish(error) => error.class(),
             Self::File(error) => error.class(),
-            Self::Changed { .. } => Class::Transient,
+            Self::Changed { .. } | Self::NotOurs { .. } => Class::Transient,
             Self::NoRoom { .. } => Class::Environment,
             Self::Differs { .. } | Self::NoFreeKey { .. } => Class::Permanent,
             Self::Stopped => Class::Cancelled,
@@ -92,6 +98,7 @@ impl Fault for ArchiveError {
                     .to_owned()
             }
             Self::NoFreeKey { .. } => "Remove what was made of it earlier, if it is not needed.".to_owned(),
+            Self::NotOurs { .. } => "Nothing has to be done: the other node finishes it.".to_owned(),
             Self::Stopped => "Run the command again to go on.".to_owned(),
         };
         Some(format!("{UNCHANGED} {next}"))

@@ -48,6 +48,8 @@ pub struct InsideJob<'a> {
     pub plan: &'a InsidePlan,
     /// Its id.
     pub id: &'a str,
+    /// An error unless this process still is the one that works on it.
+    pub require_ours: &'a dyn Fn() -> Result<()>,
 }
 
 /// What came of it.
@@ -158,6 +160,7 @@ impl InsideJob<'_> {
                 FinishedPlace::Made(made) => return Ok(InsideOutcome::Made { made, is_of_before: true }),
                 FinishedPlace::Free(key) => key,
             };
+            (self.require_ours)()?;
             let asset = self.asset();
             let (header, ranges) = (&self.plan.header, &self.plan.ranges[..]);
             let (source, ledger) = (self.source, self.ledger);
@@ -205,6 +208,7 @@ impl InsideJob<'_> {
             // Not compared: the next run finds it by its id, and compares it.
             Err(error) => return Err(error),
         };
+        (self.require_ours)()?;
         self.targets.remove_as_seen(made)?;
         Err(wrong)
     }

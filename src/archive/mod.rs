@@ -25,4 +25,4 @@ mod siblings;
 pub use error::ArchiveError;
 pub use item::{ArchiveItem, ArchiveReport, ItemState, ItemWay, Transferred};
 pub use options::ArchiveOptions;
-pub use run::{ArchiveJob, run};
+pub use run::{ArchiveJob, ArchiveRun, run};

@@ -55,6 +55,8 @@ pub struct ArchiveJob<'a> {
     pub stop: &'a Stop,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
+    /// Asked right before an object is made or removed: whether this process still is the one that works on it.
+    pub may_change: &'a dyn Fn() -> bool,
 }
 
 impl std::fmt::Debug for ArchiveJob<'_> {
@@ -64,6 +66,11 @@ impl std::fmt::Debug for ArchiveJob<'_> {
 }
 
 impl ArchiveJob<'_> {
+    /// An error unless this process still is the one that works on an object.
+    pub fn require_ours(&self, key: &str) -> Result<()> {
+        if (self.may_change)() { Ok(()) } else { Err(ArchiveError::NotOurs { key: key.to_owned() }) }
+    }
+
     /// A key below the prefix.
     pub fn relative<'k>(&self, key: &'k str) -> &'k str {
         key.strip_prefix(self.prefix).unwrap_or(key).trim_start_matches('/')
@@ -73,8 +80,7 @@ impl ArchiveJob<'_> {
 /// Takes what lies below a URL to its end; `tell` gets each object as it comes. An error means that the listing could not be gone
 /// on with; what is wrong with one object is said of that.
 pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> Result<ArchiveReport> {
-    let mut run =
-        ArchiveRun { job, report: ArchiveReport::default(), scratch: None, units: UnitDirectories::default() };
+    let mut run = ArchiveRun::new();
     let mut page = None;
     loop {
         let listed = job.targets.objects(job.url, "", page.take())?;
@@ -84,7 +90,7 @@ pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> R
                 return Ok(run.report);
             }
             run.report.listed += 1;
-            let Some(item) = run.take(object)? else { continue };
+            let Some(item) = run.take(job, object)? else { continue };
             run.report.transferred += item.transferred;
             if !tell(item) {
                 run.report.is_interrupted = true;
@@ -98,29 +104,35 @@ pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> R
     }
 }
 
-struct ArchiveRun<'a> {
-    job: &'a ArchiveJob<'a>,
+/// Takes objects of one bucket to their end, one after the other.
+#[derive(Debug, Default)]
+pub struct ArchiveRun {
     report: ArchiveReport,
     /// Opened for the first object that needs it.
     scratch: Option<Scratch>,
     units: UnitDirectories,
 }
 
-impl ArchiveRun<'_> {
-    /// `None` if nothing is done with it.
-    fn take(&mut self, object: &PinnedObject) -> Result<Option<ArchiveItem>> {
-        let relative = self.job.relative(&object.key).to_owned();
+impl ArchiveRun {
+    /// Nothing is known of the bucket yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes an object of a listing to its end. `None` if nothing is done with it, or if the work was stopped.
+    pub fn take(&mut self, job: &ArchiveJob<'_>, object: &PinnedObject) -> Result<Option<ArchiveItem>> {
+        let relative = job.relative(&object.key).to_owned();
         let name = OsStr::new(relative.rsplit('/').next().unwrap_or_default());
-        let NameClass::Recording { is_temporary } = self.job.rules.class(name) else {
+        let NameClass::Recording { is_temporary } = job.rules.class(name) else {
             self.report.left_alone += 1;
             return Ok(None);
         };
-        let family = self.job.rules.family(Path::new(&relative));
-        if self.job.shard.is_some_and(|shard| !shard.has(family.as_os_str().as_encoded_bytes())) {
+        let family = job.rules.family(Path::new(&relative));
+        if job.shard.is_some_and(|shard| !shard.has(family.as_os_str().as_encoded_bytes())) {
             self.report.of_other_shards += 1;
             return Ok(None);
         }
-        if self.units.hold(self.job, &relative)? {
+        if self.units.hold(job, &relative)? {
             self.report.left_alone += 1;
             return Ok(None);
         }
@@ -132,16 +144,16 @@ impl ArchiveRun<'_> {
             transferred: Transferred::default(),
             defects: Vec::new(),
         };
-        let age_ms = self.job.now_ms.saturating_sub(object.modified_ms);
-        if is_temporary && age_ms < self.job.orphan_after_ms {
+        let age_ms = job.now_ms.saturating_sub(object.modified_ms);
+        if is_temporary && age_ms < job.orphan_after_ms {
             let message = format!("temporary name, last written {} s ago", age_ms.max(0) / 1000);
             item.state = ItemState::Waiting { message };
             return Ok(Some(item));
         }
-        match self.finish(object, &relative, is_temporary, &mut item) {
+        match self.finish(job, object, (&relative, is_temporary), &mut item) {
             Ok(state) => item.state = state,
             Err(ArchiveError::Stopped | ArchiveError::Store(DeliverError::Cancelled)) => {
-                self.job.stop.request();
+                job.stop.request();
                 self.report.is_interrupted = true;
                 return Ok(None);
             }
@@ -154,54 +166,43 @@ impl ArchiveRun<'_> {
 
     fn finish(
         &mut self,
+        job: &ArchiveJob<'_>,
         object: &PinnedObject,
-        relative: &str,
-        is_temporary: bool,
+        (relative, is_temporary): (&str, bool),
         item: &mut ArchiveItem,
     ) -> Result<ItemState> {
-        let id = id_of(self.job.url, object);
-        if let Some(known) = Known::read(self.job.ledger, &id)? {
-            if let Some(state) = self.known(known, item)? {
+        let id = id_of(job.url, object);
+        if let Some(known) = Known::read(job.ledger, &id)? {
+            if let Some(state) = is_known(job, known, item)? {
                 return Ok(state);
             }
-            if !self.job.dry_run {
-                Known::forget(self.job.ledger, &id)?;
+            if !job.dry_run {
+                Known::forget(job.ledger, &id)?;
             }
         }
-        let judged = judge(self.job, object, is_temporary)?;
+        let judged = judge(job, object, is_temporary)?;
         item.transferred += judged.used;
         item.defects.clone_from(&judged.defects);
         match judged.judgement {
             Judgement::Complete => Ok(ItemState::Complete),
             Judgement::Quarantined => Ok(ItemState::Quarantined),
-            Judgement::Inside(plan, way) => self.inside(object, (relative, is_temporary), (&id, &plan, way), item),
-            Judgement::Whole => self.whole(object, (relative, is_temporary), &id, item),
+            Judgement::Inside(plan, way) => self.inside(job, object, (relative, is_temporary), (&id, &plan, way), item),
+            Judgement::Whole => self.whole(job, object, (relative, is_temporary), &id, item),
         }
-    }
-
-    /// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.
-    fn known(&self, known: Known, item: &mut ArchiveItem) -> Result<Option<ItemState>> {
-        let Known::Made(made) = known else { return Ok(Some(ItemState::Complete)) };
-        item.transferred.requests += 1;
-        if let Some(differs) = self.job.targets.verify(&made, false, self.job.stop)? {
-            tracing::warn!(key = %printable_text(&made.key), why = %differs.words, "finished object not as it was proven; making it again");
-            return Ok(None);
-        }
-        item.to = Some(made.key);
-        Ok(Some(ItemState::AlreadyFinished))
     }
 
     fn inside(
         &mut self,
+        job: &ArchiveJob<'_>,
         object: &PinnedObject,
         name: (&str, bool),
         (id, plan, way): (&str, &InsidePlan, ItemWay),
         item: &mut ArchiveItem,
     ) -> Result<ItemState> {
-        let Some(transferred) = plan.transferred() else { return self.whole(object, name, id, item) };
-        if self.job.dry_run {
+        let Some(transferred) = plan.transferred() else { return self.whole(job, object, name, id, item) };
+        if job.dry_run {
             item.transferred += transferred;
-            return Ok(match place_of(self.job.targets, object, (&plan.key, id), &|_| Ok(true))? {
+            return Ok(match place_of(job.targets, object, (&plan.key, id), &|_| Ok(true))? {
                 FinishedPlace::Made(made) => {
                     item.to = Some(made.key);
                     ItemState::AlreadyFinished
@@ -212,12 +213,14 @@ impl ArchiveRun<'_> {
                 }
             });
         }
-        let job = InsideJob { targets: self.job.targets, ledger: self.job.ledger, source: object, plan, id };
-        match job.run()? {
-            InsideOutcome::NotSupported => self.whole(object, name, id, item),
+        let require_ours = || job.require_ours(&object.key);
+        let (targets, ledger) = (job.targets, job.ledger);
+        let inside = InsideJob { targets, ledger, source: object, plan, id, require_ours: &require_ours };
+        match inside.run()? {
+            InsideOutcome::NotSupported => self.whole(job, object, name, id, item),
             InsideOutcome::Made { made, is_of_before } => {
                 item.to = Some(made.key.clone());
-                Known::made(self.job, &made)?.write(self.job.ledger, id)?;
+                Known::made(job, &made)?.write(job.ledger, id)?;
                 item.transferred += transferred;
                 Ok(if is_of_before { ItemState::AlreadyFinished } else { ItemState::Finished { way } })
             }
@@ -227,6 +230,7 @@ impl ArchiveRun<'_> {
     /// Its media has to be read.
     fn whole(
         &mut self,
+        job: &ArchiveJob<'_>,
         object: &PinnedObject,
         (relative, is_temporary): (&str, bool),
         id: &str,
@@ -234,41 +238,53 @@ impl ArchiveRun<'_> {
     ) -> Result<ItemState> {
         let pieces = object.size_bytes.div_ceil(PIECE_BYTES);
         let read_bytes = object.size_bytes;
-        if self.job.dry_run {
+        if job.dry_run {
             item.transferred += Transferred { read_bytes, sent_bytes: read_bytes, requests: 2 * pieces + 4 };
             return Ok(ItemState::Planned { way: ItemWay::Scratch });
         }
-        let stem = self.job.rules.family(Path::new(relative)).to_string_lossy().into_owned();
-        let renamed = is_temporary.then(|| complete_key(self.job.rules, relative, Container::Mp4));
-        let job = ScratchJob { all: self.job, source: object, relative, stem: &stem, renamed: renamed.as_deref(), id };
+        let stem = job.rules.family(Path::new(relative)).to_string_lossy().into_owned();
+        let renamed = is_temporary.then(|| complete_key(job.rules, relative, Container::Mp4));
+        let whole = ScratchJob { all: job, source: object, relative, stem: &stem, renamed: renamed.as_deref(), id };
         let scratch = match self.scratch.take() {
             Some(scratch) => scratch,
-            None => Scratch::open(self.job.options, self.job.state_dir, self.job.owner)?,
+            None => Scratch::open(job.options, job.state_dir, job.owner)?,
         };
-        let outcome = self.scratch.insert(scratch).run(&job)?;
+        let outcome = self.scratch.insert(scratch).run(&whole)?;
         item.transferred += Transferred { read_bytes, sent_bytes: 0, requests: pieces };
-        self.concluded(id, outcome, item)
+        concluded(job, id, outcome, item)
     }
+}
 
-    /// What came of an object in scratch space.
-    fn concluded(&self, id: &str, outcome: ScratchOutcome, item: &mut ArchiveItem) -> Result<ItemState> {
-        match outcome {
-            ScratchOutcome::Complete => {
-                Known::Complete.write(self.job.ledger, id)?;
-                Ok(ItemState::Complete)
-            }
-            ScratchOutcome::Quarantined(defects) => {
-                item.defects = defects;
-                Ok(ItemState::Quarantined)
-            }
-            ScratchOutcome::Finished { object: made, defects } => {
-                let sent_bytes = made.size_bytes;
-                let requests = sent_bytes.div_ceil(PIECE_BYTES) + 4;
-                item.transferred += Transferred { read_bytes: 0, sent_bytes, requests };
-                (item.to, item.defects) = (Some(made.key.clone()), defects);
-                Known::Made(made).write(self.job.ledger, id)?;
-                Ok(ItemState::Finished { way: ItemWay::Scratch })
-            }
+/// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.
+fn is_known(job: &ArchiveJob<'_>, known: Known, item: &mut ArchiveItem) -> Result<Option<ItemState>> {
+    let Known::Made(made) = known else { return Ok(Some(ItemState::Complete)) };
+    item.transferred.requests += 1;
+    if let Some(differs) = job.targets.verify(&made, false, job.stop)? {
+        tracing::warn!(key = %printable_text(&made.key), why = %differs.words, "finished object not as it was proven; making it again");
+        return Ok(None);
+    }
+    item.to = Some(made.key);
+    Ok(Some(ItemState::AlreadyFinished))
+}
+
+/// What came of an object in scratch space.
+fn concluded(job: &ArchiveJob<'_>, id: &str, outcome: ScratchOutcome, item: &mut ArchiveItem) -> Result<ItemState> {
+    match outcome {
+        ScratchOutcome::Complete => {
+            Known::Complete.write(job.ledger, id)?;
+            Ok(ItemState::Complete)
+        }
+        ScratchOutcome::Quarantined(defects) => {
+            item.defects = defects;
+            Ok(ItemState::Quarantined)
+        }
+        ScratchOutcome::Finished { object: made, defects } => {
+            let sent_bytes = made.size_bytes;
+            let requests = sent_bytes.div_ceil(PIECE_BYTES) + 4;
+            item.transferred += Transferred { read_bytes: 0, sent_bytes, requests };
+            (item.to, item.defects) = (Some(made.key.clone()), defects);
+            Known::Made(made).write(job.ledger, id)?;
+            Ok(ItemState::Finished { way: ItemWay::Scratch })
         }
     }
 }

@@ -184,6 +184,7 @@ fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusi
 }
 
 fn upload(job: &ScratchJob<'_>, finished: &Finished, (root, file): (PathBuf, PathBuf)) -> Result<RemoteObject> {
+    job.all.require_ours(&job.source.key)?;
     let record = &finished.record;
     let asset = Asset {
         id: job.id.to_owned(),

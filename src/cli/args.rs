@@ -1,10 +1,13 @@
 //! What can be typed: every command and option, once, for parsing, help, completions and the manual page.
 
+mod batches;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::batches::{BatchCommand, Reprocess, WorkArgs};
 use crate::printable::Printable;
 use crate::recording::Shard;
 use crate::recording::name::printable_text;
@@ -79,6 +82,11 @@ pub enum Command {
     /// Rebuild or check the catalogue
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Start a batch over an archive that several nodes work off, and show or change batches
+    #[command(subcommand)]
+    Batch(BatchCommand),
+    /// Take work from batches until told to stop; start as many processes as wanted
+    Work(WorkArgs),
     /// Open the daemon's page in a browser, logged in, or print the link
     Open(OpenArgs),
     /// Ask the running daemon whether it is ready and what it is doing

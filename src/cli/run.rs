@@ -18,6 +18,7 @@ use super::{logging, memory, progress, report, signals};
 use crate::config::{self, Config, Sources};
 use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::Mode;
+use crate::finish::{SalvageInPlace, SpliceMode};
 use crate::media::apart;
 use crate::operations::{Context, ErrorKind, OperationError, Plan, Process, ProcessBucket, SharedConfig};
 use crate::pipeline::{Engine, OpeningOptions, PipelineContext, PipelineSettings, Stop};
@@ -76,6 +77,7 @@ fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, CommandError> {
         Command::Status => commands::status::run(&configured(cli)?, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Open(args) => commands::open::run(cli, args, out),
+        Command::Batch(command) => commands::batch::run(&configured(cli)?, command, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),
         Command::Recover(args) if args.output.is_some() => commands::recover::run(&configured(cli)?, args, out),
         _ => with_house(cli, out),
@@ -102,7 +104,11 @@ pub fn configured(cli: &Cli) -> Result<Config, CommandError> {
 const fn uses_secrets(command: &Command) -> bool {
     matches!(
         command,
-        Command::Watch(_) | Command::Process(_) | Command::Recover(_) | Command::Config(ConfigCommand::Check)
+        Command::Watch(_)
+            | Command::Process(_)
+            | Command::Recover(_)
+            | Command::Work(_)
+            | Command::Config(ConfigCommand::Check)
     )
 }
 
@@ -187,6 +193,13 @@ fn settings_for(cli: &Cli, config: &Config) -> PipelineSettings {
     if settings.finish.jobs == 0 && settings.finish.background_nice > 0 {
         settings.finish.jobs = std::thread::available_parallelism().map_or(1, usize::from);
     }
+    if matches!(cli.command, Command::Work(_)) {
+        // Never in place: a process that is suspended in the middle of that would leave the recording to another one half changed.
+        settings.finish.salvage_in_place = SalvageInPlace::Never;
+        if matches!(settings.finish.splice, SpliceMode::Auto | SpliceMode::InsertRange) {
+            settings.finish.splice = SpliceMode::Reflink;
+        }
+    }
     let args = match &cli.command {
         Command::Process(args) => Some(args),
         Command::Recover(args) => Some(&args.process),
@@ -212,6 +225,7 @@ fn dispatch(cli: &Cli, executor: &Executor, zone: &TimeZone, out: &mut Output<'_
         Command::Rescan(args) => commands::rescan::run(executor, args, out),
         Command::Retain(args) => commands::retain::run(executor, args, out),
         Command::Catalog(command) => commands::catalog::run(executor, command, out),
+        Command::Work(args) => commands::work::run(executor, args, out),
         _ => Err(CommandError::usage("this command does not need the catalogue")),
     }
 }

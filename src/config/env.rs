@@ -10,7 +10,8 @@ use super::value::{TableEntry, Value};
 use crate::announce::VARIABLES;
 
 /// Variables that the program itself reads. Those that it gives to hook commands, which may run it, set nothing either.
-const OWN: [&str; 4] = ["AFTERCAST_CONFIG", "AFTERCAST_LOG", "AFTERCAST_STEP_LOG", "AFTERCAST_KILL_AFTER"];
+const OWN: [&str; 5] =
+    ["AFTERCAST_CONFIG", "AFTERCAST_LOG", "AFTERCAST_STEP_LOG", "AFTERCAST_KILL_AFTER", "AFTERCAST_STOP_AFTER"];
 
 /// A key by its dotted path: the key, the entry of a repeated section, and the name inside a table.
 struct KeyPath {

@@ -22,12 +22,13 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use self::heartbeat::Heartbeat;
+pub use self::shards::RootPart;
 use self::shards::ShardLock;
 use super::beneath::{OpenDirectory, open_directory};
 use super::{FileError, PartialOwner, declare_root, random_id};
 use crate::fault::{Class, Fault};
+use crate::recording::Fingerprint;
 use crate::recording::name::printable;
-use crate::recording::{Fingerprint, Shard};
 
 /// The file in a root that says who owns it. Its name is never a candidate's.
 pub const ROOT_FILE: &str = ".aftercast-root";
@@ -63,24 +64,21 @@ pub enum RootError {
         owner: Option<Box<RootOwner>>,
     },
     /// Another process works on the same part of it.
-    #[error("another aftercast is working on shard {shard} of `{}`", printable(root))]
+    #[error("another aftercast is working on {part} of `{}`", printable(root))]
     ShardInUse {
         /// The root that was asked for.
         root: PathBuf,
-        /// The part.
-        shard: Shard,
+        /// The part, in words.
+        part: String,
     },
     /// Another process works on a part of it that overlaps.
-    #[error(
-        "another aftercast is working on shard {other} of `{}`, which overlaps with shard {shard}",
-        printable(root)
-    )]
+    #[error("another aftercast is working on {other} of `{}`, which overlaps with {part}", printable(root))]
     OtherSplit {
         /// The root that was asked for.
         root: PathBuf,
-        /// The part that was asked for.
-        shard: Shard,
-        /// The part that is being worked on.
+        /// The part that was asked for, in words.
+        part: String,
+        /// The part that is being worked on, in words.
         other: String,
     },
     /// It cannot be opened.
@@ -115,6 +113,10 @@ impl Fault for RootError {
             Self::ShardInUse { .. } => {
                 Some("Nothing was changed. Wait until that process has ended, or start another shard.".into())
             }
+            Self::OtherSplit { other, part, .. } if !other.contains('/') || !part.contains('/') => Some(
+                "Nothing was changed. Wait until that process has ended: a batch and `process --shard` do not share a root."
+                    .to_owned(),
+            ),
             Self::OtherSplit { other, .. } => {
                 let count = other.rsplit('/').next().unwrap_or_default();
                 Some(format!(
@@ -166,7 +168,7 @@ impl RootLock {
     }
 
     /// Takes a part of a root, beside others who have taken the other parts.
-    pub fn take_shard(root: &Path, owner: &PartialOwner, shard: Shard) -> Result<Self, RootError> {
+    pub fn take_part(root: &Path, owner: &PartialOwner, part: &RootPart) -> Result<Self, RootError> {
         declare_root(root);
         if let Some(above) = owner_above(root, owner) {
             return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
@@ -180,7 +182,7 @@ impl RootLock {
         if is_owned {
             return Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) });
         }
-        let part = ShardLock::take(root, shard)?;
+        let part = ShardLock::take(root, part)?;
         Ok(Self { root: root.to_owned(), directory, alive: None, before: None, is_passing: false, shard: part })
     }
 
@@ -262,6 +264,22 @@ pub fn owner_of(root: &Path) -> Option<RootOwner> {
     serde_json::from_str(&text).ok()
 }
 
+/// The id of a root, which is made where there is none yet: nobody owns it by that.
+pub fn root_id(root: &Path) -> super::Result<String> {
+    if let Some(owner) = owner_of(root) {
+        return Ok(owner.root_id);
+    }
+    let says = RootOwner {
+        root_id: random_id(),
+        state_id: String::new(),
+        state_dir: PathBuf::new(),
+        pid: 0,
+        other: serde_json::Map::new(),
+    };
+    write(root, &says).map_err(FileError::on("write", &root.join(ROOT_FILE)))?;
+    Ok(says.root_id)
+}
+
 /// Who else owns a directory as a root of its own right now.
 pub fn foreign_owner(directory: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     let found = owner_of(directory).filter(|found| found.state_id != owner.id())?;
@@ -328,8 +346,9 @@ mod tests {
     #[test]
     fn a_root_is_shared_out_in_one_split_and_nobody_has_the_whole_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
-        let part =
-            |id: &str, shard: &str| RootLock::take_shard(dir.path(), &PartialOwner::new(id), shard.parse().unwrap());
+        let part = |id: &str, shard: &str| {
+            RootLock::take_part(dir.path(), &PartialOwner::new(id), &RootPart::Shard(shard.parse().unwrap()))
+        };
         let first = part("first", "1/2").unwrap();
         let second = part("second", "2/2").unwrap();
         assert!(matches!(part("third", "2/2"), Err(RootError::ShardInUse { .. })));
@@ -337,9 +356,19 @@ mod tests {
         assert!(other.hint().unwrap().contains("--shard i/2"), "{other:?}");
         assert!(matches!(take(dir.path(), "third"), Err(RootError::InUse { owner: None, .. })));
         drop(second);
+        let batch = |id: &str| {
+            RootLock::take_part(dir.path(), &PartialOwner::new(id), &RootPart::Batch { state_id: id.to_owned() })
+        };
+        let refused = batch("third").unwrap_err();
+        assert!(refused.hint().unwrap().contains("a batch and `process --shard`"), "{refused:?}");
         let again = part("third", "2/2").unwrap();
         drop((first, again));
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        let workers = [batch("first").unwrap(), batch("second").unwrap()];
+        let refused = part("third", "1/2").unwrap_err();
+        assert!(refused.to_string().contains("a batch") && refused.hint().is_some(), "{refused:?}");
+        assert!(matches!(take(dir.path(), "third"), Err(RootError::InUse { owner: None, .. })));
+        drop(workers);
         let _whole = take(dir.path(), "third").unwrap();
         let refused = part("first", "1/2").unwrap_err();
         assert!(refused.to_string().contains("/var/lib/elsewhere"), "{refused}");

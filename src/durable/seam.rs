@@ -9,7 +9,8 @@ use super::InPlaceOp;
 /// The counting seam: one durable operation, named for the transition it belongs to, has just been done.
 ///
 /// In debug builds `AFTERCAST_STEP_LOG` names a file that gets a line per operation, and `AFTERCAST_KILL_AFTER=N` or
-/// `AFTERCAST_KILL_AFTER=NAME:N` ends the process with SIGKILL after the N-th operation, or the N-th of that name.
+/// `AFTERCAST_KILL_AFTER=NAME:N` ends the process with SIGKILL after the N-th operation, or the N-th of that name;
+/// `AFTERCAST_STOP_AFTER` suspends it with SIGSTOP in the same way.
 #[cfg(debug_assertions)]
 pub fn step(name: &str) {
     use std::collections::HashMap;
@@ -29,8 +30,14 @@ pub fn step(name: &str) {
     {
         let _ = log.write_all(format!("{of_all} {name}\n").as_bytes());
     }
-    let kill_after = std::env::var("AFTERCAST_KILL_AFTER").unwrap_or_default();
-    if kill_after == of_all.to_string() || kill_after == format!("{name}:{of_name}") {
+    let is_after = |variable: &str| {
+        let after = std::env::var(variable).unwrap_or_default();
+        after == of_all.to_string() || after == format!("{name}:{of_name}")
+    };
+    if is_after("AFTERCAST_STOP_AFTER") {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    }
+    if is_after("AFTERCAST_KILL_AFTER") {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::thread::park();
     }

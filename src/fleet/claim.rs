@@ -66,6 +66,14 @@ pub(super) async fn database_id(client: &Client) -> Result<String, FleetError> {
     rows.first().map(|row| row.get(0)).ok_or(FleetError::NoTables)
 }
 
+/// For how long nodes are taken for alive without a heartbeat, where work is shared.
+pub(super) async fn lease(client: &Client) -> Result<Duration, FleetError> {
+    let sql = "SELECT (extract(epoch FROM lease) * 1000)::bigint FROM aftercast.meta";
+    let rows = ask(client, sql, &[]).await?;
+    let lease_ms = rows.first().map(|row| row.get(0)).ok_or(FleetError::NoTables)?;
+    Ok(Duration::from_millis(count(lease_ms)))
+}
+
 /// Takes the identity for this process, with a new epoch. What the database has of a node whose state is older than the database
 /// says nothing about this one's log: it counts as nothing. Neither does the batch of a database that is older than this node.
 pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64) -> Result<Claimed, FleetError> {
@@ -119,9 +127,12 @@ pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Resul
     Ok(Claimed { epoch, batch: count(row.get(0)), event: count(row.get(1)) })
 }
 
-/// Gives the identity back, so that a restart elsewhere need not wait.
+/// Gives the identity back, so that a restart elsewhere need not wait, and all work that is still held under it.
 pub(super) async fn release(client: &Client, node_id: &str, epoch: i64) -> Result<(), FleetError> {
-    let sql = "UPDATE aftercast.node SET stopped_at = now() WHERE node_id = $1::uuid AND epoch = $2";
+    let sql = "WITH given_back AS (UPDATE aftercast.work SET state = 'ready', due_at = now(), is_begun = false, lease_node = NULL, \
+                 lease_epoch = NULL, token = NULL, held_until = NULL \
+                 WHERE state = 'leased' AND lease_node = $1::uuid AND lease_epoch = $2) \
+               UPDATE aftercast.node SET stopped_at = now() WHERE node_id = $1::uuid AND epoch = $2";
     ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
 }
 

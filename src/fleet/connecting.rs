@@ -95,6 +95,19 @@ pub(super) async fn client(pool: &Pool) -> Result<Client, FleetError> {
     })
 }
 
+/// Does something with a connection. One that did not answer in time is not used again: the answer may still come, and is not that of
+/// the next question.
+pub(super) async fn with<T>(
+    mut client: Client,
+    ask: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
+) -> Result<T, FleetError> {
+    let answered = ask(&mut client).await;
+    if matches!(answered, Err(FleetError::TimedOut(_))) {
+        drop(Client::take(client));
+    }
+    answered
+}
+
 /// Asks one thing in a transaction of its own, at most as long as [`GIVE_UP`] says. All of it is sent at once.
 pub(super) async fn ask(
     client: &Client,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::{debug, warn};
 
-use super::claim::{self, Claimed, HEARTBEAT, Identity};
+use super::claim::{self, Claimed, Identity};
 use super::connecting::{self, within};
 use super::error::FleetError;
 use super::health::{FleetHealth, Health};
@@ -21,11 +21,15 @@ use super::options::FleetOptions;
 use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
 use super::schema;
+use super::work::SharedWork;
 use crate::catalog::{CatalogError, SharedCatalog, node_id};
+use crate::clock::Clock;
 use crate::fault::{Fault as _, chain};
 use crate::runtime::{self, Runtime};
 use crate::stop::Stop;
 
+/// How often a session that is still needed after a stop looks whether it is.
+const STILL_NEEDED: Duration = Duration::from_millis(20);
 /// When a session is tried again that ended or could not begin.
 const RETRY: Duration = Duration::from_secs(2);
 /// The longest time in which a change waits if nothing tells of it.
@@ -41,8 +45,18 @@ const DRAIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Fleet(Arc<Member>);
 
+/// Keeps the session with the database after a stop was requested, until it is dropped: what is held is given back before.
 #[derive(Debug)]
-struct Member {
+pub struct NeededFleet(Arc<Member>);
+
+impl Drop for NeededFleet {
+    fn drop(&mut self) {
+        self.0.needed_by.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
     options: FleetOptions,
     /// Unknown as long as it cannot be read or made.
     node_id: OnceLock<String>,
@@ -56,6 +70,8 @@ struct Member {
     /// Connections of the session, or of a command that asks without one.
     pool: Mutex<Option<Pool>>,
     changed: Arc<Notify>,
+    /// How many still need the session although a stop was requested.
+    needed_by: AtomicUsize,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,6 +99,7 @@ impl Fleet {
         state_dir: &Path,
         runtime: &Runtime,
         stop: &Stop,
+        clock: &Clock,
     ) -> Option<Self> {
         if !options.is_on() {
             return None;
@@ -94,10 +111,11 @@ impl Fleet {
             shared: shared.clone(),
             runtime: runtime.clone(),
             stop: stop.clone(),
-            health: Health::default(),
+            health: Health::new(clock),
             numbered: AtomicU64::new(0),
             pool: Mutex::default(),
             changed: Arc::default(),
+            needed_by: AtomicUsize::new(0),
             task: Mutex::default(),
         };
         // Recordings are worked on without it; the session tries again, and says why not.
@@ -144,6 +162,17 @@ impl Fleet {
         })
     }
 
+    /// Has the session outlast a stop for as long as the answer lives.
+    pub fn needed(&self) -> NeededFleet {
+        self.0.needed_by.fetch_add(1, Ordering::SeqCst);
+        NeededFleet(Arc::clone(&self.0))
+    }
+
+    /// Work that it shares with others.
+    pub fn work(&self) -> SharedWork {
+        SharedWork::of(&self.0)
+    }
+
     /// A page of all nodes' VoDs. Blocks.
     pub fn vods(&self, query: &FleetQuery) -> Result<FleetPage, FleetError> {
         self.ask(|client| async move { listing::page(&client, query).await.map_err(|error| (client, error)) })
@@ -177,6 +206,18 @@ impl Fleet {
 }
 
 impl Member {
+    /// Who acts here now: node and epoch; an error while the database has not confirmed that.
+    pub fn acting(&self) -> Result<(String, i64), FleetError> {
+        let acting = self.node_id.get().zip(self.health.acting_epoch());
+        let unconfirmed = || FleetError::Away(self.health.words().1.unwrap_or_default());
+        acting.map(|(node_id, epoch)| (node_id.clone(), epoch)).ok_or_else(unconfirmed)
+    }
+
+    /// Does something with a connection. One that did not answer in time is not used again. Blocks.
+    pub fn with_client<T>(&self, ask: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>) -> Result<T, FleetError> {
+        self.runtime.block_on(async { connecting::with(self.connection().await?, ask).await })
+    }
+
     /// The identity of this node, which is made where there is none yet.
     fn identify(&self) -> Result<String, CatalogError> {
         match self.node_id.get() {
@@ -201,8 +242,20 @@ impl Member {
         Ok(client)
     }
 
+    fn may_end(&self) -> bool {
+        self.stop.is_requested() && self.needed_by.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until a stop is asked for and nobody needs the session any more.
+    async fn ending(&self) {
+        self.stop.requested().await;
+        while !self.may_end() {
+            tokio::time::sleep(STILL_NEEDED).await;
+        }
+    }
+
     async fn run(self: Arc<Self>) {
-        while !self.stop.is_requested() {
+        while !self.may_end() {
             match self.session().await {
                 Ok(()) => break,
                 Err(error) => {
@@ -214,7 +267,7 @@ impl Member {
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                () = self.stop.requested() => {}
+                () = self.ending() => {}
             }
         }
     }
@@ -236,7 +289,7 @@ impl Member {
         let ended = tokio::select! {
             ended = self.confirm(&pool, &node_id, epoch) => ended,
             ended = self.replicate(&pool, place) => ended,
-            () = self.stop.requested() => Ok(()),
+            () = self.ending() => Ok(()),
         };
         if ended.is_ok() {
             self.release(&pool, &node_id, epoch).await;
@@ -262,10 +315,12 @@ impl Member {
         let is_same = is_same_database && place.node_id == node_id;
         let known_epoch = if is_same { place.epoch } else { 0 };
         let identity = Identity::of(node_id.clone(), &self.state_dir, &self.options);
+        let sent = self.health.now();
         let (said, is_new) = match self.health.epoch() {
             Some(epoch) => (claim::confirm(&client, &node_id, epoch).await?, false),
             None => (claim::claim(&client, &identity, known_epoch).await?, true),
         };
+        self.health.lasts(claim::lease(&client).await?);
         let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);
         // It may have a batch more, whose answer was lost: that one is still marked here.
         let is_behind = said.batch < place.batch;
@@ -288,6 +343,7 @@ impl Member {
             .await?;
         // Not before it is noted: an epoch that is noted nowhere makes the next session tell everything again.
         self.health.hold(Some(place.epoch));
+        self.health.confirmed(sent);
         Ok(place)
     }
 
@@ -296,9 +352,10 @@ impl Member {
         let client = connecting::client(pool).await?;
         let mut prune_at = Instant::now();
         loop {
-            tokio::time::sleep(HEARTBEAT).await;
+            tokio::time::sleep(self.health.heartbeat()).await;
+            let sent = self.health.now();
             claim::confirm(&client, node_id, epoch).await?;
-            self.health.confirmed();
+            self.health.confirmed(sent);
             if prune_at <= Instant::now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
                 prune_at = Instant::now() + PRUNE;
             }
@@ -327,8 +384,9 @@ impl Member {
             let cursor = place.cursor;
             let batch = self.blocking(move |member| Batch::read(&member.shared, cursor)).await?;
             if !batch.is_empty(&place) {
+                let sent = self.health.now();
                 let after = batch.send(&mut client, &place, self.next_number(&place)).await?;
-                self.health.confirmed();
+                self.health.confirmed(sent);
                 place = self
                     .blocking(move |member| {
                         batch.note(&member.shared, &after)?;

@@ -89,6 +89,25 @@ pub enum FleetError {
     /// No node has this name.
     #[error("no node is called `{}`", Printable(.0))]
     NoSuchNode(String),
+    /// No batch has this number.
+    #[error("no batch has the id {0}")]
+    NoSuchBatch(i64),
+    /// A batch of the same kind works on the same root.
+    #[error("batch {batch_id} is already working on `{}`", Printable(root))]
+    BatchActive {
+        /// Its number.
+        batch_id: i64,
+        /// The root.
+        root: String,
+    },
+    /// The batch has ended.
+    #[error("batch {batch_id} is {state}")]
+    BatchEnded {
+        /// Its number.
+        batch_id: i64,
+        /// How it ended.
+        state: &'static str,
+    },
     /// A cursor of another listing.
     #[error("`after` takes the `next` value of the previous page")]
     Cursor,
@@ -128,7 +147,13 @@ impl FleetError {
 impl Fault for FleetError {
     fn class(&self) -> Class {
         match self {
-            Self::Address(_) | Self::NoSuchNode(_) | Self::Cursor | Self::Unreadable(_) => Class::Permanent,
+            Self::Address(_)
+            | Self::NoSuchNode(_)
+            | Self::NoSuchBatch(_)
+            | Self::BatchActive { .. }
+            | Self::BatchEnded { .. }
+            | Self::Cursor
+            | Self::Unreadable(_) => Class::Permanent,
             Self::Password { .. }
             | Self::Certificates { .. }
             | Self::Tls(_)
@@ -178,6 +203,11 @@ impl Fault for FleetError {
                 "If two machines have copies of one state directory, delete `{NODE_ID_FILE}` in one of them and restart aftercast there. \
                  Local recordings are processed as usual."
             ),
+            Self::NoSuchBatch(_) => "`aftercast batch status` lists the batches.".to_owned(),
+            Self::BatchActive { batch_id, .. } => format!(
+                "Nothing was started. Wait until it is done, or end it with `aftercast batch cancel {batch_id}`."
+            ),
+            Self::BatchEnded { .. } => "Nothing was changed. Start another one with `aftercast batch start`.".to_owned(),
             Self::NoSuchNode(_) => "The names of the nodes are in the NODE column of `aftercast vod list`.".to_owned(),
             Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::Database(_) | Self::NoTables => {
                 "Local recordings are processed as usual; the database is told about them when it answers again.".to_owned()

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::claim::HEARTBEAT;
 use super::error::FleetError;
+use crate::clock::Clock;
 use crate::fault::{Fault as _, chain};
 
-/// Without a confirmed heartbeat for so long, by its own clock, a node no longer counts on being a member.
-const UNCONFIRMED: Duration = Duration::from_secs(20);
+/// For how long the others take a node for alive without a heartbeat, unless the database says otherwise.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// How this node stands to the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +35,63 @@ pub struct FleetHealth {
 }
 
 /// What is known.
-#[derive(Debug, Default)]
-pub(super) struct Health(Mutex<HealthState>);
+#[derive(Debug)]
+pub(super) struct Health {
+    clock: Clock,
+    state: Mutex<HealthState>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct HealthState {
     epoch: Option<i64>,
+    /// For how long the others take this node for alive.
+    lease: Duration,
+    /// When the last heartbeat was sent that was confirmed.
     confirmed: Option<Instant>,
     problem: Option<(String, Option<String>)>,
     /// Whether the log has the problem.
     is_said: bool,
 }
 
+impl HealthState {
+    /// Without a confirmed heartbeat for so long, by its own clock, a node no longer counts on being a member: the others do a while
+    /// longer.
+    fn unconfirmed(&self) -> Duration {
+        self.lease * 2 / 3
+    }
+}
+
 impl Health {
+    /// Nothing is known yet.
+    pub fn new(clock: &Clock) -> Self {
+        let state = HealthState { epoch: None, lease: LEASE, confirmed: None, problem: None, is_said: false };
+        Self { clock: clock.clone(), state: Mutex::new(state) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The monotonic time: taken before a heartbeat is sent.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// For how long the others take this node for alive without a heartbeat.
+    pub fn lasts(&self, lease: Duration) {
+        self.lock().lease = lease;
+    }
+
+    /// How often a heartbeat is sent.
+    pub fn heartbeat(&self) -> Duration {
+        HEARTBEAT.min(self.lock().lease / 6)
+    }
+
+    /// The epoch under which this node may claim work and take steps that cannot be undone: its heartbeat was confirmed not long ago.
+    pub fn acting_epoch(&self) -> Option<i64> {
+        let (state, now) = (self.lock(), self.clock.now());
+        let is_confirmed = state.confirmed.is_some_and(|at| now.saturating_duration_since(at) < state.unconfirmed());
+        state.epoch.filter(|_| is_confirmed)
     }
 
     /// The epoch that this process holds.
@@ -63,7 +107,6 @@ impl Health {
     /// A session has begun.
     pub fn connected(&self, name: &str) {
         let mut state = self.lock();
-        state.confirmed = Some(Instant::now());
         state.problem = None;
         state.is_said = false;
         let epoch = state.epoch.unwrap_or_default();
@@ -71,9 +114,10 @@ impl Health {
         info!(node = name, epoch, "connected to the fleet database");
     }
 
-    /// The database has answered for this node.
-    pub fn confirmed(&self) {
-        self.lock().confirmed = Some(Instant::now());
+    /// The database has answered for this node to what was sent then. When the answer came says nothing: the process may have been
+    /// suspended meanwhile.
+    pub fn confirmed(&self, sent: Instant) {
+        self.lock().confirmed = Some(sent);
     }
 
     /// A session has ended, or none could begin. Said in the log once until the next session.
@@ -97,13 +141,40 @@ impl Health {
         if let Some((problem, hint)) = &state.problem {
             return (false, Some(problem.clone()), hint.clone());
         }
-        match state.confirmed.map(|at| at.elapsed()) {
-            Some(age) if age < UNCONFIRMED => (true, None, None),
+        match state.confirmed.map(|at| self.clock.now().saturating_duration_since(at)) {
+            Some(age) if age < state.unconfirmed() => (true, None, None),
             Some(age) => {
                 let words = format!("the fleet database has confirmed no heartbeat for {} s", age.as_secs());
                 (false, Some(words), None)
             }
             None => (false, Some("connecting to the fleet database".to_owned()), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_heartbeat_was_sent_too_long_ago_acts_no_more() {
+        let clock = Clock::standing_at(0);
+        let health = Health::new(&clock);
+        assert_eq!(health.acting_epoch(), None);
+        let sent = health.now();
+        // Suspended between the question and the answer.
+        clock.advance(Duration::from_secs(60));
+        health.hold(Some(7));
+        health.confirmed(sent);
+        assert_eq!(health.acting_epoch(), None, "the answer is late");
+        health.confirmed(health.now());
+        clock.advance(Duration::from_secs(19));
+        assert_eq!(health.acting_epoch(), Some(7));
+        // A wall clock that is set says nothing.
+        clock.set(3_600_000);
+        assert_eq!(health.acting_epoch(), Some(7));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(health.acting_epoch(), None);
+        assert!(!health.words().0);
     }
 }

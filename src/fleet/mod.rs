@@ -5,6 +5,7 @@
 //! catalogue marks a change ─▶ replicate: batches, upsert by revision ─▶ schema `aftercast` ─▶ listing (this node and others)
 //! event log                 ─▶                                       ─╯
 //! session: connect · migrate · claim the identity (epoch + 1) · heartbeat every 5 s ─▶ health (status, metrics, log)
+//! work: what any node may do, each item once (batches; claims with tokens)
 //! ```
 //!
 //! The catalogue in the state directory stays the truth of what this node is doing: nothing of a recording waits for the
@@ -23,10 +24,15 @@ mod replicate;
 mod rows;
 mod schema;
 mod tls;
+mod work;
 
 pub use connecting::{DatabaseCheck, check};
-pub use engine::{Fleet, leave};
+pub use engine::{Fleet, NeededFleet, leave};
 pub use error::FleetError;
 pub use health::FleetHealth;
 pub use listing::{FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
 pub use options::{FleetOptions, check_address};
+pub use work::{
+    BatchSpec, BatchState, BatchStatus, Batches, LIST, NewWork, OutcomeCount, PageRules, RunningBatch, SharedWork,
+    WorkFailure, WorkItem, WorkResult, WorkScope,
+};

@@ -15,6 +15,7 @@ use super::place::Place;
 use super::rows::{EVENT_COLUMNS, EventRow, VOD_COLUMNS, VOD_NAMES, VodRow, text};
 use crate::catalog::{MarkedVod, SharedCatalog};
 use crate::fault::chain;
+use crate::recording::VodRecord;
 
 /// Records, and events, of a batch at most.
 const PAGE: usize = 500;
@@ -270,6 +271,18 @@ fn upsert() -> String {
          WHERE (v.epoch, v.rev) < (excluded.epoch, excluded.rev)",
         set.join(", ")
     )
+}
+
+/// Writes a record within a transaction that somebody else commits, unless the row has a newer one.
+pub(super) async fn write_vod(
+    transaction: &Transaction<'_>,
+    (node_id, epoch): (&str, i64),
+    (vod, revision): (&VodRecord, u64),
+) -> Result<(), FleetError> {
+    let rows = format!("[{}]", VodRow::json_of(vod, revision).map_err(FleetError::Unreadable)?);
+    let values: [(&(dyn ToSql + Sync), Type); 3] = [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&rows, Type::TEXT)];
+    transaction.execute_typed(&upsert(), &values).await?;
+    Ok(())
 }
 
 /// Every record was told again: what the database has beside them, this node does not know. What a store still has stays listed.

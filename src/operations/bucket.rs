@@ -56,6 +56,7 @@ impl Operation for ProcessBucket {
             decoder: ctx.decoder(),
             stop,
             now_ms: ctx.clock.now_ms(),
+            may_change: &|| true,
         };
         Ok(archive::run(&job, &mut |item| tell(item).is_ok())?)
     }

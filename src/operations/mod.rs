@@ -6,6 +6,7 @@
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
 mod archive;
+mod batch;
 mod bucket;
 mod catalogue;
 mod clips;
@@ -34,6 +35,7 @@ mod stream_recording;
 mod streams;
 mod verify;
 mod vods;
+mod work;
 
 use std::borrow::Cow;
 
@@ -44,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Cursor;
 
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
+pub use batch::{BatchChange, BatchKind, BatchRate, StartBatch, batch_status, change_batch, is_bucket};
 pub use bucket::ProcessBucket;
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
@@ -82,6 +85,7 @@ pub use vods::{
     DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion, ExportVods, Exported,
     ListVods, ShowVod, VodPage, VodState,
 };
+pub use work::{TakeWork, WorkReport, WorkedItem};
 
 /// Something that can be asked for. The value holds the arguments.
 pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static {

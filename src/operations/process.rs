@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Batch, InputPath, JourneyOutcome, NameOverrides, PlannedItem, UndoResult};
+use crate::pipeline::{self, Batch, BatchPart, InputPath, JourneyOutcome, NameOverrides, PlannedItem, UndoResult};
 use crate::recording::name::{all_shown, printable, shown};
 use crate::recording::{Delivery, Shard};
 
@@ -146,7 +146,7 @@ impl Operation for Process {
             mode: self.mode,
             wait: self.wait,
             again: self.again,
-            shard: self.shard,
+            part: self.shard.map_or(BatchPart::Whole, BatchPart::Shard),
             is_alone: context.is_alone(),
             stop: stop.clone(),
         };

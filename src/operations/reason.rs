@@ -20,7 +20,8 @@ pub fn failure_of(state: &DeliveryState) -> Option<(Class, String)> {
     }
 }
 
-fn reason_of(message: &str) -> String {
+/// What a message has in common with others of its kind.
+pub(super) fn reason_of(message: &str) -> String {
     // Names first: there may be anything in them.
     let said = nameless(without_tried(without_target(message)));
     let cause = said.split(": ").next().unwrap_or_default();

@@ -37,12 +37,33 @@ pub struct Batch {
     pub wait: bool,
     /// Whether to take what was quarantined, left out or failed before.
     pub again: bool,
-    /// The part of what lies there that is taken; all of it if none is said.
-    pub shard: Option<Shard>,
+    /// The part of what lies there that is taken.
+    pub part: BatchPart,
     /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
     pub is_alone: bool,
     /// The wish that this batch ends. What it has queued by then goes on without it.
     pub stop: Stop,
+}
+
+/// How much of what lies in the places is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchPart {
+    /// All of it.
+    Whole,
+    /// A part by its names; other processes take the others.
+    Shard(Shard),
+    /// Each place is one item that the fleet's database has given to this process, as it gives others in the same roots to other
+    /// processes. Of a unit its playlist stands for all of it.
+    Item,
+}
+
+impl BatchPart {
+    const fn shard(self) -> Option<Shard> {
+        match self {
+            Self::Shard(shard) => Some(shard),
+            Self::Whole | Self::Item => None,
+        }
+    }
 }
 
 /// Is told each recording's end as it comes.
@@ -71,17 +92,24 @@ type RecordingEnd = (PathBuf, JourneyOutcome);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
     let ctx = engine.pipeline();
-    ctx.own_shard(batch.places.iter().map(|place| place.root.path.as_path()), batch.shard)?;
+    let roots = batch.places.iter().map(|place| place.root.path.as_path());
+    match batch.part {
+        BatchPart::Item => ctx.own_beside_others(roots)?,
+        BatchPart::Whole | BatchPart::Shard(_) => ctx.own_shard(roots, batch.part.shard())?,
+    }
     engine.couriers().begin()?;
     engine.studio().begin();
     if batch.is_alone {
         ctx.announcer.begin()?;
     }
-    let find = || stop::stoppable(&batch.stop, || finding::find(&ctx.discovering, &batch.places, batch.shard));
+    let find = || stop::stoppable(&batch.stop, || finding::find(&ctx.discovering, &batch.places, batch.part.shard()));
     let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
         leaving::put_back(&ctx.removing, &found.asides);
         found = find().map_err(|Stopped| PipelineError::Stopped)??;
+    }
+    if batch.part == BatchPart::Item {
+        found.units.retain(|(unit, _)| batch.places.iter().any(|place| place.path == unit.playlist));
     }
     let mut report = BatchReport { problems: found.problems, unhandled: found.unhandled, ..BatchReport::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, WaitReason::Temporary)));
@@ -304,7 +332,8 @@ impl BatchDeliveries {
     }
 
     fn free(&self, ctx: &PipelineContext, batch: &Batch) {
-        if batch.is_alone {
+        // Of one item among many, all of the catalogue is not looked at.
+        if batch.is_alone && batch.part != BatchPart::Item {
             freeing::free_what_is_due(ctx);
         } else {
             self.vods.iter().for_each(|vod_id| freeing::free_if_due(ctx, vod_id));

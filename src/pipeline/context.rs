@@ -9,6 +9,7 @@ use super::active_config::{ActiveConfig, ConfigSnapshot, PipelineSettings};
 use super::delivering::Delivering;
 use super::discovering::Discovering;
 use super::error::PipelineError;
+use super::fencing::Fences;
 use super::handles::Handles;
 use super::journaling::Journaling;
 use super::meters::Meters;
@@ -20,6 +21,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::durable::RootPart;
 use crate::fleet::Fleet;
 use crate::media::apart;
 use crate::recording::Shard;
@@ -105,6 +107,8 @@ pub struct PipelineContext {
     pub removing: Removing,
     /// Whose pictures are wanted.
     pub(super) pictures: super::pictures::Requests,
+    /// Who is asked before a recording is published or removed.
+    pub fences: Fences,
     /// What is started to decode.
     pub(super) program: Option<PathBuf>,
 }
@@ -124,7 +128,7 @@ impl PipelineContext {
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
-        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop);
+        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop, &clock);
         let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
         let (handles, meters) = (Handles::new(catalog, clock, stop, config), Arc::default());
         Ok(Self {
@@ -136,6 +140,7 @@ impl PipelineContext {
             delivering: Delivering::of(&handles, &meters),
             removing: Removing::of(&handles),
             pictures: super::pictures::Requests::default(),
+            fences: Fences::default(),
             program: opening.is_the_program.then(|| PathBuf::from(apart::THIS_PROGRAM)),
             config: handles.config,
             catalog: handles.catalog,
@@ -157,18 +162,24 @@ impl PipelineContext {
         roots: impl Iterator<Item = &'a Path>,
         shard: Option<Shard>,
     ) -> Result<(), PipelineError> {
-        self.own_by(&self.settings(), roots, shard)
+        self.own_by(&self.settings(), roots, shard.map(RootPart::Shard))
+    }
+
+    /// The same for what the fleet's database gives to this process, beside others to which it gives the rest.
+    pub fn own_beside_others<'a>(&self, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
+        let part = RootPart::Batch { state_id: self.catalog.owner().id().to_owned() };
+        self.own_by(&self.settings(), roots, Some(part))
     }
 
     fn own_by<'a>(
         &self,
         settings: &PipelineSettings,
         roots: impl Iterator<Item = &'a Path>,
-        shard: Option<Shard>,
+        part: Option<RootPart>,
     ) -> Result<(), PipelineError> {
         let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
-        let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, shard };
+        let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, part };
         Ok(self.roots.owned.own(roots, &claim, &is_configured, &is_stopped)?)
     }
 

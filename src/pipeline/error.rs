@@ -52,6 +52,14 @@ pub enum PipelineError {
         /// The root.
         root: PathBuf,
     },
+    /// Another node works on the recording by now, or the database does not say that it is this one's.
+    #[error("`{}` is not this node's to change: {why}", printable(path))]
+    NotOurs {
+        /// The recording.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// Nothing is to be watched.
     #[error("no directory to watch is configured")]
     NoRoots,
@@ -72,6 +80,7 @@ impl PipelineError {
             | Self::Stopped
             | Self::Panicked
             | Self::NoRoots
+            | Self::NotOurs { .. }
             | Self::RootUnavailable { .. } => None,
         }
     }
@@ -82,6 +91,7 @@ impl Fault for PipelineError {
         match self {
             Self::NoRoots | Self::Panicked => Class::Permanent,
             Self::Stopped => Class::Cancelled,
+            Self::NotOurs { .. } => Class::Transient,
             _ => self.of_room().map_or(Class::Environment, Fault::class),
         }
     }
@@ -93,6 +103,7 @@ impl Fault for PipelineError {
                 "Nothing there is changed. Mount it, or correct the path; work resumes when it is available again."
                     .into(),
             ),
+            Self::NotOurs { .. } => Some("Nothing there is changed; the node whose it is finishes it.".into()),
             Self::Runtime(_) | Self::Threads(_) | Self::Couriers(_) => Some(
                 "Raise the limit on threads (`TasksMax=` of the unit, `ulimit -u`), or set fewer `jobs` and a lower \
                  `concurrency`."

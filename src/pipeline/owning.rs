@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::durable::{PartialOwner, RootError, RootLock, RootOwner, foreign_owner};
-use crate::recording::Shard;
+use crate::durable::{PartialOwner, RootError, RootLock, RootOwner, RootPart, foreign_owner};
 use crate::recording::name::printable;
 
 /// How long a root is waited for that another process owns: a command beside the daemon's start ends soon.
@@ -23,13 +22,13 @@ pub struct RootClaim<'a> {
     /// The state directory.
     pub state_dir: &'a Path,
     /// The part of each root, if not the whole.
-    pub shard: Option<Shard>,
+    pub part: Option<RootPart>,
 }
 
 impl RootClaim<'_> {
     fn take(&self, root: &Path) -> Result<RootLock, RootError> {
-        match self.shard {
-            Some(shard) => RootLock::take_shard(root, self.owner, shard),
+        match &self.part {
+            Some(part) => RootLock::take_part(root, self.owner, part),
             None => RootLock::take(root, self.owner, self.state_dir),
         }
     }
@@ -135,7 +134,7 @@ mod tests {
         let owned = OwnedRoots::default();
         let roots = [dir.path(), dir.path()].into_iter();
         let name = PartialOwner::new("one");
-        let claim = RootClaim { owner: &name, state_dir: Path::new("/var/lib/state"), shard: None };
+        let claim = RootClaim { owner: &name, state_dir: Path::new("/var/lib/state"), part: None };
         owned.own(roots, &claim, &|_| true, &|| false).unwrap();
         assert!(RootLock::probe(dir.path()).is_err(), "it is ours");
     }

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::clearing::clear_source;
 use super::context::PipelineContext;
 use super::error::PipelineError;
+use super::fencing::NextStep;
 use super::position::Position;
 use super::queueing;
 use super::sidecars;
@@ -29,6 +30,13 @@ pub(super) fn publish(
         warn!(path = %printable(&finished.record.file_path), warning, "finished with warnings");
     }
     let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
+    let next = NextStep::Publish { path: &record.file_path, vod_id: &record.vod_id, size_bytes: written.size_bytes };
+    if let Err(error) = ctx.fences.require(&record.source_path, &next) {
+        if written_path != record.file_path {
+            durable::remove_own(&written_path)?;
+        }
+        return Err(error);
+    }
     if written_path != record.file_path {
         let step = Step::Publishing {
             written_path: written_path.clone(),
@@ -97,6 +105,7 @@ pub(super) fn commit(
         "finished and catalogued",
     );
     if removes_source {
+        ctx.fences.require(&record.source_path, &NextStep::RemoveSource)?;
         clear_source(&ctx.removing, key, &record)?;
     }
     Ok(record)

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::clearing::clear_source;
 use super::concluding::{conclude, quarantine};
@@ -16,6 +16,7 @@ use super::roots;
 use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::discover::Settled;
 use crate::durable::{self, FileError};
+use crate::fault::chain;
 use crate::finish::{self, Finished, SpliceRecovery};
 use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
@@ -34,6 +35,35 @@ pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
         }
     }
     Ok(again)
+}
+
+/// Clears up what the last process of a worker left half done: a recording that is published is taken to its end; of any other what was
+/// made so far is removed, as another node may have the recording by now.
+pub fn clear_up(ctx: &PipelineContext) -> Result<(), CatalogError> {
+    for (key, entry) in ctx.catalog.open_entries()?.items {
+        if let Err(error) = clear_up_one(ctx, &key, &entry) {
+            warn!(path = %printable(entry.settled.path()), error = chain(&error), "interrupted recording not cleared up");
+        }
+    }
+    Ok(())
+}
+
+fn clear_up_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<(), PipelineError> {
+    match &entry.step {
+        Step::Splicing { .. } | Step::Catalogued { .. } => resume_one(ctx, key, entry).map(drop),
+        Step::Publishing { written, record, .. } if stands(&record.file_path, written)? => {
+            resume_one(ctx, key, entry).map(drop)
+        }
+        step => {
+            if let Step::Publishing { written_path, .. } = step {
+                durable::remove_own(written_path)?;
+            }
+            if !begin_again(&ctx.journaling, key, entry)? {
+                ctx.catalog.forget(key)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.

@@ -50,6 +50,8 @@ mod face;
 mod face_reload;
 mod ffmpeg;
 mod fleet;
+mod fleet_batch;
+mod fleet_work;
 mod flv;
 mod fragments;
 mod fuzz;

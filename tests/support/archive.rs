@@ -29,7 +29,8 @@ pub fn fill(catalog: &Catalog, root: &Path, vods: u64, apart_ms: i64, preview: O
     Ok(())
 }
 
-fn vod(root: &Path, number: u64, apart_ms: i64, preview: Option<&Path>) -> Outcome<VodRecord> {
+/// A made-up VoD.
+pub fn vod(root: &Path, number: u64, apart_ms: i64, preview: Option<&Path>) -> Outcome<VodRecord> {
     let digest = blake3::hash(&number.to_be_bytes());
     let stream = format!("room-{}", number % STREAMS);
     let name = format!("{stream}-2026-03-04_14-30-15.{number:06}.mp4");

@@ -1,6 +1,7 @@
 //! One file per command: it asks for operations and prints what they answer, in a process of its own and beside a daemon
 //! alike.
 
+pub mod batch;
 pub mod bucket;
 pub mod catalog;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod stream;
 pub mod undo;
 pub mod vod;
 pub mod watch;
+pub mod work;
 
 use std::io;
 

@@ -21,6 +21,48 @@ use crate::fault::chain;
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, Shard};
 
+/// What stands for the number of parts where a database shares a root out.
+const OF_BATCH: &str = "batch";
+/// How such a part is called.
+const BATCH_WORDS: &str = "a batch";
+
+/// The part of a root that a process works on beside others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootPart {
+    /// By the names of what lies there.
+    Shard(Shard),
+    /// What the fleet's database gives to the process of this state directory.
+    Batch {
+        /// Id of the state directory.
+        state_id: String,
+    },
+}
+
+impl RootPart {
+    fn number(&self) -> String {
+        match self {
+            Self::Shard(shard) => shard.number().to_string(),
+            Self::Batch { state_id } => state_id.clone(),
+        }
+    }
+
+    fn count(&self) -> String {
+        match self {
+            Self::Shard(shard) => shard.count().to_string(),
+            Self::Batch { .. } => OF_BATCH.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for RootPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shard(shard) => write!(f, "shard {shard}"),
+            Self::Batch { .. } => f.write_str(BATCH_WORDS),
+        }
+    }
+}
+
 /// The file of a part, locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct ShardLock {
@@ -32,9 +74,9 @@ pub(super) struct ShardLock {
 
 impl ShardLock {
     /// Takes a part of a root. `None` where the file system has no locks or the root cannot be written.
-    pub(super) fn take(root: &Path, shard: Shard) -> Result<Option<Self>, RootError> {
-        let name = OsString::from(format!("{}{}-of-{}", prefix(), shard.number(), shard.count()));
-        let in_use = || RootError::ShardInUse { root: root.to_owned(), shard };
+    pub(super) fn take(root: &Path, part: &RootPart) -> Result<Option<Self>, RootError> {
+        let name = OsString::from(format!("{}{}-of-{}", prefix(), part.number(), part.count()));
+        let in_use = || RootError::ShardInUse { root: root.to_owned(), part: part.to_string() };
         let taken = match open_locked(root, &name) {
             Ok(Some(file)) => Self { root: root.to_owned(), name, _file: file },
             Ok(None) => return Err(in_use()),
@@ -44,8 +86,8 @@ impl ShardLock {
             }
         };
         // Looked at when the own one is locked: of two that begin at once, one sees the other.
-        match other_split(root, shard).map_err(FileError::on("read", root))? {
-            Some(other) => Err(RootError::OtherSplit { root: root.to_owned(), shard, other }),
+        match other_split(root, part).map_err(FileError::on("read", root))? {
+            Some(other) => Err(RootError::OtherSplit { root: root.to_owned(), part: part.to_string(), other }),
             None => Ok(Some(taken)),
         }
     }
@@ -83,18 +125,23 @@ fn open_locked(root: &Path, name: &OsStr) -> io::Result<Option<File>> {
 }
 
 /// A part of another split that is being worked on.
-fn other_split(root: &Path, shard: Shard) -> io::Result<Option<String>> {
+fn other_split(root: &Path, wanted: &RootPart) -> io::Result<Option<String>> {
     let directory = OpenDirectory::open(root)?;
     for entry in std::fs::read_dir(root)? {
         let name = entry?.file_name();
         let Some(part) = name.to_str().and_then(|name| name.strip_prefix(&prefix())) else { continue };
-        let is_other = part.split_once("-of-").is_some_and(|(_, count)| count != shard.count().to_string());
+        let is_other = part.split_once("-of-").is_some_and(|(_, count)| count != wanted.count());
         let is_held = || {
             let file = directory.open_file(&name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
             file.is_ok_and(|file| matches!(lock(&file, FlockOperation::NonBlockingLockShared), LockOutcome::No))
         };
         if is_other && is_held() {
-            return Ok(Some(part.replace("-of-", "/")));
+            let is_batch = part.ends_with(&format!("-of-{OF_BATCH}"));
+            return Ok(Some(if is_batch {
+                BATCH_WORDS.to_owned()
+            } else {
+                format!("shard {}", part.replace("-of-", "/"))
+            }));
         }
     }
     Ok(None)

@@ -1,0 +1,131 @@
+//! Items that are objects of a bucket.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::super::batch::BatchKind;
+use super::super::{Context, OperationError};
+use super::outcome::ItemOutcome;
+use crate::archive::{ArchiveItem, ArchiveJob, ArchiveRun, ItemState};
+use crate::deliver::{PinnedObject, Targets, bucket_options};
+use crate::discover::{NameClass, NameRules};
+use crate::fleet::{NewWork, SharedWork, WorkItem};
+
+/// Objects come after pages.
+const PRIORITY: i32 = 100;
+
+/// A bucket that is worked on.
+#[derive(Debug)]
+pub(super) struct BucketPlace {
+    targets: Targets,
+    url: String,
+    rules: NameRules,
+    run: ArchiveRun,
+}
+
+/// Which state of an object was listed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedObject {
+    size_bytes: u64,
+    etag: Option<String>,
+    modified_ms: i64,
+}
+
+impl BucketPlace {
+    pub fn open(context: &Context, url: &str) -> Result<Self, OperationError> {
+        let (config, ctx) = (context.config(), context.pipeline());
+        let options = bucket_options(url, &config.deliver).map_err(|e| OperationError::configuration(&e))?;
+        let targets = Targets::open(&options, &ctx.runtime).map_err(|e| OperationError::configuration(&e))?;
+        let targets = targets.stopped_by(context.stop()).timed_by(&ctx.clock);
+        let name = options.targets.first().map(|target| target.name.clone()).unwrap_or_default();
+        let rules = NameRules::new(&config.watch.temporary_suffixes);
+        Ok(Self { targets, url: name, rules, run: ArchiveRun::new() })
+    }
+
+    /// Lists a page.
+    pub fn list(&self, kind: BatchKind, page: &WorkItem) -> ItemOutcome {
+        let begins = (!page.item.is_empty()).then(|| page.item.clone());
+        let listed = match self.targets.objects(&self.url, "", begins) {
+            Ok(listed) => listed,
+            Err(error) => return ItemOutcome::of(&error),
+        };
+        let is_wanted = |object: &PinnedObject| {
+            let name = OsStr::new(object.key.rsplit('/').next().unwrap_or_default());
+            matches!(self.rules.class(name), NameClass::Recording { .. })
+        };
+        let found = listed.objects.iter().filter(|object| is_wanted(object)).map(|object| work(kind, page, object));
+        ItemOutcome::Page { found: found.collect(), next: listed.next }
+    }
+
+    /// Takes an object to its end.
+    pub fn take(&mut self, context: &Context, shared: &SharedWork, kind: BatchKind, item: &WorkItem) -> ItemOutcome {
+        let listed = item.args.clone().and_then(|args| serde_json::from_value::<ListedObject>(args).ok());
+        let Some(ListedObject { size_bytes, etag, modified_ms }) = listed else {
+            return ItemOutcome::failed(
+                crate::fault::Class::Permanent,
+                "the item was written by another version of this program",
+            );
+        };
+        let object = PinnedObject { target: self.url.clone(), key: item.item.clone(), size_bytes, etag, modified_ms };
+        let (config, ctx) = (context.config(), context.pipeline());
+        let orphan_after = if kind == BatchKind::Salvage { Duration::ZERO } else { config.watch.orphan_after };
+        let prefix = match self.targets.prefix_of(&self.url) {
+            Ok(prefix) => prefix,
+            Err(error) => return ItemOutcome::of(&error),
+        };
+        let job = ArchiveJob {
+            targets: &self.targets,
+            url: &self.url,
+            prefix,
+            shard: None,
+            dry_run: kind == BatchKind::Verify,
+            orphan_after_ms: i64::try_from(orphan_after.as_millis()).unwrap_or(i64::MAX),
+            rules: &self.rules,
+            finish: &config.finish,
+            options: &config.archive,
+            state_dir: &config.state_dir,
+            ledger: &ctx.catalog,
+            owner: ctx.catalog.owner(),
+            decoder: ctx.decoder(),
+            stop: context.stop(),
+            now_ms: ctx.clock.now_ms(),
+            may_change: &|| matches!(shared.is_still_mine(item, None), Ok(true)),
+        };
+        match self.run.take(&job, &object) {
+            Ok(Some(ended)) => outcome(&ended, orphan_after),
+            Ok(None) if context.stop().is_requested() => ItemOutcome::Stopped,
+            Ok(None) => ItemOutcome::done("left alone", json!({})),
+            Err(error) => ItemOutcome::of(&error),
+        }
+    }
+}
+
+fn work(kind: BatchKind, page: &WorkItem, object: &PinnedObject) -> NewWork {
+    let PinnedObject { size_bytes, etag, modified_ms, .. } = object.clone();
+    let fingerprint = etag.clone().unwrap_or_else(|| format!("{size_bytes} {modified_ms}"));
+    NewWork {
+        kind: kind.name().to_owned(),
+        root: page.root.clone(),
+        item: object.key.clone(),
+        fingerprint,
+        args: serde_json::to_value(ListedObject { size_bytes, etag, modified_ms }).ok(),
+        batch_id: page.batch_id,
+        priority: PRIORITY,
+        delay_ms: 0,
+    }
+}
+
+fn outcome(ended: &ArchiveItem, orphan_after: Duration) -> ItemOutcome {
+    let details = || json!({ "to": ended.to, "transferred": ended.transferred, "defects": ended.defects.iter().map(ToString::to_string).collect::<Vec<_>>() });
+    match &ended.state {
+        ItemState::Waiting { message } => ItemOutcome::Later { why: message.clone(), after: orphan_after },
+        ItemState::Quarantined => ItemOutcome::unusable(&ended.defects),
+        ItemState::Failed { class, message, .. } => ItemOutcome::failed(*class, message),
+        ItemState::Planned { way } => ItemOutcome::done(&format!("incomplete: {}", way.name()), details()),
+        state => ItemOutcome::done(state.name(), details()),
+    }
+}
