@@ -172,7 +172,9 @@ fn work(state_dir: &Path, options: &FleetOptions, items: usize) -> Outcome<Value
     })?;
     let seconds = begun.elapsed().as_secs_f64();
     stop.request();
-    fleets.iter().for_each(|(fleet, _)| fleet.join());
+    for (fleet, _) in &fleets {
+        fleet.join();
+    }
     Ok(json!({ "items": done, "nodes": NODES, "seconds": seconds, "enqueuedInSeconds": enqueued_s }))
 }
 

@@ -53,12 +53,6 @@ impl Node {
     fn claim_one(&self) -> WorkItem {
         until("an item is claimed", || self.work().claim(SCOPE, 1).ok()?.pop())
     }
-
-    /// Its process is another one now, as far as the database knows: what it held is free. It finds that out and goes on under a new
-    /// epoch.
-    fn lose(&self, postgres: &Postgres, name: &str) {
-        postgres.sql(&format!("UPDATE aftercast.node SET epoch = epoch + 1 WHERE name = '{name}'"));
-    }
 }
 
 impl Drop for Node {
@@ -66,6 +60,12 @@ impl Drop for Node {
         self.stop.request();
         self.fleet.join();
     }
+}
+
+/// A node's process is another one now, as far as the database knows: what it held is free. It finds that out and goes on under a new
+/// epoch.
+fn lose(postgres: &Postgres, name: &str) {
+    postgres.sql(&format!("UPDATE aftercast.node SET epoch = epoch + 1 WHERE name = '{name}'"));
 }
 
 fn new_work(item: &str) -> NewWork {
@@ -131,7 +131,7 @@ fn whoever_wakes_up_late_can_change_nothing() {
     let intent = json!({ "path": "x.mp4" });
     assert!(a.work().is_still_mine(&late, Some(&intent)).unwrap());
     assert!(b.work().claim(SCOPE, 10).unwrap().is_empty(), "it is a's");
-    a.lose(&postgres, "a");
+    lose(&postgres, "a");
     let taken = b.claim_one();
     assert!(taken.token > late.token && taken.intent == Some(intent));
     // Neither under the old epoch nor under the next one.
@@ -158,7 +158,7 @@ fn a_record_is_written_with_the_result_or_not_at_all() {
         WorkResult { vod: Some((vod, number)), ..done() }
     };
     let late = a.claim_one();
-    a.lose(&postgres, "a");
+    lose(&postgres, "a");
     let taken = b.claim_one();
     assert!(!a.work().finish(&late, &with_vod(1)).unwrap());
     assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.vod"), "0");
@@ -197,7 +197,7 @@ fn what_two_holders_died_of_is_quarantined_and_what_was_only_claimed_is_not() {
         let claimed = until("both are claimed", || a.work().claim(SCOPE, 10).ok().filter(|claimed| claimed.len() == 2));
         let deadly = claimed.iter().find(|item| item.item == "deadly").unwrap();
         assert!(a.work().begin(deadly).unwrap());
-        a.lose(&postgres, "a");
+        lose(&postgres, "a");
         let free =
             until("what it held is free", || b.work().claim(SCOPE, 10).ok().filter(|claimed| !claimed.is_empty()));
         assert_eq!(free.len(), if deaths == 1 { 2 } else { 1 });
