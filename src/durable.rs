@@ -51,9 +51,14 @@ pub(crate) use in_place::tape;
 pub use in_place::{InPlaceEditor, InPlaceOp};
 pub use lease::{BTRFS, EXT4, F_SETSIG, LeaseRefused, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
 pub use new_file::{NewFile, create_new, holds, replace_known};
-pub use partial::{PARTIAL_PREFIX, Partial, PartialOwner, SealedPartial, is_partial, random_id, remove_partials};
+pub use partial::{
+    PARTIAL_PREFIX, Partial, PartialOwner, SealedPartial, is_partial, random_id, remove_all_partials, remove_partials,
+};
 pub use probe::{ProbeFile, find_beneath, probe_name, remove_probes};
-pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, RootPart, foreign_owner, owner_of, root_id};
+pub use root::{
+    ROOT_FILE, RootError, RootLock, RootOwner, RootPart, are_links_exclusive, declare_shared, foreign_owner, note_node,
+    owner_of, restore_owner, root_id,
+};
 #[cfg(test)]
 pub(crate) use seam::recorder;
 pub use seam::step;
@@ -184,6 +189,20 @@ pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<RenameOu
     Ok(renamed(named, from, to))
 }
 
+/// Gives a complete, synced file its final name where several nodes share the directory: by a hard link, which never replaces on any
+/// network file system. The file keeps its former name, too.
+pub fn publish_by_link(from: &Path, to: &Path, written: &Fingerprint) -> Result<RenameOutcome> {
+    require_same(from, written)?;
+    link(from, to)?;
+    if let Err(error) = require_same(to, written) {
+        let _ = unlink(to);
+        return Err(error);
+    }
+    tell(FileEvent::Created(to));
+    step("linked");
+    Ok(RenameOutcome::Durably.then(|| sync_parent(to)))
+}
+
 fn rename_names(from: &Path, to: &Path) -> Result<RenameOutcome> {
     let failed = |error: io::Error| FileError { verb: "rename to", path: to.to_owned(), source: error };
     let (old, old_name) = OpenDirectory::of(from).map_err(FileError::on("rename", from))?;
@@ -220,12 +239,16 @@ pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<Rena
     Ok(RenameOutcome::Durably.then(|| sync_parent(source)))
 }
 
-fn link_and_unlink(from: &Path, to: &Path) -> Result<RenameOutcome> {
+fn link(from: &Path, to: &Path) -> Result<()> {
     let link = || {
         let ((old, old_name), (new, new_name)) = (OpenDirectory::of(from)?, OpenDirectory::of(to)?);
         Ok(rustix::fs::linkat(&old, old_name, &new, new_name, AtFlags::empty())?)
     };
-    link().map_err(FileError::on("link to", to))?;
+    link().map_err(FileError::on("link to", to))
+}
+
+fn link_and_unlink(from: &Path, to: &Path) -> Result<RenameOutcome> {
+    link(from, to)?;
     Ok(RenameOutcome::Durably.then(|| unlink(from).map_err(FileError::on("remove", from))))
 }
 

@@ -245,6 +245,19 @@ pub fn remove_partials(final_path: &Path, owner: &PartialOwner) -> Result<()> {
     own.iter().chain([&former_name(final_path)]).try_for_each(|name| super::remove(name))
 }
 
+/// Removes everything that an owner has left aside in a directory, for whatever final names. Nobody may write in its name any more.
+pub fn remove_all_partials(directory: &Path, owner: &PartialOwner) -> Result<()> {
+    let failed = |error: io::Error| FileError::on("read", directory)(error);
+    let prefix = format!("{PARTIAL_PREFIX}{}-", owner.0);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if is_partial(&name) && name.as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            super::remove(&directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 fn former_name(final_path: &Path) -> PathBuf {
     let mut name = OsString::from(PARTIAL_PREFIX);
     name.push(final_path.file_name().unwrap_or_default());
@@ -355,6 +368,18 @@ mod tests {
         let sealed = Partial::create(&path, &PartialOwner::new("a")).unwrap().seal(&like()).unwrap();
         super::super::publish(&sealed.path, &path, &sealed.fingerprint).unwrap().durably().unwrap();
         assert_eq!(names(dir.path()), [path.file_name().unwrap()]);
+    }
+
+    #[test]
+    fn what_one_owner_left_in_a_directory_is_cleared_away_and_nothing_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        for owner in ["t1", "t1", "t10", "t2"] {
+            let path = dir.path().join(format!("{owner}.mp4"));
+            std::mem::forget(with_name(&path, &PartialOwner::new(owner)));
+        }
+        fs::write(dir.path().join(".aftercast-t1-x"), "").unwrap();
+        remove_all_partials(dir.path(), &PartialOwner::new("t1")).unwrap();
+        assert_eq!(names(dir.path()).len(), 3, "{:?}", names(dir.path()));
     }
 
     #[test]

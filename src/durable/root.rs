@@ -7,50 +7,34 @@
 //!
 //! Several processes may also share one root out among them ([`shards`]).
 //!
+//! A root that several nodes share ([`sharing`]) has no owner and is never locked: its file says so, and who works on what is
+//! told by their database.
+//!
 //! A lock on a root covers everything below it: who wants a directory below is refused as well, and who wants one above leaves
 //! what lies below alone ([`foreign_owner`]).
 
+mod file;
 mod heartbeat;
 mod shards;
+mod sharing;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, unlinkat};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
+pub use self::file::{ROOT_FILE, RootOwner, note_node, owner_of, restore_owner, root_id};
+use self::file::{write, write_owner};
 use self::heartbeat::Heartbeat;
 pub use self::shards::RootPart;
 use self::shards::ShardLock;
+pub use self::sharing::{are_links_exclusive, declare_shared};
 use super::beneath::{OpenDirectory, open_directory};
-use super::{FileError, PartialOwner, declare_root, random_id};
+use super::{FileError, PartialOwner, declare_root};
 use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 use crate::recording::name::printable;
-
-/// The file in a root that says who owns it. Its name is never a candidate's.
-pub const ROOT_FILE: &str = ".aftercast-root";
-/// More is not read of it, whatever it holds.
-const MOST_BYTES: u64 = 16 << 10;
-
-/// Who owns a root, as its file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RootOwner {
-    /// Random; tells one root from another whatever its path and device.
-    pub root_id: String,
-    /// Id of the state directory.
-    pub state_id: String,
-    /// The state directory.
-    pub state_dir: PathBuf,
-    /// Process id, to be named in messages.
-    pub pid: u32,
-    /// Fields of other versions, kept as they are.
-    #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
-}
 
 /// Why a root cannot be owned.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +65,21 @@ pub enum RootError {
         /// The part that is being worked on, in words.
         other: String,
     },
+    /// Several nodes work on it, and this process was not told so.
+    #[error("`{}` is shared by several nodes", printable(root))]
+    Shared {
+        /// The root that was asked for.
+        root: PathBuf,
+    },
+    /// Its file system does not keep two files from one name.
+    #[error(
+        "`{}` cannot be shared: its file system creates hard links that do not exclude each other",
+        printable(root)
+    )]
+    UnsafeLinks {
+        /// The root that was asked for.
+        root: PathBuf,
+    },
     /// It cannot be opened.
     #[error(transparent)]
     File(#[from] FileError),
@@ -95,7 +94,11 @@ fn of(owner: Option<&RootOwner>) -> String {
 impl Fault for RootError {
     fn class(&self) -> Class {
         match self {
-            Self::InUse { .. } | Self::ShardInUse { .. } | Self::OtherSplit { .. } => Class::Environment,
+            Self::InUse { .. }
+            | Self::ShardInUse { .. }
+            | Self::OtherSplit { .. }
+            | Self::Shared { .. }
+            | Self::UnsafeLinks { .. } => Class::Environment,
             Self::File(error) => error.class(),
         }
     }
@@ -123,6 +126,16 @@ impl Fault for RootError {
                     "Nothing was changed. Give all processes the same n (`--shard i/{count}`), or wait until the others have ended."
                 ))
             }
+            Self::Shared { root } => Some(format!(
+                "Nothing was changed. Set `shared = true` for this root in `[[watch.root]]`, with the `[fleet] database` of the other \
+                 nodes. If they do not share it any more, stop them and delete `{}`.",
+                printable(&root.join(ROOT_FILE))
+            )),
+            Self::UnsafeLinks { .. } => Some(
+                "Nothing was changed. Two nodes could replace each other's files there. Let one node work on this root alone, \
+                 without `shared`, or use a file system with hard links (NFS, CephFS, GlusterFS)."
+                    .into(),
+            ),
             Self::File(error) => error.hint(),
         }
     }
@@ -150,6 +163,7 @@ impl RootLock {
             return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
         }
         let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
+        require_unshared(root)?;
         let alive = match lock(&directory, FlockOperation::NonBlockingLockExclusive) {
             LockOutcome::Yes => None,
             LockOutcome::No => {
@@ -174,6 +188,7 @@ impl RootLock {
             return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
         }
         let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
+        require_unshared(root)?;
         let is_owned = match lock(&directory, FlockOperation::NonBlockingLockShared) {
             LockOutcome::Yes => false,
             LockOutcome::No => true,
@@ -252,34 +267,6 @@ fn lock(directory: &File, operation: FlockOperation) -> LockOutcome {
     }
 }
 
-/// What the file of a root says; `None` where there is none or it says nothing.
-pub fn owner_of(root: &Path) -> Option<RootOwner> {
-    let directory = OpenDirectory::open(root).ok()?;
-    let file = directory.open_file(ROOT_FILE.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// The id of a root, which is made where there is none yet: nobody owns it by that.
-pub fn root_id(root: &Path) -> super::Result<String> {
-    if let Some(owner) = owner_of(root) {
-        return Ok(owner.root_id);
-    }
-    let says = RootOwner {
-        root_id: random_id(),
-        state_id: String::new(),
-        state_dir: PathBuf::new(),
-        pid: 0,
-        other: serde_json::Map::new(),
-    };
-    write(root, &says).map_err(FileError::on("write", &root.join(ROOT_FILE)))?;
-    Ok(says.root_id)
-}
-
 /// Who else owns a directory as a root of its own right now.
 pub fn foreign_owner(directory: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     let found = owner_of(directory).filter(|found| found.state_id != owner.id())?;
@@ -297,27 +284,11 @@ fn owner_above(root: &Path, owner: &PartialOwner) -> Option<RootOwner> {
     real.ancestors().skip(1).find_map(|above| foreign_owner(above, owner))
 }
 
-/// Says who owns a root. The id of the root stays what it was.
-fn write_owner(root: &Path, before: Option<&RootOwner>, owner: &PartialOwner, state_dir: &Path) -> io::Result<()> {
-    let other = before.map(|before| before.other.clone()).unwrap_or_default();
-    let root_id = before.map_or_else(random_id, |before| before.root_id.clone());
-    let state_dir = std::path::absolute(state_dir)?;
-    let says = RootOwner { root_id, state_id: owner.id().to_owned(), state_dir, pid: std::process::id(), other };
-    write(root, &says)
-}
-
-fn write(root: &Path, says: &RootOwner) -> io::Result<()> {
-    let directory = OpenDirectory::open(root)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-    let mut file = directory.open_file(ROOT_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
-    if !file.metadata()?.is_file() {
-        return Err(Errno::INVAL.into());
+fn require_unshared(root: &Path) -> Result<(), RootError> {
+    match owner_of(root) {
+        Some(owner) if owner.is_shared => Err(RootError::Shared { root: root.to_owned() }),
+        _ => Ok(()),
     }
-    // Shorter or longer, what is read meanwhile is no JSON and says nothing; the lock holds all the same.
-    file.rewind()?;
-    let text = format!("{}\n", serde_json::to_string(says)?);
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)
 }
 
 #[cfg(test)]

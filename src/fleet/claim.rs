@@ -143,9 +143,7 @@ pub(super) async fn fence(
     epoch: i64,
     (batch, event): (u64, u64),
 ) -> Result<(), FleetError> {
-    // A process that is suspended here would hold the row, and nobody could take over its identity.
-    let limits = format!("SET LOCAL idle_in_transaction_session_timeout = '20s'; {GIVE_UP}");
-    transaction.batch_execute(&limits).await?;
+    transaction.batch_execute(GIVE_UP).await?;
     let sql = "UPDATE aftercast.node SET seen_at = now(), batch = greatest(batch, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";
     let (batch, event) = (number(batch), number(event));

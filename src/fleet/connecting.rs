@@ -28,8 +28,10 @@ const ONE_HOST: Duration = Duration::from_secs(5);
 /// How long a request may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// Within a transaction: the server gives up before [`ANSWER`] has passed. It would otherwise go on, or wait for a lock, although
-/// the connection is closed, and the next attempt would wait behind it.
-pub(super) const GIVE_UP: &str = "SET LOCAL statement_timeout = '12s'";
+/// the connection is closed, and the next attempt would wait behind it. It also ends what a process has begun that is suspended:
+/// nobody else could change the same rows.
+pub(super) const GIVE_UP: &str =
+    "SET LOCAL statement_timeout = '12s'; SET LOCAL idle_in_transaction_session_timeout = '20s'";
 
 /// A pool, of which no connection is made yet.
 pub(super) fn pool(options: &FleetOptions) -> Result<Pool, FleetError> {
