@@ -47,9 +47,15 @@ pub enum FleetError {
     /// This node is not connected to it.
     #[error("the fleet database cannot be asked: {0}")]
     Away(String),
-    /// Every connection is in use.
-    #[error("all connections to the fleet database are in use")]
+    /// So many questions are being asked already.
+    #[error("too many questions are being asked of the fleet database")]
     Busy,
+    /// A node has so many commands that it has not done.
+    #[error("the node has too many commands that it has not done yet")]
+    ManyCommands,
+    /// The arguments of a command.
+    #[error("the command for another node is too long")]
+    TooLong,
     /// A newer version of this program has changed the tables.
     #[error("the fleet database has schema {found}, this version reads up to {known}")]
     Newer {
@@ -58,8 +64,8 @@ pub enum FleetError {
         /// The newest schema version this program knows.
         known: i32,
     },
-    /// The tables are not there, and this command does not make them.
-    #[error("the fleet database has no tables of aftercast yet")]
+    /// The tables are not there or of an older version, and this command does not make them.
+    #[error("the fleet database has no tables of this version of aftercast yet")]
     NoTables,
     /// The server is too old.
     #[error("the fleet database runs PostgreSQL {found}, which is older than {known}")]
@@ -128,7 +134,9 @@ impl FleetError {
 impl Fault for FleetError {
     fn class(&self) -> Class {
         match self {
-            Self::Address(_) | Self::NoSuchNode(_) | Self::Cursor | Self::Unreadable(_) => Class::Permanent,
+            Self::Address(_) | Self::NoSuchNode(_) | Self::Cursor | Self::Unreadable(_) | Self::TooLong => {
+                Class::Permanent
+            }
             Self::Password { .. }
             | Self::Certificates { .. }
             | Self::Tls(_)
@@ -139,7 +147,12 @@ impl Fault for FleetError {
             | Self::Superseded => Class::Environment,
             Self::Database(_) if self.is_refused_login() || self.is_not_allowed() => Class::Environment,
             Self::Database(_) if self.is(&[SqlState::INVALID_CATALOG_NAME]) => Class::Environment,
-            Self::Database(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::NoTables => Class::Transient,
+            Self::Database(_)
+            | Self::TimedOut(_)
+            | Self::Away(_)
+            | Self::Busy
+            | Self::ManyCommands
+            | Self::NoTables => Class::Transient,
             Self::Catalog(error) => error.class(),
         }
     }
@@ -179,10 +192,11 @@ impl Fault for FleetError {
                  Local recordings are processed as usual."
             ),
             Self::NoSuchNode(_) => "The names of the nodes are in the NODE column of `aftercast vod list`.".to_owned(),
-            Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::Database(_) | Self::NoTables => {
+            Self::Busy | Self::ManyCommands => "Try again later.".to_owned(),
+            Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Database(_) | Self::NoTables => {
                 "Local recordings are processed as usual; the database is told about them when it answers again.".to_owned()
             }
-            Self::Cursor | Self::Unreadable(_) => return None,
+            Self::Cursor | Self::Unreadable(_) | Self::TooLong => return None,
             Self::Catalog(error) => return error.hint(),
         })
     }

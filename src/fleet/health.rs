@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::error::FleetError;
+use crate::clock::Clock;
 use crate::fault::{Fault as _, chain};
 
 /// Without a confirmed heartbeat for so long, by its own clock, a node no longer counts on being a member.
@@ -33,8 +34,11 @@ pub struct FleetHealth {
 }
 
 /// What is known.
-#[derive(Debug, Default)]
-pub(super) struct Health(Mutex<HealthState>);
+#[derive(Debug)]
+pub(super) struct Health {
+    clock: Clock,
+    state: Mutex<HealthState>,
+}
 
 #[derive(Debug, Default)]
 struct HealthState {
@@ -46,8 +50,13 @@ struct HealthState {
 }
 
 impl Health {
+    /// Nothing is known yet; ages are told by this clock.
+    pub fn new(clock: &Clock) -> Self {
+        Self { clock: clock.clone(), state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The epoch that this process holds.
@@ -62,8 +71,9 @@ impl Health {
 
     /// A session has begun.
     pub fn connected(&self, name: &str) {
+        let now = self.clock.now();
         let mut state = self.lock();
-        state.confirmed = Some(Instant::now());
+        state.confirmed = Some(now);
         state.problem = None;
         state.is_said = false;
         let epoch = state.epoch.unwrap_or_default();
@@ -73,7 +83,8 @@ impl Health {
 
     /// The database has answered for this node.
     pub fn confirmed(&self) {
-        self.lock().confirmed = Some(Instant::now());
+        let now = self.clock.now();
+        self.lock().confirmed = Some(now);
     }
 
     /// A session has ended, or none could begin. Said in the log once until the next session.
@@ -97,7 +108,7 @@ impl Health {
         if let Some((problem, hint)) = &state.problem {
             return (false, Some(problem.clone()), hint.clone());
         }
-        match state.confirmed.map(|at| at.elapsed()) {
+        match state.confirmed.map(|at| self.clock.now().saturating_duration_since(at)) {
             Some(age) if age < UNCONFIRMED => (true, None, None),
             Some(age) => {
                 let words = format!("the fleet database has confirmed no heartbeat for {} s", age.as_secs());
@@ -105,5 +116,26 @@ impl Health {
             }
             None => (false, Some("connecting to the fleet database".to_owned()), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_counts_on_the_others_for_twenty_seconds_behind_a_heartbeat_whatever_the_wall_clock_says() {
+        let clock = Clock::standing_at(1_700_000_000_000);
+        let health = Health::new(&clock);
+        assert!(!health.words().0, "nothing is confirmed yet");
+        health.connected("a");
+        clock.set(0);
+        clock.advance(Duration::from_secs(19));
+        assert_eq!(health.words(), (true, None, None));
+        clock.advance(Duration::from_secs(1));
+        let (is_connected, problem, _) = health.words();
+        assert!(!is_connected && problem.is_some_and(|problem| problem.contains("for 20 s")));
+        health.confirmed();
+        assert!(health.words().0);
     }
 }

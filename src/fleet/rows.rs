@@ -113,7 +113,8 @@ pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn replace_nul(value: &mut Value) {
+/// Replaces NUL in JSON.
+pub(super) fn replace_nul(value: &mut Value) {
     match value {
         Value::String(string) if string.contains('\0') => *string = text(string),
         Value::Array(values) => values.iter_mut().for_each(replace_nul),

@@ -10,9 +10,9 @@ use super::error::FleetError;
 use crate::fault::chain;
 
 /// Each brings the tables from the version before to the next one. What was released is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 /// The version that this program knows.
-pub(super) const KNOWN: i32 = 1;
+pub(super) const KNOWN: i32 = 2;
 /// Held while the tables are changed; any number that no other program is likely to use.
 const LOCK: i64 = 0x6166_7465_7263_6173;
 /// `gen_random_uuid` and trusted extensions.

@@ -6,6 +6,7 @@ use super::active_config::ActiveConfig;
 use super::roots::Roots;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// Handles on what each context has a part of; a context takes those that its functions use.
@@ -15,12 +16,18 @@ pub(super) struct Handles {
     pub stop: Stop,
     pub config: ActiveConfig,
     pub roots: Arc<Roots>,
+    pub fleet: Option<Fleet>,
 }
 
 impl Handles {
     pub fn new(catalog: Catalog, clock: Clock, stop: Stop, config: ActiveConfig) -> Self {
         let roots = Arc::new(Roots::new(&catalog, &config));
-        Self { catalog, clock, stop, config, roots }
+        Self { catalog, clock, stop, config, roots, fleet: None }
+    }
+
+    /// The same of a node that has others.
+    pub fn beside(self, fleet: Option<Fleet>) -> Self {
+        Self { fleet, ..self }
     }
 }
 

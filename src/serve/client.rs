@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use axum::body::{Body, to_bytes};
 use futures::StreamExt as _;
-use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::CONTENT_TYPE;
+use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -70,7 +70,8 @@ impl Client {
 }
 
 async fn whole<D: DeserializeOwned>(response: Response<Incoming>) -> Result<D, OperationError> {
-    let is_success = response.status().is_success();
+    // What another node has not done yet is no data.
+    let is_success = response.status().is_success() && response.status() != StatusCode::ACCEPTED;
     let text = to_bytes(Body::new(response.into_body()), usize::MAX).await.map_err(|e| lost(&e))?;
     if is_success { read(&text) } else { Err(read(&text)?) }
 }

@@ -50,6 +50,8 @@ mod face;
 mod face_reload;
 mod ffmpeg;
 mod fleet;
+mod fleet_objects;
+mod fleet_peers;
 mod flv;
 mod fragments;
 mod fuzz;
