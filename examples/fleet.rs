@@ -5,6 +5,7 @@
 //! `fleet list STATE_DIR URL PASSWORD_FILE AFTER_MS` measures pages of 50: the first, and those behind a creation date.
 //! `fleet work STATE_DIR URL PASSWORD_FILE ITEMS` has eight nodes claim and finish items of shared work that need nothing done.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use aftercast::catalog::{Catalog, EventLimits};
 use aftercast::clock::Clock;
-use aftercast::fleet::{Fleet, FleetOptions, FleetQuery, NewWork, SharedWork, WorkResult, WorkScope};
+use aftercast::fleet::{
+    Fleet, FleetHome, FleetOptions, FleetOrder, FleetQuery, NewWork, SharedWork, WorkResult, WorkScope,
+};
 use aftercast::runtime::Runtime;
 use aftercast::stop::Stop;
 use serde_json::{Value, json};
@@ -74,8 +77,9 @@ fn opened(state_dir: &Path, options: &FleetOptions) -> Outcome<(Catalog, Fleet, 
     let catalog = Catalog::open(state_dir)?;
     catalog.shared().limit_events(EventLimits { keep: u64::MAX, ..EventLimits::default() });
     let stop = Stop::default();
-    let clock = Clock::default();
-    let fleet = Fleet::open(options, catalog.shared(), state_dir, &Runtime::start()?, &stop, &clock);
+    let (runtime, clock) = (Runtime::start()?, Clock::default());
+    let home = FleetHome { shared: catalog.shared(), state_dir, runtime: &runtime, clock: &clock, stop: &stop };
+    let fleet = Fleet::open(options, BTreeMap::new(), home);
     Ok((catalog, fleet.ok_or("no database")?, stop))
 }
 
@@ -110,7 +114,7 @@ fn list(state_dir: &Path, options: &FleetOptions, after_ms: i64) -> Outcome<Valu
     let deep = format!("fleet.{after_ms}.0.{}", fleet.node_id());
     let first = pages(&fleet, query())?;
     let deep = pages(&fleet, FleetQuery { after: Some(deep), ..query() })?;
-    let stream = pages(&fleet, FleetQuery { stream: Some("room-42".to_owned()), ..query() })?;
+    let stream = pages(&fleet, FleetQuery { stream: Some("room-42".to_owned()), order: FleetOrder::Start, ..query() })?;
     let begun = Instant::now();
     let found = fleet.vods(&FleetQuery { text: Some("room-4242-".to_owned()), ..query() })?.items.len();
     let search = json!({ "found": found, "ms": begun.elapsed().as_secs_f64() * 1e3 });

@@ -59,7 +59,13 @@ impl NodeCatalog {
         if self.store().get(TreeId::Codecs, stream_id)?.is_some_and(|old| *old == *value) {
             return Ok(());
         }
-        self.store().transact(|tx| tx.put(TreeId::Codecs, stream_id, value.as_slice()))?;
+        let is_marked = self.store().marks_changes();
+        self.store().transact(|tx| {
+            if is_marked {
+                tx.put(TreeId::Taught, stream_id, b"")?;
+            }
+            tx.put(TreeId::Codecs, stream_id, value.as_slice())
+        })?;
         self.store().flush("codec remembered")
     }
 

@@ -74,12 +74,15 @@ pub(super) fn stop(error: CatalogError) -> TxAbort {
     ConflictableTransactionError::Abort(error)
 }
 
+/// Id of a record that is changed, and whether it was there before.
+pub(super) type ChangedRecord = (Box<[u8]>, bool);
+
 /// All trees inside one transaction. Everything a transaction needs is read through it; the trees themselves would wait
 /// for the transaction to end.
 pub(super) struct Tx<'a> {
     trees: &'a [TransactionalTree],
-    /// Ids of the records that it has changed.
-    vods: &'a RefCell<Vec<Box<[u8]>>>,
+    /// Ids of the records that it has changed, and whether each was there before.
+    vods: &'a RefCell<Vec<ChangedRecord>>,
 }
 
 impl Tx<'_> {
@@ -88,35 +91,23 @@ impl Tx<'_> {
     }
 
     pub(super) fn put(&self, tree: TreeId, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), TxAbort> {
-        self.note(tree, key.as_ref());
+        self.note(tree, key.as_ref())?;
         self.trees[tree as usize].insert(IVec::from(key.as_ref()), value)?;
         Ok(())
     }
 
     pub(super) fn remove(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<(), TxAbort> {
-        self.note(tree, key.as_ref());
+        self.note(tree, key.as_ref())?;
         self.trees[tree as usize].remove(IVec::from(key.as_ref()))?;
         Ok(())
     }
 
-    fn note(&self, tree: TreeId, key: &[u8]) {
+    fn note(&self, tree: TreeId, key: &[u8]) -> Result<(), TxAbort> {
         if tree == TreeId::Vods {
-            self.vods.borrow_mut().push(key.into());
+            let was_there = self.get(tree, key)?.is_some();
+            self.vods.borrow_mut().push((key.into(), was_there));
         }
-    }
-
-    /// Marks records for a replica, each with a revision of its own.
-    pub(super) fn mark(&self, ids: &[Box<[u8]>]) -> Result<(), TxAbort> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let last = self.get(TreeId::Meta, LAST_REVISION_KEY)?;
-        let mut revision = last.and_then(|last| last.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
-        for id in ids {
-            revision = revision.saturating_add(1);
-            self.put(TreeId::Replica, id, &revision.to_be_bytes())?;
-        }
-        self.put(TreeId::Meta, LAST_REVISION_KEY, &revision.to_be_bytes())
+        Ok(())
     }
 
     pub(super) fn read<T: StoredValue>(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<T>, TxAbort> {
@@ -289,7 +280,7 @@ impl Database {
         });
         let vods = vods.into_inner();
         if !vods.is_empty() {
-            self.touched.note(vods.into_iter());
+            self.touched.note(vods.into_iter().map(|(id, _)| id));
         }
         changed.map_err(|error| match error {
             TransactionError::Abort(error) => error,
@@ -318,6 +309,11 @@ impl Database {
     /// The last marked change that is known to be durable.
     pub(super) fn durable_revision(&self) -> u64 {
         self.durable_revision.load(Ordering::SeqCst)
+    }
+
+    /// Whether what changes is marked for a replica.
+    pub(super) fn marks_changes(&self) -> bool {
+        self.marks_changes.load(Ordering::SeqCst)
     }
 
     /// Whether records that change are marked for a replica from now on.

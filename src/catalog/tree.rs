@@ -37,12 +37,14 @@ pub(super) enum TreeId {
     Events,
     /// VoD id → revision, of records that a replica has not been told about.
     Replica,
+    /// Stream id → nothing, of streams whose codec configuration a replica has not been told about.
+    Taught,
     /// Schema version, first and last sequence number, last revision, cursors of event consumers, targets that are paused.
     Meta,
 }
 
 impl TreeId {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Vods,
         Self::ByStream,
         Self::ByCreated,
@@ -60,6 +62,7 @@ impl TreeId {
         Self::ByDue,
         Self::Events,
         Self::Replica,
+        Self::Taught,
         Self::Meta,
     ];
 
@@ -83,6 +86,7 @@ impl TreeId {
             Self::ByDue => "by_due",
             Self::Events => "events",
             Self::Replica => "replica",
+            Self::Taught => "taught",
             Self::Meta => "meta",
         }
     }

@@ -18,6 +18,20 @@ use crate::recording::journey::Step;
 const BATCH: usize = 500;
 
 impl NodeCatalog {
+    /// Streams of which recordings wait for parameters, those after one in the order of their names; at most so many.
+    pub fn waiting_streams(&self, after: Option<&str>, most: usize) -> Result<Vec<String>> {
+        let mut streams: Vec<String> = Vec::new();
+        let mut from = after.map_or(Bound::Unbounded, |stream| Bound::Included(behind(stream)));
+        while streams.len() < most {
+            let mut rows = self.store().range(TreeId::Waiting, (from, Bound::Unbounded))?;
+            let Some((key, _)) = rows.next().transpose()? else { break };
+            let stream = String::from_utf8_lossy(key.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+            from = Bound::Included(behind(&stream));
+            streams.push(stream);
+        }
+        Ok(streams)
+    }
+
     /// Recordings of a stream that wait for its parameters, at most so many, those after a key in the order of their keys.
     pub fn waiting_for(&self, stream_id: &str, after: Option<&JournalKey>, most: usize) -> Result<Vec<JournalKey>> {
         let first = stream_prefix(stream_id);
@@ -33,6 +47,11 @@ impl NodeCatalog {
 pub(super) fn waits(entry: &JournalEntry) -> bool {
     let needs = |defect: &Defect| matches!(defect, Defect::NeedsParameters { .. });
     matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs))
+}
+
+/// Behind every row of a stream.
+fn behind(stream_id: &str) -> Vec<u8> {
+    [stream_id.as_bytes(), &[1]].concat()
 }
 
 /// Key of an entry in the index.

@@ -236,6 +236,9 @@ pub enum VodCommand {
         /// Keep the objects in the stores
         #[arg(long)]
         keep_objects: bool,
+        /// If another node has it, which is away: leave it to that node for when it is back, within 7 days
+        #[arg(long)]
+        queue: bool,
     },
     /// Compare the objects listed in the records with what the stores report
     Verify {
@@ -247,6 +250,9 @@ pub enum VodCommand {
         /// Only a sample of the VoDs, a different one every day, such as 5%
         #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "ids")]
         sample: Option<f64>,
+        /// If another node has one, which is away: leave it to that node for when it is back, within 7 days
+        #[arg(long, requires = "ids")]
+        queue: bool,
     },
     /// Write all VoDs to standard output
     Export {
@@ -283,6 +289,9 @@ pub enum QueueCommand {
     Retry {
         /// Delivery ids, or paths of delivered files; every pending delivery if none is given
         ids: Vec<String>,
+        /// If another node has one, which is away: leave it to that node for when it is back, within 7 days
+        #[arg(long, requires = "ids")]
+        queue: bool,
     },
     /// List abandoned uploads in the stores, below the configured prefixes, and abort them with --yes
     Gc {

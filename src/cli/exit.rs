@@ -82,7 +82,9 @@ impl From<&OperationError> for Exit {
             | ErrorKind::WrongMethod => Self::Usage,
             ErrorKind::Configuration | ErrorKind::NotSupported => Self::Configuration,
             ErrorKind::StateInUse | ErrorKind::RootInUse => Self::StateInUse,
-            ErrorKind::Failed | ErrorKind::Store | ErrorKind::OtherNode => Self::of_class(error.class),
+            ErrorKind::Failed | ErrorKind::Store | ErrorKind::OtherNode | ErrorKind::NodeAway | ErrorKind::Pending => {
+                Self::of_class(error.class)
+            }
             ErrorKind::Internal => Self::Internal,
         }
     }

@@ -6,12 +6,13 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{DeliverError, Result};
 use crate::durable::PartialOwner;
-use crate::recording::Fingerprint;
+use crate::recording::{Fingerprint, RemoteObject};
 
 /// Why a ledger cannot be read or written.
 pub type LedgerFault = Box<dyn Error + Send + Sync>;
@@ -32,10 +33,30 @@ pub trait Ledger: Send + Sync {
     fn owner(&self) -> PartialOwner {
         PartialOwner::of_process()
     }
+    /// Takes keys of a store for an asset, among all who share the store; `false` if another asset has one of them. Whoever is alone has
+    /// all keys, and whoever cannot ask goes on: the store is asked in any case.
+    fn take_keys<'a>(&'a self, _keys: &'a SharedKeys) -> LocalBoxFuture<'a, bool> {
+        Box::pin(std::future::ready(true))
+    }
+    /// Notes that the store has confirmed what is under the keys.
+    fn keys_proven<'a>(&'a self, _keys: &'a SharedKeys, _objects: &'a [RemoteObject]) -> LocalBoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// Whether rows outlive the call; where they do not, an upload that fails is aborted at once.
     fn remembers(&self) -> bool {
         true
     }
+}
+
+/// Keys of an asset in a store that others may share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedKeys {
+    /// Endpoint, bucket and key of each of its objects, in the order of its files.
+    pub places: Vec<String>,
+    /// Id of the asset.
+    pub asset_id: String,
+    /// Sizes of its files, bytes: an asset is known by its beginning, and so may be two of different length.
+    pub sizes: Vec<u64>,
 }
 
 /// Remembers nothing: for uploads that nobody will continue.

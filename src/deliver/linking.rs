@@ -39,9 +39,12 @@ pub struct LinkOptions<'a> {
 }
 
 impl Targets {
-    /// Whether an object that another node delivered lies in the target of the same name here.
+    /// Whether an object that another node says that it delivered lies in the target of the same name here: in the same bucket and below
+    /// the same prefix. Nothing else of a bucket is shown to anybody on the word of another node.
     pub fn reaches(&self, object: &RemoteObject) -> bool {
-        self.find(&object.target).is_ok_and(|target| target.place.url_of(&object.key) == object.url)
+        self.find(&object.target).is_ok_and(|target| {
+            target.place.url_of(&object.key) == object.url && is_below(target.place.prefix(), &object.key)
+        })
     }
 
     /// An address of an object for a reader. The object is not asked for.
@@ -54,6 +57,13 @@ impl Targets {
             }),
         }
     }
+}
+
+/// Whether a key is that of an object below a prefix, and stays there for whoever reads it as a path.
+fn is_below(prefix: &str, key: &str) -> bool {
+    let rest =
+        if prefix.is_empty() { Some(key) } else { key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) };
+    rest.is_some_and(|rest| !rest.split('/').any(|name| matches!(name, "" | "." | "..")))
 }
 
 impl Bucket {
@@ -97,6 +107,17 @@ mod tests {
     use object_store::aws::AmazonS3Builder;
 
     use super::*;
+
+    #[test]
+    fn a_key_of_another_node_is_one_below_the_prefix() {
+        for (prefix, key) in [("vods", "vods/a/x.mp4"), ("", "a/x.mp4"), ("", "x.mp4")] {
+            assert!(is_below(prefix, key), "{prefix} {key}");
+        }
+        let outside =
+            ["secret", "vodsecret/x", "vods", "vods/", "vods//x", "vods/../secret", "vods/a/./x", "/vods/x", ""];
+        assert!(outside.iter().all(|key| !is_below("vods", key)));
+        assert!(["", "/x", "../x", "a/../x"].iter().all(|key| !is_below("", key)));
+    }
 
     #[tokio::test]
     async fn a_signature_is_for_a_method_and_a_while_and_may_name_a_download() {

@@ -62,7 +62,7 @@ pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::TargetCheck;
 pub use error::{DeliverError, Result};
 pub use inventory::{InventoryObject, ObjectOrigin};
-pub use ledger::{Ledger, LedgerFault, NullLedger};
+pub use ledger::{Ledger, LedgerFault, NullLedger, SharedKeys};
 pub use linking::{Link, LinkOptions};
 pub use memory::{MemoryBucket, MemoryObject};
 pub use objects::{ObjectPage, SeenObject};

@@ -21,7 +21,8 @@ use super::attributes::{OWN_CHECKSUM, attributes, header_text, metadata_name};
 use super::bucket::{Bucket, StoredObject};
 use super::directory::DirectoryTarget;
 use super::error::{DeliverError, Result};
-use super::ledger::{UploadRow, UploadRows, distrusted_row, heads, is_distrusted, unconfirmed_row};
+use super::ledger::{SharedKeys, UploadRow, UploadRows, distrusted_row, heads, is_distrusted, unconfirmed_row};
+use super::location::answered_for;
 use super::multipart::throw_away;
 use super::names::{is_manifest, keys};
 use super::source::UploadSource;
@@ -51,6 +52,12 @@ pub(super) async fn deliver(
     };
     for n in 0..NUMBERS_MAX {
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
+        let shared = shared_keys(target, &keys, asset);
+        if let Some(shared) = &shared
+            && !ctx.ledger.take_keys(shared).await
+        {
+            continue;
+        }
         let placing = Placement { target, asset, ctx, asset_id: asset_id.clone() };
         let proofs = match placing.place(&keys).await? {
             PlacementOutcome::Placed(proofs) => Some(proofs),
@@ -75,11 +82,27 @@ pub(super) async fn deliver(
             }
             let now_ms = clock.now_ms();
             let done = asset.files.iter().zip(keys).zip(proofs);
-            return Ok(done.map(|((file, key), proof)| object(target, file, key, proof, now_ms)).collect());
+            let objects: Vec<_> = done.map(|((file, key), proof)| object(target, file, key, proof, now_ms)).collect();
+            if let Some(shared) = &shared {
+                ctx.ledger.keys_proven(shared, &objects).await;
+            }
+            return Ok(objects);
         }
     }
     let key = keys(&target.options, target.place.prefix(), asset, date, 0).pop().unwrap_or_default();
     Err(DeliverError::NoFreeName { target: target.options.name.clone(), key, tried: NUMBERS_MAX })
+}
+
+/// What others may have under these keys; nothing in a directory, which is on this machine.
+fn shared_keys(target: &Target, keys: &[String], asset: &Asset) -> Option<SharedKeys> {
+    let endpoint = target.options.endpoint.as_deref();
+    let is_bucket = matches!(target.store, TargetStore::Bucket(_));
+    let place = |key: &String| answered_for(endpoint, &target.place.url_of(key));
+    is_bucket.then(|| SharedKeys {
+        places: keys.iter().map(place).collect(),
+        asset_id: asset.id.clone(),
+        sizes: asset.files.iter().map(|file| file.fingerprint.size_bytes).collect(),
+    })
 }
 
 /// An earlier try may have begun under a key that another asset has taken since.

@@ -3,6 +3,7 @@
 //! Two processes with one identity (a copied machine, a state directory restored beside its original) are told apart by the epoch:
 //! the later one is refused while the first is heard of, and if the first was silent, it finds another epoch when it wakes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -30,14 +31,17 @@ pub(super) struct Identity {
     /// Which state directory in which life of which machine: a process of the same instance is a restart.
     pub instance: String,
     pub api_url: Option<String>,
+    /// Paths of roots and the applications that they are, as JSON.
+    pub apps: String,
 }
 
 impl Identity {
-    pub fn of(node_id: String, state_dir: &Path, options: &FleetOptions) -> Self {
+    pub fn of(node_id: String, state_dir: &Path, options: &FleetOptions, apps: &BTreeMap<String, String>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let directory = fs::metadata(state_dir).map(|of| format!("{}:{}", of.dev(), of.ino())).unwrap_or_default();
         let instance = format!("{}/{directory}", boot_id().unwrap_or_else(|| host.clone()));
-        Self { node_id, name: options.node_name(), host, instance, api_url: options.api_url.clone() }
+        let apps = serde_json::json!(apps).to_string();
+        Self { node_id, name: options.node_name(), host, instance, api_url: options.api_url.clone(), apps }
     }
 }
 
@@ -78,11 +82,11 @@ pub(super) async fn lease(client: &Client) -> Result<Duration, FleetError> {
 /// says nothing about this one's log: it counts as nothing. Neither does the batch of a database that is older than this node.
 pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64) -> Result<Claimed, FleetError> {
     let sql = format!(
-        "INSERT INTO aftercast.node AS n (node_id, name, epoch, instance, host, version, api_url) \
-         VALUES ($1::uuid, $2, $7 + 1, $3, $4, $5, $6) \
+        "INSERT INTO aftercast.node AS n (node_id, name, epoch, instance, host, version, api_url, apps) \
+         VALUES ($1::uuid, $2, $7 + 1, $3, $4, $5, $6, $8::jsonb) \
          ON CONFLICT (node_id) DO UPDATE SET epoch = greatest(n.epoch, $7) + 1, name = excluded.name, \
            instance = excluded.instance, host = excluded.host, version = excluded.version, api_url = excluded.api_url, \
-           started_at = now(), seen_at = now(), stopped_at = NULL, \
+           apps = excluded.apps, started_at = now(), seen_at = now(), stopped_at = NULL, \
            batch = CASE WHEN n.epoch = $7 THEN n.batch ELSE 0 END, \
            event_seq = CASE WHEN n.epoch <= $7 THEN n.event_seq ELSE 0 END \
          WHERE n.instance = excluded.instance OR n.stopped_at IS NOT NULL OR n.seen_at < now() - {ALIVE} \
@@ -100,6 +104,7 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
             (&version, Type::TEXT),
             (&identity.api_url, Type::TEXT),
             (&known_epoch, Type::INT8),
+            (&identity.apps, Type::TEXT),
         ],
     )
     .await?;
@@ -143,6 +148,7 @@ pub(super) async fn fence(
     epoch: i64,
     (batch, event): (u64, u64),
 ) -> Result<(), FleetError> {
+    // A process that is suspended behind this holds the row for a while only; then its identity can be taken over.
     transaction.batch_execute(GIVE_UP).await?;
     let sql = "UPDATE aftercast.node SET seen_at = now(), batch = greatest(batch, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";

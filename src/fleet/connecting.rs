@@ -19,19 +19,24 @@ use crate::catalog::known_node_id;
 use crate::runtime::Runtime;
 use crate::secret;
 
-/// Connections at once: one for the heartbeat, one that replicates, the others for lists.
-const MOST_CONNECTIONS: usize = 5;
+/// Connections at once: one for the heartbeat, one that replicates, one for commands, the others for lists.
+const MOST_CONNECTIONS: usize = 6;
 /// How long a connection may take to be made, with all hosts of the URL.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one host may take.
 const ONE_HOST: Duration = Duration::from_secs(5);
-/// How long a request may take.
-pub(super) const ANSWER: Duration = Duration::from_secs(15);
+/// How long a request may take for which no person waits.
+const ANSWER: Duration = Duration::from_secs(15);
 /// Within a transaction: the server gives up before [`ANSWER`] has passed. It would otherwise go on, or wait for a lock, although
 /// the connection is closed, and the next attempt would wait behind it. It also ends what a process has begun that is suspended:
 /// nobody else could change the same rows.
 pub(super) const GIVE_UP: &str =
     "SET LOCAL statement_timeout = '12s'; SET LOCAL idle_in_transaction_session_timeout = '20s'";
+/// How long a person waits, with the time for a connection.
+pub(super) const SOON: Duration = Duration::from_secs(5);
+/// The same of the server for a question of a person.
+pub(super) const GIVE_UP_SOON: &str =
+    "SET LOCAL statement_timeout = '3s'; SET LOCAL idle_in_transaction_session_timeout = '20s'";
 
 /// A pool, of which no connection is made yet.
 pub(super) fn pool(options: &FleetOptions) -> Result<Pool, FleetError> {
@@ -116,25 +121,48 @@ pub(super) async fn ask(
     sql: &str,
     values: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, FleetError> {
-    let bounded = format!("BEGIN; {GIVE_UP}");
-    within(async {
-        let answer = client.query_typed(sql, values);
-        let ((), rows, ()) = tokio::try_join!(client.batch_execute(&bounded), answer, client.batch_execute("COMMIT"))?;
-        Ok::<_, tokio_postgres::Error>(rows)
-    })
-    .await
+    within(asked(client, GIVE_UP, sql, values)).await
+}
+
+/// The same for a person, who does not wait as long.
+pub(super) async fn ask_soon(
+    client: &Client,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, FleetError> {
+    before(SOON, asked(client, GIVE_UP_SOON, sql, values)).await
+}
+
+async fn asked(
+    client: &Client,
+    give_up: &str,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let bounded = format!("BEGIN; {give_up}");
+    let answer = client.query_typed(sql, values);
+    let ((), rows, ()) = tokio::try_join!(client.batch_execute(&bounded), answer, client.batch_execute("COMMIT"))?;
+    Ok(rows)
 }
 
 /// Waits for an answer, but not for ever. A connection whose answer did not come must not be used again.
 pub(super) async fn within<T, E: Into<FleetError>>(
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, FleetError> {
-    match tokio::time::timeout(ANSWER, answer).await {
+    before(ANSWER, answer).await
+}
+
+/// The same with a patience of one's own.
+pub(super) async fn before<T, E: Into<FleetError>>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, FleetError> {
+    match tokio::time::timeout(patience, answer).await {
         Ok(answered) => answered.map_err(|error| match error.into() {
-            error if error.is_given_up() => FleetError::TimedOut(ANSWER),
+            error if error.is_given_up() => FleetError::TimedOut(patience),
             error => error,
         }),
-        Err(_) => Err(FleetError::TimedOut(ANSWER)),
+        Err(_) => Err(FleetError::TimedOut(patience)),
     }
 }
 

@@ -1,26 +1,29 @@
 //! This node as a member: one session after the other with the database, as long as the daemon runs, and what it is asked between.
 
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::{debug, warn};
 
 use super::claim::{self, Claimed, Identity};
-use super::connecting::{self, within};
+use super::commands;
+use super::connecting;
 use super::error::FleetError;
 use super::health::{FleetHealth, Health};
-use super::listing::{self, FleetPage, FleetQuery, FleetVod};
+use super::inbox::Inbox;
+use super::listing;
 use super::options::FleetOptions;
 use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
 use super::roots::RootTable;
+use super::stream_configs;
 use super::work::SharedWork;
 use super::{schema, shared};
 use crate::catalog::{CatalogError, SharedCatalog, node_id};
@@ -39,6 +42,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const PRUNE: Duration = Duration::from_secs(3_600);
 /// Events that are removed at once; while there are more, as many at each heartbeat.
 const PRUNE_ROWS: i64 = 5_000;
+/// Heartbeats after which the addresses of other nodes are asked for.
+const LEARN_ADDRESSES: u64 = 12;
+/// How often commands of other nodes are looked for.
+const LOOK_FOR_COMMANDS: Duration = Duration::from_secs(1);
+/// Questions under way at once; others are refused at once, so that none pile up behind a database that is slow.
+const MOST_QUESTIONS: usize = 8;
+/// Streams whose parameters are told at once.
+const STREAMS_AT_ONCE: usize = 50;
 /// How long a session may take to end when the program ends; what it had begun is told at the next start.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -58,26 +69,49 @@ impl Drop for NeededFleet {
 
 #[derive(Debug)]
 pub(super) struct Member {
-    options: FleetOptions,
+    pub options: FleetOptions,
     /// Unknown as long as it cannot be read or made.
-    node_id: OnceLock<String>,
+    pub node_id: OnceLock<String>,
     state_dir: PathBuf,
+    /// Paths of the roots, and which applications they are.
+    apps: BTreeMap<String, String>,
     shared: SharedCatalog,
-    pub(super) runtime: Runtime,
+    pub runtime: Runtime,
+    pub clock: Clock,
     stop: Stop,
-    pub(super) health: Health,
+    pub health: Health,
     /// The roots of this node, and whose they are.
     pub(super) roots: RootTable,
     /// Notified when there is a root more.
     pub(super) roots_changed: Notify,
+    pub inbox: Inbox,
+    /// Where other nodes say that their APIs are.
+    addresses: Mutex<Vec<String>>,
+    /// One permit for each question under way.
+    pub questions: Semaphore,
     /// The last number that a batch of this process was sent with, also where no answer came.
     numbered: AtomicU64,
     /// Connections of the session, or of a command that asks without one.
-    pool: Mutex<Option<Pool>>,
+    pub pool: Mutex<Option<Pool>>,
     changed: Arc<Notify>,
     /// How many still need the session although a stop was requested.
     needed_by: AtomicUsize,
-    pub(super) task: Mutex<Option<JoinHandle<()>>>,
+    pub task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where a member lives.
+#[derive(Debug, Clone, Copy)]
+pub struct FleetHome<'a> {
+    /// What it tells the others.
+    pub shared: &'a SharedCatalog,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// Where it waits for the database.
+    pub runtime: &'a Runtime,
+    /// By which it tells ages.
+    pub clock: &'a Clock,
+    /// The wish to end.
+    pub stop: &'a Stop,
 }
 
 /// Forgets what a fleet needs to know, where none is configured any more. If that fails, the next start tries again.
@@ -97,26 +131,25 @@ fn forget(shared: &SharedCatalog) -> Result<(), CatalogError> {
 }
 
 impl Fleet {
-    /// A member that does nothing before [`Fleet::begin`] but answer; `None` if no database is configured.
-    pub fn open(
-        options: &FleetOptions,
-        shared: &SharedCatalog,
-        state_dir: &Path,
-        runtime: &Runtime,
-        stop: &Stop,
-        clock: &Clock,
-    ) -> Option<Self> {
+    /// A member that does nothing before [`Fleet::begin`] but answer; `None` if no database is configured. `apps` are the paths of the
+    /// roots with the names of the applications that they are.
+    pub fn open(options: &FleetOptions, apps: BTreeMap<String, String>, home: FleetHome<'_>) -> Option<Self> {
         if !options.is_on() {
             return None;
         }
         let member = Member {
             options: options.clone(),
             node_id: OnceLock::new(),
-            state_dir: state_dir.to_owned(),
-            shared: shared.clone(),
-            runtime: runtime.clone(),
-            stop: stop.clone(),
-            health: Health::new(clock),
+            state_dir: home.state_dir.to_owned(),
+            apps,
+            shared: home.shared.clone(),
+            runtime: home.runtime.clone(),
+            clock: home.clock.clone(),
+            stop: home.stop.clone(),
+            health: Health::new(home.clock),
+            inbox: Inbox::default(),
+            addresses: Mutex::default(),
+            questions: Semaphore::new(MOST_QUESTIONS),
             roots: RootTable::default(),
             roots_changed: Notify::new(),
             numbered: AtomicU64::new(0),
@@ -153,6 +186,11 @@ impl Fleet {
         self.0.node_id.get().map_or("", String::as_str)
     }
 
+    /// Where other nodes said lately that their HTTP interfaces are.
+    pub fn addresses(&self) -> Vec<String> {
+        lock(&self.0.addresses).clone()
+    }
+
     /// How it stands to the others.
     pub fn health(&self) -> Result<FleetHealth, CatalogError> {
         let (member, (is_connected, problem, hint)) = (&self.0, self.0.health.words());
@@ -179,37 +217,6 @@ impl Fleet {
     pub fn work(&self) -> SharedWork {
         SharedWork::of(&self.0)
     }
-
-    /// A page of all nodes' VoDs. Blocks.
-    pub fn vods(&self, query: &FleetQuery) -> Result<FleetPage, FleetError> {
-        self.ask(|client| async move { listing::page(&client, query).await.map_err(|error| (client, error)) })
-    }
-
-    /// A VoD by its id, from whatever node has it; of several the one of a node that is alive. Blocks.
-    pub fn vod(&self, id: &str) -> Result<Option<FleetVod>, FleetError> {
-        self.ask(|client| async move { listing::one(&client, id).await.map_err(|error| (client, error)) })
-    }
-
-    /// Asks the database something; a connection that did not answer in time is not used again.
-    pub(super) fn ask<T, F>(&self, question: impl FnOnce(Client) -> F) -> Result<T, FleetError>
-    where
-        F: Future<Output = Result<T, (Client, FleetError)>>,
-    {
-        // A daemon that is not connected knows it, and why.
-        let (is_connected, problem, _) = self.0.health.words();
-        if lock(&self.0.task).is_some() && !is_connected {
-            return Err(FleetError::Away(problem.unwrap_or_default()));
-        }
-        self.0.runtime.block_on(async {
-            let client = self.0.connection().await?;
-            question(client).await.map_err(|(client, error)| {
-                if matches!(error, FleetError::TimedOut(_)) {
-                    drop(Client::take(client));
-                }
-                error
-            })
-        })
-    }
 }
 
 impl Member {
@@ -231,22 +238,6 @@ impl Member {
             Some(known) => Ok(known.clone()),
             None => node_id(&self.state_dir).map(|id| self.node_id.get_or_init(|| id).clone()),
         }
-    }
-
-    /// A connection of the session's pool. A command without a session makes a pool for itself, and finds the tables or not.
-    async fn connection(&self) -> Result<Client, FleetError> {
-        let known = lock(&self.pool).clone();
-        if let Some(pool) = known {
-            return connecting::client(&pool).await;
-        }
-        let pool = connecting::pool(&self.options)?;
-        let client = connecting::client(&pool).await?;
-        if within(schema::found(&**client)).await? == 0 {
-            return Err(FleetError::NoTables);
-        }
-        // A session that begins meanwhile has its own, which is not replaced.
-        lock(&self.pool).get_or_insert(pool);
-        Ok(client)
     }
 
     fn may_end(&self) -> bool {
@@ -298,19 +289,24 @@ impl Member {
         let ended = tokio::select! {
             ended = self.confirm(&pool, &node_id, epoch) => ended,
             ended = self.replicate(&pool, place) => ended,
+            ended = self.take_commands(&pool, (&node_id, epoch)) => ended,
             () = self.ending() => Ok(()),
         };
         if ended.is_ok() {
-            self.release(&pool, &node_id, epoch).await;
+            self.release(&pool, (&node_id, epoch)).await;
         }
         *lock(&self.pool) = None;
         pool.close();
         ended
     }
 
-    async fn release(&self, pool: &Pool, node_id: &str, epoch: i64) {
+    async fn release(&self, pool: &Pool, (node_id, epoch): (&str, i64)) {
         let released = async {
             let client = connecting::client(pool).await?;
+            let unbegun = self.inbox.unbegun();
+            if !unbegun.is_empty() {
+                commands::give_back(&client, (node_id, epoch), &unbegun).await?;
+            }
             shared::give_back_all(&client, (node_id, epoch)).await?;
             claim::release(&client, node_id, epoch).await
         };
@@ -327,7 +323,7 @@ impl Member {
         let is_same_database = place.database_id == database_id;
         let is_same = is_same_database && place.node_id == node_id;
         let known_epoch = if is_same { place.epoch } else { 0 };
-        let identity = Identity::of(node_id.clone(), &self.state_dir, &self.options);
+        let identity = Identity::of(node_id.clone(), &self.state_dir, &self.options, &self.apps);
         let sent = self.health.now();
         let (said, is_new) = match self.health.epoch() {
             Some(epoch) => (claim::confirm(&client, &node_id, epoch).await?, false),
@@ -337,6 +333,7 @@ impl Member {
         let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);
         // It may have a batch more, whose answer was lost: that one is still marked here.
         let is_behind = said.batch < place.batch;
+        let is_ahead = said.batch > place.batch;
         place.batch = place.batch.max(said.batch);
         let needs_all = !is_same || is_old_state || is_behind;
         if needs_all {
@@ -349,6 +346,13 @@ impl Member {
                 if needs_all {
                     let revision = member.shared.mark_all()?;
                     place = Place { resync: Some((place.epoch, revision)), ..place };
+                }
+                if is_ahead {
+                    member.shared.count_all_as_told()?;
+                }
+                if needs_all || !place.tells_streams {
+                    member.shared.mark_streams()?;
+                    place.tells_streams = true;
                 }
                 place.save(&member.shared, true)?;
                 Ok(place)
@@ -363,8 +367,13 @@ impl Member {
     /// Sends heartbeats until one is not confirmed.
     async fn confirm(self: &Arc<Self>, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
         let mut client = connecting::client(pool).await?;
-        let mut prune_at = Instant::now();
+        let (mut prune_at, mut beats) = (self.clock.now(), 0_u64);
         loop {
+            if beats.is_multiple_of(LEARN_ADDRESSES) {
+                let addresses = listing::addresses(&client).await?;
+                *lock(&self.addresses) = addresses;
+            }
+            beats += 1;
             tokio::select! {
                 () = tokio::time::sleep(self.health.heartbeat()) => {}
                 () = self.roots_changed.notified() => {}
@@ -373,25 +382,50 @@ impl Member {
             claim::confirm(&client, node_id, epoch).await?;
             self.check_roots(&mut client, node_id, epoch).await?;
             self.health.confirmed(sent);
-            if prune_at <= Instant::now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
-                prune_at = Instant::now() + PRUNE;
+            if prune_at <= self.clock.now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
+                prune_at = self.clock.now() + PRUNE;
             }
         }
     }
 
-    /// Removes some events of this node that the database has had for longer than they are kept here; how many. Not all at once: that
-    /// could take longer than a statement may, and the next heartbeat waits for it.
+    /// Removes commands that are over, and some events of this node, and of nodes that are away, that the database has had for longer than
+    /// they are kept here; how many. Not all at once: that could take longer than a statement may, and the next heartbeat waits for it.
     async fn prune(&self, client: &Client, node_id: &str) -> Result<i64, FleetError> {
-        let keep_s = claim::number(self.shared.event_limits().keep_for.as_secs());
+        commands::prune(client).await?;
+        let keep_s = self.shared.event_limits().keep_for.as_secs_f64();
         let sql = "WITH gone AS (DELETE FROM aftercast.event WHERE ctid = ANY (ARRAY(SELECT ctid FROM aftercast.event \
-                   WHERE node_id = $1::uuid AND received_at < now() - make_interval(secs => $2) LIMIT $3)) RETURNING 1) \
+                   WHERE received_at < now() - make_interval(secs => $2) AND node_id IN (SELECT node_id FROM aftercast.node \
+                   WHERE node_id = $1::uuid OR seen_at < now() - make_interval(secs => $2)) LIMIT $3)) RETURNING 1) \
                    SELECT count(*) FROM gone";
-        #[expect(clippy::cast_precision_loss, reason = "seconds of a duration that an operator has set")]
-        let keep_s = keep_s as f64;
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
         let rows = connecting::ask(client, sql, &values).await?;
         rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
+    }
+
+    /// Takes what other nodes ask of this one, and writes the answers, as long as the database takes them.
+    async fn take_commands(&self, pool: &Pool, life: (&str, i64)) -> Result<(), FleetError> {
+        if !self.inbox.is_served() {
+            return std::future::pending().await;
+        }
+        let client = connecting::client(pool).await?;
+        let answer = serde_json::json!({ "interrupted": true });
+        commands::end_interrupted(&client, life, &answer).await?;
+        self.inbox.put(commands::taken(&client, life).await?);
+        loop {
+            for (id, answer) in self.inbox.answers() {
+                commands::answer(&client, life, &id, &answer).await?;
+                self.inbox.forget(&id);
+            }
+            let room = i64::try_from(self.inbox.room()).unwrap_or(0);
+            if room > 0 {
+                self.inbox.put(commands::take(&client, life, room).await?);
+            }
+            tokio::select! {
+                () = self.inbox.answered.notified() => {}
+                () = tokio::time::sleep(LOOK_FOR_COMMANDS) => {}
+            }
+        }
     }
 
     /// Tells the database what changes, as long as it takes it.
@@ -418,11 +452,25 @@ impl Member {
                 let noted = place.clone();
                 self.blocking(move |member| noted.save(&member.shared, true)).await?;
             }
+            if self.tell_streams(&mut client, &place).await? {
+                continue;
+            }
             tokio::select! {
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
+    }
+
+    /// Tells the database how streams are coded, some at once. Says whether there was something to tell.
+    async fn tell_streams(self: &Arc<Self>, client: &mut Client, place: &Place) -> Result<bool, FleetError> {
+        let marked = self.blocking(|member| Ok(member.shared.marked_streams(STREAMS_AT_ONCE)?)).await?;
+        if marked.is_empty() {
+            return Ok(false);
+        }
+        stream_configs::tell(client, place, &marked).await?;
+        self.blocking(move |member| Ok(member.shared.unmark_streams(&marked)?)).await?;
+        Ok(true)
     }
 
     /// Not the one behind the place: a batch whose answer was lost may have it, in a database that comes back later.

@@ -48,9 +48,15 @@ pub enum FleetError {
     /// This node is not connected to it.
     #[error("the fleet database cannot be asked: {0}")]
     Away(String),
-    /// Every connection is in use.
-    #[error("all connections to the fleet database are in use")]
+    /// So many questions are being asked already.
+    #[error("too many questions are being asked of the fleet database")]
     Busy,
+    /// A node has so many commands that it has not done.
+    #[error("the node has too many commands that it has not done yet")]
+    ManyCommands,
+    /// The arguments of a command.
+    #[error("the command for another node is too long")]
+    TooLong,
     /// A newer version of this program has changed the tables.
     #[error("the fleet database has schema {found}, this version reads up to {known}")]
     Newer {
@@ -59,8 +65,8 @@ pub enum FleetError {
         /// The newest schema version this program knows.
         known: i32,
     },
-    /// The tables are not there, and this command does not make them.
-    #[error("the fleet database has no tables of aftercast yet")]
+    /// The tables are not there or of an older version, and this command does not make them.
+    #[error("the fleet database has no tables of this version of aftercast yet")]
     NoTables,
     /// The server is too old.
     #[error("the fleet database runs PostgreSQL {found}, which is older than {known}")]
@@ -167,6 +173,7 @@ impl Fault for FleetError {
             | Self::BatchEnded { .. }
             | Self::Cursor
             | Self::Unreadable(_)
+            | Self::TooLong
             | Self::NotARoot(_)
             | Self::SharedRoot
             | Self::OwnerAlive(_) => Class::Permanent,
@@ -180,7 +187,12 @@ impl Fault for FleetError {
             | Self::Superseded => Class::Environment,
             Self::Database(_) if self.is_refused_login() || self.is_not_allowed() => Class::Environment,
             Self::Database(_) if self.is(&[SqlState::INVALID_CATALOG_NAME]) => Class::Environment,
-            Self::Database(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::NoTables => Class::Transient,
+            Self::Database(_)
+            | Self::TimedOut(_)
+            | Self::Away(_)
+            | Self::Busy
+            | Self::ManyCommands
+            | Self::NoTables => Class::Transient,
             Self::Catalog(error) => error.class(),
             Self::Marker(error) => error.class(),
         }
@@ -226,7 +238,8 @@ impl Fault for FleetError {
             ),
             Self::BatchEnded { .. } => "Nothing was changed. Start another one with `aftercast batch start`.".to_owned(),
             Self::NoSuchNode(_) => "The names of the nodes are in the NODE column of `aftercast vod list`.".to_owned(),
-            Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::Database(_) | Self::NoTables => {
+            Self::Busy | Self::ManyCommands => "Try again later.".to_owned(),
+            Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Database(_) | Self::NoTables => {
                 "Local recordings are processed as usual; the database is told about them when it answers again.".to_owned()
             }
             Self::NotARoot(_) => {
@@ -240,7 +253,7 @@ impl Fault for FleetError {
                  directory is a copy of that node's, delete `{ROOT_FILE}` in it: it becomes a root of its own.",
                 Printable(node)
             ),
-            Self::Cursor | Self::Unreadable(_) => return None,
+            Self::Cursor | Self::Unreadable(_) | Self::TooLong => return None,
             Self::Catalog(error) => return error.hint(),
             Self::Marker(error) => return error.hint(),
         })

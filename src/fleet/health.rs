@@ -62,7 +62,7 @@ impl HealthState {
 }
 
 impl Health {
-    /// Nothing is known yet.
+    /// Nothing is known yet; ages are told by this clock.
     pub fn new(clock: &Clock) -> Self {
         let state = HealthState { epoch: None, lease: LEASE, confirmed: None, problem: None, is_said: false };
         Self { clock: clock.clone(), state: Mutex::new(state) }
@@ -186,5 +186,22 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         assert_eq!(health.acting_epoch(), None);
         assert!(!health.words().0);
+    }
+
+    #[test]
+    fn a_node_counts_on_the_others_for_twenty_seconds_behind_a_heartbeat_whatever_the_wall_clock_says() {
+        let clock = Clock::standing_at(1_700_000_000_000);
+        let health = Health::new(&clock);
+        assert!(!health.words().0, "nothing is confirmed yet");
+        health.connected("a");
+        health.confirmed(health.now());
+        clock.set(0);
+        clock.advance(Duration::from_secs(19));
+        assert_eq!(health.words(), (true, None, None));
+        clock.advance(Duration::from_secs(1));
+        let (is_connected, problem, _) = health.words();
+        assert!(!is_connected && problem.is_some_and(|problem| problem.contains("for 20 s")));
+        health.confirmed(health.now());
+        assert!(health.words().0);
     }
 }

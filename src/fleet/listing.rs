@@ -1,6 +1,7 @@
 //! All nodes' VoDs, read from the database a page at a time: each page begins behind a key, so that a deep one costs what the first
 //! does.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use deadpool_postgres::Client;
@@ -8,8 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::claim::ALIVE;
-use super::connecting::ask;
+use super::connecting::{ask, ask_soon};
 use super::error::FleetError;
+use super::options::http_address;
 use super::rows::text;
 use crate::catalog::is_node_id;
 use crate::fault::chain;
@@ -28,13 +30,41 @@ pub enum VodFlag {
     Defective,
 }
 
+/// In which order VoDs are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FleetOrder {
+    /// By creation date.
+    #[default]
+    Created,
+    /// By the time at which their recording began.
+    Start,
+    /// By name.
+    Name,
+}
+
+impl FleetOrder {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Created => "v.created_ms",
+            Self::Start => "v.start_ms",
+            Self::Name => "v.vod_name",
+        }
+    }
+}
+
 /// Which VoDs to list, and from where on.
 #[derive(Debug, Clone, Default)]
 pub struct FleetQuery {
     /// Only those of this node, by name or identity.
     pub node: Option<String>,
-    /// Only this stream, ordered by start time; otherwise all, ordered by creation date.
+    /// Only those of this application, on whatever node.
+    pub app: Option<String>,
+    /// Only this stream.
     pub stream: Option<String>,
+    /// How they are ordered. A page behind a cursor is never ordered by name.
+    pub order: FleetOrder,
+    /// How many are left out before the first; not with `after`. What is left out is read all the same.
+    pub offset: usize,
     /// How many at most.
     pub limit: usize,
     /// The `next` of the page before.
@@ -73,6 +103,10 @@ pub struct NodeOfVod {
     pub api_url: Option<String>,
     /// Whether it was heard of within the last 30 s.
     pub is_alive: bool,
+    /// When it was heard of last, milliseconds since the Unix epoch by the database's clock.
+    pub seen_ms: i64,
+    /// The application that the VoD's root is on that node.
+    pub app: Option<String>,
     /// Since when the node does not know the VoD any more, which was not deleted: milliseconds since the Unix epoch.
     pub unknown_since_ms: Option<i64>,
 }
@@ -88,6 +122,8 @@ pub struct FleetPage {
     pub unreadable: Vec<String>,
 }
 
+const FROM: &str = "FROM aftercast.vod v JOIN aftercast.node n USING (node_id) WHERE true";
+
 /// A statement in the making.
 struct Statement {
     sql: String,
@@ -99,10 +135,15 @@ impl Statement {
         let sql = format!(
             "SELECT v.record::text, v.node_id::text, n.name, n.api_url, \
              n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
-             (extract(epoch FROM v.unknown_since) * 1000)::bigint, v.created_ms, v.start_ms, v.vod_id \
-             FROM aftercast.vod v JOIN aftercast.node n USING (node_id) WHERE true"
+             (extract(epoch FROM v.unknown_since) * 1000)::bigint, v.created_ms, v.start_ms, v.vod_id, \
+             (extract(epoch FROM n.seen_at) * 1000)::bigint, n.apps ->> v.root {FROM}"
         );
         Self { sql, values: Vec::new() }
+    }
+
+    /// One that asks something else about the same.
+    fn of(columns: &str) -> Self {
+        Self { sql: format!("SELECT {columns} {FROM}"), values: Vec::new() }
     }
 
     /// Adds a value; says its placeholder.
@@ -118,7 +159,7 @@ impl Statement {
     async fn ask(&self, client: &Client) -> Result<Vec<Row>, FleetError> {
         let values: Vec<(&(dyn ToSql + Sync), Type)> =
             self.values.iter().map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect();
-        ask(client, &self.sql, &values).await
+        ask_soon(client, &self.sql, &values).await
     }
 }
 
@@ -149,16 +190,57 @@ pub(super) async fn one(client: &Client, id: &str) -> Result<Option<FleetVod>, F
     statement.ask(client).await?.first().map(vod).transpose()
 }
 
-async fn require_node(client: &Client, node: &str) -> Result<(), FleetError> {
+/// VoDs of an application whose paths below their roots are among these.
+pub(super) async fn at_paths(client: &Client, app: &str, paths: &[String]) -> Result<Vec<FleetVod>, FleetError> {
+    let mut statement = Statement::new();
+    let paths = statement.value(paths.iter().map(|path| text(path)).collect::<Vec<_>>(), Type::TEXT_ARRAY);
+    let app = statement.value(text(app), Type::TEXT);
+    statement.and(&format!("v.rel_path = ANY({paths}) AND n.apps ->> v.root = {app}"));
+    statement.and("true ORDER BY 5 DESC, v.is_delivered DESC, v.created_ms DESC LIMIT 20");
+    statement.ask(client).await?.iter().map(vod).collect()
+}
+
+/// How many VoDs there are; where a page begins makes no difference.
+pub(super) async fn count(client: &Client, query: &FleetQuery) -> Result<u64, FleetError> {
+    if let Some(node) = &query.node {
+        require_node(client, node).await?;
+    }
+    let mut statement = Statement::of("count(*)");
+    filter(&mut statement, query);
+    let rows = statement.ask(client).await?;
+    Ok(rows.first().map_or(0, |row| u64::try_from(row.get::<_, i64>(0)).unwrap_or(0)))
+}
+
+/// How many VoDs began in each span of a calendar, by a pattern of the database and a time zone.
+pub(super) async fn histogram(
+    client: &Client,
+    query: &FleetQuery,
+    (pattern, zone): (&str, &str),
+) -> Result<BTreeMap<String, u64>, FleetError> {
+    if let Some(node) = &query.node {
+        require_node(client, node).await?;
+    }
+    // The first two values, before the filter has its own.
+    let mut statement = Statement::of("to_char(to_timestamp(v.start_ms / 1000.0) AT TIME ZONE $2, $1), count(*)");
+    statement.value(pattern.to_owned(), Type::TEXT);
+    statement.value(zone.to_owned(), Type::TEXT);
+    filter(&mut statement, query);
+    statement.sql.push_str(" GROUP BY 1");
+    let rows = statement.ask(client).await?;
+    Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))).collect())
+}
+
+/// An error if there is no such node.
+pub(super) async fn require_node(client: &Client, node: &str) -> Result<(), FleetError> {
     let sql = "SELECT 1 FROM aftercast.node WHERE name = $1 OR node_id::text = $1";
-    let rows = ask(client, sql, &[(&text(node), Type::TEXT)]).await?;
+    let rows = ask_soon(client, sql, &[(&text(node), Type::TEXT)]).await?;
     if rows.is_empty() { Err(FleetError::NoSuchNode(node.to_owned())) } else { Ok(()) }
 }
 
 fn statement(query: &FleetQuery) -> Result<Statement, FleetError> {
     let mut statement = Statement::new();
     filter(&mut statement, query);
-    let key = if query.stream.is_some() { "v.start_ms" } else { "v.created_ms" };
+    let key = query.order.column();
     let (direction, compares) = if query.newest_first { ("DESC", '<') } else { ("ASC", '>') };
     if let Some(after) = &query.after {
         let (ms, vod_id, node_id) = place_of(after)?;
@@ -169,8 +251,9 @@ fn statement(query: &FleetQuery) -> Result<Statement, FleetError> {
     }
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let limit = statement.value(limit, Type::INT8);
-    let _ =
-        write!(statement.sql, " ORDER BY {key} {direction}, v.vod_id {direction}, v.node_id {direction} LIMIT {limit}");
+    let offset = statement.value(i64::try_from(query.offset).unwrap_or(i64::MAX), Type::INT8);
+    let order = format!("{key} {direction}, v.vod_id {direction}, v.node_id {direction}");
+    let _ = write!(statement.sql, " ORDER BY {order} LIMIT {limit} OFFSET {offset}");
     Ok(statement)
 }
 
@@ -179,6 +262,10 @@ fn filter(statement: &mut Statement, query: &FleetQuery) {
         let node = statement.value(text(node), Type::TEXT);
         let of = format!("SELECT node_id FROM aftercast.node WHERE name = {node} OR node_id::text = {node}");
         statement.and(&format!("v.node_id IN ({of})"));
+    }
+    if let Some(app) = &query.app {
+        let app = statement.value(text(app), Type::TEXT);
+        statement.and(&format!("n.apps ->> v.root = {app}"));
     }
     if let Some(stream) = &query.stream {
         let stream = statement.value(text(stream), Type::TEXT);
@@ -215,10 +302,59 @@ fn pattern(wanted: &str) -> String {
     format!("%{wanted}%")
 }
 
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetNode {
+    /// Its identity.
+    pub node_id: String,
+    /// Its name.
+    pub name: String,
+    /// The version that it runs.
+    pub version: String,
+    /// Where its API is, if it says so.
+    pub api_url: Option<String>,
+    /// Whether it was heard of within the last 30 s.
+    pub is_alive: bool,
+    /// When it was heard of last, milliseconds since the Unix epoch by the database's clock.
+    pub seen_ms: i64,
+}
+
+/// Members that are listed at most.
+const MOST_NODES: i64 = 10_000;
+
+/// All members, by name.
+pub(super) async fn nodes(client: &Client) -> Result<Vec<FleetNode>, FleetError> {
+    let sql = format!(
+        "SELECT n.node_id::text, n.name, n.version, n.api_url, n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
+         (extract(epoch FROM n.seen_at) * 1000)::bigint FROM aftercast.node n ORDER BY n.name, n.node_id LIMIT {MOST_NODES}"
+    );
+    let node = |row: &Row| FleetNode {
+        node_id: row.get(0),
+        name: row.get(1),
+        version: row.get(2),
+        api_url: row.get::<_, Option<&str>>(3).and_then(http_address),
+        is_alive: row.get(4),
+        seen_ms: row.get(5),
+    };
+    Ok(ask_soon(client, &sql, &[]).await?.iter().map(node).collect())
+}
+
+/// Addresses that are read at most.
+const MOST_ADDRESSES: usize = 1_000;
+
+/// Where nodes that are alive say that their APIs are.
+pub(super) async fn addresses(client: &Client) -> Result<Vec<String>, FleetError> {
+    let sql = format!(
+        "SELECT DISTINCT api_url FROM aftercast.node WHERE api_url IS NOT NULL AND stopped_at IS NULL AND seen_at > now() - {ALIVE} \
+         ORDER BY 1 LIMIT {MOST_ADDRESSES}"
+    );
+    Ok(ask(client, &sql, &[]).await?.iter().filter_map(|row| http_address(row.get(0))).collect())
+}
+
 const CURSOR: &str = "fleet";
 
 fn cursor(row: &Row, query: &FleetQuery) -> String {
-    let ms: i64 = row.get(if query.stream.is_some() { 7 } else { 6 });
+    let ms: i64 = row.get(if query.order == FleetOrder::Start { 7 } else { 6 });
     let (vod_id, node_id): (String, String) = (row.get(8), row.get(1));
     format!("{CURSOR}.{ms}.{vod_id}.{node_id}")
 }
@@ -239,8 +375,10 @@ fn vod(row: &Row) -> Result<FleetVod, FleetError> {
     let node = NodeOfVod {
         node_id: row.get(1),
         name: row.get(2),
-        api_url: row.get(3),
+        api_url: row.get::<_, Option<&str>>(3).and_then(http_address),
         is_alive: row.get(4),
+        seen_ms: row.get(9),
+        app: row.get(10),
         unknown_since_ms: row.get(5),
     };
     Ok(FleetVod { record, node })

@@ -4,6 +4,7 @@
 //! ```text
 //! catalogue marks a change ─▶ replicate: batches, upsert by revision ─▶ schema `aftercast` ─▶ listing (this node and others)
 //! event log                 ─▶                                       ─╯
+//! other nodes ─▶ commands (taken once) ─▶ inbox ─▶ operations   feed (events of all)   stream_configs (what salvage needs)
 //! session: connect · migrate · claim the identity (epoch + 1) · heartbeat every 5 s ─▶ health (status, metrics, log)
 //! roots: whose each is ([`roots`]) · recordings in shared ones, each once ([`shared`])
 //! work: what any node may do, each item once (batches; claims with tokens)
@@ -14,28 +15,37 @@
 //! name and no session state is kept, so that pgbouncer may pool transactions. This room must not change a recording.
 
 mod claim;
+mod commands;
 mod connecting;
 mod engine;
 mod error;
+mod feed;
 mod health;
+mod inbox;
 mod listing;
+mod objects;
 mod options;
 mod place;
+mod questions;
 mod replicate;
 mod rooted;
 mod roots;
 mod rows;
 mod schema;
 mod shared;
+mod stream_configs;
 mod tls;
 mod work;
 
+pub use commands::{CommandKind, CommandProgress, CommandRequest, CommandState, FleetCommand};
 pub use connecting::{DatabaseCheck, check};
-pub use engine::{Fleet, NeededFleet, leave};
+pub use engine::{Fleet, FleetHome, NeededFleet, leave};
 pub use error::FleetError;
+pub use feed::{FeedEvent, FeedPage, FeedQuery};
 pub use health::FleetHealth;
-pub use listing::{FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
-pub use options::{FleetOptions, check_address};
+pub use listing::{FleetNode, FleetOrder, FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
+pub use objects::ProvenKey;
+pub use options::{FleetOptions, check_address, http_address};
 pub use rooted::{AdoptedRoot, CheckedRoot, check_roots};
 pub use roots::{FleetRoot, RootAct, RootRefusal};
 pub use shared::{SharedClaim, SharedItem, SharedLease, SharedResult};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use tokio_postgres::Config;
+use url::Url;
 
 use crate::fault::chain;
 
@@ -35,6 +36,15 @@ impl FleetOptions {
     }
 }
 
+/// The address of an HTTP interface without a slash at its end; `None` if it is none. What another node says of itself is as little to be
+/// trusted as what a stranger says: nothing but `http` and `https`, and nobody is sent to a place with credentials or a query.
+pub fn http_address(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none();
+    (is_plain && is_http).then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
 /// Whether a URL names a database and holds no password.
 pub fn check_address(url: &str) -> Result<(), String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -54,6 +64,25 @@ pub fn check_address(url: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_what_is_not_the_address_of_an_http_interface() {
+        for (said, understood) in [
+            ("https://b.example/", Some("https://b.example")),
+            ("HTTP://b.example:8420/a/", Some("http://b.example:8420/a")),
+            ("https://b.example\r\nset-cookie: x", None),
+            ("javascript:alert(1)", None),
+            ("data:text/html,x", None),
+            ("//b.example", None),
+            ("file:///etc/passwd", None),
+            ("https://user:secret@b.example", None),
+            ("https://b.example/?next=", None),
+            ("https://b.example/#", None),
+            ("", None),
+        ] {
+            assert_eq!(http_address(said).as_deref(), understood, "{said:?}");
+        }
+    }
 
     #[test]
     fn an_address_names_hosts_and_holds_no_secret() {

@@ -24,6 +24,9 @@ pub(super) struct Place {
     /// Every record is told again: those of the database that are not younger than this epoch and revision are unknown here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resync: Option<(i64, u64)>,
+    /// Whether every stream's parameters were marked once, so that the database is told of those that were learned before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tells_streams: bool,
     /// The last event that the database has confirmed.
     #[serde(skip)]
     pub cursor: u64,

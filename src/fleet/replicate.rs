@@ -11,6 +11,7 @@ use tracing::warn;
 use super::claim;
 use super::connecting::within;
 use super::error::FleetError;
+use super::objects;
 use super::place::Place;
 use super::rows::{EVENT_COLUMNS, EventRow, VOD_COLUMNS, VOD_NAMES, VodRow, text};
 use crate::catalog::{MarkedVod, SharedCatalog};
@@ -234,9 +235,13 @@ impl Part<'_> {
                 self.gone.iter().map(|(id, revision)| (id.as_str(), claim::number(*revision))).unzip();
             let sql = "DELETE FROM aftercast.vod v USING unnest($3::text[], $4::bigint[]) AS r(vod_id, rev) \
                        WHERE v.node_id = $1::uuid AND v.vod_id = r.vod_id AND (v.epoch, v.rev) < ($2, r.rev)";
-            let ids: (&(dyn ToSql + Sync), Type) = (&ids, Type::TEXT_ARRAY);
-            let values = [whose[0].clone(), whose[1].clone(), ids, (&revisions, Type::INT8_ARRAY)];
+            let of_ids: (&(dyn ToSql + Sync), Type) = (&ids, Type::TEXT_ARRAY);
+            let values = [whose[0].clone(), whose[1].clone(), of_ids, (&revisions, Type::INT8_ARRAY)];
             transaction.execute_typed(sql, &values).await?;
+            // Their keys are free again: whether an object is still there, the store says.
+            let (assets, node_id) = (objects::assets_of(&ids), whose[0].clone());
+            let sql = "DELETE FROM aftercast.object WHERE node_id = $1::uuid AND asset_id = ANY($2)";
+            transaction.execute_typed(sql, &[node_id, (&assets, Type::TEXT_ARRAY)]).await?;
         }
         if !self.events.is_empty() {
             let rows = list(self.events);

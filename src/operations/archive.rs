@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::query_of;
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::catalog::{Order, Selection};
+use crate::fleet::{Fleet, FleetOrder, FleetQuery};
 use crate::recording::VodRecord;
 
 /// VoDs of a page at most.
@@ -37,6 +39,8 @@ pub struct SelectVods {
 pub struct VodFilter {
     /// Those of these roots.
     pub roots: Vec<PathBuf>,
+    /// With a fleet: those of this application on all nodes, whatever their roots.
+    pub app: Option<String>,
     /// Only those of this stream.
     pub stream: Option<String>,
     /// Only those whose id, name, stream id, stream name, description or metadata contains this, whatever the case.
@@ -44,6 +48,11 @@ pub struct VodFilter {
 }
 
 impl VodFilter {
+    /// Whom to ask where the VoDs of all nodes are wanted.
+    fn fleet<'a>(&self, context: &'a Context) -> Option<&'a Fleet> {
+        context.pipeline().fleet.as_ref().filter(|_| self.app.is_some())
+    }
+
     fn selection(&self) -> Selection<'_> {
         let (stream, search) = (self.stream.as_deref(), self.search.as_deref());
         Selection { roots: &self.roots, stream, search, ..Selection::default() }
@@ -55,6 +64,12 @@ impl Operation for SelectVods {
     type Data = Vec<VodRecord>;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Vec<VodRecord>, OperationError> {
+        if let Some(fleet) = self.of.fleet(context) {
+            let order = if self.by_name { FleetOrder::Name } else { FleetOrder::Created };
+            let (offset, limit) = (self.offset, self.limit.min(MOST_SELECTED));
+            let query = FleetQuery { offset, limit, ..query_of(&self.of, order, self.descending) };
+            return Ok(fleet.vods(&query)?.items.into_iter().map(|vod| vod.record).collect());
+        }
         let order = if self.by_name { Order::Name } else { Order::Created };
         let selection = Selection { order, descending: self.descending, ..self.of.selection() };
         Ok(context.pipeline().catalog.shared().select(&selection, self.offset, self.limit.min(MOST_SELECTED))?)
@@ -81,6 +96,10 @@ impl Operation for CountVods {
     type Data = VodCount;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<VodCount, OperationError> {
+        if let Some(fleet) = self.of.fleet(context) {
+            let number = fleet.count_vods(&query_of(&self.of, FleetOrder::Created, false))?;
+            return Ok(VodCount { number: usize::try_from(number).unwrap_or(usize::MAX) });
+        }
         let number = context.pipeline().catalog.shared().count_selected(&self.of.selection())?;
         Ok(VodCount { number })
     }

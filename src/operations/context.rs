@@ -39,6 +39,7 @@ pub struct Context {
     config: SharedConfig,
     stop: Stop,
     is_alone: bool,
+    asks_others: bool,
     /// Whether the first scan is done and changes are heard.
     is_ready: Arc<AtomicBool>,
 }
@@ -54,6 +55,7 @@ impl Context {
             config,
             stop,
             is_alone: true,
+            asks_others: true,
             is_ready: Arc::default(),
         }
     }
@@ -62,6 +64,17 @@ impl Context {
     #[must_use]
     pub fn for_request(&self) -> Self {
         Self { stop: self.stop.part(), is_alone: false, ..self.clone() }
+    }
+
+    /// The same for what another node asks, which is not passed on to a third.
+    #[must_use]
+    pub fn for_node(&self) -> Self {
+        Self { asks_others: false, ..self.for_request() }
+    }
+
+    /// Whether what belongs to another node is asked of that one.
+    pub(super) const fn asks_others(&self) -> bool {
+        self.asks_others
     }
 
     /// Whether this process does nothing but the operation.

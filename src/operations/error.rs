@@ -30,6 +30,10 @@ pub enum ErrorKind {
     NotSupported,
     /// It belongs to another node of the fleet; nothing was changed.
     OtherNode,
+    /// It belongs to another node of the fleet, which cannot be reached; nothing was changed.
+    NodeAway,
+    /// Another node of the fleet was asked and has not answered yet.
+    Pending,
     /// The configuration is wrong.
     Configuration,
     /// Another process owns the state directory.
@@ -64,11 +68,14 @@ pub struct OperationError {
     /// State directory of the process that owns the root, where that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<PathBuf>,
+    /// Id of the command that another node has not answered yet: `GET /api/v1/commands/{id}`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<Box<str>>,
 }
 
 impl OperationError {
     fn new(kind: ErrorKind, class: Class, detail: impl Into<String>) -> Self {
-        Self { kind, class, detail: detail.into(), causes: Vec::new(), next_step: None, owner: None }
+        Self { kind, class, detail: detail.into(), causes: Vec::new(), next_step: None, owner: None, command: None }
     }
 
     /// What was asked is not possible with these arguments.
@@ -104,6 +111,18 @@ impl OperationError {
     /// It belongs to another node of the fleet.
     pub fn other_node(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::OtherNode, Class::Permanent, detail)
+    }
+
+    /// It belongs to another node of the fleet, which cannot be reached.
+    pub fn node_away(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NodeAway, Class::Transient, detail)
+    }
+
+    /// Another node was asked by a command and has not answered yet.
+    pub fn pending(command: &str, detail: impl Into<String>) -> Self {
+        let error = Self::new(ErrorKind::Pending, Class::Transient, detail);
+        let next_step = format!("GET /api/v1/commands/{command} says what the node answers.");
+        Self { command: Some(command.into()), next_step: Some(next_step), ..error }
     }
 
     /// It failed in a way that a later try may not meet.

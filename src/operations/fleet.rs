@@ -1,21 +1,27 @@
 //! VoDs of other nodes: what the fleet database lists, whose a VoD is, and where its media can be had.
+//!
+//! What the database says was written by other nodes and is not trusted: it names a copy only where a target of this node has the
+//! object below its prefix, and a node only by an HTTP address.
 
 use std::ops::Deref;
 
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::archive::VodFilter;
 use super::media::{MediaCopy, VALID};
+use super::nodes::ALL;
 use super::vods::{ListVods, PAGE_LIMIT, VodPage, VodState};
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
 use crate::deliver::{Link, LinkOptions};
-use crate::fleet::{FleetQuery, FleetVod, NodeOfVod, VodFlag};
+use crate::fleet::{FleetError, FleetOrder, FleetQuery, FleetVod, NodeOfVod, VodFlag};
 use crate::pipeline::PipelineContext;
 use crate::recording::VodRecord;
-use crate::recording::name::printable_text;
+use crate::recording::name::{format_time, printable_text};
 
 /// How a list is asked for that holds only what this node has.
-const THIS: &str = "this";
+pub(super) const THIS: &str = "this";
 
 /// A VoD with the node that has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +61,11 @@ pub struct VodNode {
     pub is_this: bool,
     /// Whether the database has heard of it within the last 30 s.
     pub is_alive: bool,
+    /// When the database heard of it last, milliseconds since the Unix epoch.
+    pub last_seen_ms: i64,
+    /// Which application the VoD's root is on it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
     /// Where its HTTP interface is, if it says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub api_url: Option<String>,
@@ -66,9 +77,10 @@ pub struct VodNode {
 
 impl ListedVod {
     fn of(FleetVod { record, node }: FleetVod, this: &str) -> Self {
-        let NodeOfVod { node_id, name, api_url, is_alive, unknown_since_ms } = node;
-        let is_this = node_id == this;
-        Self { vod: record, node: Some(VodNode { id: node_id, name, is_this, is_alive, api_url, unknown_since_ms }) }
+        let NodeOfVod { node_id, name, api_url, is_alive, seen_ms, app, unknown_since_ms } = node;
+        let (is_this, last_seen_ms) = (node_id == this, seen_ms);
+        let node = VodNode { id: node_id, name, is_this, is_alive, last_seen_ms, app, api_url, unknown_since_ms };
+        Self { vod: record, node: Some(node) }
     }
 }
 
@@ -127,37 +139,77 @@ pub(super) fn listed(context: &Context, wanted: &ListVods) -> Result<Option<VodP
         let refused = || OperationError::invalid("`node` needs `[fleet] database`: this node is alone");
         return if names_node { Err(refused()) } else { Ok(None) };
     };
-    if wanted.offset.is_some() && names_node {
-        return Err(OperationError::invalid("`offset` lists the VoDs of this node; use `after` with `node`"));
-    }
-    if wanted.offset.is_some() || wanted.node.as_deref() == Some(THIS) {
+    if (wanted.offset.is_some() && !names_node) || wanted.node.as_deref() == Some(THIS) {
         return Ok(None);
     }
-    let page = fleet.vods(&query(wanted)).map_err(|error| {
-        OperationError::from(error).or_next_step("`node=this` (`--node this`) lists what this node has.")
-    })?;
+    if wanted.offset.is_some() && wanted.after.is_some() {
+        return Err(OperationError::invalid("`offset` cannot be combined with `after`"));
+    }
+    let query = query(wanted);
+    let page = fleet.vods(&query).map_err(or_this)?;
+    let total = wanted.offset.map(|_| fleet.count_vods(&query)).transpose().map_err(or_this)?;
+    let total = total.map(|total| usize::try_from(total).unwrap_or(usize::MAX));
     let items = page.items.into_iter().map(|vod| ListedVod::of(vod, fleet.node_id())).collect();
-    Ok(Some(VodPage { items, next: page.next, total: None, unreadable: page.unreadable }))
+    // A position goes on by itself.
+    let next = page.next.filter(|_| total.is_none());
+    Ok(Some(VodPage { items, next, total, unreadable: page.unreadable }))
+}
+
+/// An error of a list of all nodes: what this node has can still be listed.
+pub(super) fn or_this(error: FleetError) -> OperationError {
+    OperationError::from(error).or_next_step("`node=this` (`--node this`) lists what this node has.")
 }
 
 fn query(wanted: &ListVods) -> FleetQuery {
+    let is_by_start = wanted.stream.is_some() || wanted.offset.is_some();
     FleetQuery {
-        node: wanted.node.clone(),
+        node: wanted.node.clone().filter(|node| node != ALL),
+        app: None,
         stream: wanted.stream.clone(),
+        order: if is_by_start { FleetOrder::Start } else { FleetOrder::Created },
+        offset: wanted.offset.unwrap_or(0),
         limit: wanted.limit.min(PAGE_LIMIT),
         after: wanted.after.clone(),
         newest_first: !wanted.oldest_first,
         outcome: wanted.outcome,
-        flag: wanted.state.map(|state| match state {
-            VodState::Local => VodFlag::Local,
-            VodState::Freed => VodFlag::Freed,
-            VodState::Delivered => VodFlag::Delivered,
-            VodState::Defective => VodFlag::Defective,
-        }),
+        flag: wanted.state.map(flag_of),
         from_ms: wanted.from_ms,
         to_ms: wanted.to_ms,
         text: wanted.text.clone(),
     }
+}
+
+pub(super) const fn flag_of(state: VodState) -> VodFlag {
+    match state {
+        VodState::Local => VodFlag::Local,
+        VodState::Freed => VodFlag::Freed,
+        VodState::Delivered => VodFlag::Delivered,
+        VodState::Defective => VodFlag::Defective,
+    }
+}
+
+/// The question after the VoDs of an application on all nodes.
+pub(super) fn query_of(of: &VodFilter, order: FleetOrder, newest_first: bool) -> FleetQuery {
+    let (app, stream, text) = (of.app.clone(), of.stream.clone(), of.search.clone());
+    FleetQuery { app, stream, order, newest_first, text, ..FleetQuery::default() }
+}
+
+/// Finds the VoD that an application has under one of some paths below its roots, on whatever node. More than one node may have such a
+/// path: `is_it` says of a record whether it is meant.
+pub fn find_in_app(
+    context: &Context,
+    app: &str,
+    paths: &[String],
+    is_it: impl Fn(&VodRecord) -> bool,
+) -> Result<Option<ListedVod>, OperationError> {
+    let Some(fleet) = &context.pipeline().fleet else { return Ok(None) };
+    let found = fleet.vods_at(app, paths)?.into_iter().find(|vod| is_it(&vod.record));
+    Ok(found.map(|vod| ListedVod::of(vod, fleet.node_id())))
+}
+
+/// A time of the database as people read it.
+pub(super) fn away_since(seen_ms: i64) -> String {
+    format_time(seen_ms, &TimeZone::UTC, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default()
 }
 
 fn unknown(id: &str) -> OperationError {
@@ -173,8 +225,18 @@ pub(super) fn elsewhere(ctx: &PipelineContext, id: &str) -> Result<ListedVod, Op
 
 /// Why something cannot be done here with a VoD that this node does not have.
 pub(super) fn not_here(ctx: &PipelineContext, id: &str) -> OperationError {
+    let found = ctx.fleet.as_ref().map_or(Ok(None), |fleet| fleet.vod(id));
+    not_here_by(ctx, id, found)
+}
+
+/// The same, with what the database said about it.
+pub(super) fn not_here_by(
+    ctx: &PipelineContext,
+    id: &str,
+    found: Result<Option<FleetVod>, FleetError>,
+) -> OperationError {
     let Some(fleet) = &ctx.fleet else { return unknown(id) };
-    match fleet.vod(id) {
+    match found {
         Ok(Some(vod)) if vod.node.node_id == fleet.node_id() => unknown(id).with_next_step(
             "The fleet database lists it for this node, whose catalogue does not know it any more: a backup was restored, or the catalogue was \
              rebuilt. `aftercast catalog rebuild` looks for its file.",
@@ -186,13 +248,6 @@ pub(super) fn not_here(ctx: &PipelineContext, id: &str) -> OperationError {
             crate::fault::chain(&error)
         )),
     }
-}
-
-/// An error if an id is that of another node's VoD, as far as the database can be asked.
-pub(super) fn of_another_node(ctx: &PipelineContext, id: &str) -> Option<OperationError> {
-    let fleet = ctx.fleet.as_ref()?;
-    let vod = fleet.vod(id).ok().flatten()?;
-    (vod.node.node_id != fleet.node_id()).then(|| of_another(&vod))
 }
 
 fn of_another(vod: &FleetVod) -> OperationError {
@@ -258,11 +313,14 @@ impl MediaElsewhere {
 
     fn out_of_reach(&self, node: &VodNode) -> OperationError {
         let (id, name) = (printable_text(&self.id), printable_text(&node.name));
-        let error = OperationError::other_node(format!("the media of the VoD `{id}` is only on the node `{name}`"));
-        error.with_next_step(if node.is_alive {
-            format!("Set `fleet.api_url` on `{name}`, or a target of the same name and URL on this node.")
-        } else {
-            format!("`{name}` is not running: start it.")
-        })
+        let only_there = format!("the media of the VoD `{id}` is only on the node `{name}`");
+        if node.is_alive {
+            return OperationError::other_node(only_there).with_next_step(format!(
+                "Set `fleet.api_url` on `{name}`, or a target of the same name and URL on this node."
+            ));
+        }
+        let since = away_since(node.last_seen_ms);
+        OperationError::node_away(format!("{only_there}, unreachable since {since}"))
+            .with_next_step(format!("Start `{name}`."))
     }
 }

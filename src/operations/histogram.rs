@@ -7,8 +7,11 @@ use jiff::{Timestamp, ToSpan as _, Zoned};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::{THIS, flag_of, or_this};
+use super::nodes::ALL;
 use super::vods::{Chosen, VodState};
 use super::{Context, ItemSink, NoItem, Operation, OperationError};
+use crate::fleet::{Fleet, FleetQuery};
 use crate::recording::Outcome;
 
 /// Counts VoDs by the time at which their recording began, in the configured time zone.
@@ -29,6 +32,9 @@ pub struct VodHistogram {
     /// Only those with this text, in any case, in id, name, stream, description or metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Those of this node of a fleet, by name or id; `all`: those of all nodes. Without it, those of the node that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What is counted together.
@@ -58,6 +64,13 @@ impl Operation for VodHistogram {
     type Data = Histogram;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Histogram, OperationError> {
+        let node = self.node.as_deref().filter(|node| *node != THIS);
+        if let (Some(node), Some(fleet)) = (node, &context.pipeline().fleet) {
+            return self.of_nodes(fleet, node, &context.config().finish.time_zone);
+        }
+        if node.is_some() {
+            return Err(OperationError::invalid("`node` needs `[fleet] database`: this node is alone"));
+        }
         let chosen = Chosen {
             stream: self.stream.as_deref(),
             text: self.text.as_deref(),
@@ -66,6 +79,26 @@ impl Operation for VodHistogram {
         };
         let starts = context.pipeline().catalog.shared().starts(&chosen.selection())?;
         Ok(counted(&starts, self.by, &context.config().finish.time_zone))
+    }
+}
+
+impl VodHistogram {
+    /// Counted by the database, which knows time zones by name.
+    fn of_nodes(&self, fleet: &Fleet, node: &str, zone: &TimeZone) -> Result<Histogram, OperationError> {
+        let query = FleetQuery {
+            node: Some(node.to_owned()).filter(|node| node != ALL),
+            stream: self.stream.clone(),
+            outcome: self.outcome,
+            flag: self.state.map(flag_of),
+            text: self.text.clone(),
+            ..FleetQuery::default()
+        };
+        let pattern = match self.by {
+            HistogramSpan::Month => "YYYY-MM",
+            HistogramSpan::Day => "YYYY-MM-DD",
+        };
+        let counts = fleet.histogram(&query, pattern, zone.iana_name().unwrap_or("UTC")).map_err(or_this)?;
+        Ok(Histogram { total: counts.values().sum(), counts })
     }
 }
 

@@ -5,6 +5,7 @@
 //! implementation, two callers. Arguments, items and data are JSON by serde: camelCase, times in milliseconds since the Unix
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
+mod addressed;
 mod adopt;
 mod archive;
 mod batch;
@@ -20,6 +21,7 @@ mod histogram;
 mod live;
 mod login;
 mod media;
+mod nodes;
 mod notes;
 mod process;
 mod queue;
@@ -28,6 +30,7 @@ mod recordings;
 mod reference;
 mod rescan;
 mod retention;
+mod serving;
 mod settings;
 pub mod setup;
 mod share;
@@ -56,13 +59,17 @@ pub use context::{Context, SharedConfig};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use events::{EventSelection, FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents};
-pub use fleet::{FleetStatus, ListedVod, MediaElsewhere, VodNode};
+pub use fleet::{FleetStatus, ListedVod, MediaElsewhere, VodNode, find_in_app};
 pub use histogram::{Histogram, HistogramSpan, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{
     FileDigest, LinkToCopy, LocateMedia, Media, MediaCopy, MediaOf, PathInRoot, Picture, PictureCopy, ReadPictureCopy,
     ShowSpriteIndex, SpriteIndex, VERSION_DIGITS,
+};
+pub use nodes::{
+    CommandPhase, CommandSummary, FleetEventPage, ListFleetEvents, ListNodes, NodeEvent, NodeList, NodeName,
+    NodeSummary, ShowCommand,
 };
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
@@ -74,6 +81,7 @@ pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
 pub use reference::{StreamTaught, TeachStream, teach_stream};
 pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
+pub use serving::CommandThreads;
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};
 pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};

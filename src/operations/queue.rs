@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addressed::{VodHolder, ask_holder, holder_of};
 use super::reason::failure_of;
-use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, fleet, wrong_cursor};
+use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor, wrong_cursor};
 use crate::catalog::{CatalogError, Cursor, DeliveryFilter, JournalEntry, Retry};
 use crate::fault::{Class, chain};
+use crate::fleet::CommandKind;
 use crate::pipeline::PipelineContext;
 use crate::recording::Delivery;
 use crate::recording::journey::{Postponed, Step};
@@ -275,6 +277,8 @@ pub struct RetryDeliveries {
     /// Without `ids`: only deliveries whose last failure is of this class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
+    /// If another node has one of `ids`, which is away: leave that to the node for when it is back, within 7 days.
+    pub queue: bool,
 }
 
 /// How many there were.
@@ -298,9 +302,7 @@ impl Operation for RetryDeliveries {
             retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
-            for id in self.deliveries_of(context, named)? {
-                retried += ctx.catalog.retry(Retry::One(&id), ctx.clock.now_ms())?;
-            }
+            retried += self.retry_named(context, named)?;
         }
         ctx.resume_targets();
         Ok(Retried { retried })
@@ -308,6 +310,39 @@ impl Operation for RetryDeliveries {
 }
 
 impl RetryDeliveries {
+    fn retry_named(&self, context: &Context, named: &str) -> Result<usize, OperationError> {
+        let (ctx, mut retried) = (context.pipeline(), 0);
+        let ids = self.deliveries_of(context, named)?;
+        for id in &ids {
+            retried += ctx.catalog.retry(Retry::One(id), ctx.clock.now_ms())?;
+        }
+        if !ids.is_empty() {
+            return Ok(retried);
+        }
+        // Ids of deliveries begin with that of the VoD.
+        match holder_of(context, named.split(['@', '.']).next().unwrap_or_default()) {
+            Ok(VodHolder::Other(vod)) => {
+                let one = Self { ids: vec![named.to_owned()], queue: self.queue, ..Self::default() };
+                let mut nothing = |nothing: NoItem| match nothing {};
+                let done: Retried = ask_holder(context, &vod, (CommandKind::Retry, &one, self.queue), &mut nothing)?;
+                Ok(done.retried)
+            }
+            _ => self.unknown(context, named),
+        }
+    }
+
+    /// Why nothing of this name is retried.
+    fn unknown(&self, context: &Context, named: &str) -> Result<usize, OperationError> {
+        let path = self.directory.as_deref().unwrap_or(Path::new("")).join(named);
+        let is_unfinished = has_entry(context.pipeline(), &path)?;
+        let named = printable_text(named);
+        Err(OperationError::not_found(if is_unfinished {
+            format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")
+        } else {
+            format!("no delivery has the id or the file `{named}`; `aftercast queue list` lists all deliveries")
+        }))
+    }
+
     fn retry_filtered(&self, context: &Context) -> Result<usize, OperationError> {
         let filter = DeliveryFilter { pending_only: true, target: self.target.as_deref(), ..DeliveryFilter::default() };
         let (ctx, mut retried) = (context.pipeline(), 0);
@@ -330,7 +365,7 @@ impl RetryDeliveries {
         })
     }
 
-    /// The deliveries that are meant: one by its id, or all of a file.
+    /// The deliveries of this node that are meant: one by its id, or all of a file.
     fn deliveries_of(&self, context: &Context, named: &str) -> Result<Vec<String>, OperationError> {
         let ctx = context.pipeline();
         if ctx.catalog.delivery(named)?.is_some() {
@@ -344,19 +379,7 @@ impl RetryDeliveries {
             }
             Ok(())
         })?;
-        if !ids.is_empty() {
-            return Ok(ids);
-        }
-        let is_unfinished = has_entry(ctx, &path)?;
-        if let Some(error) = fleet::of_another_node(ctx, named.split(['@', '.']).next().unwrap_or_default()) {
-            return Err(error);
-        }
-        let named = printable_text(named);
-        Err(OperationError::not_found(if is_unfinished {
-            format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")
-        } else {
-            format!("no delivery has the id or the file `{named}`; `aftercast queue list` lists all deliveries")
-        }))
+        Ok(ids)
     }
 }
 

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::vods::known;
+use super::addressed::{VodHolder, ask_holder, holder_of};
 use super::{Context, ItemSink, Operation, OperationError};
 use crate::fault::chain;
+use crate::fleet::CommandKind;
 use crate::pipeline::{self, CopyCheck};
 use crate::recording::{RemoteObject, VodRecord};
 
@@ -21,6 +22,8 @@ pub struct VerifyVods {
     /// Only a part of all VoDs, another one every day, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_percent: Option<f64>,
+    /// If another node has one of `ids`, which is away: leave that to the node for when it is back, within 7 days.
+    pub queue: bool,
 }
 
 /// One object.
@@ -64,9 +67,18 @@ impl Operation for VerifyVods {
                 }
             }
         }
-        let vods: Vec<_> = self.ids.iter().map(|id| known(context.pipeline(), id)).collect::<Result<_, _>>()?;
-        for vod in vods {
-            self.verify(context, &vod, &mut counts, tell)?;
+        let vods: Vec<_> = self.ids.iter().map(|id| holder_of(context, id)).collect::<Result<_, _>>()?;
+        for (vod, id) in vods.into_iter().zip(&self.ids) {
+            match vod {
+                VodHolder::Here(vod) => self.verify(context, &vod, &mut counts, tell)?,
+                VodHolder::Other(vod) => {
+                    let one = Self { ids: vec![id.clone()], ..self.clone() };
+                    let counted: Verification =
+                        ask_holder(context, &vod, (CommandKind::Verify, &one, self.queue), tell)?;
+                    counts.same += counted.same;
+                    counts.different += counted.different;
+                }
+            }
         }
         Ok(counts)
     }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addressed::{VodHolder, ask_holder, holder_of};
 use super::fleet::{self, ListedVod};
 use super::{Context, ItemSink, NoItem, Operation, OperationError, cursor};
 use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
+use crate::fleet::CommandKind;
 use crate::pipeline::{self, OwnedObject, PipelineContext};
 use crate::recording::{Outcome, VodRecord};
 
@@ -48,8 +50,8 @@ pub struct ListVods {
     /// Only those with this text, in any case, in id, name, stream, description or metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Only those of this node, by name or id; `this`: only those of the node that is asked, without asking the fleet database. Without
-    /// it, all nodes' where `[fleet]` is configured. Not with `offset`, which lists this node's.
+    /// Only those of this node, by name or id; `this`: only those of the node that is asked, without asking the fleet database; `all`: all
+    /// nodes'. Without it, all nodes' where `[fleet]` is configured; with `offset` and without it, this node's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }
@@ -265,6 +267,7 @@ impl Operation for ExportVods {
 /// Deletes a VoD: the record, its local file, and exactly the objects that were delivered for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument of its own")]
 pub struct DeleteVod {
     /// Its id.
     pub id: String,
@@ -277,6 +280,9 @@ pub struct DeleteVod {
     /// Only say what would be deleted.
     #[serde(default)]
     pub dry_run: bool,
+    /// If another node has it, which is away: leave that to the node for when it is back, within 7 days.
+    #[serde(default)]
+    pub queue: bool,
 }
 
 /// What was deleted, or would be.
@@ -322,10 +328,18 @@ impl Operation for DeleteVod {
     type Item = NoItem;
     type Data = Deletion;
 
-    fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<Deletion, OperationError> {
+    fn run(&self, context: &Context, tell: ItemSink<'_, NoItem>) -> Result<Deletion, OperationError> {
+        match holder_of(context, &self.id)? {
+            VodHolder::Here(vod) => self.delete(context, &vod),
+            VodHolder::Other(vod) => ask_holder(context, &vod, (CommandKind::Delete, self, self.queue), tell),
+        }
+    }
+}
+
+impl DeleteVod {
+    fn delete(&self, context: &Context, vod: &VodRecord) -> Result<Deletion, OperationError> {
         let ctx = context.pipeline();
-        let vod = known(ctx, &self.id)?;
-        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(&ctx.removing, &vod)? };
+        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(&ctx.removing, vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -339,15 +353,15 @@ impl Operation for DeleteVod {
         delete_objects(ctx, &owned, &mut deletion.objects)?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
-            let left = pipeline::remove_local(&ctx.removing, &vod)?;
+            let left = pipeline::remove_local(&ctx.removing, vod)?;
             is_file_going = left.is_none_or(|left| left.is_pending);
             file.left = left.map(|left| left.reason.to_owned());
         }
         if !self.keep_file {
-            pipeline::remove_pictures(ctx, &vod);
+            pipeline::remove_pictures(ctx, vod);
         }
         if is_file_going {
-            pipeline::remove_sidecar(&vod);
+            pipeline::remove_sidecar(vod);
         }
         ctx.catalog.delete_vod(&self.id, ctx.clock.now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
@@ -357,6 +371,7 @@ impl Operation for DeleteVod {
 /// Deletes several VoDs, one after the other. Those that fail are told and the rest go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument of its own")]
 pub struct DeleteVods {
     /// Their ids.
     pub ids: Vec<String>,
@@ -369,6 +384,9 @@ pub struct DeleteVods {
     /// Only say what would be deleted.
     #[serde(default)]
     pub dry_run: bool,
+    /// If another node has one, which is away: leave that to the node for when it is back, within 7 days.
+    #[serde(default)]
+    pub queue: bool,
 }
 
 /// What became of one of several.
@@ -406,7 +424,7 @@ impl Operation for DeleteVods {
         for id in &self.ids {
             context.go_on()?;
             let Self { keep_file, keep_objects, dry_run, .. } = *self;
-            let one = DeleteVod { id: id.clone(), keep_file, keep_objects, dry_run };
+            let one = DeleteVod { id: id.clone(), keep_file, keep_objects, dry_run, queue: self.queue };
             match one.run(context, &mut |nothing| match nothing {}) {
                 Ok(deletion) => {
                     counts.deleted += 1;

@@ -21,9 +21,9 @@ use crate::announce::Announcer;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::deliver::Targets;
-use crate::discover::Settler;
+use crate::discover::{RootOptions, Settler};
 use crate::durable::{self, RootPart};
-use crate::fleet::{AdoptedRoot, Fleet, FleetRoot, RootAct, RootRefusal};
+use crate::fleet::{AdoptedRoot, Fleet, FleetHome, FleetRoot, RootAct, RootRefusal};
 use crate::media::apart;
 use crate::recording::Shard;
 use crate::runtime::Runtime;
@@ -72,6 +72,18 @@ fn open_catalog(state_dir: &Path, stop: &Stop, opening: &OpeningOptions) -> Resu
             other => return other,
         }
     }
+}
+
+fn open_fleet(
+    settings: &PipelineSettings,
+    catalog: &Catalog,
+    runtime: &Runtime,
+    (clock, stop): (&Clock, &Stop),
+) -> Option<Fleet> {
+    let app = |root: &RootOptions| (root.path.to_string_lossy().into_owned(), root.application());
+    let apps = settings.watch.roots.iter().map(app).collect();
+    let home = FleetHome { shared: catalog.shared(), state_dir: &settings.state_dir, runtime, clock, stop };
+    Fleet::open(&settings.fleet, apps, home)
 }
 
 fn is_served(state_dir: &Path) -> bool {
@@ -129,9 +141,9 @@ impl PipelineContext {
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
-        let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop, &clock);
+        let fleet = open_fleet(&settings, &catalog, &runtime, (&clock, &stop));
         let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
-        let (handles, meters) = (Handles::new(catalog, clock, stop, config, fleet.as_ref()), Arc::default());
+        let (handles, meters) = (Handles::new(catalog, clock, stop, config, fleet.clone()), Arc::default());
         Ok(Self {
             announcer,
             fleet,

@@ -14,9 +14,10 @@ use super::converting::converted;
 use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::pauses::{CourierState, FailureReport, TargetFailure};
+use super::remembering::FleetLedger;
 use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
-use crate::deliver::DeliverError;
+use crate::deliver::{DeliverError, Ledger};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Asset, Delivery, RemoteObject};
 use crate::stop::Stop;
@@ -274,7 +275,12 @@ fn send(ctx: &Delivering, delivery: &Delivery, asset: &Asset) -> Result<Vec<Remo
         meter.add(sent);
         ctx.courier_notify.lock().progressed(&delivery.target);
     };
-    config.targets.upload(&delivery.target, asset, &date, &ctx.stop, &progress, &ctx.catalog)
+    let upload =
+        |ledger: &dyn Ledger| config.targets.upload(&delivery.target, asset, &date, &ctx.stop, &progress, ledger);
+    match &ctx.fleet {
+        Some(fleet) => upload(&FleetLedger::new(&ctx.catalog, fleet)),
+        None => upload(&ctx.catalog),
+    }
 }
 
 fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &PipelineError) {

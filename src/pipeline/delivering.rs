@@ -15,6 +15,7 @@ use super::views::Views;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::fault::chain;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// What it takes to queue, send and confirm copies.
@@ -25,6 +26,8 @@ pub struct Delivering {
     pub(super) stop: Stop,
     pub(super) config: ActiveConfig,
     pub(super) roots: Arc<Roots>,
+    /// Other nodes, which may deliver to the same stores.
+    pub(super) fleet: Option<Fleet>,
     pub(super) meters: Arc<Meters>,
     /// Wakes the couriers when something may be due.
     pub(super) courier_notify: CourierNotify,
@@ -42,6 +45,7 @@ impl Delivering {
             stop: handles.stop.clone(),
             config: handles.config.clone(),
             roots: Arc::clone(&handles.roots),
+            fleet: handles.fleet.clone(),
             meters: Arc::clone(meters),
             courier_notify: CourierNotify::default(),
             answers: ConfirmationCache::default(),

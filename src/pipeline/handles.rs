@@ -16,12 +16,13 @@ pub(super) struct Handles {
     pub stop: Stop,
     pub config: ActiveConfig,
     pub roots: Arc<Roots>,
+    pub fleet: Option<Fleet>,
 }
 
 impl Handles {
-    pub fn new(catalog: Catalog, clock: Clock, stop: Stop, config: ActiveConfig, fleet: Option<&Fleet>) -> Self {
-        let roots = Arc::new(Roots::new(&catalog, &config, fleet));
-        Self { catalog, clock, stop, config, roots }
+    pub fn new(catalog: Catalog, clock: Clock, stop: Stop, config: ActiveConfig, fleet: Option<Fleet>) -> Self {
+        let roots = Arc::new(Roots::new(&catalog, &config, fleet.as_ref()));
+        Self { catalog, clock, stop, config, roots, fleet }
     }
 }
 

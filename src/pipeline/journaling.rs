@@ -9,6 +9,7 @@ use super::roots::Roots;
 use super::teaching::SalvageWaiters;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// What it takes to journal a recording's steps.
@@ -19,6 +20,8 @@ pub struct Journaling {
     pub(super) stop: Stop,
     pub(super) config: ActiveConfig,
     pub(super) roots: Arc<Roots>,
+    /// Other nodes, which may know how a stream is coded.
+    pub(super) fleet: Option<Fleet>,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
@@ -37,6 +40,7 @@ impl Journaling {
             stop: handles.stop.clone(),
             config: handles.config.clone(),
             roots: Arc::clone(&handles.roots),
+            fleet: handles.fleet.clone(),
             naming: Mutex::default(),
             waiting: SalvageWaiters::default(),
             postponed: Postponements::default(),

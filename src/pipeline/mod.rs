@@ -24,6 +24,7 @@ mod growing;
 mod handles;
 mod journaling;
 mod journey;
+mod learning;
 mod leaving;
 mod meters;
 mod orders;

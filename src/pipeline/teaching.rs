@@ -4,11 +4,12 @@
 //! The renditions of one stream (`room1_240p.mp4`, `room1_480p.mp4`) are coded at the same time in different sizes, and a
 //! publisher may come back with another size: each version keeps the rendition that the name said.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::journaling::Journaling;
 use crate::catalog::{CatalogError, JournalKey};
@@ -46,8 +47,9 @@ impl SalvageWaiters {
 }
 
 /// What is known of a recording's stream, best first: what its own sound recordings taught (those of its rendition first, then
-/// those of the height that its rendition names), then the recordings beside it, then what other streams taught. Each is tried
-/// on the media before it is believed.
+/// those of the height that its rendition names), then what they taught other nodes, then the recordings beside it, then what other
+/// streams taught. Each is tried on the media before it is believed; what another node says counts no more than what another stream
+/// taught.
 pub fn references(ctx: &Journaling, settled: &Settled) -> Vec<Reference> {
     let facts = &settled.candidate().facts;
     let rendition = facts.rendition.as_deref();
@@ -56,9 +58,50 @@ pub fn references(ctx: &Journaling, settled: &Settled) -> Vec<Reference> {
     let others =
         others.into_iter().flat_map(|value| newest_of_each(versions(value))).take(MOST_OTHERS).collect::<Vec<_>>();
     let mut all = best_first(&own, Origin::Stream, rendition);
+    all.extend(best_first(&elsewhere(ctx, &facts.stream_id), Origin::Other, rendition));
     all.extend(finish::siblings(settled.path(), &facts.stream_id));
     all.extend(best_first(&others, Origin::Other, rendition));
     all
+}
+
+/// What other nodes learned of a stream. Without an answer within seconds there is nothing; the recording is tried again when there is.
+fn elsewhere(ctx: &Journaling, stream_id: &str) -> Vec<Value> {
+    let Some(fleet) = &ctx.fleet else { return Vec::new() };
+    fleet.stream_configs(stream_id).unwrap_or_else(|error| {
+        debug!(stream = stream_id, error = chain(&error), "other nodes cannot be asked for codec parameters");
+        Vec::new()
+    })
+}
+
+/// Digests of the versions that recordings of a stream were tried with.
+pub(super) type SeenVersions = HashMap<String, HashSet<[u8; 32]>>;
+
+fn digest_of(version: &Value) -> [u8; 32] {
+    *blake3::hash(version.to_string().as_bytes()).as_bytes()
+}
+
+/// Lets recordings begin again that wait for what other nodes know of their streams, once for each version.
+pub(super) fn wake_by_others(ctx: &Journaling, seen: &mut SeenVersions) -> Result<(), CatalogError> {
+    let mut after = None;
+    loop {
+        let streams = ctx.catalog.waiting_streams(after.as_deref(), PAGE)?;
+        for stream in &streams {
+            if ctx.stop.is_requested() {
+                return Ok(());
+            }
+            let known = seen.entry(stream.clone()).or_default();
+            let told = elsewhere(ctx, stream);
+            let news = told.into_iter().filter(|version| known.insert(digest_of(version))).count();
+            if news > 0 {
+                wake(ctx, stream)?;
+            }
+        }
+        after = streams.last().cloned();
+        if after.is_none() {
+            seen.retain(|stream, _| ctx.catalog.waiting_for(stream, None, 1).is_ok_and(|waiting| !waiting.is_empty()));
+            return Ok(());
+        }
+    }
 }
 
 /// Reads versions, those that are likeliest to fit a rendition first; else their order stays.

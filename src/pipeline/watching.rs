@@ -17,6 +17,7 @@ use super::existing::FirstScan;
 use super::finding::{FoundInputs, Item, RootReader};
 use super::freeing::FreeingThread;
 use super::growing::Awaited;
+use super::learning::LearningThread;
 use super::leaving;
 use super::orders::Control;
 use super::pool::Urgency;
@@ -61,6 +62,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     engine.pipeline().pictures.sweep();
     engine.resume()?;
     let mut views = views::ViewCheckThread::default();
+    let mut learning = LearningThread::begin(engine.pipeline());
     engine.pipeline().discovering.unsettled.begin();
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::stoppable(&engine.pipeline().stop, || {
@@ -76,6 +78,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
     views.join();
+    learning.join();
     Ok(engine.pipeline().catalog.require_works()?)
 }
 

@@ -16,7 +16,7 @@ pub enum ParameterSource {
     Stream,
     /// A recording beside it.
     Sibling,
-    /// A recording of another stream.
+    /// A recording of another stream, or of this one on another node.
     Other,
     /// The recording itself: parameter sets in the media, and what its frames say of themselves.
     Media,

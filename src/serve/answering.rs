@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, VARY};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use super::coding;
 use super::routes::{AnswerForm, Method, Route};
 use super::wire::{Arguments, JSON, LINES, PROBLEM, arguments_of};
 use crate::fault::{Class, chain};
-use crate::operations::{Context, ErrorKind, ListVods, Operation, OperationError};
+use crate::operations::{Context, ErrorKind, ListVods, Operation, OperationError, VodHistogram};
 use crate::pipeline::Stop;
 
 /// Operations at once.
@@ -43,8 +43,8 @@ pub(super) struct Service {
 pub(super) struct AnsweredOperation {
     method: Method,
     form: AnswerForm,
-    /// Whether it lists the VoDs of all nodes.
-    is_list: bool,
+    /// Whether it may be asked of all nodes.
+    may_be_of_all: bool,
     work_of: fn(Arguments) -> Result<Work, OperationError>,
 }
 
@@ -54,12 +54,13 @@ type Work = Box<dyn FnOnce(&Context, &mpsc::Sender<OperationOutput>) + Send>;
 impl AnsweredOperation {
     pub(super) fn of<O: Route>() -> Self {
         let work_of = |arguments: Arguments| arguments.read::<O>().map(work);
-        Self { method: O::METHOD, form: O::ANSWER, is_list: O::PATH == ListVods::PATH, work_of }
+        let may_be_of_all = [ListVods::PATH, VodHistogram::PATH].contains(&O::PATH);
+        Self { method: O::METHOD, form: O::ANSWER, may_be_of_all, work_of }
     }
 
-    /// Whether an answer stays the same until a VoD of this node changes. A list of all nodes' VoDs does not.
+    /// Whether an answer stays the same until a VoD of this node changes. What is asked of all nodes does not.
     fn may_keep(self, service: &Service) -> bool {
-        self.form == AnswerForm::Kept && (!self.is_list || service.context.pipeline().fleet.is_none())
+        self.form == AnswerForm::Kept && (!self.may_be_of_all || service.context.pipeline().fleet.is_none())
     }
 }
 
@@ -219,6 +220,16 @@ struct ProblemBody<'a> {
     error: &'a OperationError,
 }
 
+/// The answer of a request that another node has not answered yet: where to ask.
+fn pending(error: &OperationError) -> Response {
+    let place = format!("/api/v1/commands/{}", error.command.as_deref().unwrap_or_default());
+    let body = json(error).unwrap_or_default();
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(JSON))];
+    let mut answer = (StatusCode::ACCEPTED, headers, body).into_response();
+    answer.headers_mut().extend(HeaderValue::from_str(&place).ok().map(|place| (LOCATION, place)));
+    answer
+}
+
 /// The answer that an error is.
 pub(super) fn problem(error: &OperationError) -> Response {
     let (status, title) = match (error.kind, error.class) {
@@ -228,6 +239,8 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
         (ErrorKind::WrongMethod, _) => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
         (ErrorKind::OtherNode, _) => (StatusCode::CONFLICT, "Belongs to another node"),
+        (ErrorKind::NodeAway, _) => (StatusCode::SERVICE_UNAVAILABLE, "Node not reachable"),
+        (ErrorKind::Pending, _) => return pending(error),
         (ErrorKind::NotSupported, _) => (StatusCode::NOT_IMPLEMENTED, "Not supported"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::CONTENT_TYPE;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -89,7 +89,8 @@ impl Client {
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Bytes, OperationError> {
-    let is_success = response.status().is_success();
+    // What another node has not done yet is no data.
+    let is_success = response.status().is_success() && response.status() != StatusCode::ACCEPTED;
     let text = to_bytes(Body::new(response.into_body()), usize::MAX).await.map_err(|e| lost(&e))?;
     if is_success { Ok(text) } else { Err(read(&text)?) }
 }

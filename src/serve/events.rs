@@ -1,4 +1,4 @@
-//! Events of the log as server-sent events (`text/event-stream`): `GET /api/v1/events`.
+//! Events of the log as server-sent events (`text/event-stream`): `GET /api/v1/events`. With `node`, those of other nodes.
 //!
 //! Each has its sequence number as `id`, so that a client that was away goes on with `Last-Event-ID` by itself. What a client has
 //! not read is not held here but read from the log when it has: one that never reads costs a page of events and its connection, and is
@@ -22,19 +22,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::answering::{Service, problem};
+use super::fleet_events;
 use super::wire::arguments;
 use super::writing::WriteLimit;
 use crate::announce::EventListener;
 use crate::catalog::{EventPage, SharedCatalog};
-use crate::operations::{EventSelection, OperationError};
+use crate::operations::{EventSelection, ListFleetEvents, OperationError};
 use crate::pipeline::Stop;
 
 /// Where they are.
 pub(super) const PATH: &str = "/api/v1/events";
 /// Media type of server-sent events.
-const STREAM: &str = "text/event-stream";
+pub(super) const STREAM: &str = "text/event-stream";
 /// Time without an event after which a comment says that the connection lives.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of what was sent. One that was disconnected comes back with `Last-Event-ID`.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 /// Events read at once.
@@ -49,9 +50,10 @@ static READERS: LazyLock<std::sync::Arc<Semaphore>> =
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Query {
-    after: Option<u64>,
+    after: Option<String>,
     types: Option<String>,
     streams: Option<String>,
+    node: Option<String>,
 }
 
 /// Where the stream is.
@@ -65,25 +67,28 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
         Ok(query) => query,
         Err(error) => return problem(&error),
     };
-    let after = match last_seen(request.headers()) {
-        Ok(seen) => seen.or(query.after),
-        Err(error) => return problem(&error),
-    };
+    let after = last_seen(request.headers()).or(query.after);
     let Ok(permit) = std::sync::Arc::clone(&READERS).try_acquire_owned() else {
         let busy = OperationError::transient("too many readers of events at once");
         return problem(&busy.with_next_step("Try again later."));
     };
-    let read_to = match after {
-        Some(after) => Ok(after),
+    if let Some(limit) = request.extensions().get::<WriteLimit>() {
+        limit.set(UNREAD_LIMIT);
+    }
+    if let Some(node) = query.node.filter(|node| node != "this") {
+        let (types, streams, node) = (query.types, query.streams, Some(node));
+        let wanted = ListFleetEvents { after, node, types, streams, ..ListFleetEvents::default() };
+        return fleet_events::answer(&service, wanted, permit).await;
+    }
+    let read_to = match after.map(|after| after.trim().parse()) {
+        Some(Ok(after)) => Ok(after),
+        Some(Err(_)) => Err(OperationError::invalid("`Last-Event-ID` and `after` take the `id` of an event")),
         None => service.ask_for(|context| Ok(context.pipeline().catalog.shared().end_of_events()?.0)).await,
     };
     let read_to = match read_to {
         Ok(read_to) => read_to,
         Err(error) => return problem(&error),
     };
-    if let Some(limit) = request.extensions().get::<WriteLimit>() {
-        limit.set(UNREAD_LIMIT);
-    }
     let ctx = service.context.pipeline();
     let reader = EventReader {
         shared: ctx.catalog.shared().clone(),
@@ -101,10 +106,8 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
     ([(CONTENT_TYPE, STREAM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
 }
 
-fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, OperationError> {
-    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
-    let number = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-    number.map(Some).ok_or_else(|| OperationError::invalid("`Last-Event-ID` takes the `id` of an event"))
+fn last_seen(headers: &HeaderMap) -> Option<String> {
+    headers.get("last-event-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 struct EventReader {

@@ -19,6 +19,7 @@ mod client;
 mod coding;
 mod error;
 mod events;
+mod fleet_events;
 mod listening;
 mod media;
 mod metrics;

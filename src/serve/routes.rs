@@ -12,10 +12,10 @@ use super::openapi::{self, Schemas};
 use super::{antmedia, events, media, playback, sharing, uploading};
 use crate::operations::{
     AdoptRoot, CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
-    FreeLocal, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation,
-    OperationError, Plan, PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries,
-    ShareVod, ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
-    VerifyVods, VodHistogram,
+    FreeLocal, ListEvents, ListFleetEvents, ListLive, ListNodes, ListQueue, ListRecordings, ListStreams, ListVods,
+    MakeLogin, Operation, OperationError, Plan, PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents,
+    Rescan, RetryDeliveries, ShareVod, ShowCommand, ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    SwitchRecording, TeachStream, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -88,6 +88,8 @@ routes! {
     Post "/vods/{id}/share" Whole ShareVod;
     Post "/vods/delete" Lines DeleteVods;
     Get "/vods/histogram" Kept VodHistogram;
+    Get "/nodes" Whole ListNodes;
+    Get "/commands/{id}" Whole ShowCommand;
     Get "/export" Lines ExportVods;
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;
@@ -115,6 +117,7 @@ routes! {
     Post "/catalog/check" Whole CheckCatalog;
     Post "/doctor" Whole Doctor;
     Get "/events/log" Whole ListEvents;
+    Get "/events/fleet" Whole ListFleetEvents;
     Get "/events/follow" Lines FollowEvents;
     Post "/events/replay" Whole ReplayEvents;
 }

@@ -300,13 +300,14 @@ fn what_decides_by_the_time_is_given_it() {
 }
 
 /// Files of the pipeline whose work goes through several contexts. All others take the one that they need.
-const TAKES_ALL_CONTEXTS: [&str; 13] = [
+const TAKES_ALL_CONTEXTS: [&str; 14] = [
     "batch",
     "context",
     "courier",
     "engine",
     "freeing",
     "journey",
+    "learning",
     "mod",
     "pictures",
     "publishing",

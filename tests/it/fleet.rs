@@ -14,7 +14,7 @@ use crate::support::postgres::Postgres;
 use crate::support::recordings::padded;
 use crate::support::{Sandbox, standard_config};
 
-pub fn section(postgres: &Postgres, name: &str, more: &str) -> String {
+pub(super) fn section(postgres: &Postgres, name: &str, more: &str) -> String {
     format!(
         "[fleet]\ndatabase = \"{}\"\npassword_file = \"{}\"\nname = \"{name}\"\n{more}",
         postgres.url(),
@@ -22,28 +22,28 @@ pub fn section(postgres: &Postgres, name: &str, more: &str) -> String {
     )
 }
 
-pub fn node(postgres: &Postgres, name: &str) -> Sandbox {
+pub(super) fn node(postgres: &Postgres, name: &str) -> Sandbox {
     Sandbox::with_config(|dir| standard_config(dir, &section(postgres, name, "")))
 }
 
-pub fn record(node: &Sandbox, name: &str) {
+pub(super) fn record(node: &Sandbox, name: &str) {
     fs::write(node.root().join(name), padded(name, 0)).unwrap();
 }
 
 /// Names of the VoDs that a node lists, with their nodes.
-pub fn listed(at: &Sandbox, args: &[&str]) -> BTreeSet<(String, String)> {
+pub(super) fn listed(at: &Sandbox, args: &[&str]) -> BTreeSet<(String, String)> {
     let said = at.run(&[&["--json", "vod", "list", "--limit", "1000"], args].concat()).expect_code(0);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     said.json_lines().iter().map(|vod| (text(&vod["node"]["name"]), text(&vod["vodName"]))).collect()
 }
 
-pub fn pairs(expected: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+pub(super) fn pairs(expected: &[(&str, &str)]) -> BTreeSet<(String, String)> {
     expected.iter().map(|(node, name)| ((*node).to_owned(), (*name).to_owned())).collect()
 }
 
 /// Waits until a node lists exactly these.
 #[track_caller]
-pub fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
+pub(super) fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
     let expected = pairs(expected);
     let look = || {
         let said = at.run(&["--json", "vod", "list", "--limit", "1000"]);
@@ -66,13 +66,13 @@ pub fn status(at: &Sandbox) -> Value {
 }
 
 #[track_caller]
-pub fn until_connected(at: &Sandbox) {
+pub(super) fn until_connected(at: &Sandbox) {
     until("the node is connected", || status(at)["fleet"]["isConnected"].as_bool().filter(|is| *is));
 }
 
 /// Waits until the database has been told everything.
 #[track_caller]
-pub fn until_told(at: &Sandbox) {
+pub(super) fn until_told(at: &Sandbox) {
     until("the database knows everything", || {
         let fleet = status(at)["fleet"].clone();
         (fleet["isConnected"] == true && fleet["waitingVods"] == 0 && fleet["waitingEvents"] == 0).then_some(())
@@ -85,13 +85,13 @@ fn until_problem(at: &Sandbox, words: &str) {
     until(words, || status(at)["fleet"]["problem"].as_str().is_some_and(|said| said.contains(words)).then_some(()));
 }
 
-fn id_of(at: &Sandbox, name: &str) -> String {
+pub(super) fn id_of(at: &Sandbox, name: &str) -> String {
     let said = at.run(&["--json", "vod", "list", "--limit", "1000"]).expect_code(0).json_lines();
     said.iter().find(|vod| vod["vodName"] == name).unwrap()["vodId"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn three_nodes_list_what_each_has_and_change_only_their_own() {
+fn three_nodes_list_what_each_has() {
     let postgres = Postgres::start();
     let nodes = ["a", "b", "c"].map(|name| node(&postgres, name));
     let daemons = nodes.each_ref().map(Daemon::start);
@@ -118,16 +118,10 @@ fn three_nodes_list_what_each_has_and_change_only_their_own() {
     let ids: BTreeSet<_> =
         first.json_lines().into_iter().chain(second.json_lines()).map(|vod| vod["vodId"].to_string()).collect();
     assert_eq!((first.json_lines().len(), second.json_lines().len(), ids.len()), (2, 1, 3));
-    // Looked at from anywhere, changed only where it is.
+    // Looked at from anywhere.
     let two = id_of(a, "two.mp4");
     let shown = a.run(&["--json", "vod", "show", &two]).expect_code(0).json_lines().remove(0);
     assert_eq!((&shown["vodName"], &shown["node"]["name"]), (&"two.mp4".into(), &"b".into()));
-    for command in
-        [&["vod", "delete", &two, "--yes"][..], &["vod", "verify", &two], &["queue", "retry", &format!("{two}@store")]]
-    {
-        let refused = a.run(command).expect_code(4);
-        assert!(refused.err.contains("belongs to the node `b`"), "{command:?}: {}", refused.err);
-    }
     b.run(&["vod", "delete", &two, "--yes"]).expect_code(0);
     until_listed(c, &[("a", "one.mp4"), ("c", "three.mp4")]);
     // What happened is there, too.
@@ -331,7 +325,9 @@ fn a_node_that_was_silent_while_another_took_its_identity_finds_another_epoch() 
     // As if 30 s had passed: only the database's clock counts.
     until("no heartbeat is under way", || {
         postgres.sql("UPDATE aftercast.node SET seen_at = now() - interval '1 minute'");
-        let active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aftercast' AND state <> 'idle'";
+        // A transaction that has only begun holds nothing.
+        let active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aftercast' AND state <> 'idle' \
+                      AND NOT (state = 'idle in transaction' AND (query LIKE 'START TRANSACTION%' OR query LIKE 'BEGIN;%'))";
         (postgres.sql(active) == "0").then_some(())
     });
     let cloned = Daemon::start(&clone);

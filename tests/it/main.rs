@@ -51,6 +51,8 @@ mod face_reload;
 mod ffmpeg;
 mod fleet;
 mod fleet_batch;
+mod fleet_objects;
+mod fleet_peers;
 mod fleet_work;
 mod flv;
 mod fragments;

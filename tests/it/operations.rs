@@ -16,10 +16,10 @@ use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
     AdoptRoot, CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
-    FreeLocal, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
-    Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig,
-    ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
-    VerifyVods, VodHistogram, VodState,
+    FreeLocal, ListEvents, ListFleetEvents, ListLive, ListNodes, ListQueue, ListRecordings, ListStreams, ListVods,
+    MakeLogin, Plan, PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries,
+    ShareVod, SharedConfig, ShowCommand, ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    SwitchRecording, TeachStream, UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
@@ -203,11 +203,21 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");
 
     tells_events(&mut both, &id);
+    asks_nodes(&mut both);
 
     let served: BTreeSet<_> = ROUTES.iter().copied().collect();
     assert_eq!(both.driven, served, "an operation is not compared");
     both.context.engine().stop_working();
     daemon.stop();
+}
+
+/// Without others, as both are.
+fn asks_nodes(both: &mut Both) {
+    assert_eq!(both.same(|_| ListNodes {})["end"]["data"]["items"], json!([]));
+    let refused = both.same(|_| ShowCommand { id: "unknown".into() });
+    assert_eq!(refused["end"]["error"]["kind"], "notSupported", "{refused}");
+    both.same(|_| ListFleetEvents::default());
+    both.same(|_| DeleteVod { id: "unknown".into(), queue: true, ..DeleteVod::default() });
 }
 
 fn edits(both: &mut Both, id: &str) {

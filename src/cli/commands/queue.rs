@@ -22,11 +22,11 @@ pub fn run(executor: &Executor, command: &QueueCommand, out: &mut Output<'_>) ->
         QueueCommand::List { all } => {
             list(executor, *all, out)?;
         }
-        QueueCommand::Retry { ids } => {
+        QueueCommand::Retry { ids, queue } => {
             // Files that the catalogue knows have names that are text.
             let directory = std::env::current_dir().ok().filter(|directory| directory.to_str().is_some());
-            let retried =
-                executor.ask(&RetryDeliveries { ids: ids.clone(), directory, ..RetryDeliveries::default() })?;
+            let wanted = RetryDeliveries { ids: ids.clone(), directory, queue: *queue, ..RetryDeliveries::default() };
+            let retried = executor.ask(&wanted)?;
             let printed = if out.is_json {
                 out.json(&retried)
             } else {

@@ -115,7 +115,7 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
         ParameterSource::Given => "the reference",
         ParameterSource::Stream => "an earlier recording of the stream",
         ParameterSource::Sibling => "a recording beside it",
-        ParameterSource::Other => "a recording of another stream",
+        ParameterSource::Other => "a recording of another stream or node",
         ParameterSource::Media => "the recording itself",
     };
     let confidence = report.confidence.name();

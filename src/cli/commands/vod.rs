@@ -15,8 +15,8 @@ use super::super::table::Table;
 use super::CommandError;
 use crate::human;
 use crate::operations::{
-    DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, ListVods, ListedVod, ShowVod, Verified, VerifyVods,
-    VodPage,
+    DeleteVod, DeletedFile, DeletedObject, Deletion, ErrorKind, ExportVods, ListVods, ListedVod, ShowVod, Verified,
+    VerifyVods, VodPage,
 };
 use crate::recording::VodRecord;
 use crate::recording::name::{format_time, printable, printable_text};
@@ -36,13 +36,16 @@ pub fn run(
             list(executor, wanted, zone, out)
         }
         VodCommand::Show { id } => show(executor, id, zone, out),
-        VodCommand::Delete { ids, yes, keep_file, keep_objects } => ids.iter().try_fold(Exit::Done, |exit, id| {
-            let (id, keep_file, keep_objects) = (id.clone(), *keep_file, *keep_objects);
-            let wanted = DeleteVod { id, keep_file, keep_objects, dry_run: true };
-            Ok(exit.merge(delete(executor, wanted, *yes, out)?))
-        }),
-        VodCommand::Verify { ids, download, sample } => {
-            verify(executor, &VerifyVods { ids: ids.clone(), download: *download, sample_percent: *sample }, out)
+        VodCommand::Delete { ids, yes, keep_file, keep_objects, queue } => {
+            ids.iter().try_fold(Exit::Done, |exit, id| {
+                let (id, keep_file, keep_objects, queue) = (id.clone(), *keep_file, *keep_objects, *queue);
+                let wanted = DeleteVod { id, keep_file, keep_objects, dry_run: true, queue };
+                Ok(exit.merge(delete(executor, wanted, *yes, out)?))
+            })
+        }
+        VodCommand::Verify { ids, download, sample, queue } => {
+            let (ids, download, sample_percent, queue) = (ids.clone(), *download, *sample, *queue);
+            verify(executor, &VerifyVods { ids, download, sample_percent, queue }, out)
         }
         VodCommand::Export { format } => export(executor, *format, out),
     }
@@ -148,7 +151,13 @@ fn delete(
     is_confirmed: bool,
     out: &mut Output<'_>,
 ) -> Result<Exit, CommandError> {
-    let planned = executor.ask(&wanted)?;
+    let planned = match executor.ask(&DeleteVod { queue: false, ..wanted.clone() }) {
+        // A node that is away cannot say what would go.
+        Err(CommandError::Operation(error)) if error.kind == ErrorKind::NodeAway && wanted.queue && is_confirmed => {
+            return executor.ask(&DeleteVod { dry_run: false, ..wanted }).map(|_| Exit::Done);
+        }
+        planned => planned?,
+    };
     let verb = if is_confirmed { "Deleting" } else { "Would delete" };
     print_planned(&planned, verb, out).map_err(CommandError::output)?;
     if !is_confirmed {

@@ -19,7 +19,7 @@ use crate::discover::Mode;
 use crate::fault::{Fault as _, chain};
 use crate::media;
 use crate::open_files;
-use crate::operations::{Context, OperationError, Plan, Process, SharedConfig};
+use crate::operations::{CommandThreads, Context, OperationError, Plan, Process, SharedConfig};
 use crate::pipeline::{self, Control, Engine, OpeningOptions, PipelineContext, Stop};
 use crate::serve::{HttpServer, Secrets, ServeError};
 
@@ -64,6 +64,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Co
         }
         let _ = secrets.set(served.secrets());
     }
+    let commands = CommandThreads::begin(&context);
     let watched = pipeline::watch(&engine, &control, &|| {
         context.say_ready();
         ready();
@@ -72,6 +73,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Co
     if let Ok(served) = &served {
         served.close();
     }
+    commands.join();
     engine.stop_working();
     drop(served);
     info!("stopped");

@@ -81,10 +81,5 @@ fn database(value: &Value) -> Result<String, ValueError> {
 
 fn api_url(value: &Value) -> Result<String, ValueError> {
     let url = value.filled_text()?;
-    match url::Url::parse(&url) {
-        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {
-            Ok(url.trim_end_matches('/').to_owned())
-        }
-        _ => Err(ValueError::meaning("it is not an HTTP URL")),
-    }
+    fleet::http_address(&url).ok_or_else(|| ValueError::meaning("it is not an HTTP URL without credentials and query"))
 }

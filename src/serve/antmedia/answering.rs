@@ -11,11 +11,11 @@ use super::request::AntMediaRequest;
 use super::shapes::{Broadcast, RefusedRequest, ResultJson, VersionJson, VodJson};
 use crate::discover::RootOptions;
 use crate::operations::{
-    Context, CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
-    container_of, recording_of, switch_recording,
+    Context, CountVods, DeleteVod, ListedVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod,
+    VodFilter, container_of, recording_of, switch_recording,
 };
+use crate::recording::counted;
 use crate::recording::name::printable_text;
-use crate::recording::{VodRecord, counted};
 use crate::serve::answering::Service;
 
 /// The body of an answer, and whether it is the same until a VoD changes.
@@ -96,11 +96,22 @@ async fn list(service: &Service, app: &App, request: &AntMediaRequest, (offset, 
     let sort = request.parameter("sort_by").unwrap_or_default();
     let (by_name, by_date) = (matches!(sort, "name" | "vodName"), matches!(sort, "date" | "creationDate"));
     let descending = (by_name || by_date) && request.parameter("order_by") == Some("desc");
-    let of = VodFilter { roots: app.roots(), stream: stream.map(str::to_owned), search: search.map(str::to_owned) };
+    let of = filter_of(app, stream, search);
     let limit = limit.min(MOST_SELECTED);
     let vods = service.ask(SelectVods { of, by_name, descending, offset, limit }).await?;
     let vods: Vec<_> = vods.iter().map(|vod| VodJson::of(app, vod)).collect();
-    Ok((body(&vods)?, true))
+    Ok((body(&vods)?, is_of_this_node(service)))
+}
+
+/// The VoDs of an application; with a fleet, those of all nodes.
+fn filter_of(app: &App, stream: Option<&str>, search: Option<&str>) -> VodFilter {
+    let (stream, search) = (stream.map(str::to_owned), search.map(str::to_owned));
+    VodFilter { roots: app.roots(), app: Some(app.name().to_owned()), stream, search }
+}
+
+/// Whether lists have what this node has, and are the same until one of its VoDs changes.
+fn is_of_this_node(service: &Service) -> bool {
+    service.context.pipeline().fleet.is_none()
 }
 
 /// A whole number of the path. What is below zero counts as zero, as Ant Media has it.
@@ -115,16 +126,22 @@ fn number(name: &str, text: &str) -> Result<usize, RefusedRequest> {
 }
 
 async fn count(service: &Service, app: &App, search: Option<&str>) -> AntMediaAnswer {
-    let of = VodFilter { roots: app.roots(), search: search.map(str::to_owned), ..VodFilter::default() };
-    let count = service.ask(CountVods { of }).await?;
-    Ok((body(&count)?, true))
+    let count = service.ask(CountVods { of: filter_of(app, None, search) }).await?;
+    Ok((body(&count)?, is_of_this_node(service)))
 }
 
 async fn show(service: &Service, app: &App, id: &str) -> AntMediaAnswer {
     let vod = service.ask(ShowVod { id: id.to_owned() }).await?;
-    // The same path on another node is another application.
-    let vod = Some(vod).filter(|vod| vod.node.is_none() && app.holds(vod)).ok_or_else(|| no_such_vod(id))?;
+    let vod = Some(vod).filter(|vod| is_in(app, vod)).ok_or_else(|| no_such_vod(id))?;
     Ok((body(&VodJson::of(app, &vod))?, false))
+}
+
+/// Whether a VoD belongs to an application. Which one a root of another node is, that node says.
+fn is_in(app: &App, vod: &ListedVod) -> bool {
+    match &vod.node {
+        Some(node) => node.app.as_deref() == Some(app.name()),
+        None => app.holds(vod),
+    }
 }
 
 fn no_such_vod(id: &str) -> OperationError {
@@ -146,16 +163,15 @@ fn ids_of(request: &AntMediaRequest) -> Result<Vec<String>, RefusedRequest> {
 
 /// Deletes all that can be deleted; the answer is a failure if one cannot.
 async fn delete(service: &Service, app: &App, ids: Vec<String>) -> AntMediaAnswer {
-    let roots = app.roots();
+    let app = app.clone();
     let (deleted, failed) = service
         .ask_for(move |context| {
             let (mut deleted, mut failed) = (0usize, Vec::new());
             for id in ids {
-                let is_here = |vod: &VodRecord| roots.contains(&vod.root);
-                let found =
-                    context.pipeline().catalog.shared().vod(&id)?.filter(is_here).ok_or_else(|| no_such_vod(&id));
+                let shown = ShowVod { id: id.clone() }.run(context, &mut |nothing| match nothing {});
+                let found = shown.and_then(|vod| if is_in(&app, &vod) { Ok(()) } else { Err(no_such_vod(&id)) });
                 let operation = DeleteVod { id, ..DeleteVod::default() };
-                match found.and_then(|_| operation.run(context, &mut |nothing| match nothing {})) {
+                match found.and_then(|()| operation.run(context, &mut |nothing| match nothing {})) {
                     Ok(_) => deleted += 1,
                     Err(error) => failed.push(error),
                 }

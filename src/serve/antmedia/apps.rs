@@ -9,6 +9,8 @@ use crate::recording::VodRecord;
 /// Where an application keeps its recordings.
 const STREAMS: &str = "streams";
 const PREVIEWS: &str = "previews";
+/// How far below `streams` a root of another node is looked for.
+const MOST_LEVELS: usize = 16;
 /// What recordings that have a preview may end in.
 const RECORDINGS: [&str; 4] = ["mp4", "webm", "mkv", "mov"];
 
@@ -17,13 +19,13 @@ const RECORDINGS: [&str; 4] = ["mp4", "webm", "mkv", "mov"];
 pub(super) struct Apps(Vec<App>);
 
 /// Roots with the same name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct App {
     name: String,
     roots: Vec<Root>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Root {
     path: PathBuf,
     /// What stands for the root in paths of the application: `streams`, or more where the root lies below that.
@@ -103,7 +105,23 @@ impl App {
     /// `filePath` of a VoD: relative, and there also when the file is freed.
     pub(super) fn file_path(&self, vod: &VodRecord) -> String {
         let root = self.roots.iter().find(|root| root.path == vod.root);
-        root.map_or_else(|| format!("{STREAMS}/{}", vod.vod_name), |root| root.path_of(vod))
+        // Another node's: its root says the same as one of this node.
+        root.map_or_else(|| Root::of(&vod.root).path_of(vod), |root| root.path_of(vod))
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The paths below a root, of whatever node, that a path of the application may stand for.
+    pub(super) fn paths_below_roots(path: &str) -> Vec<String> {
+        let names: Vec<_> = path.split('/').collect();
+        if !names.iter().all(|name| is_name(name)) || names.first() != Some(&STREAMS) {
+            return Vec::new();
+        }
+        // Behind `streams`, and behind whatever of the root lies below that.
+        (0..names.len().min(MOST_LEVELS)).map(|at| names[at..].join("/")).collect()
     }
 
     /// `previewFilePath` of a VoD. It is found by the id: the image may lie in several places.
@@ -191,6 +209,8 @@ mod tests {
         ] {
             assert_eq!(app.media_at(hostile), None, "{hostile:?}");
         }
+        assert_eq!(App::paths_below_roots("streams/a/x.mp4"), ["streams/a/x.mp4", "a/x.mp4", "x.mp4"]);
+        assert!(App::paths_below_roots("streams/../x").is_empty() && App::paths_below_roots("previews/x").is_empty());
         let twice = app.media_at("streams/streams/x.mp4").unwrap();
         assert!(matches!(twice, MediaOf::Paths(paths) if paths.len() == 2));
     }

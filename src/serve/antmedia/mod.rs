@@ -25,11 +25,12 @@ use axum::routing::{any, get};
 
 pub(super) use self::described::document;
 
-use self::apps::Apps;
+use self::apps::{App, Apps};
 use self::request::AntMediaRequest;
 use super::answering::{Service, problem};
 use super::media;
-use crate::operations::OperationError;
+use crate::operations::{Context, LocateMedia, MediaOf, Operation as _, OperationError, find_in_app};
+use crate::recording::VodRecord;
 use crate::recording::name::printable_text;
 
 /// Everything that is served in Ant Media's shapes.
@@ -65,8 +66,35 @@ async fn answer(service: &Service, request: &Parts) -> Response {
 async fn media_of_app(State(service): State<Service>, request: Parts) -> Response {
     let (app, path) = request::app_and_path(request.uri.path());
     let apps = Apps::of(&service.context.config());
-    match apps.named(&app).and_then(|app| app.media_at(&path)) {
-        Some(of) => media::answer(&service, of, &request).await,
+    let found = apps.named(&app).and_then(|app| Some((app, app.media_at(&path)?)));
+    match found {
+        Some((app, of)) => match elsewhere(&service, app, (&path, &of)).await {
+            Ok(Some(id)) => media::answer(&service, MediaOf::Vod(id), &request).await,
+            Ok(None) => media::answer(&service, of, &request).await,
+            Err(error) => problem(&error),
+        },
         None => problem(&OperationError::not_found(format!("no VoD has the path `{}`", printable_text(&path)))),
     }
+}
+
+/// The VoD of another node that has a path of the application; none where this node has it, or nobody.
+async fn elsewhere(
+    service: &Service,
+    app: &App,
+    (path, of): (&str, &MediaOf),
+) -> Result<Option<String>, OperationError> {
+    if service.context.pipeline().fleet.is_none() {
+        return Ok(None);
+    }
+    let (app, path, of) = (app.clone(), path.to_owned(), of.clone());
+    let find = move |context: &Context| {
+        let here = LocateMedia { of }.run(context, &mut |nothing| match nothing {});
+        if here.is_ok() {
+            return Ok(None);
+        }
+        let is_it = |vod: &VodRecord| app.file_path(vod) == path;
+        let found = find_in_app(context, app.name(), &App::paths_below_roots(&path), is_it)?;
+        Ok(found.map(|listed| listed.vod.vod_id))
+    };
+    service.ask_for(find).await
 }

@@ -171,6 +171,7 @@ impl From<OperationError> for RefusedRequest {
             (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
             (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
             (ErrorKind::OtherNode, _) => StatusCode::CONFLICT,
+            (ErrorKind::Pending, _) => StatusCode::ACCEPTED,
             (ErrorKind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
             (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
             (_, Class::Permanent) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -98,10 +98,19 @@ fn tagged(status: StatusCode, digest: &str, answer: impl IntoResponse) -> Respon
 
 /// Sends the client to a copy; the address is good for some hours only.
 pub(super) fn redirect(url: &str) -> Response {
+    redirect_by(StatusCode::FOUND, url)
+}
+
+/// Sends the client with the same request to another node, or to the copy in a store that this one knows by another node.
+pub(super) fn redirect_to_node(url: &str) -> Response {
+    redirect_by(StatusCode::TEMPORARY_REDIRECT, url)
+}
+
+fn redirect_by(status: StatusCode, url: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(url) else {
         return words(StatusCode::SERVICE_UNAVAILABLE, "the address of the copy is none").into_response();
     };
-    (StatusCode::FOUND, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response()
+    (status, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response()
 }
 
 impl Representation {

@@ -54,6 +54,7 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
             answer
         }
         Ok(BodySource::Elsewhere(url)) => answers::redirect(&url),
+        Ok(BodySource::OtherNode(url)) => answers::redirect_to_node(&url),
         Ok(BodySource::PictureCopy { picture, media }) => pictures::copy(service, picture, media, request).await,
         Err(error) => problem(&error),
     }
@@ -63,6 +64,7 @@ pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> R
 enum BodySource {
     File { file: File, media: Media },
     Elsewhere(String),
+    OtherNode(String),
     PictureCopy { picture: Picture, media: Media },
 }
 
@@ -99,7 +101,7 @@ fn elsewhere(
         return Err(unknown);
     }
     match wanted.run(context, &mut |nothing| match nothing {})? {
-        MediaCopy::Url(url) => Ok(BodySource::Elsewhere(url)),
+        MediaCopy::Url(url) => Ok(BodySource::OtherNode(url)),
         MediaCopy::File(_) => Err(unknown),
     }
 }

@@ -112,14 +112,16 @@ fn others() -> Map<String, Value> {
         ("200", "The whole file.", "*/*"),
         ("206", "The ranges that were asked for.", "*/*"),
         ("302", "The local file is freed: where a copy is.", ""),
+        ("307", "Another node has it: where it or a copy is.", ""),
         ("304", "It is what the client has.", ""),
         ("default", "It was not done.", PROBLEM),
     ];
     let events = [("200", "Until one side ends it.", "text/event-stream"), ("default", "It was not done.", PROBLEM)];
     let id = || text("id", "path", "Id of the VoD.");
     let parameters = json!([
-        text("Last-Event-ID", "header", "Continue after this sequence number."),
+        text("Last-Event-ID", "header", "Continue after this `id`."),
         text("after", "query", "The same."),
+        text("node", "query", "With a fleet: events of this node, by name or id; `all`: of all nodes."),
         text("types", "query", "Only these types, separated by commas; `*` and `?` stand for others."),
     ]);
     let what = "Events as they happen (server-sent events); `id` is the sequence number.";
@@ -245,6 +247,12 @@ fn described_operation(name: &str, method: Method, path: &str, arguments: &Value
         "parameters": parameters,
         "responses": { "200": { "description": "Done.", "content": content }, "default": problem },
     });
+    // What may be another node's to do.
+    if arguments["properties"].get("queue").is_some() {
+        let pending = json!({ JSON: { "schema": { "$ref": "#/components/schemas/OperationError" } } });
+        operation["responses"]["202"] =
+            json!({ "description": "Another node has not answered yet.", "content": pending });
+    }
     if method != Method::Get {
         operation["security"] = json!([{ "token": [] }]);
     }

@@ -34,7 +34,7 @@ const unreachable = () => new Problem(0, {
 
 const observers = new Set();
 /** What this tab may do: `role` is `read`, `operate` or `null`; it is unknown until the first answer. */
-export const session = { role: undefined, hasTokens: true, wants: null, epoch: 0 };
+export const session = { role: undefined, hasTokens: true, wants: null, epoch: 0, nodes: [] };
 
 function changed(change) {
   Object.assign(session, change);
@@ -86,6 +86,12 @@ export async function learnRole() {
   changed({ role: said.role, hasTokens: said.hasTokens });
 }
 
+/** Learns of other nodes, if there is a fleet. Without its database the page shows what this node has. */
+export async function learnNodes(fleet) {
+  const { items } = fleet?.isConnected ? await get('nodes').catch(() => ({ items: [] })) : { items: [] };
+  if (items.length || session.nodes.length) changed({ nodes: items });
+}
+
 // ----------------------------------------------------------------- requests
 
 async function answered(method, path, { query, body, file, signal } = {}) {
@@ -96,7 +102,8 @@ async function answered(method, path, { query, body, file, signal } = {}) {
   const answer = await fetch(at(path, query), sent).catch((error) => {
     throw error.name === 'AbortError' ? error : unreachable();
   });
-  if (answer.ok) return answer;
+  // 202: another node has it and has not answered yet.
+  if (answer.ok && answer.status !== 202) return answer;
   const problem = new Problem(answer.status, await answer.json().catch(() => ({})));
   if (answer.status === 401) {
     if (token()) {

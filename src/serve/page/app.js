@@ -2,7 +2,7 @@
 
 import { render } from './vendor/preact.mjs';
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { events, get, isLoggedIn, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
+import { events, get, isLoggedIn, learnNodes, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
 import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, later, say } from './parts.js';
 import { server } from './format.js';
 import { Library } from './library.js';
@@ -95,7 +95,9 @@ const App = () => {
   const [view = '', id] = parts;
   const status = useAnswer(async () => {
     await learnRole();
-    return get('status');
+    const data = await get('status');
+    await learnNodes(data.fleet);
+    return data;
   }, []);
   const trouble = useTrouble();
   if (status.data) server.zone = status.data.timeZone;

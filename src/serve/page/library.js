@@ -20,6 +20,9 @@ const TABLE_ROW_PX = 44;
 const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
 const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
 
+/** Whether another node has it. */
+export const isElsewhere = (vod) => vod.node?.isThis === false;
+
 export const videoOf = (vod) => vod.tracks?.find((track) => track.kind === 'video');
 
 /** A hue that is always the same for a stream. */
@@ -33,15 +36,16 @@ export const Badges = ({ vod, all }) => {
     ${vod.salvaged && html`<${Badge} kind="warn" icon=${all ? 'wrench' : undefined} title="Rebuilt after a crash">Salvaged</${Badge}>`}
     ${isTruncated(vod) && html`<${Badge} kind="warn" title="The end is missing">Truncated</${Badge}>`}
     ${isPaused && html`<${Badge} kind="bad" title="A copy in a store is not what was delivered">Copy differs</${Badge}>`}
+    ${vod.node && (all || !vod.node.isThis) && html`<${Badge} kind=${vod.node.isAlive ? '' : 'warn'} icon=${all ? 'layers' : undefined} title=${vod.node.isAlive ? 'The node that has it' : 'The node that has it is not reachable'}>${vod.node.name}</${Badge}>`}
     ${vod.freedAt && html`<${Badge} title="The local file was freed; it plays from the store">Freed</${Badge}>`}
     ${all && stores.map((copy) => html`<${Badge} kind="ok" icon="cloud" title=${copy.url}>${copy.target}</${Badge}>`)}
-    ${all && !vod.freedAt && html`<${Badge} icon="hard-drive" title=${vod.filePath}>On this disk</${Badge}>`}`;
+    ${all && !vod.freedAt && html`<${Badge} icon="hard-drive" title=${vod.filePath}>${isElsewhere(vod) ? 'On its disk' : 'On this disk'}</${Badge}>`}`;
 };
 
 const Poster = ({ vod }) => {
   const [isBroken, setBroken] = useState(false);
   const [cell, setCell] = useState(null);
-  const [poster, sprite] = [posterOf(vod), spriteOf(vod)];
+  const [poster, sprite] = isElsewhere(vod) ? [] : [posterOf(vod), spriteOf(vod)];
   useEffect(() => setBroken(false), [vod.vodId]);
   const video = videoOf(vod);
   const kind = video ? codec(video.codec) : codec(vod.tracks?.[0]?.codec ?? container(vod.container));
@@ -171,13 +175,14 @@ const FirstRun = () => {
 };
 
 /** The choice of the library as it is in the address. */
-const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state'].map((name) => [name, query.get(name) ?? '']));
+const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state', 'node'].map((name) => [name, query.get(name) ?? '']));
 
 export const Library = ({ query, go }) => {
   const choice = choiceOf(query);
   const isTable = query.get('view') === 'table';
   const oldestFirst = query.get('order') === 'oldest';
-  const key = JSON.stringify([choice, oldestFirst, session.epoch]);
+  const { nodes } = session;
+  const key = JSON.stringify([choice, oldestFirst, session.epoch, nodes.length]);
   const [, redraw] = useState(0);
   const [position, setPosition] = useState(0);
   const [picked, setPicked] = useState(new Map());
@@ -211,11 +216,13 @@ export const Library = ({ query, go }) => {
     sent.current = choice;
   }, [choice.text, choice.stream]);
 
+  // With a fleet, all nodes' recordings.
+  const asked = { ...choice, node: choice.node || (nodes.length ? 'all' : '') };
   const pages = useMemo(() => new Pages(
-    (offset, limit) => get('vods', { offset, limit, ...choice, oldestFirst: oldestFirst || undefined }),
+    (offset, limit) => get('vods', { offset, limit, ...asked, oldestFirst: oldestFirst || undefined }),
     () => redraw((count) => count + 1),
   ), [key]);
-  const readMonths = () => get('vods/histogram', { by: 'month', ...choice }).then(({ counts }) => {
+  const readMonths = () => get('vods/histogram', { by: 'month', ...asked }).then(({ counts }) => {
     const all = Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
     setMonths(oldestFirst ? all : all.reverse());
   }, () => {});
@@ -238,6 +245,8 @@ export const Library = ({ query, go }) => {
     if ((control.current?.top ?? 0) > 40 && added) setNews((count) => count + added);
     else refresh();
   }, 500);
+  // What other nodes do is not among this node's events.
+  useEvery(30_000, () => { if (nodes.length && (control.current?.top ?? 0) <= 40) refresh(); });
 
   const total = pages.total ?? 0;
   const hasFilter = Object.values(choice).some(Boolean);
@@ -294,6 +303,7 @@ export const Library = ({ query, go }) => {
         <input class="stream-filter" type="text" placeholder="Stream" aria-label="Stream" value=${stream} onInput=${(event) => setStream(event.target.value)} />
         <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+        ${nodes.length > 0 && html`<select aria-label="Node" value=${choice.node} onChange=${(event) => change('node', event.target.value)}><option value="">All nodes</option>${nodes.map(({ id, name, isAlive }) => html`<option value=${id}>${name}${isAlive ? '' : ' (away)'}</option>`)}</select>`}
         <select aria-label="Order" value=${oldestFirst ? 'oldest' : ''} onChange=${(event) => change('order', event.target.value)}><option value="">Newest first</option><option value="oldest">Oldest first</option></select>
         <div class="toggle" role="group" aria-label="View">
           <${Button} icon="grid-2x2" label="Grid" aria-pressed=${!isTable} onClick=${() => change('view', '')} />

@@ -23,6 +23,7 @@ use url::Url;
 use super::answering::{Service, problem};
 use super::coding::{self, accepts};
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::operations::OperationError;
 
 /// Where the files are.
@@ -123,7 +124,8 @@ pub(super) fn routes() -> Router<Service> {
 async fn first(State(service): State<Service>, headers: HeaderMap) -> Response {
     // A few hundred bytes, which are not worth compressing.
     let mut response = sent(&headers, &FIRST, (HTML, "no-cache"), || FIRST.clone().into_response());
-    let policy = HeaderValue::from_str(&policy(&service.context.config()));
+    let nodes = service.context.pipeline().fleet.as_ref().map(Fleet::addresses).unwrap_or_default();
+    let policy = HeaderValue::from_str(&policy(&service.context.config(), &nodes));
     // A policy that cannot be written must not be none at all.
     let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'self'"));
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
@@ -138,9 +140,11 @@ async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Re
     }
 }
 
-/// What the page may load: its own files, and media from the stores to which freed recordings are redirected.
-fn policy(config: &Config) -> String {
-    let stores = origins(config).into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
+/// What the page may load: its own files, and media from the stores and nodes to which it is redirected.
+fn policy(config: &Config, nodes: &[String]) -> String {
+    let of_nodes = nodes.iter().filter_map(|node| Some(Url::parse(node).ok()?.origin().ascii_serialization()));
+    let origins: BTreeSet<_> = origins(config).into_iter().chain(of_nodes).collect();
+    let stores = origins.into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:{stores}; \
          connect-src 'self'{stores}; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -233,7 +237,7 @@ mod tests {
             target("gs://a", None),
             target("file:///x", None),
         ];
-        let policy = policy(&config);
+        let policy = policy(&config, &[]);
         assert!(
             policy.contains("media-src 'self' blob: https://minio.example:9000 https://storage.googleapis.com;"),
             "{policy}"

@@ -4,7 +4,7 @@ import { useState } from './vendor/hooks.mjs';
 import { at, faultOf, get, session, useAnswer, useEvents, vodPath, wantLogin } from './api.js';
 import { Badge, Button, Closed, Copy, Facts, Fault, Icon, LinkButton, Loading, Section, Time, Words, attempt, copyText, html, say } from './parts.js';
 import { clock, codec, container, counted, rate, size, span } from './format.js';
-import { Badges, downloadVod, videoOf } from './library.js';
+import { Badges, downloadVod, isElsewhere, videoOf } from './library.js';
 import { posterOf, spriteOf } from './pictures.js';
 import { explain, placeOf } from './defects.js';
 import { Journey, Salvage } from './journey.js';
@@ -19,6 +19,7 @@ const clipAt = (vod, points) => at(`streams/${encodeURIComponent(vod.streamId)}/
 
 /** Why no clip can be made of it, if none can. */
 function notClippable(vod) {
+  if (isElsewhere(vod)) return `The node ${vod.node.name} has it; clips are made there.`;
   if (vod.freedAt) return 'Its file is not on this disk any more; clips are made of local files.';
   if (!CLIPPABLE.has(vod.container)) return `Clips are made of MP4 and MOV; this is ${container(vod.container)}.`;
   return null;
@@ -96,8 +97,8 @@ export const Vod = ({ id, query, go }) => {
         <div class="badges"><${Badges} vod=${vod} all=${true} /></div>
         <div class="actions">
           <${Button} icon="download" onClick=${() => downloadVod(vod)}>Download</${Button}>
-          <${Button} icon="share-2" onClick=${mayOperate('share')}>Share</${Button}>
-          <${Button} icon="pencil" onClick=${mayOperate('edit')}>Describe</${Button}>
+          ${!isElsewhere(vod) && html`<${Button} icon="share-2" onClick=${mayOperate('share')}>Share</${Button}>
+          <${Button} icon="pencil" onClick=${mayOperate('edit')}>Describe</${Button}>`}
           <${Button} icon="shield-check" onClick=${mayOperate('verify')}>Verify</${Button}>
           <${Button} icon="trash-2" kind="danger" label="Delete" onClick=${mayOperate('delete')} />
         </div>
@@ -105,7 +106,7 @@ export const Vod = ({ id, query, go }) => {
       ${vod.description && html`<p class="description">${vod.description}</p>`}
       <div class="vod-body">
         <div class="vod-main">
-          <${Player} src=${at(vodPath(id, '/media'))} poster=${posterOf(vod)} durationMs=${vod.duration} frameRate=${video?.frameRate} marks=${marks} sprite=${spriteOf(vod)} startAtMs=${startAtMs}
+          <${Player} src=${at(vodPath(id, '/media'))} poster=${isElsewhere(vod) ? null : posterOf(vod)} durationMs=${vod.duration} frameRate=${video?.frameRate} marks=${marks} sprite=${isElsewhere(vod) ? null : spriteOf(vod)} startAtMs=${startAtMs}
             points=${points} setPoints=${setPoints} isAudio=${!video} name=${vod.vodName}
             onFailure=${() => faultOf(at(vodPath(id, '/media')))}
             actions=${(now) => html`<${Cut} vod=${vod} points=${points} setPoints=${setPoints} now=${now} />`} />
@@ -118,7 +119,7 @@ export const Vod = ({ id, query, go }) => {
           <${Section} id="facts" icon="info" title="Facts">
             <${Facts} rows=${[
     ['File', html`<code>${vod.vodName}</code>`], ['Stream', html`<a href=${`#/streams/${encodeURIComponent(vod.streamId)}?at=${vod.startTime}`}>${vod.streamId}</a>`], ['Rendition', vod.rendition],
-    ['Container', `${container(vod.container)}`], ['Picture', video && `${video.width} × ${video.height}, ${codec(video.codec)}`], ['Bitrate', rate(vod.bitrate)],
+    ['Node', vod.node && `${vod.node.name}${vod.node.isAlive ? '' : ', not reachable'}`], ['Container', `${container(vod.container)}`], ['Picture', video && `${video.width} × ${video.height}, ${codec(video.codec)}`], ['Bitrate', rate(vod.bitrate)],
     ['VoD id', html`<code>${vod.vodId}</code> <${Copy} text=${vod.vodId} label="Copy id" />`],
     ...Object.entries(vod.metadata ?? {}),
   ]} />

@@ -1,0 +1,79 @@
+//! A key of a bucket is taken once among all nodes, before the upload; and never holds one up that the database cannot be asked about.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use aftercast::deliver::TargetOptions;
+
+use super::fleet::{section, until_connected, until_told};
+use crate::support::daemon::{Daemon, until};
+use crate::support::postgres::Postgres;
+use crate::support::recordings::{made, padded};
+use crate::support::stores::{S3, s3};
+use crate::support::{Sandbox, config_with_targets};
+
+fn node(postgres: &Postgres, name: &str, target: &TargetOptions) -> Sandbox {
+    Sandbox::with_config(|dir| config_with_targets(dir, &[target], &section(postgres, name, "")))
+}
+
+fn keys(server: &S3, bucket: &str) -> BTreeSet<String> {
+    server.listing(bucket).into_iter().map(|(key, _)| key).collect()
+}
+
+#[track_caller]
+fn until_keys(server: &S3, bucket: &str, expected: &[&str]) {
+    let expected: BTreeSet<_> = expected.iter().map(|key| format!("pre/{key}")).collect();
+    until("the bucket has these objects", || (keys(server, bucket) == expected).then_some(()));
+}
+
+#[test]
+fn a_key_is_taken_once_among_all_nodes_and_no_upload_waits_for_the_database() {
+    let mut postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-keys");
+    let nodes = ["a", "b"].map(|name| node(&postgres, name, &target));
+    let [a, b] = &nodes;
+    let daemons = nodes.each_ref().map(Daemon::start);
+    nodes.iter().for_each(until_connected);
+    // One name, two recordings that begin alike.
+    for (node, seed) in [(a, "one"), (b, "another one")] {
+        fs::write(node.root().join("x.mp4"), padded(seed, 0)).unwrap();
+    }
+    until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4"]);
+    nodes.iter().for_each(until_told);
+    let proven = "SELECT count(*), count(DISTINCT node_id) FROM aftercast.object WHERE state = 'proven' AND place LIKE '%/pre/x%'";
+    until("both are noted", || (postgres.sql(proven) == "2|2").then_some(()));
+    // Another node has taken a key and put nothing there yet.
+    let endpoint = target.endpoint.as_deref().unwrap();
+    postgres.sql(&format!(
+        "INSERT INTO aftercast.object (place, asset_id, node_id, epoch) \
+         SELECT '{endpoint} s3://fleet-keys/pre/y.mp4', 'other', node_id, 1 FROM aftercast.node WHERE name = 'b'"
+    ));
+    fs::write(a.root().join("y.mp4"), padded("y", 0)).unwrap();
+    until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4"]);
+    // One that was taken by a node that has been away for a day is free again.
+    postgres.sql(
+        "INSERT INTO aftercast.node (node_id, name, epoch, instance, host, version, seen_at) \
+                  VALUES (gen_random_uuid(), 'gone', 1, '', '', '', now() - interval '2 days')",
+    );
+    postgres.sql(&format!(
+        "INSERT INTO aftercast.object (place, asset_id, node_id, epoch, claimed_at) \
+         SELECT '{endpoint} s3://fleet-keys/pre/z.mp4', 'other', node_id, 1, now() - interval '2 days' FROM aftercast.node WHERE name = 'gone'"
+    ));
+    fs::write(a.root().join("z.mp4"), padded("z", 0)).unwrap();
+    until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4", "z.mp4"]);
+    // Without the database, by the store's answer alone; told later.
+    postgres.stop_immediately();
+    fs::write(b.root().join("late.mp4"), fs::read(made("mp4-faststart", 3)).unwrap()).unwrap();
+    until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4", "z.mp4", "late.mp4"]);
+    postgres.begin();
+    let late = "SELECT state FROM aftercast.object WHERE place LIKE '%/pre/late.mp4'";
+    until("it is told later", || (postgres.sql(late) == "proven").then_some(()));
+    // The key of what was deleted is free.
+    nodes.iter().for_each(until_told);
+    let id = b.vods().iter().find(|vod| vod["vodName"] == "late.mp4").unwrap()["vodId"].as_str().unwrap().to_owned();
+    b.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    until("its key is free", || postgres.sql(late).is_empty().then_some(()));
+    until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4", "z.mp4"]);
+    daemons.into_iter().for_each(Daemon::stop);
+}
