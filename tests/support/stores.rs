@@ -95,7 +95,7 @@ fn spawn(
     directory: tempfile::TempDir,
     is_up: impl Fn(SocketAddr) -> bool,
 ) -> Option<Server> {
-    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let log = File::create(directory.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().unwrap();
     let mut server = Server { child, address: (Ipv4Addr::LOCALHOST, port).into(), directory };
