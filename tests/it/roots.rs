@@ -77,7 +77,8 @@ fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
     let postgres = Postgres::start();
     let old = node(&postgres, "old");
     let daemon = Daemon::start(&old);
-    ["one.mp4", "two.mp4"].iter().for_each(|name| record(&old, name));
+    record(&old, "one.mp4");
+    record(&old, "two.mp4");
     until_listed(&old, &[("old", "one.mp4"), ("old", "two.mp4")]);
     until_told(&old);
     until("the root is the old node's", || (owner(&postgres) == "old|1").then_some(()));

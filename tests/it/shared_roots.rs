@@ -48,7 +48,9 @@ fn files(root: &Path) -> Vec<String> {
 fn vods(postgres: &Postgres) -> BTreeMap<String, usize> {
     let rows = postgres.sql("SELECT rel_path FROM aftercast.vod");
     let mut found = BTreeMap::new();
-    rows.lines().filter(|line| !line.is_empty()).for_each(|path| *found.entry(path.to_owned()).or_default() += 1);
+    for path in rows.lines().filter(|line| !line.is_empty()) {
+        *found.entry(path.to_owned()).or_default() += 1;
+    }
     found
 }
 
@@ -114,7 +116,9 @@ fn three_nodes_finish_each_recording_of_a_shared_root_once() {
     // A restart of all finds nothing to do.
     let daemons = nodes.each_ref().map(Daemon::start);
     nodes.iter().for_each(until_connected);
-    nodes.iter().for_each(|node| drop(node.run(&["rescan"]).expect_code(0)));
+    for node in &nodes {
+        node.run(&["rescan"]).expect_code(0);
+    }
     each_is_there_once(&postgres, shared.path(), RECORDINGS, true);
     daemons.into_iter().for_each(Daemon::stop);
 }
@@ -191,7 +195,7 @@ fn a_node_that_slept_while_others_took_over_publishes_and_removes_nothing() {
     let others = [&nodes[1], &nodes[2]].map(Daemon::start);
     until("the others have finished what it had not", || {
         let left = "SELECT count(*) FROM aftercast.shared_item WHERE state <> 'done'";
-        (postgres.sql(left) == "0" && files(shared.path()).iter().filter(|n| n.ends_with(".mp4")).count() == 20)
+        (postgres.sql(left) == "0" && files(shared.path()).iter().filter(|n| n.contains(".mp4")).count() == 20)
             .then_some(())
     });
     sleeper.signal("CONT");
