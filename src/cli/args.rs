@@ -77,6 +77,8 @@ pub enum Command {
     Stream(StreamCommand),
     /// Have the daemon scan its roots now, and show what it found
     Rescan(RescanArgs),
+    /// Take over the root of a node that is not running: its disk is now on this node
+    Adopt(AdoptArgs),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
     /// Rebuild or check the catalogue
@@ -370,6 +372,18 @@ pub enum Switch {
 pub struct RescanArgs {
     /// A configured root; all if none is given
     pub root: Option<PathBuf>,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// A configured root of this node that was another node's
+    #[arg(value_name = "DIR")]
+    pub root: PathBuf,
+
+    /// Adopt it; without it, only show to which node it belongs
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Options of `retain`.

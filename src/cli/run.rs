@@ -181,7 +181,7 @@ const fn asks_no_store(command: &Command) -> bool {
         }
         Command::Queue(command) => matches!(command, QueueCommand::List { .. } | QueueCommand::Retry { .. }),
         Command::Retain(args) => args.dry_run,
-        Command::Catalog(_) | Command::Events(_) | Command::Stream(_) | Command::Rescan(_) => true,
+        Command::Catalog(_) | Command::Events(_) | Command::Stream(_) | Command::Rescan(_) | Command::Adopt(_) => true,
         _ => false,
     }
 }
@@ -223,6 +223,7 @@ fn dispatch(cli: &Cli, executor: &Executor, zone: &TimeZone, out: &mut Output<'_
         Command::Events(command) => commands::events::run(executor, command, zone, out),
         Command::Stream(command) => commands::stream::run(executor, command, zone, out),
         Command::Rescan(args) => commands::rescan::run(executor, args, out),
+        Command::Adopt(args) => commands::adopt::run(executor, args, out),
         Command::Retain(args) => commands::retain::run(executor, args, out),
         Command::Catalog(command) => commands::catalog::run(executor, command, out),
         Command::Work(args) => commands::work::run(executor, args, out),

@@ -20,6 +20,7 @@ pub(super) fn rules(config: &Config, known: &[ConfigProblem]) -> Vec<ConfigProbl
     overlapping_roots(config, &mut found);
     targets_in_roots(config, &mut found);
     switches_of_servers(config, &mut found);
+    shared_roots(config, &mut found);
     let is_known = |prefix: &str| known.iter().any(|problem| problem.key.starts_with(prefix));
     if !is_known("deliver") {
         deleting_without_delivery(config, &mut found);
@@ -96,6 +97,20 @@ fn switches_of_servers(config: &Config, found: &mut Vec<ConfigProblem>) {
             }
         };
         found.push(rule(config, format!("watch.root.{index}.control"), text));
+    }
+}
+
+/// Who works on what in a shared root is told by the database of the fleet.
+fn shared_roots(config: &Config, found: &mut Vec<ConfigProblem>) {
+    for (index, root) in config.watch.roots.iter().enumerate() {
+        if root.shared && !config.fleet.is_on() {
+            let text = "`shared` needs `[fleet] database`: the nodes share out the recordings by it";
+            found.push(rule(config, format!("watch.root.{index}.shared"), text.into()));
+        }
+        if root.first_right && !root.shared {
+            let text = "`first_right` needs `shared = true`: other directories have one node";
+            found.push(rule(config, format!("watch.root.{index}.first_right"), text.into()));
+        }
     }
 }
 

@@ -102,6 +102,17 @@ impl Config {
     pub fn root_at(&self, path: PathBuf) -> RootOptions {
         let RootDefaults { server, template, fragmented, deliver_progressive } = self.root_defaults.clone();
         let control = ControlOptions::default();
-        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive, app: None, control }
+        RootOptions {
+            path,
+            server,
+            template,
+            stream: None,
+            fragmented,
+            deliver_progressive,
+            shared: false,
+            first_right: false,
+            app: None,
+            control,
+        }
     }
 }

@@ -58,6 +58,10 @@ pub struct RootOptions {
     pub fragmented: FragmentedPolicy,
     /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
     pub deliver_progressive: bool,
+    /// Whether several nodes work on it, each recording once.
+    pub shared: bool,
+    /// Whether this node runs beside the ingest server that records into a shared root, and sees all of its writers.
+    pub first_right: bool,
     /// Its application in the Ant Media API, where it is named.
     pub app: Option<String>,
     /// How its ingest server is told to record.

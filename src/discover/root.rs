@@ -54,6 +54,8 @@ fn own_root(path: PathBuf) -> RootedPath {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: ControlOptions::default(),
     };
@@ -72,6 +74,8 @@ mod tests {
             stream: None,
             fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
+            shared: false,
+            first_right: false,
             app: None,
             control: ControlOptions::default(),
         }

@@ -107,7 +107,9 @@ impl Settler {
             return SettleOutcome::Changed(Candidate { fingerprint: state.fingerprint, ..candidate });
         }
         let facts = self.gather(&candidate, state, seen, mode, now_ms);
-        self.tell_once(&candidate.root, &facts);
+        if self.sharing(&candidate.root).is_none() {
+            self.tell_once(&candidate.root, &facts);
+        }
         match judge(&facts, &self.options, now_ms, mode) {
             SettleVerdict::Wait { until_ms, reason } => SettleOutcome::Wait { until_ms, reason },
             SettleVerdict::Settled(_) if self.is_segment(&candidate, &facts, now_ms) => SettleOutcome::InUnit,
@@ -161,7 +163,13 @@ impl Settler {
         now_ms: i64,
     ) -> SettleFacts {
         let is_remote = lease::is_remote(lease::magic_of(&candidate.path));
-        let lease = lease::probe(&candidate.path);
+        let sharing = self.sharing(&candidate.root);
+        let is_remote = sharing.map_or(is_remote, |beside_writers| !beside_writers);
+        let lease = match lease::probe(&candidate.path) {
+            // Another node's writer breaks no lease of this one.
+            LeaseState::Free if sharing.is_some() => LeaseState::Unavailable(LeaseUnavailable::FileSystem),
+            answer => answer,
+        };
         // Another machine's writer is invisible to this one's events, processes and kernel.
         let seen = seen.filter(|_| !is_remote);
         let needs_writers = matches!(lease, LeaseState::Unavailable(_));
@@ -208,6 +216,11 @@ impl Settler {
     fn names_server(&self, root: &Path) -> bool {
         let named = |r: &RootOptions| r.path == root && r.server != Server::Auto && r.template.is_none();
         self.options.roots.iter().any(named)
+    }
+
+    /// Of a root that several nodes share, whether all of its writers run on this one; `None` for any other.
+    fn sharing(&self, root: &Path) -> Option<bool> {
+        self.options.roots.iter().find(|r| r.path == root && r.shared).map(|r| r.first_right)
     }
 
     /// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing

@@ -57,6 +57,18 @@ impl Default for FinishOptions {
     }
 }
 
+impl FinishOptions {
+    /// The same for a root that other nodes change, too: nothing is changed where it stands.
+    #[must_use]
+    pub fn never_in_place(self) -> Self {
+        let splice = match self.splice {
+            SpliceMode::Auto | SpliceMode::InsertRange => SpliceMode::Reflink,
+            beside => beside,
+        };
+        Self { splice, salvage_in_place: SalvageInPlace::Never, ..self }
+    }
+}
+
 /// How the header of an MP4 comes to its front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SpliceMode {

@@ -20,8 +20,9 @@ use super::listing::{self, FleetPage, FleetQuery, FleetVod};
 use super::options::FleetOptions;
 use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
-use super::schema;
+use super::roots::RootTable;
 use super::work::SharedWork;
+use super::{schema, shared};
 use crate::catalog::{CatalogError, SharedCatalog, node_id};
 use crate::clock::Clock;
 use crate::fault::{Fault as _, chain};
@@ -41,7 +42,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// This node among others.
 #[derive(Debug, Clone)]
-pub struct Fleet(Arc<Member>);
+pub struct Fleet(pub(super) Arc<Member>);
 
 /// Keeps the session with the database after a stop was requested, until it is dropped: what is held is given back before.
 #[derive(Debug)]
@@ -60,9 +61,13 @@ pub(super) struct Member {
     node_id: OnceLock<String>,
     state_dir: PathBuf,
     shared: SharedCatalog,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     stop: Stop,
-    health: Health,
+    pub(super) health: Health,
+    /// The roots of this node, and whose they are.
+    pub(super) roots: RootTable,
+    /// Notified when there is a root more.
+    pub(super) roots_changed: Notify,
     /// The last number that a batch of this process was sent with, also where no answer came.
     numbered: AtomicU64,
     /// Connections of the session, or of a command that asks without one.
@@ -70,7 +75,7 @@ pub(super) struct Member {
     changed: Arc<Notify>,
     /// How many still need the session although a stop was requested.
     needed_by: AtomicUsize,
-    task: Mutex<Option<JoinHandle<()>>>,
+    pub(super) task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Forgets what a fleet needs to know, where none is configured any more. If that fails, the next start tries again.
@@ -110,6 +115,8 @@ impl Fleet {
             runtime: runtime.clone(),
             stop: stop.clone(),
             health: Health::new(clock),
+            roots: RootTable::default(),
+            roots_changed: Notify::new(),
             numbered: AtomicU64::new(0),
             pool: Mutex::default(),
             changed: Arc::default(),
@@ -182,7 +189,7 @@ impl Fleet {
     }
 
     /// Asks the database something; a connection that did not answer in time is not used again.
-    fn ask<T, F>(&self, question: impl FnOnce(Client) -> F) -> Result<T, FleetError>
+    pub(super) fn ask<T, F>(&self, question: impl FnOnce(Client) -> F) -> Result<T, FleetError>
     where
         F: Future<Output = Result<T, (Client, FleetError)>>,
     {
@@ -281,6 +288,8 @@ impl Member {
             .await?;
         let pool = connecting::pool(&self.options)?;
         let place = self.enter(&pool, node_id).await?;
+        // Before this node counts as connected: a root that another has adopted meanwhile is left alone from the first moment.
+        self.enter_roots(&mut connecting::client(&pool).await?, &place.node_id, place.epoch).await?;
         *lock(&self.pool) = Some(pool.clone());
         self.health.connected(&self.options.node_name());
         let (node_id, epoch) = (place.node_id.clone(), place.epoch);
@@ -298,7 +307,11 @@ impl Member {
     }
 
     async fn release(&self, pool: &Pool, node_id: &str, epoch: i64) {
-        let released = async { claim::release(&connecting::client(pool).await?, node_id, epoch).await };
+        let released = async {
+            let client = connecting::client(pool).await?;
+            shared::give_back_all(&client, (node_id, epoch)).await?;
+            claim::release(&client, node_id, epoch).await
+        };
         if let Err(error) = released.await {
             debug!(error = chain(&error), "cannot give back the identity of this node; it is free after 30 s");
         }
@@ -346,13 +359,17 @@ impl Member {
     }
 
     /// Sends heartbeats until one is not confirmed.
-    async fn confirm(&self, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
-        let client = connecting::client(pool).await?;
+    async fn confirm(self: &Arc<Self>, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
+        let mut client = connecting::client(pool).await?;
         let mut pruned = Instant::now();
         loop {
-            tokio::time::sleep(self.health.heartbeat()).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.health.heartbeat()) => {}
+                () = self.roots_changed.notified() => {}
+            }
             let sent = self.health.now();
             claim::confirm(&client, node_id, epoch).await?;
+            self.check_roots(&mut client, node_id, epoch).await?;
             self.health.confirmed(sent);
             if pruned.elapsed() >= PRUNE {
                 self.prune(&client, node_id).await?;
@@ -409,7 +426,7 @@ impl Member {
     }
 
     /// Does something that waits for the disk beside the threads of the runtime.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, FleetError> + Send + 'static,
     ) -> Result<T, FleetError> {
@@ -442,7 +459,7 @@ fn say_why(is_same: bool, is_old_state: bool) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

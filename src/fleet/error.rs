@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use crate::catalog::{CatalogError, NODE_ID_FILE};
+use crate::durable::{FileError, ROOT_FILE};
 use crate::fault::{Class, Fault};
 use crate::printable::Printable;
 use crate::recording::name::printable;
@@ -86,6 +87,18 @@ pub enum FleetError {
     /// Another process has taken this node's identity after this one was silent.
     #[error("another process has taken the identity of this node")]
     Superseded,
+    /// A directory that is to be adopted is no root.
+    #[error("`{}` is not a root of aftercast: it has no readable `.aftercast-root`", printable(.0))]
+    NotARoot(PathBuf),
+    /// A root that is to be adopted is shared.
+    #[error("the root is shared by several nodes and belongs to none of them")]
+    SharedRoot,
+    /// A root that is to be adopted is that of a node that is alive.
+    #[error("the root belongs to the node `{}`, which is running", Printable(.0))]
+    OwnerAlive(String),
+    /// The file in a root cannot be written.
+    #[error(transparent)]
+    Marker(FileError),
     /// No node has this name.
     #[error("no node is called `{}`", Printable(.0))]
     NoSuchNode(String),
@@ -153,7 +166,10 @@ impl Fault for FleetError {
             | Self::BatchActive { .. }
             | Self::BatchEnded { .. }
             | Self::Cursor
-            | Self::Unreadable(_) => Class::Permanent,
+            | Self::Unreadable(_)
+            | Self::NotARoot(_)
+            | Self::SharedRoot
+            | Self::OwnerAlive(_) => Class::Permanent,
             Self::Password { .. }
             | Self::Certificates { .. }
             | Self::Tls(_)
@@ -166,6 +182,7 @@ impl Fault for FleetError {
             Self::Database(_) if self.is(&[SqlState::INVALID_CATALOG_NAME]) => Class::Environment,
             Self::Database(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::NoTables => Class::Transient,
             Self::Catalog(error) => error.class(),
+            Self::Marker(error) => error.class(),
         }
     }
 
@@ -212,8 +229,20 @@ impl Fault for FleetError {
             Self::Tls(_) | Self::TimedOut(_) | Self::Away(_) | Self::Busy | Self::Database(_) | Self::NoTables => {
                 "Local recordings are processed as usual; the database is told about them when it answers again.".to_owned()
             }
+            Self::NotARoot(_) => {
+                "Nothing was changed. Name the directory that the other node had in `watch.roots`. A directory that never was a root \
+                 needs no adoption: add it to `watch.roots` here."
+                    .to_owned()
+            }
+            Self::SharedRoot => "Nothing was changed. Set `shared = true` for it in `[[watch.root]]`: every node may work on it.".to_owned(),
+            Self::OwnerAlive(node) => format!(
+                "Nothing was changed. Stop aftercast on `{}`; a node that was not stopped properly counts as running for 30 s. If the \
+                 directory is a copy of that node's, delete `{ROOT_FILE}` in it: it becomes a root of its own.",
+                Printable(node)
+            ),
             Self::Cursor | Self::Unreadable(_) => return None,
             Self::Catalog(error) => return error.hint(),
+            Self::Marker(error) => return error.hint(),
         })
     }
 }

@@ -94,6 +94,16 @@ impl Health {
         state.epoch.filter(|_| is_confirmed)
     }
 
+    /// For how long counts, by the clock of this node, what the database has said.
+    pub fn trust(&self) -> Duration {
+        self.lock().unconfirmed()
+    }
+
+    /// Whether the last session has failed and no other has begun since.
+    pub fn has_failed(&self) -> bool {
+        self.lock().problem.is_some()
+    }
+
     /// The epoch that this process holds.
     pub fn epoch(&self) -> Option<i64> {
         self.lock().epoch

@@ -5,6 +5,7 @@
 //! catalogue marks a change ─▶ replicate: batches, upsert by revision ─▶ schema `aftercast` ─▶ listing (this node and others)
 //! event log                 ─▶                                       ─╯
 //! session: connect · migrate · claim the identity (epoch + 1) · heartbeat every 5 s ─▶ health (status, metrics, log)
+//! roots: whose each is ([`roots`]) · recordings in shared ones, each once ([`shared`])
 //! work: what any node may do, each item once (batches; claims with tokens)
 //! ```
 //!
@@ -21,8 +22,11 @@ mod listing;
 mod options;
 mod place;
 mod replicate;
+mod rooted;
+mod roots;
 mod rows;
 mod schema;
+mod shared;
 mod tls;
 mod work;
 
@@ -32,6 +36,9 @@ pub use error::FleetError;
 pub use health::FleetHealth;
 pub use listing::{FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
 pub use options::{FleetOptions, check_address};
+pub use rooted::{AdoptedRoot, CheckedRoot, check_roots};
+pub use roots::{FleetRoot, RootAct, RootRefusal};
+pub use shared::{SharedClaim, SharedItem, SharedLease, SharedResult};
 pub use work::{
     BatchSpec, BatchState, BatchStatus, Batches, LIST, NewWork, OutcomeCount, RunningBatch, SharedWork, WorkFailure,
     WorkItem, WorkResult, WorkScope,

@@ -10,10 +10,14 @@ use super::error::FleetError;
 use crate::fault::chain;
 
 /// Each brings the tables from the version before to the next one. What was released is never changed.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 /// The version that this program knows.
-pub(super) const KNOWN: i32 = 3;
+pub(super) const KNOWN: i32 = 4;
 /// Held while the tables are changed; any number that no other program is likely to use.
 const LOCK: i64 = 0x6166_7465_7263_6173;
 /// `gen_random_uuid` and trusted extensions.

@@ -17,7 +17,7 @@ use crate::deliver::{self, NullLedger, ReadableSecret, Targets, readable_secrets
 use crate::discover::{self, FragmentHandling, LeaseState, LeaseUnavailable, Namer, RootOptions, Search, Server};
 use crate::durable::{self, Partial, PartialOwner, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
-use crate::fleet;
+use crate::fleet::{self, FleetRoot};
 use crate::human;
 use crate::media;
 use crate::pipeline::PipelineError;
@@ -73,7 +73,7 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
     let mut checks = vec![ffmpeg(), decoder(config)];
     checks.extend(state(config));
     for root in &config.watch.roots {
-        checks.extend(root_checks(&root.path));
+        checks.extend(root_checks(root));
         checks.push(fragments(root));
         checks.extend(unhandled(config, root));
     }
@@ -85,6 +85,7 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
         Ok(runtime) => {
             checks.extend(config.watch.roots.iter().filter_map(|root| control(root, &runtime, stop)));
             checks.extend(fleet_database(config, &runtime));
+            checks.extend(roots_of_nodes(config, &runtime));
             checks.extend(targets(config, &runtime, stop));
         }
     }
@@ -175,6 +176,28 @@ fn fleet_database(config: &Config, runtime: &Runtime) -> Option<Check> {
     Some(of_result(Path::new("fleet"), "database", fleet::check(&config.fleet, &config.state_dir, runtime).map(said)))
 }
 
+/// To which node each root belongs, as far as the database knows it.
+fn roots_of_nodes(config: &Config, runtime: &Runtime) -> Vec<Check> {
+    if !config.fleet.is_on() {
+        return Vec::new();
+    }
+    let marked = |root: &RootOptions| {
+        let RootOptions { path, shared, first_right, .. } = root.clone();
+        let root_id = durable::owner_of(&path)?.root_id;
+        Some(FleetRoot { path, root_id, is_shared: shared, first_right })
+    };
+    let roots: Vec<_> = config.watch.roots.iter().filter_map(marked).collect();
+    let said = |root: &Path| {
+        let is_shared = config.watch.roots.iter().any(|known| known.path == root && known.shared);
+        if is_shared { "shared with other nodes" } else { "this one" }.to_owned()
+    };
+    let paused = |FleetRoot { path: root, .. }: FleetRoot| (root.clone(), Err(fleet::RootRefusal::Paused { root }));
+    let checked = fleet::check_roots(&config.fleet, &config.state_dir, &roots, runtime)
+        .unwrap_or_else(|_| roots.into_iter().filter(|root| root.is_shared).map(paused).collect());
+    let check = |(root, checked): fleet::CheckedRoot| of_result(&root, "node", checked.map(|()| said(&root)));
+    checked.into_iter().map(check).collect()
+}
+
 /// Writes and removes an empty partial, as finishing would.
 fn written(directory: &Path) -> Result<String, durable::FileError> {
     let partial = Partial::create(&directory.join("doctor"), &PartialOwner::of_process())?;
@@ -182,14 +205,20 @@ fn written(directory: &Path) -> Result<String, durable::FileError> {
     Ok("works".to_owned())
 }
 
-fn root_checks(root: &Path) -> Vec<Check> {
+fn root_checks(options: &RootOptions) -> Vec<Check> {
+    let root = options.path.as_path();
     let read = fs::read_dir(root).map(|entries| counted(entries.count() as u64, "entry"));
     let read = of_result(root, "read", read.map_err(durable::FileError::on("read", root)));
     if !read.is_ok {
         return vec![read];
     }
-    let own =
-        [of_result(root, "write", written(root)), owned(root), lease(root), notifications(root), free_space(root)];
+    let mut own = vec![of_result(root, "write", written(root)), owned(options)];
+    if options.shared {
+        own.push(hard_links(root));
+    } else {
+        own.push(lease(root));
+    }
+    own.extend([notifications(root), free_space(root)]);
     std::iter::once(read).chain(own).collect()
 }
 
@@ -229,7 +258,11 @@ fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
 }
 
 /// Who owns the root, and whether that is told by a lock of the kernel.
-fn owned(root: &Path) -> Check {
+fn owned(options: &RootOptions) -> Check {
+    let root = options.path.as_path();
+    if options.shared {
+        return of_result(root, "owner", Ok::<_, RootError>("shared by several nodes; never locked".to_owned()));
+    }
     let of = |owner: RootOwner| printable(&owner.state_dir);
     match RootLock::probe(root) {
         Ok(true) => of_result(root, "owner", Ok::<_, RootError>("none; locks work".to_owned())),
@@ -246,6 +279,14 @@ fn owned(root: &Path) -> Check {
         }
         Err(error) => of_result(root, "owner", Err::<String, _>(error)),
     }
+}
+
+/// Whether nodes that share the root can publish in it without replacing each other's files.
+fn hard_links(root: &Path) -> Check {
+    let tested = durable::are_links_exclusive(root).and_then(|is_safe| {
+        if is_safe { Ok("work".to_owned()) } else { Err(RootError::UnsafeLinks { root: root.to_owned() }) }
+    });
+    of_result(root, "hard links", tested)
 }
 
 /// Asks for a lease on a file that is there; the right to it is what makes evidence strong.

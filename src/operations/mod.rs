@@ -5,6 +5,7 @@
 //! implementation, two callers. Arguments, items and data are JSON by serde: camelCase, times in milliseconds since the Unix
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
+mod adopt;
 mod archive;
 mod batch;
 mod bucket;
@@ -45,6 +46,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Cursor;
 
+pub use adopt::{AdoptRoot, Adopted};
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use batch::{BatchChange, BatchKind, BatchRate, StartBatch, batch_status, change_batch, is_bucket};
 pub use bucket::ProcessBucket;

@@ -54,6 +54,9 @@ pub struct RootStatus {
     pub path: PathBuf,
     /// Whether the directory that was there before is there now.
     pub is_available: bool,
+    /// Why it is left alone for now because of other nodes, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refusal: Option<String>,
     /// Bytes free on its file system, if that can be told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub free_bytes: Option<u64>,
@@ -105,10 +108,17 @@ impl Operation for ShowStatus {
                 .collect(),
             active,
             queued,
-            degraded: fleet.iter().filter_map(FleetStatus::degraded).collect(),
+            degraded: fleet.iter().filter_map(FleetStatus::degraded).chain(refused(ctx)).collect(),
             fleet,
         })
     }
+}
+
+/// Roots that are left alone because of other nodes.
+fn refused(ctx: &PipelineContext) -> Vec<String> {
+    let settings = ctx.settings();
+    let refusals = settings.watch.roots.iter().filter_map(|root| ctx.refusal(&root.path));
+    refusals.map(|refusal| refusal.to_string()).collect()
 }
 
 fn not_ready(context: &Context, roots: &[RootStatus]) -> Vec<String> {
@@ -127,7 +137,8 @@ fn not_ready(context: &Context, roots: &[RootStatus]) -> Vec<String> {
 impl RootStatus {
     fn of(ctx: &PipelineContext, path: &std::path::Path) -> Self {
         let is_available = path.is_dir() && !ctx.is_unavailable(path);
-        Self { path: path.to_owned(), is_available, free_bytes: durable::free_bytes(path).ok() }
+        let refusal = ctx.refusal(path).map(|refusal| refusal.to_string());
+        Self { path: path.to_owned(), is_available, refusal, free_bytes: durable::free_bytes(path).ok() }
     }
 }
 

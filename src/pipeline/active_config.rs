@@ -38,7 +38,8 @@ impl PipelineSettings {
     pub fn finish_of(&self, candidate: &Candidate) -> finish::FinishOptions {
         let root = discover::root_of(&candidate.root, &self.watch.roots).root;
         let keeps_fragments = discover::fragments_of(&root, &candidate.server).are_kept;
-        finish::FinishOptions { keeps_fragments, ..self.finish.clone() }
+        let options = finish::FinishOptions { keeps_fragments, ..self.finish.clone() };
+        if root.shared { options.never_in_place() } else { options }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::catalog::{CatalogError, JournalKey, KnownFile};
 use crate::discover::{Mode, Problem, SettleOutcome, Settled, Unit, WaitReason};
 use crate::durable;
 use crate::finish::{self, ByteRecovery};
+use crate::fleet::Fleet;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::recording::{Delivery, Shard, VodRecord};
@@ -74,11 +75,16 @@ type RecordingEnd = (PathBuf, JourneyOutcome);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
     let ctx = engine.pipeline();
+    if let Some(place) = batch.places.iter().find(|place| place.root.shared)
+        && !ctx.fleet.as_ref().is_some_and(Fleet::has_begun)
+    {
+        return Err(PipelineError::SharedNeedsDaemon { root: place.root.path.clone() });
+    }
     let roots = batch.places.iter().map(|place| place.root.path.as_path());
     if batch.shares {
-        ctx.own_beside_others(roots)?
+        ctx.own_beside_others(roots)?;
     } else {
-        ctx.own_shard(roots, batch.shard)?
+        ctx.own_shard(roots, batch.shard)?;
     }
     engine.couriers().begin()?;
     engine.studio().begin();

@@ -9,6 +9,7 @@ use super::active_config::{ActiveConfig, ConfigSnapshot, PipelineSettings};
 use super::delivering::Delivering;
 use super::discovering::Discovering;
 use super::error::PipelineError;
+use super::existing;
 use super::fencing::Fences;
 use super::handles::Handles;
 use super::journaling::Journaling;
@@ -21,8 +22,8 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
-use crate::durable::RootPart;
-use crate::fleet::Fleet;
+use crate::durable::{self, RootPart};
+use crate::fleet::{AdoptedRoot, Fleet, FleetRoot, RootAct, RootRefusal};
 use crate::media::apart;
 use crate::recording::Shard;
 use crate::runtime::Runtime;
@@ -130,7 +131,7 @@ impl PipelineContext {
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
         let fleet = Fleet::open(&settings.fleet, catalog.shared(), &settings.state_dir, &runtime, &stop, &clock);
         let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
-        let (handles, meters) = (Handles::new(catalog, clock, stop, config), Arc::default());
+        let (handles, meters) = (Handles::new(catalog, clock, stop, config, fleet.as_ref()), Arc::default());
         Ok(Self {
             announcer,
             fleet,
@@ -177,10 +178,54 @@ impl PipelineContext {
         roots: impl Iterator<Item = &'a Path>,
         part: Option<RootPart>,
     ) -> Result<(), PipelineError> {
-        let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
+        let configured = |path: &Path| settings.watch.roots.iter().find(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
         let claim = RootClaim { owner: self.catalog.owner(), state_dir: &settings.state_dir, part };
-        Ok(self.roots.owned.own(roots, &claim, &is_configured, &is_stopped)?)
+        let (shared, alone): (Vec<_>, Vec<_>) =
+            roots.partition(|path| configured(path).is_some_and(|root| root.shared));
+        self.roots.owned.own(alone.iter().copied(), &claim, &|path| configured(path).is_some(), &is_stopped)?;
+        // Whoever has a part of a root works there beside its node.
+        if claim.part.is_none() {
+            alone.iter().filter(|path| configured(path).is_some()).for_each(|path| self.take_part(path, false, false));
+        }
+        for path in shared {
+            if self.fleet.is_none() {
+                return Err(PipelineError::NoFleet { root: path.to_owned() });
+            }
+            self.roots.owned.share(path)?;
+            self.take_part(path, true, configured(path).is_some_and(|root| root.first_right));
+        }
+        Ok(())
+    }
+
+    /// Tells the other nodes of a root, by the id in its file. One that has none, because it cannot be written, is this node's alone.
+    fn take_part(&self, path: &Path, is_shared: bool, first_right: bool) {
+        let Some(fleet) = &self.fleet else { return };
+        if fleet.knows_root(path, is_shared, first_right) {
+            return;
+        }
+        if let Some(says) = durable::owner_of(path) {
+            let root = FleetRoot { path: path.to_owned(), root_id: says.root_id, is_shared, first_right };
+            fleet.take_part(root);
+        }
+    }
+
+    /// Makes the root of a node that is not alive this node's; without `yes`, tells whose it is. The second value: whether it is adopted.
+    pub fn adopt(&self, root: &Path, yes: bool) -> Result<(AdoptedRoot, bool), PipelineError> {
+        let fleet = self.fleet.as_ref().ok_or_else(|| PipelineError::NoFleet { root: root.to_owned() })?;
+        // Nobody else works there meanwhile.
+        self.own(std::iter::once(root))?;
+        if !yes {
+            return Ok((fleet.adoptable(root)?, false));
+        }
+        let adopted = fleet.adopt(root)?;
+        existing::take_all(&self.discovering, root)?;
+        Ok((adopted, true))
+    }
+
+    /// Why a root is left alone because of other nodes, if it is.
+    pub fn refusal(&self, root: &Path) -> Option<RootRefusal> {
+        self.roots.refusal(root, RootAct::Change)
     }
 
     /// The program that is started to decode; without it this process decodes.
@@ -230,6 +275,9 @@ impl PipelineContext {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop).timed_by(&self.clock);
         let settings = PipelineSettings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()), None)?;
+        if let Some(fleet) = &self.fleet {
+            fleet.keep_roots(|path| settings.watch.roots.iter().any(|root| root.path == path));
+        }
         // The last that may fail: until here nothing of the former configuration is replaced.
         self.announcer.adjust(&settings.announce)?;
         self.catalog.shared().limit_events(settings.events);

@@ -252,6 +252,7 @@ fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
 }
 
 fn upload(ctx: &Delivering, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
+    roots::may_change(&ctx.roots, &delivery.asset.root)?;
     let converted = converted(ctx, delivery)?;
     let asset = converted.as_ref().map_or(&delivery.asset, |converted| &converted.asset);
     let objects = send(ctx, delivery, asset)?;

@@ -1,5 +1,6 @@
 //! The pipeline at work: the pool that finishes, the couriers that carry, and what the last process left to be done.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::info;
@@ -12,6 +13,7 @@ use super::journey;
 use super::pictures::Studio;
 use super::pool::{OutcomeListener, Pool, Urgency};
 use super::resuming;
+use super::shared::Claimer;
 use crate::catalog::CatalogError;
 use crate::cpu_permits::CpuPermit;
 use crate::discover::Settled;
@@ -22,7 +24,8 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub struct Engine {
     ctx: Arc<PipelineContext>,
-    pool: Pool,
+    pool: Arc<Pool>,
+    claimer: Claimer,
     couriers: Couriers,
     studio: Studio,
 }
@@ -37,9 +40,9 @@ impl Engine {
         let run = move |settled: &Settled, cpu_permit: &CpuPermit<'_>| {
             (!at.stop.is_requested()).then(|| journey::run(&at, settled, cpu_permit))
         };
-        let pool = Pool::start(jobs, background_nice, run).map_err(PipelineError::Threads)?;
-        let (couriers, studio) = (Couriers::of(&ctx), Studio::of(&ctx));
-        Ok(Self { ctx, pool, couriers, studio })
+        let pool = Arc::new(Pool::start(jobs, background_nice, run).map_err(PipelineError::Threads)?);
+        let (couriers, studio, claimer) = (Couriers::of(&ctx), Studio::of(&ctx), Claimer::of(&ctx, &pool));
+        Ok(Self { ctx, pool, claimer, couriers, studio })
     }
 
     /// What its stages share.
@@ -50,6 +53,11 @@ impl Engine {
     /// Its queue and threads.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Whether a recording waits or is worked on.
+    pub fn holds(&self, path: &Path) -> bool {
+        self.pool.holds(path) || self.claimer.holds(path)
     }
 
     /// Its couriers.
@@ -82,15 +90,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Queues a recording; `listener` hears how its journey ended. Says whether it will.
+    /// Queues a recording; `listener` hears how its journey ended. Says whether it will. One in a shared root is asked for first, and
+    /// may then not be this node's.
     pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<OutcomeListener>) -> bool {
+        if self.ctx.roots.is_shared(settled.path()) {
+            return self.claimer.want(settled, urgency, listener);
+        }
         self.pool.submit(settled, urgency, listener)
     }
 
     /// Ends in order: takes nothing new, lets what is under way come to its next safe point, joins the threads.
     pub fn stop_working(&self) {
+        self.claimer.close();
         self.pool.close();
         self.pool.wait_until_idle();
+        self.claimer.join();
         self.studio.join();
         self.couriers.join();
         self.ctx.announcer.join();

@@ -8,6 +8,7 @@ use crate::discover::DiscoverError;
 use crate::durable::{FileError, RootError};
 use crate::fault::{Class, Fault};
 use crate::finish::FinishError;
+use crate::fleet::{FleetError, RootRefusal};
 use crate::recording::name::printable;
 
 /// An error of this room. The rooms' own errors keep their words, classes and hints.
@@ -28,6 +29,12 @@ pub enum PipelineError {
     /// A root that cannot be owned.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// A root that another node has.
+    #[error(transparent)]
+    Refused(#[from] RootRefusal),
+    /// The database of the fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// A target.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
@@ -49,6 +56,18 @@ pub enum PipelineError {
     /// A root is not mounted, or another directory stands under its path.
     #[error("the root `{}` is not available", printable(root))]
     RootUnavailable {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A root is to be shared without a database.
+    #[error("the root `{}` is shared, but `[fleet] database` is not set", printable(root))]
+    NoFleet {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A command without a daemon is to work on a shared root.
+    #[error("the root `{}` is shared by several nodes: only a running daemon works on it", printable(root))]
+    SharedNeedsDaemon {
         /// The root.
         root: PathBuf,
     },
@@ -74,12 +93,16 @@ impl PipelineError {
             Self::File(error) => Some(error),
             Self::Root(error) => Some(error),
             Self::Deliver(error) => Some(error),
+            Self::Refused(error) => Some(error),
+            Self::Fleet(error) => Some(error),
             Self::Runtime(_)
             | Self::Threads(_)
             | Self::Couriers(_)
             | Self::Stopped
             | Self::Panicked
             | Self::NoRoots
+            | Self::NoFleet { .. }
+            | Self::SharedNeedsDaemon { .. }
             | Self::NotOurs { .. }
             | Self::RootUnavailable { .. } => None,
         }
@@ -89,7 +112,7 @@ impl PipelineError {
 impl Fault for PipelineError {
     fn class(&self) -> Class {
         match self {
-            Self::NoRoots | Self::Panicked => Class::Permanent,
+            Self::NoRoots | Self::NoFleet { .. } | Self::Panicked => Class::Permanent,
             Self::Stopped => Class::Cancelled,
             Self::NotOurs { .. } => Class::Transient,
             _ => self.of_room().map_or(Class::Environment, Fault::class),
@@ -99,6 +122,13 @@ impl Fault for PipelineError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
+            Self::NoFleet { .. } => {
+                Some("Nothing was changed. Set `database` in the section `[fleet]`, the same on every node.".into())
+            }
+            Self::SharedNeedsDaemon { .. } => Some(
+                "Nothing was changed. Start `aftercast watch`; then run the command again with the same configuration."
+                    .into(),
+            ),
             Self::RootUnavailable { .. } => Some(
                 "Nothing there is changed. Mount it, or correct the path; work resumes when it is available again."
                     .into(),

@@ -94,6 +94,11 @@ impl<'a> FirstScan<'a> {
     }
 }
 
+/// Remembers of a root that another node had that everything in it is taken: it is no backlog of this one.
+pub(super) fn take_all(ctx: &Discovering, root: &Path) -> Result<(), CatalogError> {
+    ctx.catalog.put_ledger(&mark(root), &json!({ "decidedMs": ctx.clock.now_ms() }))
+}
+
 fn mark(root: &Path) -> String {
     format!("existing/{}", root.to_string_lossy())
 }

@@ -318,6 +318,10 @@ fn free_if_granted(ctx: &PipelineContext, vod_id: &str, held_bytes: u64) -> Resu
             if let AwaitedBy::Overdue(endpoint) = awaits(ctx, &record)? {
                 warn!(vod_id, endpoint, "freed before this endpoint was told of it: `announce.hold` is over");
             }
+            if let Err(refusal) = roots::may_delete(&ctx.removing.roots, &record.root) {
+                tracing::debug!(vod_id, reason = chain(&refusal), "local file kept");
+                return Ok(false);
+            }
             Ok(free_with(ctx, permit))
         }
         Some((record, Err(KeepReason::LocalMissing))) => note_what_is_gone(&ctx.delivering, &record).map(|()| false),

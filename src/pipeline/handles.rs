@@ -6,6 +6,7 @@ use super::active_config::ActiveConfig;
 use super::roots::Roots;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::stop::Stop;
 
 /// Handles on what each context has a part of; a context takes those that its functions use.
@@ -18,8 +19,8 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    pub fn new(catalog: Catalog, clock: Clock, stop: Stop, config: ActiveConfig) -> Self {
-        let roots = Arc::new(Roots::new(&catalog, &config));
+    pub fn new(catalog: Catalog, clock: Clock, stop: Stop, config: ActiveConfig, fleet: Option<&Fleet>) -> Self {
+        let roots = Arc::new(Roots::new(&catalog, &config, fleet));
         Self { catalog, clock, stop, config, roots }
     }
 }
@@ -34,6 +35,6 @@ impl Handles {
         let targets = crate::deliver::Targets::open(&settings.deliver, &runtime).unwrap();
         let clock = Clock::standing_at(1_700_000_000_000);
         let snapshot = super::active_config::ConfigSnapshot::of(settings, targets, &clock);
-        Self::new(catalog, clock, Stop::default(), ActiveConfig::new(snapshot))
+        Self::new(catalog, clock, Stop::default(), ActiveConfig::new(snapshot), None)
     }
 }

@@ -21,6 +21,8 @@ use super::position::Position;
 use super::postponing;
 use super::publishing::publish;
 use super::resuming::resume_one;
+use super::roots;
+use super::shared::{self, HeldClaim};
 use super::teaching;
 use crate::catalog::{BeginOutcome, CatalogError, JournalEntry, JournalKey};
 use crate::cpu_permits::CpuPermit;
@@ -114,6 +116,8 @@ fn attempt_journey(
     cpu_permit: &CpuPermit<'_>,
 ) -> Result<JourneyOutcome, PipelineError> {
     let options = ctx.settings().finish_of(settled.candidate());
+    let claim = ctx.roots.shared.held(key);
+    let owner = claim.as_ref().map_or_else(|| ctx.catalog.owner().clone(), HeldClaim::owner);
     let meter = ctx.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
     let work = FinishJob {
         settled,
@@ -122,7 +126,7 @@ fn attempt_journey(
         now_ms: ctx.clock.now_ms(),
         progress: meter.progress(),
         cpu_permit,
-        owner: ctx.catalog.owner(),
+        owner: &owner,
         decoder: ctx.program.as_deref(),
     };
     let mut position = Position { key: *key, stage: Stage::Begun };
@@ -134,6 +138,12 @@ fn attempt_journey(
     match conclusion {
         Conclusion::Quarantined(defects) => Ok(quarantine(&ctx.journaling, position, settled, defects)),
         Conclusion::Finished(finished) => {
+            if let Some(claim) = claim {
+                let record = shared::publish(ctx, position, *finished, &claim)?;
+                return Ok(record.map_or(JourneyOutcome::AlreadyFinished { vod_id: None }, |record| {
+                    JourneyOutcome::Finished { vod: Box::new(record) }
+                }));
+            }
             publish(ctx, position, *finished).map(|record| JourneyOutcome::Finished { vod: Box::new(record) })
         }
     }
@@ -161,13 +171,23 @@ fn carry_out(ctx: &PipelineContext, position: &mut Position, work: FinishJob<'_>
 }
 
 /// Journals what is about to be done to the source where it stands.
-fn remember(ctx: &Journaling, position: &mut Position, change: &PendingChange<'_>) -> Result<(), FinishError> {
+fn remember(ctx: &Journaling, position: &mut Position, change: &PendingChange<'_>) -> Result<(), PipelineError> {
+    roots::may_change(&ctx.roots, &change.intent.path)?;
     let (intent, record) = (Box::new(change.intent.clone()), Box::new(change.record.clone()));
     let journalled = position.advance(ctx, Step::Splicing { intent, record });
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
     // What changes the source now is short, and ends whole.
     stop::ignore_from_here();
     Ok(())
+}
+
+/// The name under which another node, which died of it or after it, has published this recording.
+fn published_before(ctx: &Journaling, key: &JournalKey, name_request: &NameRequest) -> Option<PathBuf> {
+    let claim = ctx.roots.shared.held(key)?;
+    let path = claim.published_path()?;
+    let has_extension = path.extension().is_some_and(|e| e == name_request.extension);
+    let is_it = has_extension && shared::is_published_before(&claim, &path);
+    (is_it && ctx.catalog.reserve_name(&path, key).unwrap_or(false)).then_some(path)
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
@@ -182,6 +202,9 @@ fn reserve(
     let suffixes = &settings.watch.temporary_suffixes;
     let candidate = settled.candidate();
     let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };
+    if let Some(path) = published_before(ctx, key, name_request) {
+        return Ok(path);
+    }
     if let Some(path) = ctx.catalog.reserved_by(key).map_err(unreadable)?
         && path.extension().is_some_and(|e| e == name_request.extension)
         && finish::is_free(&path, candidate, name_request, suffixes)

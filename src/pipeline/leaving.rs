@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::error::PipelineError;
 use super::removing::Removing;
+use super::roots;
 use super::sidecars;
 use crate::catalog::CatalogError;
 use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
@@ -45,6 +46,7 @@ impl PendingRemoval {
 
 /// Gives up a file of ours, and remembers what cannot go at once. Says whether it is gone, or will be.
 pub(super) fn give_up(ctx: &Removing, path: &Path, seen: &FileVersion) -> Result<RemovalOutcome, PipelineError> {
+    roots::may_delete(&ctx.roots, path)?;
     let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     let mut given_up = durable::give_up(path, seen)?;
     if given_up == RemovalOutcome::Missing {
@@ -125,6 +127,9 @@ fn look_again_at(ctx: &Removing, leaving: &PendingRemoval) -> Result<(), Pipelin
         // Its root may not be mounted.
         return Ok(());
     }
+    if roots::may_delete(&ctx.roots, &leaving.path).is_err() {
+        return Ok(());
+    }
     let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     let given_up = match &leaving.aside {
         Some(aside) => durable::remove_aside(aside, &leaving.path, ExpectedFile::All(leaving.seen))?,
@@ -150,14 +155,15 @@ fn look_again_at(ctx: &Removing, leaving: &PendingRemoval) -> Result<(), Pipelin
     Ok(ctx.catalog.remove_ledger(&leaving.row())?)
 }
 
-/// Gives files that a cut left aside their names back.
+/// Gives files that a cut left aside their names back. In a shared root they may be another node's, which waits for them.
 pub(super) fn put_back(ctx: &Removing, asides: &[PathBuf]) {
+    let asides: Vec<_> = asides.iter().filter(|aside| !ctx.roots.is_shared(aside)).collect();
     if asides.is_empty() {
         return;
     }
     let _nothing_is_given_up = ctx.asides.write().unwrap_or_else(PoisonError::into_inner);
     let Ok(waiting) = all(ctx) else { return };
-    for aside in asides.iter().filter(|aside| !waiting.iter().any(|w| w.aside.as_ref() == Some(*aside))) {
+    for aside in asides.into_iter().filter(|aside| !waiting.iter().any(|w| w.aside.as_ref() == Some(*aside))) {
         match durable::put_back(aside) {
             Ok(Some(path)) => warn!(path = %printable(&path), "removal was interrupted; original name restored"),
             Ok(None) => {}

@@ -46,6 +46,7 @@ mod rescans;
 mod restoring;
 mod resuming;
 mod roots;
+mod shared;
 mod sidecars;
 mod teaching;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::durable::{PartialOwner, RootError, RootLock, RootOwner, RootPart, foreign_owner};
+use crate::durable::{self, PartialOwner, RootError, RootLock, RootOwner, RootPart, foreign_owner};
 use crate::recording::name::printable;
 
 /// How long a root is waited for that another process owns: a command beside the daemon's start ends soon.
@@ -36,7 +36,11 @@ impl RootClaim<'_> {
 
 /// The roots that are owned, for as long as this lives.
 #[derive(Debug, Default)]
-pub struct OwnedRoots(Mutex<HashMap<PathBuf, RootLock>>);
+pub struct OwnedRoots {
+    locks: Mutex<HashMap<PathBuf, RootLock>>,
+    /// Roots that are shared with other nodes.
+    shared: Mutex<BTreeSet<PathBuf>>,
+}
 
 impl OwnedRoots {
     /// Owns these roots, too. All of them or, where another process has one, none that was not owned before.
@@ -67,8 +71,32 @@ impl OwnedRoots {
         Ok(())
     }
 
+    /// Takes part in a root that several nodes share. It is not locked; its file says so from here on.
+    pub fn share(&self, root: &Path) -> Result<(), RootError> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |root: &Path| durable::owner_of(root).is_some_and(|says| says.is_shared);
+        if shared.contains(root) && is_known(root) {
+            return Ok(());
+        }
+        // Held by this process as its own until a reload.
+        self.lock().remove(root);
+        if !root.is_dir() {
+            // The scan says so; `share` is asked again before the next one.
+            return Ok(());
+        }
+        if !is_known(root) {
+            RootLock::probe(root)?;
+        }
+        if !durable::are_links_exclusive(root)? {
+            return Err(RootError::UnsafeLinks { root: root.to_owned() });
+        }
+        durable::declare_shared(root)?;
+        shared.insert(root.to_owned());
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, RootLock>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,6 +116,7 @@ fn own_one(root: &Path, claim: &RootClaim<'_>, is_stopped: &dyn Fn() -> bool) ->
                 tracing::debug!(root = %printable(root), error = crate::fault::chain(&error), "root not owned");
                 return Ok(None);
             }
+            Err(shared @ RootError::Shared { .. }) => return Err(shared),
             Err(in_use) if Instant::now() >= deadline || is_stopped() => return Err(in_use),
             Err(_) if !std::mem::replace(&mut is_said, true) => {
                 warn!(root = %printable(root), "root in use by another aftercast; waiting for it");

@@ -10,6 +10,7 @@ use super::error::PipelineError;
 use super::fencing::NextStep;
 use super::position::Position;
 use super::queueing;
+use super::roots;
 use super::sidecars;
 use super::teaching;
 use crate::catalog::JournalKey;
@@ -31,7 +32,8 @@ pub(super) fn publish(
     }
     let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
     let next = NextStep::Publish { path: &record.file_path, vod_id: &record.vod_id, size_bytes: written.size_bytes };
-    if let Err(error) = ctx.fences.require(&record.source_path, &next) {
+    let may = roots::may_change(&ctx.roots, &record.root);
+    if let Err(error) = may.and_then(|()| ctx.fences.require(&record.source_path, &next)) {
         if written_path != record.file_path {
             durable::remove_own(&written_path)?;
         }

@@ -13,6 +13,7 @@ use super::journaling::Journaling;
 use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
 use super::roots;
+use super::shared;
 use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::discover::Settled;
 use crate::durable::{self, FileError};
@@ -28,6 +29,11 @@ use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
     let mut again = Vec::new();
     for (key, entry) in ctx.catalog.open_entries()?.items {
+        if ctx.roots.is_shared(entry.settled.path()) && !matches!(entry.step, Step::Catalogued { .. }) {
+            // Another node may have taken it over: it is asked for first.
+            again.push(entry.settled);
+            continue;
+        }
         match resume_one(ctx, &key, &entry) {
             Ok(true) => {}
             Ok(false) => again.push(entry.settled),
@@ -69,6 +75,12 @@ fn clear_up_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
     roots::require(&ctx.roots, &entry.settled.candidate().root)?;
+    if let Some(claim) = ctx.roots.shared.held(key).filter(|_| matches!(entry.step, Step::Publishing { .. })) {
+        return match shared::resume(ctx, key, entry, &claim)? {
+            Some(_) => Ok(true),
+            None => begin_again(&ctx.journaling, key, entry),
+        };
+    }
     match &entry.step {
         Step::Splicing { intent, record } => resume_splice(ctx, key, entry, intent, record),
         Step::Publishing { written_path, written, record, removes_source } => {

@@ -5,8 +5,10 @@
 //! as device numbers do, and by the id in its file (`.aftercast-root`) where it has one. What differs is taken for the root
 //! only if a recording that the catalogue knows there is there. Else the root is *unavailable*: nothing that is not there
 //! counts as gone, and nothing there is taken, until it is back.
+//!
+//! Where several nodes share a database, a root that another node has is left alone in the same way (`fleet::RootRefusal`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,9 +20,11 @@ use tracing::{error, info, warn};
 use super::active_config::ActiveConfig;
 use super::error::PipelineError;
 use super::owning::OwnedRoots;
+use super::shared::SharedClaims;
 use crate::catalog::{Catalog, CatalogError};
 use crate::durable;
-use crate::fault::chain;
+use crate::fault::{Fault as _, chain};
+use crate::fleet::{Fleet, RootAct, RootRefusal};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
 use crate::stop;
@@ -48,16 +52,69 @@ impl UnavailableRoots {
 pub struct Roots {
     catalog: Catalog,
     config: ActiveConfig,
+    /// Other nodes, and what belongs to them.
+    pub(super) fleet: Option<Fleet>,
     /// Roots that were said to be unavailable.
     pub(super) unavailable: UnavailableRoots,
+    /// Roots that were said to be another's, and why.
+    refused: Mutex<HashMap<PathBuf, RootRefusal>>,
+    /// Recordings in shared roots that this node holds.
+    pub(super) shared: SharedClaims,
     /// The roots that no other process may work in meanwhile.
     pub(super) owned: OwnedRoots,
 }
 
 impl Roots {
-    pub(super) fn new(catalog: &Catalog, config: &ActiveConfig) -> Self {
+    pub(super) fn new(catalog: &Catalog, config: &ActiveConfig, fleet: Option<&Fleet>) -> Self {
         let (unavailable, owned) = (UnavailableRoots::default(), OwnedRoots::default());
-        Self { catalog: catalog.clone(), config: config.clone(), unavailable, owned }
+        Self {
+            catalog: catalog.clone(),
+            config: config.clone(),
+            fleet: fleet.cloned(),
+            unavailable,
+            refused: Mutex::default(),
+            shared: SharedClaims::default(),
+            owned,
+        }
+    }
+
+    /// Why a root, or what lies at a path, is left alone, if another node has it.
+    pub(super) fn refusal(&self, path: &Path, act: RootAct) -> Option<RootRefusal> {
+        self.fleet.as_ref()?.allows(path, act).err()
+    }
+
+    /// Whether a path lies in a root that several nodes work on.
+    pub(super) fn is_shared(&self, path: &Path) -> bool {
+        let settings = self.config.settings();
+        let above = settings.watch.roots.iter().filter(|root| path.starts_with(&root.path));
+        above.max_by_key(|root| root.path.components().count()).is_some_and(|root| root.shared)
+    }
+
+    /// Roots that were left alone because of other nodes and need not be any more.
+    pub(super) fn reopened(&self) -> BTreeSet<PathBuf> {
+        let said = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        said.keys().filter(|root| self.refusal(root, RootAct::Change).is_none()).cloned().collect()
+    }
+
+    /// Says once why a root is left alone, and once when that is over.
+    fn say_refusal(&self, root: &Path, refusal: Option<&RootRefusal>) {
+        let mut said = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match refusal {
+            Some(refusal) => said.insert(root.to_owned(), refusal.clone()),
+            None => said.remove(root),
+        };
+        if before.as_ref() == refusal {
+            return;
+        }
+        match refusal {
+            Some(refusal) if refusal.is_passing() => {
+                info!(root = %printable(root), reason = chain(refusal), "root paused");
+            }
+            Some(refusal) => {
+                error!(root = %printable(root), error = chain(refusal), hint = refusal.hint(), "root not watched");
+            }
+            None => info!(root = %printable(root), "root watched again"),
+        }
     }
 }
 
@@ -94,6 +151,11 @@ impl RootIdentity {
 
 /// Whether a root is there; said once when it is not, and once when it is back.
 pub(super) fn is_available(ctx: &Roots, root: &Path) -> bool {
+    let refusal = ctx.refusal(root, RootAct::Change);
+    ctx.say_refusal(root, refusal.as_ref());
+    if refusal.is_some() {
+        return false;
+    }
     match look(ctx, root) {
         Ok(true) => {
             if ctx.unavailable.put(root, false) {
@@ -118,11 +180,22 @@ pub(super) fn is_available(ctx: &Roots, root: &Path) -> bool {
 
 /// The same without a word: not there, too, where nobody can tell.
 pub(super) fn is_there(ctx: &Roots, root: &Path) -> bool {
-    look(ctx, root).unwrap_or(false)
+    ctx.refusal(root, RootAct::Change).is_none() && look(ctx, root).unwrap_or(false)
+}
+
+/// An error if what lies at a path must not be changed or delivered by this node. Before each step that cannot be undone.
+pub(super) fn may_change(ctx: &Roots, path: &Path) -> Result<(), PipelineError> {
+    ctx.refusal(path, RootAct::Change).map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// An error if what lies at a path must not be deleted by this node.
+pub(super) fn may_delete(ctx: &Roots, path: &Path) -> Result<(), PipelineError> {
+    ctx.refusal(path, RootAct::Delete).map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// The same as an error.
 pub(super) fn require(ctx: &Roots, root: &Path) -> Result<(), PipelineError> {
+    may_change(ctx, root)?;
     if is_available(ctx, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }
 }
 

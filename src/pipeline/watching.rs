@@ -1,5 +1,7 @@
 //! The daemon's loop: events are hints, the scan is the truth, and what finishes now overtakes the backlog.
 
+mod gathered;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,14 +25,13 @@ use super::rescans::ScannedRoot;
 use super::roots;
 use super::views;
 use crate::catalog::JournalKey;
-use crate::discover::{
-    DiscoverError, Mode, NewestCandidates, Problem, RootWatcher, SeenEvent, SettleOutcome, Unit, WatchEvent,
-};
+use crate::discover::{DiscoverError, Mode, Problem, RootWatcher, SeenEvent, SettleOutcome, Unit, WatchEvent};
 use crate::fault::{Fault, chain};
 use crate::fleet;
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::stop;
+use gathered::ScanResult;
 
 /// Longest time until the wish to stop is seen.
 const TICK: Duration = Duration::from_millis(200);
@@ -83,21 +84,6 @@ struct Pending {
     seen: Option<SeenEvent>,
     urgency: Urgency,
     due_ms: i64,
-}
-
-/// What a scan found to be done, and how much there is of the root that is being scanned.
-struct ScanResult {
-    newest: NewestCandidates,
-    asides: Vec<PathBuf>,
-    problems: Vec<Problem>,
-    counted: ScannedRoot,
-}
-
-impl ScanResult {
-    fn new() -> Self {
-        let counted = ScannedRoot::default();
-        Self { newest: NewestCandidates::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new(), counted }
-    }
 }
 
 struct Watcher<'a> {
@@ -160,6 +146,10 @@ impl<'a> Watcher<'a> {
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
+        }
+        let reopened = self.pipeline().roots.reopened();
+        if !reopened.is_empty() {
+            self.rescan_roots(Some(&reopened));
         }
         let engine = self.engine;
         engine.pipeline().discovering.rescans.answer(|wanted| self.rescan_roots(wanted));
@@ -349,7 +339,7 @@ impl<'a> Watcher<'a> {
             Item::Candidate(candidate) => {
                 gathered.counted.recordings += 1;
                 let is_taken = first.as_mut().is_none_or(|first| first.takes(&candidate));
-                if is_taken && !self.engine.pool().holds(&candidate.path) && self.may_be_taken(&candidate) {
+                if is_taken && !self.engine.holds(&candidate.path) && self.may_be_taken(&candidate) {
                     gathered.counted.taken += 1;
                     gathered.newest.add(candidate);
                 }
@@ -394,7 +384,11 @@ impl<'a> Watcher<'a> {
         self.has_more && since >= MORE_AFTER && self.engine.pool().load().0 + self.pending.len() < MOST_AT_ONCE / 2
     }
 
+    /// Queues a unit for delivery. In a shared root the node beside the ingest server does it: units are not asked for one by one.
     fn queue_unit(&self, unit: &Unit, stream_id: &str) {
+        if self.reader_of(&unit.playlist).is_some_and(|reader| reader.root().shared && !reader.root().first_right) {
+            return;
+        }
         let deliveries = queueing::deliveries_for_unit(&self.pipeline().delivering, unit, stream_id);
         match self.pipeline().catalog.enqueue(&deliveries) {
             Ok(0) => {}
@@ -408,7 +402,7 @@ impl<'a> Watcher<'a> {
 
     /// Submits a candidate that is settled, remembers one that is not, leaves alone what is known or under way.
     fn consider(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency) {
-        if self.engine.pool().holds(&candidate.path) {
+        if self.engine.holds(&candidate.path) {
             // Written again while it is worked on, perhaps after its last byte was read: nothing else would tell of it.
             if seen.is_some() {
                 self.wait(candidate, seen, urgency, self.now_ms().saturating_add(LOOK_AGAIN_MS));
@@ -464,7 +458,8 @@ impl<'a> Watcher<'a> {
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {
         let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-        if self.pipeline().journaling.postponed.waits(&key, self.now_ms()) {
+        let is_elsewhere = self.pipeline().roots.shared.is_elsewhere(&key);
+        if is_elsewhere || self.pipeline().journaling.postponed.waits(&key, self.now_ms()) {
             return false;
         }
         match self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint) {

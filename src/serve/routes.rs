@@ -10,10 +10,10 @@ use super::answering::{Service, answer, problem};
 use super::openapi::{self, Schemas};
 use super::{antmedia, events, media, playback, sharing, uploading};
 use crate::operations::{
-    CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod,
-    ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
+    AdoptRoot, CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
+    FreeLocal, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation,
+    OperationError, Plan, PlanRetention, Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries,
+    ShareVod, ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
     VerifyVods, VodHistogram,
 };
 
@@ -92,6 +92,7 @@ routes! {
     Get "/queue" Whole ListQueue;
     Get "/recordings" Whole ListRecordings;
     Post "/rescan" Whole Rescan;
+    Post "/adopt" Whole AdoptRoot;
     Get "/live" Whole ListLive;
     Post "/queue/retry" Whole RetryDeliveries;
     Post "/queue/gc" Lines CollectUploads;

@@ -14,7 +14,7 @@ use crate::support::postgres::Postgres;
 use crate::support::recordings::padded;
 use crate::support::{Sandbox, standard_config};
 
-fn section(postgres: &Postgres, name: &str, more: &str) -> String {
+pub fn section(postgres: &Postgres, name: &str, more: &str) -> String {
     format!(
         "[fleet]\ndatabase = \"{}\"\npassword_file = \"{}\"\nname = \"{name}\"\n{more}",
         postgres.url(),
@@ -22,28 +22,28 @@ fn section(postgres: &Postgres, name: &str, more: &str) -> String {
     )
 }
 
-fn node(postgres: &Postgres, name: &str) -> Sandbox {
+pub fn node(postgres: &Postgres, name: &str) -> Sandbox {
     Sandbox::with_config(|dir| standard_config(dir, &section(postgres, name, "")))
 }
 
-fn record(node: &Sandbox, name: &str) {
+pub fn record(node: &Sandbox, name: &str) {
     fs::write(node.root().join(name), padded(name, 0)).unwrap();
 }
 
 /// Names of the VoDs that a node lists, with their nodes.
-fn listed(at: &Sandbox, args: &[&str]) -> BTreeSet<(String, String)> {
+pub fn listed(at: &Sandbox, args: &[&str]) -> BTreeSet<(String, String)> {
     let said = at.run(&[&["--json", "vod", "list", "--limit", "1000"], args].concat()).expect_code(0);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     said.json_lines().iter().map(|vod| (text(&vod["node"]["name"]), text(&vod["vodName"]))).collect()
 }
 
-fn pairs(expected: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+pub fn pairs(expected: &[(&str, &str)]) -> BTreeSet<(String, String)> {
     expected.iter().map(|(node, name)| ((*node).to_owned(), (*name).to_owned())).collect()
 }
 
 /// Waits until a node lists exactly these.
 #[track_caller]
-fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
+pub fn until_listed(at: &Sandbox, expected: &[(&str, &str)]) {
     let expected = pairs(expected);
     let look = || {
         let said = at.run(&["--json", "vod", "list", "--limit", "1000"]);
@@ -61,18 +61,18 @@ fn until_listed_at_least(at: &Sandbox, name: &str) {
     until("the VoD is listed", look);
 }
 
-fn status(at: &Sandbox) -> Value {
+pub fn status(at: &Sandbox) -> Value {
     at.run(&["--json", "status"]).json_lines().remove(0)
 }
 
 #[track_caller]
-fn until_connected(at: &Sandbox) {
+pub fn until_connected(at: &Sandbox) {
     until("the node is connected", || status(at)["fleet"]["isConnected"].as_bool().filter(|is| *is));
 }
 
 /// Waits until the database has been told everything.
 #[track_caller]
-fn until_told(at: &Sandbox) {
+pub fn until_told(at: &Sandbox) {
     until("the database knows everything", || {
         let fleet = status(at)["fleet"].clone();
         (fleet["isConnected"] == true && fleet["waitingVods"] == 0 && fleet["waitingEvents"] == 0).then_some(())

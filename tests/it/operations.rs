@@ -15,11 +15,11 @@ use aftercast::cli::run::settings_of;
 use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
-    CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process,
-    ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig, ShowRecording,
-    ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice, VerifyVods,
-    VodHistogram, VodState,
+    AdoptRoot, CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
+    FreeLocal, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
+    Process, ProcessBucket, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, SharedConfig,
+    ShowRecording, ShowSettings, ShowStatus, ShowTimeline, ShowVod, SwitchRecording, TeachStream, UndoSplice,
+    VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, OpeningOptions, Stop};
 use aftercast::recording::Outcome;
@@ -259,6 +259,8 @@ fn finds(both: &mut Both) {
     both.same(|_| ListVods { from_ms: Some(0), ..at(0) });
     let unknown = both.same(|sandbox| Rescan { root: Some(beside(sandbox)) });
     assert_eq!(unknown["end"]["error"]["kind"], "notFound", "{unknown}");
+    let alone = both.same(|sandbox| AdoptRoot { root: sandbox.root(), yes: true });
+    assert_eq!(alone["end"]["error"]["kind"], "invalid", "{alone}");
     assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
 }
 

@@ -123,7 +123,8 @@ impl Postgres {
         child
     }
 
-    fn try_sql(&self, sql: &str) -> Result<String, String> {
+    /// The same, or why not: a table may not be there yet.
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql]);
         let said = psql.env("PGPASSWORD", PASSWORD).output().unwrap();

@@ -1,6 +1,7 @@
 //! One file per command: it asks for operations and prints what they answer, in a process of its own and beside a daemon
 //! alike.
 
+pub mod adopt;
 pub mod batch;
 pub mod bucket;
 pub mod catalog;

@@ -41,6 +41,8 @@ fn is_read(server: Server, template: Option<&str>, names: &Pattern) -> bool {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     };

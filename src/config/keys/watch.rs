@@ -31,7 +31,7 @@ const CREDENTIALS: ValueKind = ValueKind {
     wants: r#"an absolute path such as "/etc/aftercast/ingest.credentials", or "env:NAME" for an environment variable"#,
 };
 
-pub(super) static KEYS: [Key; 22] = [
+pub(super) static KEYS: [Key; 24] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -193,6 +193,22 @@ pub(super) static KEYS: [Key; 22] = [
         SWITCH,
         Accessors::Root(|r, v| put(&mut r.deliver_progressive, v.boolean()), |r| Some(r.deliver_progressive.to_string())),
         "Whether kept fragmented MP4 in it is uploaded as progressive MP4. If not set: deliver_progressive of [watch].",
+    )
+    .like("true"),
+    Key::new(
+        Section::Root,
+        "shared",
+        SWITCH,
+        Accessors::Root(|r, v| put(&mut r.shared, v.boolean()), |r| Some(r.shared.to_string())),
+        "true: several nodes work on this directory, on NFS, EFS, CephFS or GlusterFS, each recording once. Needs [fleet].",
+    )
+    .like("true"),
+    Key::new(
+        Section::Root,
+        "first_right",
+        SWITCH,
+        Accessors::Root(|r, v| put(&mut r.first_right, v.boolean()), |r| Some(r.first_right.to_string())),
+        "true on the node beside the ingest server: while it runs, only it works on this shared directory.",
     )
     .like("true"),
     Key::new(

@@ -14,6 +14,8 @@ fn namer(server: Server) -> Namer {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     };
@@ -28,6 +30,8 @@ fn templated(template: &str) -> Result<Namer, TemplateError> {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     };
@@ -89,6 +93,8 @@ fn in_berlin(server: Server) -> Namer {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     };
@@ -195,6 +201,8 @@ fn a_given_stream_holds_for_every_file() {
         stream: Some("s".into()),
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     };

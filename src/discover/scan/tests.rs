@@ -30,6 +30,8 @@ impl TestTree {
             stream: None,
             fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
+            shared: false,
+            first_right: false,
             app: None,
             control: crate::discover::ControlOptions::default(),
         };

@@ -16,6 +16,8 @@ fn root(path: &Path) -> RootOptions {
         stream: None,
         fragmented: FragmentedPolicy::Auto,
         deliver_progressive: false,
+        shared: false,
+        first_right: false,
         app: None,
         control: crate::discover::ControlOptions::default(),
     }

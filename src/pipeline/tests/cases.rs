@@ -153,6 +153,8 @@ impl RecordingCase {
             stream: Some("room".into()),
             fragmented: FragmentedPolicy::Auto,
             deliver_progressive: false,
+            shared: false,
+            first_right: false,
             app: None,
             control: discover::ControlOptions::default(),
         };

@@ -1,0 +1,305 @@
+//! The roots of this node, between the pipeline that works on them and the database that says whose they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Client;
+use tracing::{info, warn};
+
+use super::connecting::{self, within};
+use super::engine::{Fleet, Member, lock};
+use super::error::FleetError;
+use super::options::FleetOptions;
+use super::roots::{self, Confirmation, FleetRoot, Holder, RootAct, RootRefusal};
+use super::schema;
+use super::shared::{self, SharedClaim, SharedItem};
+use crate::catalog::known_node_id;
+use crate::durable::{self, RootOwner};
+use crate::fault::chain;
+use crate::recording::Fingerprint;
+use crate::recording::name::printable;
+use crate::runtime::Runtime;
+
+/// A root that was adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedRoot {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its id.
+    pub root_id: String,
+    /// Name of the node that had it, if the database knows it.
+    pub from: Option<String>,
+    /// How often it has had another node.
+    pub epoch: i64,
+    /// VoDs that are listed for this node now.
+    pub vods: u64,
+}
+
+impl Fleet {
+    /// Takes part with a root; the database is told soon.
+    pub fn take_part(&self, root: FleetRoot) {
+        if self.0.roots.put(root) {
+            self.0.roots_changed.notify_one();
+        }
+    }
+
+    /// Whether a root is known in this way.
+    pub fn knows_root(&self, path: &Path, is_shared: bool, first_right: bool) -> bool {
+        let known = self.0.roots.at(path);
+        known.is_some_and(|root| (root.is_shared, root.first_right) == (is_shared, first_right))
+    }
+
+    /// Forgets all roots but these.
+    pub fn keep_roots(&self, is_kept: impl Fn(&Path) -> bool) {
+        self.0.roots.keep(is_kept);
+    }
+
+    /// Whether a session with the database is under way or being tried; a command has none.
+    pub fn has_begun(&self) -> bool {
+        lock(&self.0.task).is_some()
+    }
+
+    /// Whether something may be done to what lies at a path. Asks no database.
+    pub fn allows(&self, path: &Path, act: RootAct) -> Result<(), RootRefusal> {
+        let health = &self.0.health;
+        let confirmation = self.0.roots.confirmation(health.now(), health.trust(), health.has_failed());
+        self.0.roots.allows(path, act, confirmation, self.node_id())
+    }
+
+    /// The shared root that holds a path.
+    pub fn shared_root(&self, path: &Path) -> Option<FleetRoot> {
+        self.0.roots.shared_above(path)
+    }
+
+    fn whose(&self) -> Result<(String, i64), FleetError> {
+        let epoch = self.0.health.epoch();
+        let away = || FleetError::Away("this node is not connected".to_owned());
+        Ok((self.node_id().to_owned(), epoch.ok_or_else(away)?))
+    }
+
+    /// Asks for a recording in a shared root. Blocks.
+    pub fn claim(&self, item: &SharedItem) -> Result<SharedClaim, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            shared::claim(&client, (&node_id, epoch), item).await.map_err(|error| (client, error))
+        })
+    }
+
+    /// Notes a finished file, by its path below the root, before it gets its name; `false` if another node has taken over. Blocks.
+    pub fn publishing(
+        &self,
+        token: i64,
+        result: &Path,
+        fingerprint: &Fingerprint,
+        digest: &str,
+    ) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            let noted = shared::publishing(&client, (&node_id, epoch), token, (result, fingerprint, digest)).await;
+            noted.map_err(|error| (client, error))
+        })
+    }
+
+    /// Notes that a recording is finished; `false` if another node has taken over. Blocks.
+    pub fn done(&self, token: i64, vod_id: &str) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            shared::done(&client, (&node_id, epoch), token, vod_id).await.map_err(|error| (client, error))
+        })
+    }
+
+    /// Lets other nodes try a recording after some time. Blocks.
+    pub fn give_back(&self, token: i64, after: Duration, reason: &str) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            let given = shared::give_back(&client, (&node_id, epoch), token, (after, reason)).await;
+            given.map_err(|error| (client, error))
+        })
+    }
+
+    /// Keeps every node from a recording. Blocks.
+    pub fn quarantine(&self, token: i64, reason: &str) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            shared::quarantine(&client, (&node_id, epoch), token, reason).await.map_err(|error| (client, error))
+        })
+    }
+
+    /// Whose a root is that can be adopted; an error if its node is alive. Blocks.
+    pub fn adoptable(&self, path: &Path) -> Result<AdoptedRoot, FleetError> {
+        let (node_id, _) = self.whose()?;
+        let says = marker_of(path)?;
+        let (whose, root_id) = (node_id.as_str(), says.root_id.as_str());
+        let (epoch, from) = self.ask(|client| async move {
+            roots::adoptable(&client, whose, root_id).await.map_err(|error| (client, error))
+        })?;
+        Ok(AdoptedRoot { path: path.to_owned(), root_id: says.root_id, from, epoch, vods: 0 })
+    }
+
+    /// Makes a root this node's whose node is not alive; its lock is held. Blocks.
+    ///
+    /// The file in the root is written first: a former node that sees the same directory and cannot reach the database finds its
+    /// own name no more.
+    pub fn adopt(&self, path: &Path) -> Result<AdoptedRoot, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        let (before, known) = (marker_of(path)?, self.adoptable(path)?.epoch);
+        let root =
+            FleetRoot { path: path.to_owned(), root_id: before.root_id.clone(), is_shared: false, first_right: false };
+        let (whose, next) = ((node_id.as_str(), epoch), known.max(before.owner_epoch.unwrap_or(0)).saturating_add(1));
+        durable::note_node(path, &node_id, next).map_err(FleetError::Marker)?;
+        let (of_root, of_node) = (&root, whose);
+        let adopted = self.ask(|mut client| async move {
+            roots::adopt(&mut client, of_node, of_root).await.map_err(|error| (client, error))
+        });
+        let adopted = adopted.inspect_err(|_| {
+            if let Err(error) = durable::restore_owner(path, &before) {
+                warn!(root = %printable(path), error = chain(&error), "cannot restore the file of the root");
+            }
+        })?;
+        let vods = self.ask(|mut client| async move {
+            roots::move_vods(&mut client, of_node.0, of_node.1).await.map_err(|error| (client, error))
+        })?;
+        self.0.roots.confirm_one(path, Holder::Ours { epoch: adopted.epoch, url: path.to_string_lossy().into_owned() });
+        self.0.roots_changed.notify_one();
+        info!(root = %printable(path), from = adopted.from, epoch = adopted.epoch, vods, "root adopted");
+        let roots::Adoption { epoch, from } = adopted;
+        Ok(AdoptedRoot { path: root.path, root_id: root.root_id, from, epoch, vods })
+    }
+}
+
+/// A root, and why it is left alone, if it is.
+pub type CheckedRoot = (PathBuf, Result<(), RootRefusal>);
+
+/// What the database says of these roots, for `doctor`: each with why it is left alone, if it is. Nothing is changed. Blocks.
+pub fn check_roots(
+    options: &FleetOptions,
+    state_dir: &Path,
+    roots: &[FleetRoot],
+    runtime: &Runtime,
+) -> Result<Vec<CheckedRoot>, FleetError> {
+    let Some(node_id) = known_node_id(state_dir)? else { return Ok(Vec::new()) };
+    let held = runtime.block_on(async {
+        let pool = connecting::pool(options)?;
+        let client = connecting::client(&pool).await?;
+        let held = if within(schema::found(&**client)).await? < schema::KNOWN {
+            BTreeMap::new()
+        } else {
+            roots::owned(&client, &node_id, roots).await?
+        };
+        pool.close();
+        Ok::<_, FleetError>(held)
+    })?;
+    let said = |root: &FleetRoot| {
+        let holder = held.get(&root.path)?;
+        Some((root.path.clone(), roots::judge(root, Some(holder), Confirmation::Fresh)?))
+    };
+    Ok(roots.iter().filter_map(said).collect())
+}
+
+fn marker_of(path: &Path) -> Result<RootOwner, FleetError> {
+    let says = durable::owner_of(path).ok_or_else(|| FleetError::NotARoot(path.to_owned()))?;
+    if says.is_shared { Err(FleetError::SharedRoot) } else { Ok(says) }
+}
+
+impl Member {
+    /// At the beginning of a session: the roots, and what an adoption that was cut has left to be done.
+    pub(super) async fn enter_roots(
+        self: &Arc<Self>,
+        client: &mut Client,
+        node_id: &str,
+        epoch: i64,
+    ) -> Result<(), FleetError> {
+        self.check_roots(client, node_id, epoch).await?;
+        let vods = roots::move_vods(client, node_id, epoch).await?;
+        if vods > 0 {
+            info!(vods, "VoDs of adopted roots are listed for this node");
+        }
+        Ok(())
+    }
+
+    /// Registers roots, asks whose they are, and notes in those of this node that they are its.
+    pub(super) async fn check_roots(
+        self: &Arc<Self>,
+        client: &mut Client,
+        node_id: &str,
+        epoch: i64,
+    ) -> Result<(), FleetError> {
+        let asked_at = self.health.now();
+        let all = self.roots.all();
+        if all.is_empty() {
+            self.roots.confirm(asked_at, &BTreeMap::new());
+            return Ok(());
+        }
+        let mut held = roots::owned(client, node_id, &all).await?;
+        let lacking: Vec<_> =
+            all.iter().filter(|root| needs_registering(root, held.get(&root.path), &all)).cloned().collect();
+        for root in &lacking {
+            let path = root.path.clone();
+            let marked = self.blocking(move |_| Ok(durable::owner_of(&path).and_then(|says| says.node_id))).await?;
+            roots::register(client, (node_id, epoch), root, marked.as_deref()).await?;
+        }
+        if !lacking.is_empty() {
+            held = roots::owned(client, node_id, &all).await?;
+        }
+        let ours = all.iter().filter_map(|root| match held.get(&root.path) {
+            Some(Holder::Ours { epoch, .. }) if !root.is_shared => Some((root.path.clone(), *epoch)),
+            _ => None,
+        });
+        let (ours, name): (Vec<_>, _) = (ours.collect(), node_id.to_owned());
+        self.blocking(move |_| {
+            for (root, epoch) in &ours {
+                note(root, &name, *epoch);
+            }
+            Ok(())
+        })
+        .await?;
+        self.roots.confirm(asked_at, &held);
+        Ok(())
+    }
+}
+
+/// Whether the database is to be told of a root: it has none, or has it in another way.
+fn needs_registering(root: &FleetRoot, holder: Option<&Holder>, all: &[FleetRoot]) -> bool {
+    match holder {
+        // It is mounted elsewhere now, unless another root here is the one that was registered.
+        Some(Holder::Ours { url, .. }) => {
+            let is_of_another = |other: &FleetRoot| other.path == Path::new(url) && other.root_id == root.root_id;
+            root.is_shared || root.path != Path::new(url) && !all.iter().any(is_of_another)
+        }
+        // The first right may have become free.
+        Some(Holder::Shared) => root.is_shared,
+        Some(Holder::Other { is_alive, .. }) => !is_alive,
+        None => true,
+    }
+}
+
+fn note(root: &Path, node_id: &str, epoch: i64) {
+    if let Err(error) = durable::note_node(root, node_id, epoch) {
+        tracing::debug!(root = %printable(root), error = chain(&error), "cannot note the node in the file of the root");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_registered_where_the_database_has_it_in_no_way_or_another() {
+        let root = |is_shared| FleetRoot { path: "/r".into(), root_id: "1".into(), is_shared, first_right: false };
+        let other = |is_alive| Holder::Other { node: "b".into(), is_alive };
+        let ours = |url: &str| Holder::Ours { epoch: 1, url: url.to_owned() };
+        let needs =
+            |root: FleetRoot, holder: Option<&Holder>| needs_registering(&root, holder, std::slice::from_ref(&root));
+        assert!(needs(root(false), None));
+        assert!(!needs(root(false), Some(&ours("/r"))));
+        assert!(needs(root(false), Some(&ours("/elsewhere"))), "mounted elsewhere");
+        assert!(needs(root(true), Some(&ours("/r"))), "it becomes shared");
+        assert!(!needs(root(false), Some(&Holder::Shared)));
+        assert!(!needs(root(false), Some(&other(true))));
+        assert!(needs(root(false), Some(&other(false))), "it may be registered for nobody");
+        let copy = FleetRoot { path: "/copy".into(), ..root(false) };
+        assert!(!needs_registering(&copy, Some(&ours("/r")), &[root(false), copy.clone()]), "its file was copied");
+    }
+}

@@ -1,0 +1,205 @@
+//! Claims on recordings in shared roots, as rows of the database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use deadpool_postgres::Client;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::{SharedClaim, SharedItem, SharedLease, SharedResult, fingerprint_text, path_key};
+use crate::fleet::claim::number;
+use crate::fleet::connecting::ask;
+use crate::fleet::error::FleetError;
+use crate::fleet::roots::alive;
+use crate::fleet::rows::text;
+use crate::recording::Fingerprint;
+
+/// Nodes that may die of a recording before no other one is given it.
+const MOST_HOLDERS: i32 = 2;
+
+/// Whether another node has the file as a VoD: it had the root alone before it was shared.
+const OF_ANOTHER: &str = "SELECT FROM aftercast.vod v WHERE v.rel_path = $6 AND v.root = r.url AND v.size_bytes = $7 \
+                          AND v.is_local AND v.node_id <> $1::uuid";
+
+type Value<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Who asks: identity and epoch.
+pub(in crate::fleet) type Whose<'a> = (&'a str, i64);
+
+/// Whether the holder of row `i` still has it.
+const IS_HELD: &str = "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = i.lease_node AND h.epoch = i.lease_epoch \
+         AND h.stopped_at IS NULL AND h.seen_at > now() - (SELECT lease FROM aftercast.meta))";
+
+/// Asks for a recording.
+pub(in crate::fleet) async fn claim(
+    client: &Client,
+    (node_id, epoch): Whose<'_>,
+    item: &SharedItem,
+) -> Result<SharedClaim, FleetError> {
+    let (key, fingerprint) = (path_key(&item.path), fingerprint_text(&item.fingerprint));
+    let name = text(&item.path.to_string_lossy());
+    let size_bytes = number(item.fingerprint.size_bytes);
+    let values: [Value<'_>; 7] = [
+        (&node_id, Type::TEXT),
+        (&epoch, Type::INT8),
+        (&item.root_id, Type::TEXT),
+        (&key, Type::TEXT),
+        (&fingerprint, Type::TEXT),
+        (&name, Type::TEXT),
+        (&size_bytes, Type::INT8),
+    ];
+    let rows = ask(client, &claiming(), &values).await?;
+    match rows.first() {
+        Some(row) if row.get::<_, &str>(0) == "quarantined" => Ok(SharedClaim::Quarantined),
+        Some(row) => Ok(SharedClaim::Ours(lease(row))),
+        None => why_not(client, &values).await,
+    }
+}
+
+/// The statement of a claim. Of several nodes that ask at once, one inserts or updates the row, and the others find it held.
+fn claiming() -> String {
+    let first = alive("r.first_node");
+    let is_own = "(i.lease_node = $1::uuid AND i.lease_epoch = $2)";
+    let is_left = format!("(i.state IN ('leased', 'publishing') AND NOT {IS_HELD})");
+    let is_hopeless = format!("({is_left} AND NOT {is_own} AND i.attempt >= {MOST_HOLDERS})");
+    format!(
+        "INSERT INTO aftercast.shared_item AS i \
+           (root_id, item_key, fingerprint, item, state, attempt, lease_node, lease_epoch, token) \
+         SELECT r.root_id, $4, $5, $6, 'leased', 1, me.node_id, me.epoch, nextval('aftercast.token') \
+         FROM aftercast.node me, aftercast.root r \
+         WHERE me.node_id = $1::uuid AND me.epoch = $2 AND r.root_id = $3 AND r.kind = 'shared' \
+           AND (r.first_node IS NULL OR r.first_node = $1::uuid OR NOT EXISTS ({first})) \
+           AND NOT EXISTS (SELECT FROM aftercast.shared_item o WHERE o.root_id = $3 AND o.result_key = $4 \
+             AND o.result_fingerprint = $5 AND o.state IN ('publishing', 'done')) \
+           AND NOT EXISTS ({OF_ANOTHER}) \
+         ON CONFLICT (root_id, item_key, fingerprint) DO UPDATE SET \
+           state = CASE WHEN {is_hopeless} THEN 'quarantined' ELSE 'leased' END, \
+           attempt = i.attempt + CASE WHEN {is_own} OR i.state = 'ready' THEN 0 ELSE 1 END, \
+           lease_node = $1::uuid, lease_epoch = $2, former_token = i.token, token = nextval('aftercast.token'), \
+           error = CASE WHEN {is_hopeless} THEN 'two nodes ended while they worked on it' END, changed_at = now() \
+         WHERE (i.state = 'ready' AND i.due_at <= now()) OR {is_left} \
+           OR (i.state IN ('leased', 'publishing') AND {is_own}) \
+         RETURNING i.state, i.token, i.attempt, i.former_token, i.result, i.digest"
+    )
+}
+
+fn lease(row: &Row) -> SharedLease {
+    let result: (Option<String>, Option<String>) = (row.get(4), row.get(5));
+    let published = match result {
+        (Some(path), Some(digest)) => Some(SharedResult { path: PathBuf::from(path), digest }),
+        _ => None,
+    };
+    SharedLease { token: row.get(1), attempt: row.get(2), former_token: row.get(3), published }
+}
+
+/// Why a recording was not given.
+async fn why_not(client: &Client, values: &[Value<'_>]) -> Result<SharedClaim, FleetError> {
+    let sql = format!(
+        "SELECT i.state, i.token, i.attempt, i.former_token, i.result, i.digest, \
+                 i.lease_node = $1::uuid AND EXISTS (SELECT FROM aftercast.node me WHERE me.node_id = $1::uuid AND me.epoch = $2) \
+               FROM aftercast.shared_item i WHERE i.root_id = $3 AND i.item_key = $4 AND i.fingerprint = $5 \
+               UNION ALL SELECT i.state, i.token, i.attempt, i.former_token, i.result, i.digest, false \
+               FROM aftercast.shared_item i \
+               WHERE i.root_id = $3 AND i.result_key = $4 AND i.result_fingerprint = $5 AND i.state = 'done' \
+               UNION ALL SELECT 'done', 0, 0, NULL, NULL, NULL, false FROM aftercast.root r \
+               WHERE r.root_id = $3 AND EXISTS ({OF_ANOTHER})"
+    );
+    let rows = ask(client, &sql, values).await?;
+    let has = |wanted: &str| rows.iter().any(|row| row.get::<_, &str>(0) == wanted);
+    let own = rows.iter().find(|row| row.get::<_, &str>(0) == "done" && row.get::<_, Option<bool>>(6) == Some(true));
+    Ok(if let Some(row) = own {
+        SharedClaim::DoneHere(lease(row))
+    } else if has("done") {
+        SharedClaim::Done
+    } else if has("quarantined") {
+        SharedClaim::Quarantined
+    } else {
+        SharedClaim::Later
+    })
+}
+
+/// Notes the finished file before it gets its name; `false` if the token does not hold the recording any more.
+pub(in crate::fleet) async fn publishing(
+    client: &Client,
+    whose: Whose<'_>,
+    token: i64,
+    (result, fingerprint, digest): (&Path, &Fingerprint, &str),
+) -> Result<bool, FleetError> {
+    let (path, key) = (text(&result.to_string_lossy()), path_key(result));
+    let fingerprint = fingerprint_text(fingerprint);
+    let set = "state = 'publishing', result = $4, result_key = $5, result_fingerprint = $6, digest = $7";
+    let more: [Value<'_>; 4] =
+        [(&path, Type::TEXT), (&key, Type::TEXT), (&fingerprint, Type::TEXT), (&digest, Type::TEXT)];
+    by_token(client, whose, token, set, "AND i.state <> 'done'", &more).await
+}
+
+/// Notes that the finished file has its name and everything of the recording is in it; `false` if another node has taken over. Once
+/// true it stays true: nobody else is given the recording.
+pub(in crate::fleet) async fn done(
+    client: &Client,
+    whose: Whose<'_>,
+    token: i64,
+    vod_id: &str,
+) -> Result<bool, FleetError> {
+    by_token(client, whose, token, "state = 'done', vod_id = $4, error = NULL", "", &[(&vod_id, Type::TEXT)]).await
+}
+
+/// Lets others try, not before some time has passed.
+pub(in crate::fleet) async fn give_back(
+    client: &Client,
+    whose: Whose<'_>,
+    token: i64,
+    (after, error): (Duration, &str),
+) -> Result<bool, FleetError> {
+    let set = "state = 'ready', error = $4, due_at = now() + make_interval(secs => $5)";
+    let (error, after_s) = (text(error), after.as_secs_f64());
+    let more: [Value<'_>; 2] = [(&error, Type::TEXT), (&after_s, Type::FLOAT8)];
+    by_token(client, whose, token, set, "AND i.state <> 'done'", &more).await
+}
+
+/// Keeps every node from a recording that cannot be finished.
+pub(in crate::fleet) async fn quarantine(
+    client: &Client,
+    whose: Whose<'_>,
+    token: i64,
+    reason: &str,
+) -> Result<bool, FleetError> {
+    let reason = text(reason);
+    by_token(
+        client,
+        whose,
+        token,
+        "state = 'quarantined', error = $4",
+        "AND i.state <> 'done'",
+        &[(&reason, Type::TEXT)],
+    )
+    .await
+}
+
+/// Changes the row of a token that holds its recording. The identity is checked with it: of two processes that use one, only the
+/// later can change anything.
+async fn by_token(
+    client: &Client,
+    (node_id, epoch): Whose<'_>,
+    token: i64,
+    set: &str,
+    and: &str,
+    more: &[Value<'_>],
+) -> Result<bool, FleetError> {
+    let sql = format!(
+        "UPDATE aftercast.shared_item i SET {set}, changed_at = now() FROM aftercast.node me \
+         WHERE me.node_id = $1::uuid AND me.epoch = $2 AND i.lease_node = me.node_id AND i.token = $3 \
+           AND i.state IN ('leased', 'publishing', 'done') {and} RETURNING i.token"
+    );
+    let mut values: Vec<Value<'_>> = vec![(&node_id, Type::TEXT), (&epoch, Type::INT8), (&token, Type::INT8)];
+    values.extend(more.iter().cloned());
+    Ok(!ask(client, &sql, &values).await?.is_empty())
+}
+
+/// At the end of a node: what it has not begun to publish is free for others at once, and no attempt is counted.
+pub(in crate::fleet) async fn give_back_all(client: &Client, (node_id, epoch): Whose<'_>) -> Result<(), FleetError> {
+    let sql = "UPDATE aftercast.shared_item SET state = 'ready', due_at = now(), changed_at = now() \
+               WHERE lease_node = $1::uuid AND lease_epoch = $2 AND state = 'leased'";
+    ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
+}

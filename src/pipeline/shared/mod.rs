@@ -1,0 +1,17 @@
+//! Recordings in roots that several nodes share: each is asked for in the fleet database before it is begun, and told to be finished
+//! there before it is catalogued here.
+//!
+//! ```text
+//! settled ─▶ claimer (asks, on a thread of its own) ─▶ pool ─▶ journey ─▶ publish: noted · linked · done · catalogued
+//! ```
+//!
+//! The database is never asked by a thread that finds recordings. No lock of the file system is used, and nothing is finished in
+//! place.
+
+mod claimer;
+mod claims;
+mod publishing;
+
+pub(super) use claimer::Claimer;
+pub(super) use claims::{HeldClaim, SharedClaims};
+pub(super) use publishing::{is_published_before, publish, resume};
