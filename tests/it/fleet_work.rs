@@ -1,14 +1,16 @@
 //! Shared work, asked for directly: each item is done once, whoever wakes up late changes nothing, and what kills its holders is given
 //! to nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use aftercast::catalog::Catalog;
 use aftercast::clock::Clock;
 use aftercast::fault::Class;
-use aftercast::fleet::{Fleet, FleetOptions, NewWork, SharedWork, WorkFailure, WorkItem, WorkResult, WorkScope};
+use aftercast::fleet::{
+    Fleet, FleetHome, FleetOptions, NewWork, SharedWork, WorkFailure, WorkItem, WorkResult, WorkScope,
+};
 use aftercast::runtime::Runtime;
 use aftercast::stop::Stop;
 use serde_json::json;
@@ -38,7 +40,15 @@ impl Node {
         };
         let (catalog, stop) = (Catalog::open(dir.path()).unwrap(), Stop::default());
         let runtime = Runtime::start().unwrap();
-        let fleet = Fleet::open(&options, catalog.shared(), dir.path(), &runtime, &stop, &Clock::default()).unwrap();
+        let clock = Clock::default();
+        let home = FleetHome {
+            shared: catalog.shared(),
+            state_dir: dir.path(),
+            runtime: &runtime,
+            clock: &clock,
+            stop: &stop,
+        };
+        let fleet = Fleet::open(&options, BTreeMap::new(), home).unwrap();
         fleet.begin();
         let node = Self { fleet, stop, _catalog: catalog, _dir: dir };
         until("the node may claim", || node.work().claim(SCOPE, 1).ok());
