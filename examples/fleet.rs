@@ -143,13 +143,14 @@ const CLAIMED: u32 = 100;
 const SCOPE: WorkScope<'_> = WorkScope::Root { kind: "bench", root: "nowhere" };
 
 fn work(state_dir: &Path, options: &FleetOptions, items: usize) -> Outcome<Value> {
-    let (runtime, stop) = (Runtime::start()?, Stop::default());
+    let (runtime, clock, stop) = (Runtime::start()?, Clock::default(), Stop::default());
     let mut fleets = Vec::new();
     for node in 0..NODES {
         let own = state_dir.join(node.to_string());
         let catalog = Catalog::open(&own)?;
-        let fleet = Fleet::open(options, catalog.shared(), &own, &runtime, &stop, &Clock::default());
-        let fleet = fleet.ok_or("no database")?;
+        let home =
+            FleetHome { shared: catalog.shared(), state_dir: &own, runtime: &runtime, clock: &clock, stop: &stop };
+        let fleet = Fleet::open(options, BTreeMap::new(), home).ok_or("no database")?;
         fleet.begin();
         while fleet.work().claim(SCOPE, 1).is_err() {
             std::thread::sleep(Duration::from_millis(20));

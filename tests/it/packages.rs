@@ -43,6 +43,29 @@ fn files(directory: &Path) -> BTreeSet<String> {
     found.lines().map(str::to_owned).collect()
 }
 
+/// The scripts of a package: sound, and they say and do what an operator expects.
+fn scripts_are_sound(control: &Path) {
+    for script in ["postinst", "prerm", "postrm"] {
+        let script = control.join(script);
+        said(Command::new("sh").arg("-n").arg(&script));
+        assert_ne!(fs::metadata(&script).unwrap().permissions().mode() & 0o111, 0);
+    }
+    let prerm = fs::read_to_string(control.join("prerm")).unwrap();
+    assert!(prerm.contains("stop aftercast.service"), "{prerm}");
+    let postinst = fs::read_to_string(control.join("postinst")).unwrap();
+    for words in [
+        "aftercast setup",
+        "aftercast config check",
+        "aftercast doctor",
+        "systemctl enable --now aftercast",
+        "try-restart",
+    ] {
+        assert!(postinst.contains(words), "{words}: {postinst}");
+    }
+    // debhelper's snippet for a unit that is enabled by the operator alone: only what was enabled before is enabled again.
+    assert!(postinst.contains("if deb-systemd-helper debian-installed 'aftercast.service'"), "{postinst}");
+}
+
 #[test]
 fn the_debian_package_holds_what_an_operator_expects() {
     if Command::new("dh").arg("--version").output().is_err() {
@@ -92,25 +115,7 @@ fn the_debian_package_holds_what_an_operator_expects() {
     let started = with_config(&["watch"]).output().unwrap();
     assert_eq!(started.status.code(), Some(3), "{}", String::from_utf8_lossy(&started.stderr));
 
-    for script in ["postinst", "prerm", "postrm"] {
-        let script = control.join(script);
-        said(Command::new("sh").arg("-n").arg(&script));
-        assert_ne!(fs::metadata(&script).unwrap().permissions().mode() & 0o111, 0);
-    }
-    let prerm = fs::read_to_string(control.join("prerm")).unwrap();
-    assert!(prerm.contains("stop aftercast.service"), "{prerm}");
-    let postinst = fs::read_to_string(control.join("postinst")).unwrap();
-    for words in [
-        "aftercast setup",
-        "aftercast config check",
-        "aftercast doctor",
-        "systemctl enable --now aftercast",
-        "try-restart",
-    ] {
-        assert!(postinst.contains(words), "{words}: {postinst}");
-    }
-    // debhelper's snippet for a unit that is enabled by the operator alone: only what was enabled before is enabled again.
-    assert!(postinst.contains("if deb-systemd-helper debian-installed 'aftercast.service'"), "{postinst}");
+    scripts_are_sound(&control);
 
     let unit = ["./usr/lib/systemd/system/aftercast.service", "./lib/systemd/system/aftercast.service"];
     let unit = unit.into_iter().find(|unit| files.contains(*unit)).expect("a unit file");
