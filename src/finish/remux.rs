@@ -18,10 +18,12 @@ use super::work::{
 use super::{FinishError, Inspection, NameRequest, SpliceMode, ValidationLevel, splice};
 use crate::durable::{self, Partial};
 use crate::fault::chain;
-use crate::media::{self, HeaderPlacement, MediaError, MediaReading, OutputStart, PassControl, Remux, Remuxed};
+use crate::media::{
+    self, HeaderPlacement, MediaError, MediaReading, OutputStart, PassControl, Remux, Remuxed, TrackReading,
+};
 use crate::recording::journey::StartTime;
 use crate::recording::name::printable;
-use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource};
+use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource, TrackKind};
 use crate::threads::{alongside, at_lower_priority};
 
 /// A recording whose packets go into a container, as soon as there is a name.
@@ -249,6 +251,9 @@ fn write_fragments(
     let (reading, ()) = alongside(read, || durable::store_ahead(request.output));
     let reading = reading?;
     compare(request, &remuxed, &reading)?;
+    if has_more_keyframes(&remuxed, &reading) {
+        return Ok(None);
+    }
     let differences = media::differences(&remuxed, &reading);
     if !differences.is_empty() {
         tracing::warn!(path = %printable(request.source), ?differences, "the output differs from the source; writing without fragments");
@@ -256,6 +261,15 @@ fn write_fragments(
     }
     let is_in_front = work.cpu_permit.lend(|| splice::put_in_front_of_own(request.output, &own))?;
     Ok(is_in_front.then_some(RemuxOutput { remuxed, reading, differences, splice: Some(SpliceMethod::InsertRange) }))
+}
+
+/// The first fragment lies in the header, and the muxer lists no keyframes there if it has none, which says that all of its pictures
+/// are keyframes (ISO/IEC 14496-12 §8.6.2.1): a recording that lost its beginning may have seconds of them.
+fn has_more_keyframes(remuxed: &Remuxed, reading: &MediaReading) -> bool {
+    let keyframes = |tracks: &[TrackReading]| -> u64 {
+        tracks.iter().filter(|track| track.kind == TrackKind::Video).map(|track| track.keyframes).sum()
+    };
+    keyframes(&reading.tracks) > keyframes(&remuxed.tracks_written)
 }
 
 fn compare(request: &Remux<'_>, remuxed: &Remuxed, reading: &MediaReading) -> Result<(), FinishError> {

@@ -10,8 +10,11 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::Mode;
@@ -255,8 +258,13 @@ impl ConnectionService {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_LIMIT_BYTES);
         let limit = WriteLimit::default();
-        let router = TowerToHyperService::new(self.router.clone().layer(Extension(limit.clone())));
-        let mut connection = pin!(http.serve_connection(TokioIo::new(Written::new(stream, limit)), router));
+        let (router, of_requests) = (TowerToHyperService::new(self.router.clone()), limit.clone());
+        // Not a layer of the router: that would copy all routes for each connection, 100 KiB.
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(of_requests.clone());
+            router.call(request)
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(Written::new(stream, limit)), service));
         let served = tokio::select! {
             served = connection.as_mut() => served,
             _ = self.closing.changed() => {

@@ -158,6 +158,6 @@ mod tests {
         let deletion = DeleteVod { id: "../x y".into(), keep_file: true, ..DeleteVod::default() };
         let request = request_of(&deletion).unwrap();
         assert_eq!(request.uri().path(), "/api/v1/vods/%2E%2E%2Fx%20y");
-        assert_eq!(request.uri().query(), Some("keepFile=true&keepObjects=false&dryRun=false"));
+        assert_eq!(request.uri().query(), Some("keepFile=true&keepObjects=false&dryRun=false&queue=false"));
     }
 }

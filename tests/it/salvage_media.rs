@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Sandbox;
 use crate::support::boxes::{BoxSpan, at_path, number, set_number, top};
-use crate::support::recordings::{decode_errors, made, packets, without_moov};
+use crate::support::recordings::{decode_errors, ffmpeg, made, packets, without_moov};
 
 const OFFSETS: &str = "trak/mdia/minf/stbl/stco";
 
@@ -158,6 +158,33 @@ fn a_header_is_used_where_the_beginning_of_the_file_is_lost_and_the_original_sta
     assert!(vods[0]["defects"].to_string().contains("the beginning of the file"), "{vods:?}");
     let finished = PathBuf::from(vods[0]["filePath"].as_str().unwrap());
     assert_eq!((packets(&finished).len(), fs::read(&path).unwrap()), (packets(&whole).len(), bytes));
+}
+
+/// Of a recording that lost its beginning the pictures before the first keyframe are kept, and a player must not be sent to them. The
+/// group of pictures is longer than a fragment of the muxer.
+#[test]
+fn pictures_before_the_first_keyframe_do_not_count_as_keyframes() {
+    let sandbox = Sandbox::new();
+    let whole = sandbox.path().join("whole.flv");
+    let size =
+        ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=12", "-c:v", "libx264", "-preset", "ultrafast"];
+    let groups =
+        ["-g", "100", "-keyint_min", "100", "-sc_threshold", "0", "-pix_fmt", "yuv420p", whole.to_str().unwrap()];
+    ffmpeg(&[&size[..], &groups].concat());
+    let mut bytes = fs::read(&whole).unwrap();
+    bytes[..4096].fill(0);
+    let broken = beside(&whole, "headless", &bytes);
+    let output = sandbox.path().join("out.mp4");
+    let args = [broken.to_str().unwrap(), "--reference", whole.to_str().unwrap(), "--output", output.to_str().unwrap()];
+    sandbox.run(&[&["recover"], &args[..]].concat()).expect_code(0);
+    let finished = fs::read(&output).unwrap();
+    let moov = first(&finished, *b"moov").body();
+    let tables = at_path(&finished, moov.clone(), "trak/mdia/minf/stbl/stss");
+    let [table] = &tables[..] else { panic!("a list of keyframes") };
+    let count = usize::try_from(number(&finished, table.body().start + 4, 4)).unwrap();
+    let listed: Vec<_> = (0..count).map(|n| number(&finished, table.body().start + 8 + 4 * n, 4)).collect();
+    // Pictures 101 and 201 of the original; the first one was lost.
+    assert_eq!(listed, [100, 200], "{} pictures", packets(&output).len());
 }
 
 /// A sparse file beyond 4 GiB whose media has a hole in the middle, and whose sizes and offsets of 32 bits wrapped.

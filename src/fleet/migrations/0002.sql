@@ -2,7 +2,6 @@
 ALTER TABLE aftercast.node ADD COLUMN apps jsonb NOT NULL DEFAULT '{}';
 
 -- Paths of Ant Media's applications, and positions in the order of start times.
-CREATE INDEX vod_rel_path ON aftercast.vod (rel_path);
 CREATE INDEX vod_start ON aftercast.vod (start_ms, vod_id, node_id);
 
 -- What one node asks of another about a recording of that one. It is done once: by the life of the node (`epoch`) that took it.
