@@ -9,7 +9,6 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Pool};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use tokio_postgres::types::{ToSql, Type};
 use tracing::{debug, warn};
 
 use super::claim::{self, Claimed, Identity};
@@ -18,7 +17,6 @@ use super::connecting;
 use super::error::FleetError;
 use super::health::{FleetHealth, Health};
 use super::inbox::Inbox;
-use super::listing;
 use super::options::FleetOptions;
 use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
@@ -38,12 +36,6 @@ const STILL_NEEDED: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(2);
 /// The longest time in which a change waits if nothing tells of it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often old events are removed from the database.
-const PRUNE: Duration = Duration::from_secs(3_600);
-/// Events that are removed at once; while there are more, as many at each heartbeat.
-const PRUNE_ROWS: i64 = 5_000;
-/// Heartbeats after which the addresses of other nodes are asked for.
-const LEARN_ADDRESSES: u64 = 12;
 /// How often commands of other nodes are looked for.
 const LOOK_FOR_COMMANDS: Duration = Duration::from_secs(1);
 /// Questions under way at once; others are refused at once, so that none pile up behind a database that is slow.
@@ -75,18 +67,20 @@ pub(super) struct Member {
     state_dir: PathBuf,
     /// Paths of the roots, and which applications they are.
     apps: BTreeMap<String, String>,
-    shared: SharedCatalog,
+    pub shared: SharedCatalog,
     pub runtime: Runtime,
     pub clock: Clock,
     stop: Stop,
     pub health: Health,
     /// The roots of this node, and whose they are.
     pub(super) roots: RootTable,
+    /// One permit for who looks at files of roots.
+    pub(super) root_files: Arc<Semaphore>,
     /// Notified when there is a root more.
     pub(super) roots_changed: Notify,
     pub inbox: Inbox,
     /// Where other nodes say that their APIs are.
-    addresses: Mutex<Vec<String>>,
+    pub addresses: Mutex<Vec<String>>,
     /// One permit for each question under way.
     pub questions: Semaphore,
     /// The last number that a batch of this process was sent with, also where no answer came.
@@ -151,6 +145,7 @@ impl Fleet {
             addresses: Mutex::default(),
             questions: Semaphore::new(MOST_QUESTIONS),
             roots: RootTable::default(),
+            root_files: Arc::new(Semaphore::new(1)),
             roots_changed: Notify::new(),
             numbered: AtomicU64::new(0),
             pool: Mutex::default(),
@@ -362,45 +357,6 @@ impl Member {
         self.health.hold(Some(place.epoch));
         self.health.confirmed(sent);
         Ok(place)
-    }
-
-    /// Sends heartbeats until one is not confirmed.
-    async fn confirm(self: &Arc<Self>, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
-        let mut client = connecting::client(pool).await?;
-        let (mut prune_at, mut beats) = (self.clock.now(), 0_u64);
-        loop {
-            if beats.is_multiple_of(LEARN_ADDRESSES) {
-                let addresses = listing::addresses(&client).await?;
-                *lock(&self.addresses) = addresses;
-            }
-            beats += 1;
-            tokio::select! {
-                () = tokio::time::sleep(self.health.heartbeat()) => {}
-                () = self.roots_changed.notified() => {}
-            }
-            let sent = self.health.now();
-            claim::confirm(&client, node_id, epoch).await?;
-            self.check_roots(&mut client, node_id, epoch).await?;
-            self.health.confirmed(sent);
-            if prune_at <= self.clock.now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
-                prune_at = self.clock.now() + PRUNE;
-            }
-        }
-    }
-
-    /// Removes commands that are over, and some events of this node, and of nodes that are away, that the database has had for longer than
-    /// they are kept here; how many. Not all at once: that could take longer than a statement may, and the next heartbeat waits for it.
-    async fn prune(&self, client: &Client, node_id: &str) -> Result<i64, FleetError> {
-        commands::prune(client).await?;
-        let keep_s = self.shared.event_limits().keep_for.as_secs_f64();
-        let sql = "WITH gone AS (DELETE FROM aftercast.event WHERE ctid = ANY (ARRAY(SELECT ctid FROM aftercast.event \
-                   WHERE received_at < now() - make_interval(secs => $2) AND node_id IN (SELECT node_id FROM aftercast.node \
-                   WHERE node_id = $1::uuid OR seen_at < now() - make_interval(secs => $2)) LIMIT $3)) RETURNING 1) \
-                   SELECT count(*) FROM gone";
-        let values: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
-        let rows = connecting::ask(client, sql, &values).await?;
-        rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
     }
 
     /// Takes what other nodes ask of this one, and writes the answers, as long as the database takes them.

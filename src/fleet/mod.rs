@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod feed;
 mod health;
+mod heartbeat;
 mod inbox;
 mod listing;
 mod objects;

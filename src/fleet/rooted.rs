@@ -22,6 +22,9 @@ use crate::recording::Fingerprint;
 use crate::recording::name::printable;
 use crate::runtime::Runtime;
 
+/// How long a session waits for files of roots: less than a heartbeat.
+const FILES_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A root that was adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdoptedRoot {
@@ -233,30 +236,39 @@ impl Member {
             return Ok(());
         }
         let mut held = roots::owned(client, node_id, &all).await?;
+        // Before any file is looked at: a network file system may hang, and roots on others must not wait for it.
+        self.roots.confirm(asked_at, &held);
         let lacking: Vec<_> =
             all.iter().filter(|root| needs_registering(root, held.get(&root.path), &all)).cloned().collect();
-        for root in &lacking {
-            let path = root.path.clone();
-            let marked = self.blocking(move |_| Ok(durable::owner_of(&path).and_then(|says| says.node_id))).await?;
-            roots::register(client, (node_id, epoch), root, marked.as_deref()).await?;
-        }
         if !lacking.is_empty() {
+            let paths: Vec<_> = lacking.iter().map(|root| root.path.clone()).collect();
+            let look = move || paths.iter().map(|path| durable::owner_of(path).and_then(|says| says.node_id)).collect();
+            let Some(marked): Option<Vec<_>> = self.beside_files(look).await else { return Ok(()) };
+            for (root, marked) in lacking.iter().zip(&marked) {
+                roots::register(client, (node_id, epoch), root, marked.as_deref()).await?;
+            }
             held = roots::owned(client, node_id, &all).await?;
+            self.roots.confirm(asked_at, &held);
         }
         let ours = all.iter().filter_map(|root| match held.get(&root.path) {
             Some(Holder::Ours { epoch, .. }) if !root.is_shared => Some((root.path.clone(), *epoch)),
             _ => None,
         });
         let (ours, name): (Vec<_>, _) = (ours.collect(), node_id.to_owned());
-        self.blocking(move |_| {
-            for (root, epoch) in &ours {
-                note(root, &name, *epoch);
-            }
-            Ok(())
-        })
-        .await?;
-        self.roots.confirm(asked_at, &held);
+        self.beside_files(move || ours.iter().for_each(|(root, epoch)| note(root, &name, *epoch))).await;
         Ok(())
+    }
+
+    /// Does something with files of roots; `None` if it takes too long, and while it takes: heartbeats go on beside a file system that
+    /// hangs.
+    async fn beside_files<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let turn = Arc::clone(&self.root_files).try_acquire_owned().ok()?;
+        let done = self.blocking(move |_| {
+            let done = work();
+            drop(turn);
+            Ok(done)
+        });
+        tokio::time::timeout(FILES_PATIENCE, done).await.ok()?.ok()
     }
 }
 
