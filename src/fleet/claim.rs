@@ -12,7 +12,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::types::Type;
 
-use super::connecting::{GIVE_UP, ask, within};
+use super::connecting::{GIVE_UP, ask, ask_soon, within};
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::schema;
@@ -126,7 +126,7 @@ async fn holder(client: &Client, identity: &Identity) -> Result<FleetError, Flee
 pub(super) async fn confirm(client: &Client, node_id: &str, epoch: i64) -> Result<Claimed, FleetError> {
     let sql = "UPDATE aftercast.node SET seen_at = now(), stopped_at = NULL WHERE node_id = $1::uuid AND epoch = $2 \
                RETURNING batch, event_seq, (SELECT version FROM aftercast.meta)";
-    let rows = ask(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await?;
+    let rows = ask_soon(client, sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await?;
     let row = rows.first().ok_or(FleetError::Superseded)?;
     schema::require_known(row.get(2))?;
     Ok(Claimed { epoch, batch: count(row.get(0)), event: count(row.get(1)) })

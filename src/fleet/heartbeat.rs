@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use tokio_postgres::types::{ToSql, Type};
+use tracing::debug;
 
 use super::engine::{Member, lock};
 use super::error::FleetError;
 use super::{claim, commands, connecting, listing};
+use crate::fault::chain;
 
 /// How often old events are removed from the database.
 const PRUNE: Duration = Duration::from_secs(3_600);
+/// When it is tried again after a failure.
+const PRUNE_AGAIN: Duration = Duration::from_secs(60);
 /// Events that are removed at once; while there are more, as many at each heartbeat.
 const PRUNE_ROWS: i64 = 5_000;
 /// Heartbeats after which the addresses of other nodes are asked for.
 const LEARN_ADDRESSES: u64 = 12;
 
 impl Member {
-    /// Sends heartbeats until one is not confirmed.
+    /// Sends heartbeats until one is not confirmed. A round takes less time than a confirmation counts, or ends the session: roots that are
+    /// this node's alone go on in either case.
     pub(super) async fn confirm(self: &Arc<Self>, pool: &Pool, node_id: &str, epoch: i64) -> Result<(), FleetError> {
         let mut client = connecting::client(pool).await?;
         let (mut prune_at, mut beats) = (self.clock.now(), 0_u64);
@@ -37,8 +42,16 @@ impl Member {
             claim::confirm(&client, node_id, epoch).await?;
             self.health.confirmed(sent);
             self.check_roots(&mut client, node_id, epoch).await?;
-            if prune_at <= self.clock.now() && self.prune(&client, node_id).await? < PRUNE_ROWS {
-                prune_at = self.clock.now() + PRUNE;
+            if prune_at <= self.clock.now() {
+                match self.prune(&client, node_id).await {
+                    Ok(removed) if removed >= PRUNE_ROWS => {}
+                    Ok(_) => prune_at = self.clock.now() + PRUNE,
+                    // The next heartbeat finds out whether that is all that failed.
+                    Err(error) => {
+                        debug!(error = chain(&error), "cannot remove old events from the fleet database");
+                        prune_at = self.clock.now() + PRUNE_AGAIN;
+                    }
+                }
             }
         }
     }
@@ -54,7 +67,7 @@ impl Member {
                    SELECT count(*) FROM gone";
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
-        let rows = connecting::ask(client, sql, &values).await?;
+        let rows = connecting::ask_soon(client, sql, &values).await?;
         rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn publish(
     }
     let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
     let next = NextStep::Publish { path: &record.file_path, vod_id: &record.vod_id, size_bytes: written.size_bytes };
-    let may = roots::may_change(&ctx.roots, &record.root);
+    let may = roots::may_change_soon(&ctx.roots, &record.root, &ctx.stop);
     if let Err(error) = may.and_then(|()| ctx.fences.require(&record.source_path, &next)) {
         if written_path != record.file_path {
             durable::remove_own(&written_path)?;

@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
@@ -27,7 +28,11 @@ use crate::fault::{Fault as _, chain};
 use crate::fleet::{Fleet, RootAct, RootRefusal};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
-use crate::stop;
+use crate::stop::{self, Stop};
+
+/// A session with the database has answered or ended by then.
+const PASSING: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where the identities are remembered.
 const ROWS: &str = "root/";
@@ -186,6 +191,19 @@ pub(super) fn is_there(ctx: &Roots, root: &Path) -> bool {
 /// An error if what lies at a path must not be changed or delivered by this node. Before each step that cannot be undone.
 pub(super) fn may_change(ctx: &Roots, path: &Path) -> Result<(), PipelineError> {
     ctx.refusal(path, RootAct::Change).map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// The same, for what took long to make: where the database is being asked, its answer is waited for.
+pub(super) fn may_change_soon(ctx: &Roots, path: &Path, stop: &Stop) -> Result<(), PipelineError> {
+    let begun = Instant::now();
+    loop {
+        match ctx.refusal(path, RootAct::Change) {
+            Some(RootRefusal::Unconfirmed { .. }) if begun.elapsed() < PASSING && !stop.is_requested() => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            refusal => return refusal.map_or(Ok(()), |refusal| Err(refusal.into())),
+        }
+    }
 }
 
 /// An error if what lies at a path must not be deleted by this node.

@@ -7,7 +7,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::table::{FleetRoot, Holder};
-use crate::fleet::connecting::{GIVE_UP, ask, within};
+use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
 use crate::fleet::rows::text;
 
@@ -93,7 +93,7 @@ pub(in crate::fleet) async fn owned(
          FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner WHERE r.root_id = ANY($2)",
         alive("r.owner")
     );
-    let rows = ask(client, &sql, &[(&node_id, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
+    let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
     let holder = |root: &FleetRoot| {
         let row = rows.iter().find(|row| row.get::<_, &str>(0) == root.root_id);
         row.map_or_else(unknown, |row| match (row.get(1), row.get::<_, Option<bool>>(2)) {
