@@ -38,6 +38,10 @@ pub trait Ledger: Send + Sync {
     fn take_keys<'a>(&'a self, _keys: &'a SharedKeys) -> LocalBoxFuture<'a, bool> {
         Box::pin(std::future::ready(true))
     }
+    /// Gives back keys that were taken for an asset and under which something else stands.
+    fn release_keys<'a>(&'a self, _keys: &'a SharedKeys) -> LocalBoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// Notes that the store has confirmed what is under the keys.
     fn keys_proven<'a>(&'a self, _keys: &'a SharedKeys, _objects: &'a [RemoteObject]) -> LocalBoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))

@@ -52,15 +52,9 @@ pub(super) async fn deliver(
     };
     for n in 0..NUMBERS_MAX {
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
-        let shared = shared_keys(target, &keys, asset);
-        if let Some(shared) = &shared
-            && !ctx.ledger.take_keys(shared).await
-        {
-            continue;
-        }
         let placing = Placement { target, asset, ctx, asset_id: asset_id.clone() };
-        let proofs = match placing.place(&keys).await? {
-            PlacementOutcome::Placed(proofs) => Some(proofs),
+        let placed = match placing.place(&keys).await? {
+            PlacementOutcome::Placed(proofs, shared) => Some((proofs, shared)),
             PlacementOutcome::Taken { by_ours } => {
                 ours += u32::from(by_ours);
                 None
@@ -73,7 +67,7 @@ pub(super) async fn deliver(
             }
             return Err(DeliverError::Untrusted { target: target.options.name.clone(), key, stored: ours });
         }
-        if let Some(proofs) = proofs {
+        if let Some((proofs, shared)) = placed {
             if let TargetStore::Bucket(bucket) = &target.store {
                 give_up_elsewhere(bucket, &asset_id, &keys, ctx).await?;
                 if is_on_trial {
@@ -138,11 +132,13 @@ fn object(target: &Target, file: &AssetFile, key: String, placed: PlacedFile, ve
 
 /// What came of one set of keys.
 enum PlacementOutcome {
-    /// The proofs in the order of the files.
-    Placed(Vec<PlacedFile>),
+    /// The proofs in the order of the files, and the keys if they are this asset's among all who share the store.
+    Placed(Vec<PlacedFile>, Option<SharedKeys>),
     /// A key holds other content, or what was sent for this asset before and is not reported as that.
     Taken { by_ours: bool },
 }
+
+const TAKEN: PlacementOutcome = PlacementOutcome::Taken { by_ours: false };
 
 /// A proof, and when the inode of the file that was read for it had changed last.
 struct PlacedFile {
@@ -159,11 +155,35 @@ struct Placement<'a> {
 }
 
 impl Placement<'_> {
-    /// Adopts what is there and sends what is missing.
+    /// Adopts what is there and sends what is missing. Where others who share the store have one of the keys, nothing is sent: what is
+    /// there is adopted if it is all of the asset.
     async fn place(&self, keys: &[String]) -> Result<PlacementOutcome> {
-        const TAKEN: PlacementOutcome = PlacementOutcome::Taken { by_ours: false };
+        // Before others are asked: what this process takes there it may also give back.
         let Some(_claim) = KeyClaim::on(self.target, keys, &self.asset_id) else { return Ok(TAKEN) };
-        let mut proofs = match self.survey(keys).await? {
+        let Some(shared) = shared_keys(self.target, keys, self.asset) else { return self.fill(keys, None).await };
+        if !self.ctx.ledger.take_keys(&shared).await {
+            return self.adopt_all(keys).await;
+        }
+        let outcome = self.fill(keys, Some(&shared)).await?;
+        if matches!(outcome, PlacementOutcome::Taken { .. }) {
+            self.ctx.ledger.release_keys(&shared).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Adopts all of the asset, or nothing. Nothing in the store is changed.
+    async fn adopt_all(&self, keys: &[String]) -> Result<PlacementOutcome> {
+        Ok(match self.survey(keys, false).await? {
+            KeySurvey::Free(proofs) => {
+                let proofs: Option<_> = proofs.into_iter().collect();
+                proofs.map_or(TAKEN, |proofs| PlacementOutcome::Placed(proofs, None))
+            }
+            KeySurvey::Taken { by_ours } => PlacementOutcome::Taken { by_ours },
+        })
+    }
+
+    async fn fill(&self, keys: &[String], shared: Option<&SharedKeys>) -> Result<PlacementOutcome> {
+        let mut proofs = match self.survey(keys, true).await? {
             KeySurvey::Free(proofs) => proofs,
             KeySurvey::Taken { by_ours } => return Ok(PlacementOutcome::Taken { by_ours }),
         };
@@ -177,7 +197,8 @@ impl Placement<'_> {
                 }
             }
         }
-        Ok(proofs.into_iter().collect::<Option<_>>().map_or(TAKEN, PlacementOutcome::Placed))
+        let placed = |proofs| PlacementOutcome::Placed(proofs, shared.cloned());
+        Ok(proofs.into_iter().collect::<Option<_>>().map_or(TAKEN, placed))
     }
 
     /// Runs of files that may appear in any order; a manifest is a run of its own.
@@ -193,9 +214,9 @@ impl Placement<'_> {
         groups
     }
 
-    /// Looks at every key once: what may be adopted, what is missing.
-    async fn survey(&self, keys: &[String]) -> Result<KeySurvey> {
-        let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
+    /// Looks at every key once: what may be adopted, what is missing. An older sidecar goes only if it may be replaced.
+    async fn survey(&self, keys: &[String], may_replace: bool) -> Result<KeySurvey> {
+        let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key, may_replace));
         let mut seen = stream::iter(looks).buffered(self.target.options.at_once());
         let mut proofs = Vec::new();
         while let Some(look) = seen.next().await {
@@ -208,7 +229,7 @@ impl Placement<'_> {
         Ok(KeySurvey::Free(proofs))
     }
 
-    async fn look(&self, file: &AssetFile, key: &str) -> Result<KeyState> {
+    async fn look(&self, file: &AssetFile, key: &str, may_replace: bool) -> Result<KeyState> {
         self.ctx.check()?;
         let source = UploadSource::open(file)?;
         let (target, ledger) = (&self.target.options.name, self.ctx.ledger);
@@ -224,7 +245,7 @@ impl Placement<'_> {
                     let is_marked = held.is_of(&self.asset_id);
                     let is_ours = is_marked && held.size_bytes == source.size_bytes();
                     let adopted = self.adopt(&self.transfer(bucket, key, &source), held).await?;
-                    if adopted.is_none() && is_marked && self.asset.kind == Kind::Sidecar {
+                    if may_replace && adopted.is_none() && is_marked && self.asset.kind == Kind::Sidecar {
                         bucket.delete(key).await?;
                         return self.free(key, false);
                     }
@@ -236,7 +257,7 @@ impl Placement<'_> {
                 Some(_) if is_distrusted => return Ok(KeyState::Other { is_ours: false }),
                 Some((size_bytes, _)) => {
                     let adopted = directory.adopt(key, size_bytes, &source, self.ctx)?;
-                    if adopted.is_none() && self.is_older_sidecar(directory, key) {
+                    if may_replace && adopted.is_none() && self.is_older_sidecar(directory, key) {
                         directory.delete(key)?;
                         return self.free(key, false);
                     }

@@ -207,7 +207,7 @@ pub(super) async fn take(
          RETURNING {COLUMNS}"
     );
     let rows = ask(client, &sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8), (&most, Type::INT8)]).await?;
-    rows.iter().map(command).collect()
+    Ok(rows.iter().map(command).collect())
 }
 
 /// Commands that this life has taken, also those of which it was not told because an answer was lost.
@@ -216,18 +216,20 @@ pub(super) async fn taken(client: &Client, (node_id, epoch): (&str, i64)) -> Res
         "SELECT {COLUMNS} FROM aftercast.command c WHERE c.to_node = $1::uuid AND c.epoch = $2 AND c.state = 'taken' ORDER BY c.asked_at"
     );
     let rows = ask(client, &sql, &[(&node_id, Type::TEXT), (&epoch, Type::INT8)]).await?;
-    rows.iter().map(command).collect()
+    Ok(rows.iter().map(command).collect())
 }
 
-fn command(row: &Row) -> Result<FleetCommand, FleetError> {
+/// Arguments that cannot be read make it a command that this version does not know: it is answered, and those behind it are done.
+fn command(row: &Row) -> FleetCommand {
     let (kind, arguments): (String, String) = (row.get(1), row.get(3));
-    Ok(FleetCommand {
+    let arguments = serde_json::from_str(&arguments).ok();
+    FleetCommand {
         id: row.get(0),
-        kind: CommandKind::named(&kind),
+        kind: arguments.as_ref().and_then(|_: &Value| CommandKind::named(&kind)),
         vod_id: row.get(2),
-        arguments: serde_json::from_str(&arguments).map_err(FleetError::Unreadable)?,
+        arguments: arguments.unwrap_or_default(),
         asked_by: row.get(4),
-    })
+    }
 }
 
 /// Answers commands that a former life had taken: whether they were done, nobody knows.

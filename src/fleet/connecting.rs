@@ -19,8 +19,9 @@ use crate::catalog::known_node_id;
 use crate::runtime::Runtime;
 use crate::secret;
 
-/// Connections at once: one for the heartbeat, one that replicates, one for commands, the others for lists.
-const MOST_CONNECTIONS: usize = 6;
+/// Connections at once: one for the heartbeat, one that replicates, one for commands; six for people's questions and two for those who
+/// follow events; the others for work that is shared, which never waits for people.
+const MOST_CONNECTIONS: usize = 12;
 /// How long a connection may take to be made, with all hosts of the URL.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one host may take.

@@ -15,6 +15,7 @@ use super::claim::{self, Claimed, Identity};
 use super::commands;
 use super::connecting;
 use super::error::FleetError;
+use super::feed;
 use super::health::{FleetHealth, Health};
 use super::inbox::Inbox;
 use super::options::FleetOptions;
@@ -39,7 +40,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often commands of other nodes are looked for.
 const LOOK_FOR_COMMANDS: Duration = Duration::from_secs(1);
 /// Questions under way at once; others are refused at once, so that none pile up behind a database that is slow.
-const MOST_QUESTIONS: usize = 8;
+const MOST_QUESTIONS: usize = 6;
+/// The same for those who follow the events of all nodes: however many there are, people's questions have turns.
+const MOST_FOLLOWERS: usize = 2;
 /// Streams whose parameters are told at once.
 const STREAMS_AT_ONCE: usize = 50;
 /// How long a session may take to end when the program ends; what it had begun is told at the next start.
@@ -83,6 +86,8 @@ pub(super) struct Member {
     pub addresses: Mutex<Vec<String>>,
     /// One permit for each question under way.
     pub questions: Semaphore,
+    /// One permit for each that follows events and asks for them now.
+    pub followers: Semaphore,
     /// The last number that a batch of this process was sent with, also where no answer came.
     numbered: AtomicU64,
     /// Connections of the session, or of a command that asks without one.
@@ -144,6 +149,7 @@ impl Fleet {
             inbox: Inbox::default(),
             addresses: Mutex::default(),
             questions: Semaphore::new(MOST_QUESTIONS),
+            followers: Semaphore::new(MOST_FOLLOWERS),
             roots: RootTable::default(),
             root_files: Arc::new(Semaphore::new(1)),
             roots_changed: Notify::new(),
@@ -313,6 +319,7 @@ impl Member {
     /// Brings the tables up to date, claims the identity or finds it still held, and finds out how far the database was told.
     async fn enter(self: &Arc<Self>, pool: &Pool, node_id: String) -> Result<Place, FleetError> {
         let client = schema::prepare(pool).await?;
+        feed::take_in_restored(&client).await?;
         let database_id = claim::database_id(&client).await?;
         let mut place = self.blocking(|member| Ok(Place::load(&member.shared)?)).await?;
         let is_same_database = place.database_id == database_id;

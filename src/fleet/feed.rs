@@ -7,7 +7,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::connecting::ask_soon;
+use super::connecting::{ask, ask_soon};
 use super::error::FleetError;
 use super::listing::require_node;
 use super::rows::text;
@@ -18,6 +18,8 @@ use crate::recording::Event;
 /// Events that are read at once at most.
 const MOST: usize = 1_000;
 const CURSOR: &str = "fleet";
+/// The transaction that counts for events of another server: before all.
+const RESTORED: &str = "0";
 
 /// Which events to read, and from where on.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +63,10 @@ pub(super) async fn page(client: &Client, query: &FeedQuery) -> Result<FeedPage,
     if let Some(node) = &query.node {
         require_node(client, node).await?;
     }
-    let (tx, id) = query.after.as_deref().map(place_of).transpose()?.unwrap_or_else(|| ("0".to_owned(), 0));
+    let (tx, id) = match query.after.as_deref().map(place_of).transpose()? {
+        Some((tx, id)) => (known_transaction(client, tx).await?, id),
+        None => (RESTORED.to_owned(), 0),
+    };
     let limit = query.limit.clamp(1, MOST);
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&tx, Type::TEXT), (&id, Type::INT8)];
     let (most, node) = (i64::try_from(limit).unwrap_or(i64::MAX), query.node.as_deref().map(text));
@@ -89,12 +94,32 @@ pub(super) async fn page(client: &Client, query: &FeedQuery) -> Result<FeedPage,
     Ok(page)
 }
 
+/// A transaction of this server. One that is not yet given out is that of the server from which the tables were restored: the place is
+/// among what [`take_in_restored`] has moved to the beginning.
+async fn known_transaction(client: &Client, tx: String) -> Result<String, FleetError> {
+    let sql = "SELECT $1::xid8 >= pg_snapshot_xmax(pg_current_snapshot())";
+    let rows = ask_soon(client, sql, &[(&tx, Type::TEXT)]).await?;
+    let is_unknown = rows.first().is_some_and(|row| row.get(0));
+    Ok(if is_unknown { RESTORED.to_owned() } else { tx })
+}
+
+/// Moves events to the beginning whose transactions this server has not given out yet: the tables were restored from another one, and
+/// nobody would see them before it had given out as many. Some at once; what a statement sees was written by earlier transactions.
+pub(super) async fn take_in_restored(client: &Client) -> Result<(), FleetError> {
+    let sql = "UPDATE aftercast.event SET tx = $1::xid8 WHERE ctid = ANY (ARRAY(SELECT ctid FROM aftercast.event \
+               WHERE tx >= pg_snapshot_xmax(pg_current_snapshot()) ORDER BY tx, id LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1";
+    let most = i64::try_from(MOST).unwrap_or(i64::MAX);
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&RESTORED, Type::TEXT), (&most, Type::INT8)];
+    while !ask(client, sql, &values).await?.is_empty() {}
+    Ok(())
+}
+
 /// Where the feed ends now.
 pub(super) async fn end(client: &Client) -> Result<String, FleetError> {
     let sql = "SELECT tx::text, id FROM aftercast.event WHERE tx < pg_snapshot_xmin(pg_current_snapshot()) \
                ORDER BY tx DESC, id DESC LIMIT 1";
     let rows = ask_soon(client, sql, &[]).await?;
-    Ok(rows.first().map_or_else(|| cursor("0", 0), |row| cursor(row.get(0), row.get(1))))
+    Ok(rows.first().map_or_else(|| cursor(RESTORED, 0), |row| cursor(row.get(0), row.get(1))))
 }
 
 fn event(row: &Row, cursor: String) -> Result<FeedEvent, FleetError> {

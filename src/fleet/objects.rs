@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::claim::{ALIVE, number};
-use super::connecting::{GIVE_UP_SOON, SOON, before};
+use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before};
 use super::error::FleetError;
 use super::rows::text;
 use crate::recording::Asset;
@@ -30,7 +30,8 @@ pub struct ProvenKey {
     pub checksum: Option<String>,
 }
 
-/// Takes places for an asset: all of them, or none if another asset, or one of this id and another size, has one.
+/// Takes places for an asset: all of them, or none if an asset of another node, or one of this id and another size there, has one. What
+/// this node itself has is no obstacle: among its own assets, it knows who sends what, and the store says what is there.
 pub(super) async fn take(
     client: &mut Client,
     (node_id, epoch): (&str, i64),
@@ -47,7 +48,7 @@ pub(super) async fn take(
          ON CONFLICT (place) DO UPDATE SET asset_id = excluded.asset_id, node_id = excluded.node_id, epoch = excluded.epoch, \
            claimed_at = now(), size_bytes = excluded.size_bytes, \
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
-         WHERE (o.asset_id = excluded.asset_id AND (o.node_id = excluded.node_id OR o.size_bytes = excluded.size_bytes)) \
+         WHERE o.node_id = excluded.node_id OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
            OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS \
              (SELECT FROM aftercast.node n WHERE n.node_id = o.node_id AND n.seen_at > now() - {ALIVE}))"
     );
@@ -72,6 +73,22 @@ pub(super) async fn take(
         Ok::<_, FleetError>(are_all)
     })
     .await
+}
+
+/// Gives back places that this life of the node has taken for an asset, unless their objects are proven.
+pub(super) async fn release(
+    client: &Client,
+    (node_id, epoch): (&str, i64),
+    places: &[String],
+    asset_id: &str,
+) -> Result<(), FleetError> {
+    let sql = "DELETE FROM aftercast.object WHERE place = ANY($1) AND asset_id = $2 AND node_id = $3::uuid AND epoch = $4 \
+               AND state = 'claimed'";
+    let places: Vec<_> = places.iter().map(|place| text(place)).collect();
+    let asset_id = text(asset_id);
+    let values: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&places, Type::TEXT_ARRAY), (&asset_id, Type::TEXT), (&node_id, Type::TEXT), (&epoch, Type::INT8)];
+    ask_soon(client, sql, &values).await.map(drop)
 }
 
 /// Notes objects that stores have confirmed. Says how many of them another asset has.
@@ -107,6 +124,23 @@ pub(super) async fn prove(
 
 /// Ids of the assets that a VoD may have delivered.
 pub(super) fn assets_of(vod_ids: &[&str]) -> Vec<String> {
-    let of_one = |id: &&str| [(*id).to_owned(), Asset::id_of(id, Asset::PREVIEW), Asset::id_of(id, Asset::SPRITE)];
+    let parts = [Asset::PREVIEW, Asset::SPRITE, Asset::ORIGINAL].into_iter().chain(Asset::SIDECARS);
+    let of_one = |id: &&str| {
+        let (id, parts) = ((*id).to_owned(), parts.clone());
+        std::iter::once(id.clone()).chain(parts.map(move |part| Asset::id_of(&id, part)))
+    };
     vod_ids.iter().flat_map(of_one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vod_may_have_delivered_its_pictures_its_original_and_its_sidecars_too() {
+        let assets = assets_of(&["a", "b"]);
+        for id in ["a", "a.preview", "a.sprite", "a.original", "a.json", "a.xml", "a.vtt", "a.srt", "b", "b.original"] {
+            assert!(assets.iter().any(|asset| asset == id), "{id}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl Fleet {
         self.question(async |client| listing::page(client, query).await)
     }
 
-    /// How many VoDs all nodes have.
+    /// How many VoDs all nodes have; 100,000 at most are counted.
     pub fn count_vods(&self, query: &FleetQuery) -> Result<u64, FleetError> {
         self.question(async |client| listing::count(client, query).await)
     }
@@ -61,6 +61,15 @@ impl Fleet {
     /// What happened on all nodes.
     pub fn events(&self, query: &FeedQuery) -> Result<FeedPage, FleetError> {
         self.question(async |client| feed::page(client, query).await)
+    }
+
+    /// The same for somebody who follows: it waits for its turn for a while, and takes none of those who ask once.
+    pub fn followed_events(&self, query: &FeedQuery) -> Result<FeedPage, FleetError> {
+        self.0.runtime.block_on(async {
+            let turn = tokio::time::timeout(SOON, self.0.followers.acquire()).await;
+            let _turn = turn.ok().and_then(Result::ok).ok_or(FleetError::Busy)?;
+            self.answered(async |client| feed::page(client, query).await).await
+        })
     }
 
     /// Where the feed of all nodes' events ends now.
@@ -136,6 +145,12 @@ impl Fleet {
     pub async fn take_keys(&self, places: &[(String, u64)], asset_id: &str) -> Result<bool, FleetError> {
         let life = self.life()?;
         self.answered(async |client| objects::take(client, life, places, asset_id).await).await
+    }
+
+    /// Gives back places that were taken for an asset by this life of the node, unless their objects are proven.
+    pub async fn release_keys(&self, places: &[String], asset_id: &str) -> Result<(), FleetError> {
+        let life = self.life()?;
+        self.answered(async |client| objects::release(client, life, places, asset_id).await).await
     }
 
     /// Notes objects that stores have confirmed. Says how many of their places another asset has.

@@ -1,11 +1,13 @@
 //! The tables: numbered migrations, forward only, one node at a time. A database that a newer version has changed is refused.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Client, Pool};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 use tracing::{debug, info};
 
-use super::connecting::{self, GIVE_UP, within};
+use super::connecting::{self, GIVE_UP, before, within};
 use super::error::FleetError;
 use crate::fault::chain;
 
@@ -18,6 +20,11 @@ const MIGRATIONS: [&str; 4] = [
 ];
 /// The version that this program knows.
 pub(super) const KNOWN: i32 = 4;
+/// How long a migration may take: tables with millions of rows are rewritten.
+const MIGRATION: Duration = Duration::from_secs(30 * 60);
+/// Within a migration: it takes its time, and does not wait longer for others than for a question.
+const GIVE_UP_LOCKS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '12s'; \
+                             SET LOCAL idle_in_transaction_session_timeout = '20s'";
 /// Held while the tables are changed; any number that no other program is likely to use.
 const LOCK: i64 = 0x6166_7465_7263_6173;
 /// `gen_random_uuid` and trusted extensions.
@@ -66,25 +73,25 @@ pub(super) async fn prepare(pool: &Pool) -> Result<Client, FleetError> {
     let mut client = connecting::client(pool).await?;
     within(require_server(&**client)).await?;
     if within(found(&**client)).await? < KNOWN {
-        within(migrate(&mut client)).await?;
+        before(MIGRATION, migrate(&mut client)).await?;
     }
     search_fast(client, pool).await
 }
 
 async fn migrate(client: &mut Client) -> Result<(), FleetError> {
     let transaction = client.transaction().await?;
-    transaction.batch_execute(GIVE_UP).await?;
+    transaction.batch_execute(GIVE_UP_LOCKS).await?;
     // Released with the transaction, also behind a pooler of transactions.
     transaction.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
     // Another node may have been faster.
-    let before = found(&*transaction).await?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(before).unwrap_or(0)) {
+    let found_before = found(&*transaction).await?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found_before).unwrap_or(0)) {
         transaction.batch_execute(migration).await?;
     }
     transaction.execute_typed("UPDATE aftercast.meta SET version = $1", &[(&KNOWN, Type::INT4)]).await?;
     transaction.commit().await?;
-    if before < KNOWN {
-        info!(from = before, to = KNOWN, "tables of the fleet database updated");
+    if found_before < KNOWN {
+        info!(from = found_before, to = KNOWN, "tables of the fleet database updated");
     }
     Ok(())
 }

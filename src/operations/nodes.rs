@@ -204,12 +204,23 @@ impl Operation for ListFleetEvents {
     type Data = FleetEventPage;
 
     fn run(&self, context: &Context, _tell: ItemSink<'_, NoItem>) -> Result<FleetEventPage, OperationError> {
+        Ok(self.page(fleet_of(context)?.events(&self.query())?))
+    }
+}
+
+impl ListFleetEvents {
+    /// The same for somebody who follows the events.
+    pub fn follow(&self, context: &Context) -> Result<FleetEventPage, OperationError> {
+        Ok(self.page(fleet_of(context)?.followed_events(&self.query())?))
+    }
+
+    fn query(&self) -> FeedQuery {
         let node = self.node.clone().filter(|node| node != ALL);
-        let limit = self.limit.clamp(1, PAGE_LIMIT);
-        let query = FeedQuery { node, after: self.after.clone(), limit };
-        let page = fleet_of(context)?.events(&query)?;
-        let wanted = EventSelection::of(self.types.as_deref(), self.streams.as_deref());
-        Ok(FleetEventPage::of(page, &wanted))
+        FeedQuery { node, after: self.after.clone(), limit: self.limit.clamp(1, PAGE_LIMIT) }
+    }
+
+    fn page(&self, page: FeedPage) -> FleetEventPage {
+        FleetEventPage::of(page, &EventSelection::of(self.types.as_deref(), self.streams.as_deref()))
     }
 }
 

@@ -128,7 +128,7 @@ pub struct VodPage {
     pub items: Vec<ListedVod>,
     /// Where the next page begins, if there is more.
     pub next: Option<String>,
-    /// How many there are in all, if the page was asked for by its `offset`.
+    /// How many there are in all, if the page was asked for by its `offset`; of all nodes' VoDs, no more than 100,000 are counted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub total: Option<usize>,
     /// Records that cannot be read, in words; they count as items of the page.
@@ -350,6 +350,8 @@ impl DeleteVod {
         if self.dry_run {
             return Ok(deletion);
         }
+        // Whoever has adopted the root has its objects, too.
+        pipeline::require_deletable(&ctx.removing, vod)?;
         delete_objects(ctx, &owned, &mut deletion.objects)?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {

@@ -12,7 +12,6 @@ const PREVIEW_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 /// What finished recordings end in.
 const RECORDING_EXTENSIONS: [&str; 14] =
     ["mp4", "m4v", "m4a", "mov", "webm", "mkv", "flv", "ts", "ogg", "wav", "avi", "ivf", "mp3", "aac"];
-const SIDECAR_EXTENSIONS: [&str; 4] = ["json", "xml", "vtt", "srt"];
 
 /// The deliveries of a recording that is about to be catalogued, one per asset and target.
 pub fn deliveries_for(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
@@ -44,7 +43,7 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
     assets.extend(sprite.and_then(|sprite| {
         asset_of(record, Kind::Preview, id(Asset::SPRITE), &[&sprite.file.path, &sprite.index.path])
     }));
-    assets.extend(record.original_path.iter().filter_map(|p| asset(Kind::OtherContainer, id("original"), p)));
+    assets.extend(record.original_path.iter().filter_map(|p| asset(Kind::OtherContainer, id(Asset::ORIGINAL), p)));
     assets.extend(sidecars(&record.file_path).into_iter().filter_map(|p| {
         let extension = p.extension()?.to_string_lossy().into_owned();
         asset(Kind::Sidecar, id(&extension), &p)
@@ -111,11 +110,7 @@ fn images_named_like(recording: &Path, root: &Path) -> Option<Vec<PathBuf>> {
 }
 
 fn sidecars(recording: &Path) -> Vec<PathBuf> {
-    SIDECAR_EXTENSIONS
-        .map(|extension| recording.with_extension(extension))
-        .into_iter()
-        .filter(|p| p.is_file())
-        .collect()
+    Asset::SIDECARS.map(|extension| recording.with_extension(extension)).into_iter().filter(|p| p.is_file()).collect()
 }
 
 /// The deliveries of an HLS or DASH unit. Its id follows from its files' fingerprints, so that the same unit is

@@ -114,6 +114,14 @@ impl Ledger for FleetLedger<'_> {
         })
     }
 
+    fn release_keys<'a>(&'a self, keys: &'a SharedKeys) -> LocalBoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.fleet.release_keys(&keys.places, &keys.asset_id).await {
+                debug!(asset = keys.asset_id, error = chain(&error), "keys not given back among all nodes");
+            }
+        })
+    }
+
     fn keys_proven<'a>(&'a self, keys: &'a SharedKeys, objects: &'a [RemoteObject]) -> LocalBoxFuture<'a, ()> {
         Box::pin(async move {
             let key = |(place, object): (&String, &RemoteObject)| ProvenKey {

@@ -121,6 +121,11 @@ pub fn remove_local(ctx: &Removing, vod: &VodRecord) -> Result<Option<LeftFile>,
     })
 }
 
+/// An error if what belongs to a VoD is not this node's to delete: another one has its root, or that cannot be told now.
+pub fn require_deletable(ctx: &Removing, vod: &VodRecord) -> Result<(), PipelineError> {
+    roots::may_delete(&ctx.roots, &vod.root)
+}
+
 fn is_same(a: &RemoteObject, b: &RemoteObject) -> bool {
     a.target == b.target && a.key == b.key
 }

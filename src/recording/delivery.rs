@@ -62,6 +62,11 @@ impl Asset {
     /// What its sprite sheet is called, with the `WebVTT` that belongs to it.
     pub const SPRITE: &str = "sprite";
 
+    /// What its kept original is called.
+    pub const ORIGINAL: &str = "original";
+    /// What its sidecars are called: by their extensions.
+    pub const SIDECARS: [&str; 4] = ["json", "xml", "vtt", "srt"];
+
     /// The id of what belongs to a VoD.
     pub fn id_of(vod_id: &str, what: &str) -> String {
         format!("{vod_id}.{what}")

@@ -62,7 +62,7 @@ impl FleetEventReader {
         let until = tokio::time::Instant::now() + HEARTBEAT;
         loop {
             let (context, wanted) = (self.context.clone(), self.wanted.clone());
-            let look = move || wanted.run(&context, &mut |nothing| match nothing {});
+            let look = move || wanted.follow(&context);
             if let Ok(page) = tokio::task::spawn_blocking(look).await.ok()? {
                 let text = text(&page);
                 self.wanted.after = Some(page.next);

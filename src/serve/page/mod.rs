@@ -143,8 +143,11 @@ async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Re
 /// What the page may load: its own files, and media from the stores and nodes to which it is redirected.
 fn policy(config: &Config, nodes: &[String]) -> String {
     let of_nodes = nodes.iter().filter_map(|node| Some(Url::parse(node).ok()?.origin().ascii_serialization()));
-    let origins: BTreeSet<_> = origins(config).into_iter().chain(of_nodes).collect();
-    let stores = origins.into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
+    let origins: BTreeSet<_> = origins(config).into_iter().chain(of_nodes.filter(|origin| is_plain(origin))).collect();
+    let mut stores = origins.into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
+    if stores.len() > MOST_ORIGINS_BYTES {
+        stores = String::from(" https: http:");
+    }
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:{stores}; \
          connect-src 'self'{stores}; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -152,10 +155,20 @@ fn policy(config: &Config, nodes: &[String]) -> String {
     )
 }
 
+/// Bytes of origins at most: browsers and proxies refuse answers with long headers. With more, media may come from anywhere.
+const MOST_ORIGINS_BYTES: usize = 4096;
+
+/// Whether an origin is nothing but one in a policy. A host may have a `;` in it, behind which another directive would begin, or a `*`.
+fn is_plain(origin: &str) -> bool {
+    origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/[]-".contains(&byte))
+}
+
 /// Origins of the configured stores.
 fn origins(config: &Config) -> BTreeSet<String> {
     let of_target = |target: &crate::deliver::TargetOptions| {
-        let of_endpoint = |endpoint: &String| Some(Url::parse(endpoint).ok()?.origin().ascii_serialization());
+        let of_endpoint = |endpoint: &String| {
+            Some(Url::parse(endpoint).ok()?.origin().ascii_serialization()).filter(|origin| is_plain(origin))
+        };
         target.endpoint.as_ref().and_then(of_endpoint).or_else(|| {
             let scheme = target.url.split("://").next().unwrap_or_default();
             let known = match scheme {
@@ -243,5 +256,17 @@ mod tests {
             "{policy}"
         );
         assert!(!policy.contains("unsafe") && policy.contains("require-trusted-types-for 'script'"));
+    }
+
+    #[test]
+    fn what_nodes_say_of_themselves_adds_nothing_but_origins_to_the_policy_and_no_long_header() {
+        let said =
+            ["http://b.example:8420/a", "https://[::1]:8", "http://c;script-src'*'.example", "http://*", "data:x"];
+        let short = policy(&Config::default(), &said.map(str::to_owned));
+        assert!(short.contains("media-src 'self' blob: http://b.example:8420 https://[::1]:8;"), "{short}");
+        assert!(short.contains("script-src 'self';") && short.matches("script-src").count() == 1, "{short}");
+        let many: Vec<_> = (0..1_000).map(|n| format!("https://node-{n}.example")).collect();
+        let long = policy(&Config::default(), &many);
+        assert!(long.contains("media-src 'self' blob: https: http:;") && long.len() < 1_024, "{long}");
     }
 }
