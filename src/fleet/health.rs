@@ -48,6 +48,8 @@ struct HealthState {
     lease: Duration,
     /// When the last heartbeat was sent that was confirmed.
     confirmed: Option<Instant>,
+    /// Since when a heartbeat was confirmed in each lease.
+    unbroken_since: Option<Instant>,
     problem: Option<(String, Option<String>)>,
     /// Whether the log has the problem.
     is_said: bool,
@@ -64,7 +66,14 @@ impl HealthState {
 impl Health {
     /// Nothing is known yet; ages are told by this clock.
     pub fn new(clock: &Clock) -> Self {
-        let state = HealthState { epoch: None, lease: LEASE, confirmed: None, problem: None, is_said: false };
+        let state = HealthState {
+            epoch: None,
+            lease: LEASE,
+            confirmed: None,
+            unbroken_since: None,
+            problem: None,
+            is_said: false,
+        };
         Self { clock: clock.clone(), state: Mutex::new(state) }
     }
 
@@ -127,13 +136,28 @@ impl Health {
     /// The database has answered for this node to what was sent then. When the answer came says nothing: the process may have been
     /// suspended meanwhile.
     pub fn confirmed(&self, sent: Instant) {
-        self.lock().confirmed = Some(sent);
+        let mut state = self.lock();
+        let lease = state.lease;
+        let is_next = state.confirmed.is_some_and(|before| sent.saturating_duration_since(before) < lease);
+        if !is_next || state.unbroken_since.is_none() {
+            state.unbroken_since = Some(sent);
+        }
+        state.confirmed = Some(sent);
+    }
+
+    /// Whether the database has answered for as long as a lease without a break: who is alive has told it so meanwhile. Whoever is
+    /// silent in it now is not merely slower to connect again than this node.
+    pub fn unbroken_for_a_lease(&self) -> bool {
+        let (state, now) = (self.lock(), self.clock.now());
+        let is_confirmed = state.confirmed.is_some_and(|at| now.saturating_duration_since(at) < state.unconfirmed());
+        is_confirmed && state.unbroken_since.is_some_and(|since| now.saturating_duration_since(since) >= state.lease)
     }
 
     /// A session has ended, or none could begin. Said in the log once until the next session.
     pub fn lost(&self, error: &FleetError) {
         let mut state = self.lock();
         state.problem = Some((chain(error), error.hint()));
+        state.unbroken_since = None;
         let is_said = std::mem::replace(&mut state.is_said, true);
         drop(state);
         if !is_said {
@@ -186,6 +210,33 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         assert_eq!(health.acting_epoch(), None);
         assert!(!health.words().0);
+    }
+
+    #[test]
+    fn only_a_session_without_a_break_tells_that_others_are_silent() {
+        let clock = Clock::standing_at(0);
+        let health = Health::new(&clock);
+        let beats = |seconds: u64| {
+            for _ in 0..seconds / 5 {
+                clock.advance(Duration::from_secs(5));
+                health.confirmed(health.now());
+            }
+        };
+        health.confirmed(health.now());
+        beats(25);
+        assert!(!health.unbroken_for_a_lease());
+        beats(5);
+        assert!(health.unbroken_for_a_lease());
+        // Suspended.
+        clock.advance(Duration::from_secs(40));
+        assert!(!health.unbroken_for_a_lease());
+        health.confirmed(health.now());
+        assert!(!health.unbroken_for_a_lease());
+        beats(30);
+        assert!(health.unbroken_for_a_lease());
+        health.lost(&FleetError::Superseded);
+        health.confirmed(health.now());
+        assert!(!health.unbroken_for_a_lease(), "another session");
     }
 
     #[test]

@@ -48,10 +48,14 @@ impl Fleet {
         }
     }
 
-    /// Whether a root is known in this way.
-    pub fn knows_root(&self, path: &Path, is_shared: bool, first_right: bool) -> bool {
-        let known = self.0.roots.at(path);
-        known.is_some_and(|root| (root.is_shared, root.first_right) == (is_shared, first_right))
+    /// Whether a root is known in exactly this way.
+    pub fn knows_root(&self, root: &FleetRoot) -> bool {
+        self.0.roots.at(&root.path).as_ref() == Some(root)
+    }
+
+    /// Whether a root is known at a path.
+    pub fn has_root_at(&self, path: &Path) -> bool {
+        self.0.roots.at(path).is_some()
     }
 
     /// Forgets all roots but these.
@@ -85,8 +89,25 @@ impl Fleet {
     /// Asks for a recording in a shared root. Blocks.
     pub fn claim(&self, item: &SharedItem) -> Result<SharedClaim, FleetError> {
         let (node_id, epoch) = self.whose()?;
+        let sees_others = self.0.health.unbroken_for_a_lease();
         self.ask(|client| async move {
-            shared::claim(&client, (&node_id, epoch), item).await.map_err(|error| (client, error))
+            shared::claim(&client, (&node_id, epoch), item, sees_others).await.map_err(|error| (client, error))
+        })
+    }
+
+    /// Notes that a recording is being worked on from now on; `false` if another node has taken over. Blocks.
+    pub fn begun(&self, token: i64) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            shared::begun(&client, (&node_id, epoch), token).await.map_err(|error| (client, error))
+        })
+    }
+
+    /// Notes that nothing is to be done about a recording, and that its result is not this node's. Blocks.
+    pub fn done_elsewhere(&self, token: i64) -> Result<bool, FleetError> {
+        let (node_id, epoch) = self.whose()?;
+        self.ask(|client| async move {
+            shared::done_elsewhere(&client, (&node_id, epoch), token).await.map_err(|error| (client, error))
         })
     }
 
@@ -151,7 +172,7 @@ impl Fleet {
         let root =
             FleetRoot { path: path.to_owned(), root_id: before.root_id.clone(), is_shared: false, first_right: false };
         let (whose, next) = ((node_id.as_str(), epoch), known.max(before.owner_epoch.unwrap_or(0)).saturating_add(1));
-        durable::note_node(path, &node_id, next).map_err(FleetError::Marker)?;
+        durable::note_node(path, Some(&root.root_id), &node_id, next).map_err(FleetError::Marker)?;
         let (of_root, of_node) = (&root, whose);
         let adopted = self.ask(|mut client| async move {
             roots::adopt(&mut client, of_node, of_root).await.map_err(|error| (client, error))
@@ -288,7 +309,7 @@ fn needs_registering(root: &FleetRoot, holder: Option<&Holder>, all: &[FleetRoot
 }
 
 fn note(root: &Path, node_id: &str, epoch: i64) {
-    if let Err(error) = durable::note_node(root, node_id, epoch) {
+    if let Err(error) = durable::note_node(root, None, node_id, epoch) {
         tracing::debug!(root = %printable(root), error = chain(&error), "cannot note the node in the file of the root");
     }
 }

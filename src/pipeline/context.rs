@@ -213,12 +213,20 @@ impl PipelineContext {
     /// Tells the other nodes of a root, by the id in its file. One that has none, because it cannot be written, is this node's alone.
     fn take_part(&self, path: &Path, is_shared: bool, first_right: bool) {
         let Some(fleet) = &self.fleet else { return };
-        if fleet.knows_root(path, is_shared, first_right) {
-            return;
-        }
         if let Some(says) = durable::owner_of(path) {
             let root = FleetRoot { path: path.to_owned(), root_id: says.root_id, is_shared, first_right };
-            fleet.take_part(root);
+            if !fleet.knows_root(&root) {
+                fleet.take_part(root);
+            }
+        }
+    }
+
+    /// Looks which root is at a path now, before it is scanned: another disk may have been mounted there.
+    pub(super) fn look_at_root(&self, path: &Path) {
+        let settings = self.settings();
+        let configured = settings.watch.roots.iter().find(|root| root.path == path);
+        if let Some(root) = configured.filter(|_| self.fleet.as_ref().is_some_and(|fleet| fleet.has_root_at(path))) {
+            self.take_part(path, root.shared, root.first_right);
         }
     }
 

@@ -116,7 +116,11 @@ fn attempt_journey(
     cpu_permit: &CpuPermit<'_>,
 ) -> Result<JourneyOutcome, PipelineError> {
     let options = ctx.settings().finish_of(settled.candidate());
+    shared::require_claim(ctx, key, settled.path())?;
     let claim = ctx.roots.shared.held(key);
+    if let Some(claim) = &claim {
+        cpu_permit.lend(|| shared::begin(ctx, settled.path(), claim))?;
+    }
     let owner = claim.as_ref().map_or_else(|| ctx.catalog.owner().clone(), HeldClaim::owner);
     let meter = ctx.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
     let work = FinishJob {

@@ -89,6 +89,19 @@ impl Postponements {
         due
     }
 
+    /// Has a recording in a shared root asked for until it is given, or another node has finished it.
+    pub fn ask_first(&self, key: JournalKey, entry: JournalEntry, now_ms: i64) {
+        let unfinished = match &entry.step {
+            Step::Publishing { written_path, .. } => Some(written_path.clone()),
+            _ => None,
+        };
+        let message = "interrupted; the fleet database is asked whether it is still this node's".to_owned();
+        let tries = entry.postponed.as_ref().map_or(0, |before| before.tries);
+        let why = Postponed { class: Class::Environment, message, tries, due_ms: now_ms };
+        let waiting = PostponedStep { settled: entry.settled, why, unfinished, is_unwritten: false };
+        self.lock().insert(key, waiting);
+    }
+
     /// Why a file must not be taken, if another recording is half finished in it.
     pub fn holds_back(&self, path: &Path, key: &JournalKey) -> Option<JourneyOutcome> {
         let waiting = self.lock();

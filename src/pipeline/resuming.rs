@@ -30,8 +30,9 @@ pub fn resume(ctx: &PipelineContext) -> Result<Vec<Settled>, CatalogError> {
     let mut again = Vec::new();
     for (key, entry) in ctx.catalog.open_entries()?.items {
         if ctx.roots.is_shared(entry.settled.path()) && !matches!(entry.step, Step::Catalogued { .. }) {
-            // Another node may have taken it over: it is asked for first.
-            again.push(entry.settled);
+            // Another node may have taken it over: it is asked for first, until the database answers. No scan finds it again if it
+            // was replaced where it stood.
+            ctx.journaling.postponed.ask_first(key, entry, ctx.clock.now_ms());
             continue;
         }
         match resume_one(ctx, &key, &entry) {
@@ -75,6 +76,9 @@ fn clear_up_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &JournalEntry) -> Result<bool, PipelineError> {
     roots::require(&ctx.roots, &entry.settled.candidate().root)?;
+    if matches!(entry.step, Step::Publishing { .. }) {
+        shared::require_claim(ctx, key, entry.settled.path())?;
+    }
     if let Some(claim) = ctx.roots.shared.held(key).filter(|_| matches!(entry.step, Step::Publishing { .. })) {
         return match shared::resume(ctx, key, entry, &claim)? {
             Some(_) => Ok(true),

@@ -124,6 +124,42 @@ fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
     adopting.stop();
 }
 
+/// More than are moved in one transaction, and of many the new node has a VoD with the same id already.
+#[test]
+fn a_root_with_thousands_of_vods_of_which_the_new_node_has_some_is_adopted() {
+    let postgres = Postgres::start();
+    let old = node(&postgres, "old");
+    let daemon = Daemon::start(&old);
+    record(&old, "one.mp4");
+    until_listed(&old, &[("old", "one.mp4")]);
+    until_told(&old);
+    daemon.stop();
+    let disk = moved(&old.root());
+    let new = node_at(&postgres, "new", disk.path(), "");
+    let adopting = Daemon::start(&new);
+    until_refused(&new, "belongs to the node `old`, which is not running");
+    until_connected(&new);
+    let copies = |name: &str, from: u32, to: u32| {
+        postgres.sql(&format!(
+            "INSERT INTO aftercast.vod SELECT (jsonb_populate_record(v, jsonb_build_object('vod_id', 'copy' || k, \
+             'node_id', (SELECT node_id FROM aftercast.node WHERE name = '{name}')))).* \
+             FROM aftercast.vod v, generate_series({from}, {to}) k WHERE v.vod_id NOT LIKE 'copy%'"
+        ));
+    };
+    copies("old", 1, 5_000);
+    copies("new", 2_001, 4_500);
+    new.run(&["adopt", disk.path().to_str().unwrap(), "--yes"]).expect_code(0);
+    let of = |name: &str| {
+        postgres.sql(&format!(
+            "SELECT count(*), count(DISTINCT vod_id) FROM aftercast.vod JOIN aftercast.node n USING (node_id) \
+             WHERE n.name = '{name}' AND vod_id LIKE 'copy%'"
+        ))
+    };
+    assert_eq!((of("new"), of("old")), ("5000|5000".to_owned(), "0|0".to_owned()));
+    assert_eq!(postgres.sql("SELECT bool_and(is_moved) FROM aftercast.root_former"), "t");
+    adopting.stop();
+}
+
 #[test]
 fn a_node_that_wakes_after_its_root_was_adopted_changes_and_delivers_nothing_there() {
     let postgres = Postgres::start();

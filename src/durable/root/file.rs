@@ -65,10 +65,14 @@ pub fn root_id(root: &Path) -> crate::durable::Result<String> {
     Ok(says.root_id)
 }
 
-/// Notes in the file of a root which node works on it, and how often that has changed. The lock of the root must be held.
-pub fn note_node(root: &Path, node_id: &str, owner_epoch: i64) -> crate::durable::Result<()> {
+/// Notes in the file of a root which node works on it, and how often that has changed. The lock of the root must be held. With the id
+/// of the root that is meant, that of another one is refused, which was mounted there meanwhile.
+pub fn note_node(root: &Path, root_id: Option<&str>, node_id: &str, owner_epoch: i64) -> crate::durable::Result<()> {
     let note = || {
         let mut says = owner_of(root).ok_or(Errno::NOENT)?;
+        if root_id.is_some_and(|root_id| root_id != says.root_id) {
+            return Err(Errno::STALE.into());
+        }
         if says.node_id.as_deref() == Some(node_id) && says.owner_epoch == Some(owner_epoch) {
             return Ok(());
         }

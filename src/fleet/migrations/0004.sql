@@ -31,6 +31,8 @@ CREATE TABLE aftercast.shared_item (
     due_at             timestamptz NOT NULL DEFAULT now(),
     lease_node         uuid,
     lease_epoch        bigint,
+    -- Whether the holder has begun to work on it: only then its end may be the recording's fault.
+    is_begun           boolean     NOT NULL DEFAULT false,
     token              bigint      NOT NULL,
     -- The token of the last holder, in whose name a partial may be left.
     former_token       bigint,

@@ -210,16 +210,22 @@ async fn move_slice(client: &mut Client, node_id: &str, epoch: i64) -> Result<u6
     let former = "aftercast.root_former f JOIN aftercast.root r ON r.root_id = f.root_id \
                   WHERE r.owner = $1::uuid AND NOT f.is_moved";
     let whose: [Value<'_>; 2] = [(&node_id, Type::TEXT), (&SLICE, Type::INT8)];
+    let own = "EXISTS (SELECT FROM aftercast.vod own WHERE own.node_id = $1::uuid AND own.vod_id = v.vod_id)";
+    // Two former nodes may have a VoD where the first adoption was cut; one of them is moved first.
+    let earlier = "EXISTS (SELECT FROM aftercast.root_former g JOIN aftercast.vod w ON w.node_id = g.node_id AND w.root = g.url \
+                   WHERE g.root_id = f.root_id AND g.node_id < f.node_id AND NOT g.is_moved AND w.vod_id = v.vod_id)";
     let slice = format!(
-        "SELECT v.node_id, v.vod_id, r.url FROM aftercast.vod v, {former} AND v.node_id = f.node_id AND v.root = f.url LIMIT $2"
+        "SELECT v.node_id, v.vod_id, r.url FROM aftercast.vod v, {former} AND v.node_id = f.node_id AND v.root = f.url"
     );
+    // Which rows a limit picks is not defined: each statement picks only what it is for.
     let known = format!(
-        "WITH slice AS ({slice}) DELETE FROM aftercast.vod v USING slice s WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id \
-         AND EXISTS (SELECT FROM aftercast.vod own WHERE own.node_id = $1::uuid AND own.vod_id = s.vod_id)"
+        "WITH slice AS ({slice} AND {own} LIMIT $2) DELETE FROM aftercast.vod v USING slice s \
+         WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id"
     );
     let removed = transaction.execute_typed(&known, &whose).await?;
     let others = format!(
-        "WITH slice AS ({slice}) UPDATE aftercast.vod v SET node_id = $1::uuid, epoch = 0, rev = 0, root = s.url FROM slice s \
+        "WITH slice AS ({slice} AND NOT {own} AND NOT {earlier} LIMIT $2) \
+         UPDATE aftercast.vod v SET node_id = $1::uuid, epoch = 0, rev = 0, root = s.url FROM slice s \
          WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id"
     );
     let moved = transaction.execute_typed(&others, &whose).await?;

@@ -27,15 +27,33 @@ type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Who asks: identity and epoch.
 pub(in crate::fleet) type Whose<'a> = (&'a str, i64);
 
-/// Whether the holder of row `i` still has it.
-const IS_HELD: &str = "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = i.lease_node AND h.epoch = i.lease_epoch \
-         AND h.stopped_at IS NULL AND h.seen_at > now() - (SELECT lease FROM aftercast.meta))";
+/// Whether the life in which a row was claimed goes on, as far as is known; silence is no end.
+fn lives(row: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = {row}.lease_node AND h.epoch = {row}.lease_epoch \
+         AND h.stopped_at IS NULL)"
+    )
+}
 
-/// Asks for a recording.
+/// Whether the holder of a row still has it. While the database was away nobody could tell it anything.
+fn is_held(row: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = {row}.lease_node AND h.epoch = {row}.lease_epoch \
+         AND h.stopped_at IS NULL \
+         AND greatest(h.seen_at, pg_postmaster_start_time()) > now() - (SELECT lease FROM aftercast.meta))"
+    )
+}
+
+/// The row of a recording that is the result of row `i`, if a node has taken it for a recording.
+const RESULT_OF: &str = "aftercast.shared_item t WHERE t.root_id = i.root_id AND t.item_key = i.result_key \
+         AND t.fingerprint = i.result_fingerprint AND t.token <> i.token AND t.state IN ('leased', 'publishing', 'done')";
+
+/// Asks for a recording. Only who was connected for as long as a lease, and `sees_others` therefore, may tell that another is silent.
 pub(in crate::fleet) async fn claim(
     client: &Client,
     (node_id, epoch): Whose<'_>,
     item: &SharedItem,
+    sees_others: bool,
 ) -> Result<SharedClaim, FleetError> {
     let (key, fingerprint) = (path_key(&item.path), fingerprint_text(&item.fingerprint));
     let name = text(&item.path.to_string_lossy());
@@ -49,7 +67,9 @@ pub(in crate::fleet) async fn claim(
         (&name, Type::TEXT),
         (&size_bytes, Type::INT8),
     ];
-    let rows = ask(client, &claiming(), &values).await?;
+    let mut asked = values.to_vec();
+    asked.push((&sees_others, Type::BOOL));
+    let rows = ask(client, &claiming(), &asked).await?;
     match rows.first() {
         Some(row) if row.get::<_, &str>(0) == "quarantined" => Ok(SharedClaim::Quarantined),
         Some(row) => Ok(SharedClaim::Ours(lease(row))),
@@ -61,25 +81,36 @@ pub(in crate::fleet) async fn claim(
 fn claiming() -> String {
     let first = alive("r.first_node");
     let is_own = "(i.lease_node = $1::uuid AND i.lease_epoch = $2)";
-    let is_left = format!("(i.state IN ('leased', 'publishing') AND NOT {IS_HELD})");
-    let is_hopeless = format!("({is_left} AND NOT {is_own} AND i.attempt >= {MOST_HOLDERS})");
+    let has_ended = format!("NOT {}", lives("i"));
+    let is_left = format!("(i.state IN ('leased', 'publishing') AND NOT {} AND ({has_ended} OR $8))", is_held("i"));
+    let is_death = format!("({is_left} AND NOT {is_own} AND i.is_begun AND {has_ended})");
+    let is_hopeless = format!("({is_death} AND i.attempt >= {MOST_HOLDERS})");
+    // What was replaced where it stands, and not catalogued, is found as a recording by others.
+    let is_result = format!(
+        "EXISTS (SELECT FROM aftercast.shared_item o WHERE o.root_id = $3 AND o.result_key = $4 AND o.result_fingerprint = $5 \
+         AND (o.item_key, o.fingerprint) <> ($4, $5) \
+         AND (o.state = 'done' OR o.state IN ('leased', 'publishing') AND (o.result_key <> o.item_key OR {})))",
+        is_held("o")
+    );
     format!(
         "INSERT INTO aftercast.shared_item AS i \
            (root_id, item_key, fingerprint, item, state, attempt, lease_node, lease_epoch, token) \
          SELECT r.root_id, $4, $5, $6, 'leased', 1, me.node_id, me.epoch, nextval('aftercast.token') \
          FROM aftercast.node me, aftercast.root r \
          WHERE me.node_id = $1::uuid AND me.epoch = $2 AND r.root_id = $3 AND r.kind = 'shared' \
-           AND (r.first_node IS NULL OR r.first_node = $1::uuid OR NOT EXISTS ({first})) \
-           AND NOT EXISTS (SELECT FROM aftercast.shared_item o WHERE o.root_id = $3 AND o.result_key = $4 \
-             AND o.result_fingerprint = $5 AND o.state IN ('publishing', 'done')) \
+           AND (r.first_node IS NULL OR r.first_node = $1::uuid OR NOT EXISTS ({first}) \
+             OR EXISTS (SELECT FROM aftercast.shared_item w WHERE w.root_id = $3 AND w.item_key = $4 \
+               AND w.fingerprint = $5 AND w.lease_node = $1::uuid AND w.state IN ('leased', 'publishing'))) \
+           AND NOT {is_result} \
            AND NOT EXISTS ({OF_ANOTHER}) \
          ON CONFLICT (root_id, item_key, fingerprint) DO UPDATE SET \
            state = CASE WHEN {is_hopeless} THEN 'quarantined' ELSE 'leased' END, \
-           attempt = i.attempt + CASE WHEN {is_own} OR i.state = 'ready' THEN 0 ELSE 1 END, \
+           attempt = i.attempt + CASE WHEN {is_death} THEN 1 ELSE 0 END, is_begun = false, \
            lease_node = $1::uuid, lease_epoch = $2, former_token = i.token, token = nextval('aftercast.token'), \
            error = CASE WHEN {is_hopeless} THEN 'two nodes ended while they worked on it' END, changed_at = now() \
-         WHERE (i.state = 'ready' AND i.due_at <= now()) OR {is_left} \
-           OR (i.state IN ('leased', 'publishing') AND {is_own}) \
+         WHERE ((i.state = 'ready' AND i.due_at <= now()) OR {is_left} \
+           OR (i.state IN ('leased', 'publishing') AND {is_own})) \
+           AND NOT (i.state <> 'ready' AND EXISTS (SELECT FROM {RESULT_OF})) \
          RETURNING i.state, i.token, i.attempt, i.former_token, i.result, i.digest"
     )
 }
@@ -102,6 +133,9 @@ async fn why_not(client: &Client, values: &[Value<'_>]) -> Result<SharedClaim, F
                UNION ALL SELECT i.state, i.token, i.attempt, i.former_token, i.result, i.digest, false \
                FROM aftercast.shared_item i \
                WHERE i.root_id = $3 AND i.result_key = $4 AND i.result_fingerprint = $5 AND i.state = 'done' \
+               UNION ALL SELECT t.state, t.token, t.attempt, t.former_token, t.result, t.digest, false \
+               FROM aftercast.shared_item i, {RESULT_OF} \
+               AND i.root_id = $3 AND i.item_key = $4 AND i.fingerprint = $5 AND t.state = 'done' \
                UNION ALL SELECT 'done', 0, 0, NULL, NULL, NULL, false FROM aftercast.root r \
                WHERE r.root_id = $3 AND EXISTS ({OF_ANOTHER})"
     );
@@ -131,7 +165,25 @@ pub(in crate::fleet) async fn publishing(
     let set = "state = 'publishing', result = $4, result_key = $5, result_fingerprint = $6, digest = $7";
     let more: [Value<'_>; 4] =
         [(&path, Type::TEXT), (&key, Type::TEXT), (&fingerprint, Type::TEXT), (&digest, Type::TEXT)];
-    by_token(client, whose, token, set, "AND i.state <> 'done'", &more).await
+    // Another node may have taken the file for a recording of its own, which this one had replaced where it stood.
+    let and = "AND i.state <> 'done' AND NOT EXISTS (SELECT FROM aftercast.shared_item t WHERE t.root_id = i.root_id \
+               AND t.item_key = $5 AND t.fingerprint = $6 AND t.token <> i.token AND t.state IN ('leased', 'publishing', 'done'))";
+    by_token(client, whose, token, set, and, &more).await
+}
+
+/// Notes that a recording is being worked on from now on: the end of this life may be its fault.
+pub(in crate::fleet) async fn begun(client: &Client, whose: Whose<'_>, token: i64) -> Result<bool, FleetError> {
+    by_token(client, whose, token, "is_begun = true", "AND i.state <> 'done'", &[]).await
+}
+
+/// Notes that nothing is to be done about a recording: its finished file is another node's, or is found as it stands.
+pub(in crate::fleet) async fn done_elsewhere(
+    client: &Client,
+    whose: Whose<'_>,
+    token: i64,
+) -> Result<bool, FleetError> {
+    let set = "state = 'done', vod_id = '', error = NULL, result_key = NULL, result_fingerprint = NULL";
+    by_token(client, whose, token, set, "", &[]).await
 }
 
 /// Notes that the finished file has its name and everything of the recording is in it; `false` if another node has taken over. Once

@@ -12,7 +12,7 @@ mod claimed;
 
 use crate::recording::Fingerprint;
 
-pub(super) use claimed::{claim, done, give_back, give_back_all, publishing, quarantine};
+pub(super) use claimed::{begun, claim, done, done_elsewhere, give_back, give_back_all, publishing, quarantine};
 
 /// A recording in a shared root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct SharedItem {
 pub struct SharedLease {
     /// Grows with every claim; whoever has the greatest one holds the recording.
     pub token: i64,
-    /// How many nodes have had it, this one included.
+    /// How many lives of nodes have worked on it and ended so, and this one.
     pub attempt: i32,
     /// The token of the holder before, who may have left a partial.
     pub former_token: Option<i64>,

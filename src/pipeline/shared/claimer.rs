@@ -37,6 +37,8 @@ struct Wish {
 /// A journey that has ended, or has not begun.
 struct Ended {
     key: JournalKey,
+    /// The claim under which it was begun.
+    token: i64,
     path: PathBuf,
     outcome: Option<JourneyOutcome>,
 }
@@ -185,9 +187,14 @@ fn ask(ctx: &Arc<PipelineContext>, pool: &Pool, queue: &Shared, wish: Wish) {
         Ok(SharedClaim::Ours(lease)) => (lease, false),
         Ok(SharedClaim::DoneHere(lease)) if is_half_done(ctx, &key) => (lease, true),
         Ok(SharedClaim::Later) => return debug!(path = %name, "another node works on it, or goes first"),
-        Ok(SharedClaim::Done | SharedClaim::DoneHere(_)) => return end_elsewhere(ctx, key, wish),
+        Ok(SharedClaim::Done | SharedClaim::DoneHere(_)) => {
+            ctx.roots.shared.note_elsewhere(key);
+            return end_elsewhere(ctx, key, wish);
+        }
         Ok(SharedClaim::Quarantined) => {
-            warn!(path = %name, "quarantined for all nodes; the file stays in place and is never deleted");
+            if ctx.roots.shared.note_quarantined(key) {
+                warn!(path = %name, "quarantined for all nodes; the file stays in place and is never deleted");
+            }
             return end_elsewhere(ctx, key, wish);
         }
         Err(error) => return debug!(path = %name, error = chain(&error), "cannot ask for a recording in a shared root"),
@@ -211,13 +218,19 @@ fn is_half_done(ctx: &PipelineContext, key: &JournalKey) -> bool {
 /// Nothing is to be done about it here any more.
 fn end_elsewhere(ctx: &PipelineContext, key: JournalKey, wish: Wish) {
     let is_own = |step: &Step| matches!(step, Step::Done { .. } | Step::Quarantined { .. });
-    let has_begun = ctx.catalog.entry(&key).ok().flatten().is_some_and(|entry| !is_own(&entry.step));
-    if has_begun && let Err(error) = ctx.catalog.forget(&key) {
+    let begun = ctx.catalog.entry(&key).ok().flatten().filter(|entry| !is_own(&entry.step));
+    if let Some(Step::Publishing { written_path, .. }) = begun.as_ref().map(|entry| &entry.step)
+        && let Err(error) = durable::remove_own(written_path)
+    {
+        debug!(path = %printable(written_path), error = chain(&error), "cannot remove what another node has finished");
+    }
+    if begun.is_some()
+        && let Err(error) = ctx.catalog.forget(&key)
+    {
         warn!(error = chain(&error), "cannot forget a recording that another node has finished");
         return;
     }
     ctx.journaling.postponed.end(&key);
-    ctx.roots.shared.note_elsewhere(key);
     if let Some(listener) = wish.listener {
         listener(wish.settled.path(), &JourneyOutcome::AlreadyFinished { vod_id: None });
     }
@@ -236,8 +249,9 @@ fn submit(
         clear(&path, former);
     }
     let root = wish.settled.candidate().root.clone();
+    let token = lease.token;
     ctx.roots.shared.hold(key, HeldClaim { lease, root, is_done });
-    let mut guard = EndGuard { queue: Arc::clone(queue), ended: Some(Ended { key, path, outcome: None }) };
+    let mut guard = EndGuard { queue: Arc::clone(queue), ended: Some(Ended { key, token, path, outcome: None }) };
     lock(queue).under_way += 1;
     let listener = wish.listener;
     let heard = move |path: &Path, outcome: &JourneyOutcome| {
@@ -279,7 +293,7 @@ fn tell(ctx: &PipelineContext, ended: &Ended) {
     if matches!(ended.outcome, Some(JourneyOutcome::Postponed { .. })) {
         return;
     }
-    let (Some(claim), Some(fleet)) = (ctx.roots.shared.release(&ended.key), &ctx.fleet) else { return };
+    let (Some(claim), Some(fleet)) = (ctx.roots.shared.release(&ended.key, ended.token), &ctx.fleet) else { return };
     let token = claim.lease.token;
     let told = match &ended.outcome {
         Some(JourneyOutcome::Finished { .. } | JourneyOutcome::Postponed { .. }) => return,

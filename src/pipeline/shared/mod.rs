@@ -14,4 +14,4 @@ mod publishing;
 
 pub(super) use claimer::Claimer;
 pub(super) use claims::{HeldClaim, SharedClaims};
-pub(super) use publishing::{is_published_before, publish, resume};
+pub(super) use publishing::{begin, is_published_before, publish, require_claim, resume};

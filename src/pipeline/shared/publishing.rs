@@ -33,6 +33,24 @@ struct Complete {
     teaches: Option<Reference>,
 }
 
+/// An error if a path lies in a shared root and its recording is not this node's now.
+pub fn require_claim(ctx: &PipelineContext, key: &JournalKey, path: &Path) -> Result<(), PipelineError> {
+    if !ctx.roots.is_shared(path) || ctx.roots.shared.held(key).is_some() {
+        return Ok(());
+    }
+    let why = "the fleet database has not given it to this node".to_owned();
+    Err(PipelineError::NotOurs { path: path.to_owned(), why })
+}
+
+/// Tells the database that a recording is worked on from now on; an error if it is not this node's any more.
+pub fn begin(ctx: &PipelineContext, path: &Path, claim: &HeldClaim) -> Result<(), PipelineError> {
+    let Some(token) = claim.token_to_begin() else { return Ok(()) };
+    if fleet_of(ctx, &claim.root)?.begun(token)? {
+        return Ok(());
+    }
+    Err(PipelineError::NotOurs { path: path.to_owned(), why: "another node has taken it over".to_owned() })
+}
+
 /// Journal, note, link, note, catalogue, clear the source. `None` if another node has taken over: then nothing is catalogued here.
 pub fn publish(
     ctx: &PipelineContext,
@@ -100,15 +118,17 @@ fn go_on(
         let digest = digest_of(&stands_at)?;
         let result = complete.record.file_path.strip_prefix(&claim.root).unwrap_or(&complete.record.file_path);
         if !fleet.publishing(token, result, &complete.written, &digest)? {
-            return lost(ctx, key, &complete);
+            // If its result was taken for a recording by another node, this one has nothing left to say about it.
+            fleet.done_elsewhere(token)?;
+            return lost(ctx, key, &complete, claim);
         }
         if !appear(ctx, &mut complete, &digest, claim)? {
             // The file of the holder before is whole: it is catalogued as it is found.
-            fleet.done(token, "")?;
-            return lost(ctx, key, &complete);
+            fleet.done_elsewhere(token)?;
+            return lost(ctx, key, &complete, claim);
         }
         if !fleet.done(token, &complete.record.vod_id)? {
-            return lost(ctx, key, &complete);
+            return lost(ctx, key, &complete, claim);
         }
     }
     let Complete { written_path, record, removes_source, teaches, .. } = complete;
@@ -169,21 +189,24 @@ fn appear(
 
 /// Whether a path has the complete file that the holder before was about to publish for this recording.
 pub fn is_published_before(claim: &HeldClaim, path: &Path) -> bool {
-    let published = claim.lease.published.as_ref();
-    published.is_some_and(|published| {
-        claim.root.join(&published.path) == path && digest_of(path).is_ok_and(|digest| digest == published.digest)
-    })
+    let published = claim.lease.published.as_ref().filter(|_| claim.published_path().as_deref() == Some(path));
+    published.is_some_and(|published| digest_of(path).is_ok_and(|digest| digest == published.digest))
 }
 
 /// Another node has it. What stands under its final name is that node's; what is aside is removed.
-fn lost(ctx: &PipelineContext, key: &JournalKey, complete: &Complete) -> Result<Option<VodRecord>, PipelineError> {
+fn lost(
+    ctx: &PipelineContext,
+    key: &JournalKey,
+    complete: &Complete,
+    claim: &HeldClaim,
+) -> Result<Option<VodRecord>, PipelineError> {
     warn!(
         path = %printable(&complete.record.source_path),
         "another node has taken over this recording; the result of this node is discarded"
     );
     durable::remove_own(&complete.written_path)?;
     ctx.catalog.forget(key)?;
-    ctx.roots.shared.release(key);
+    ctx.roots.shared.release(key, claim.lease.token);
     Ok(None)
 }
 
