@@ -171,8 +171,12 @@ impl Placement<'_> {
         Ok(outcome)
     }
 
-    /// Adopts all of the asset, or nothing. Nothing in the store is changed.
+    /// Adopts all of the asset, or nothing. Nothing in the store is changed. What belongs to a VoD is not adopted: who has the keys may
+    /// delete the objects with a VoD of its own. A unit is never deleted, and its id depends on where it lies.
     async fn adopt_all(&self, keys: &[String]) -> Result<PlacementOutcome> {
+        if self.asset.vod_id.is_some() {
+            return Ok(TAKEN);
+        }
         Ok(match self.survey(keys, false).await? {
             KeySurvey::Free(proofs) => {
                 let proofs: Option<_> = proofs.into_iter().collect();
