@@ -15,7 +15,7 @@ use crate::fleet::roots::alive;
 use crate::fleet::rows::text;
 use crate::recording::Fingerprint;
 
-/// Nodes that may die of a recording before no other one is given it.
+/// Lives of nodes that may end with a recording before it is given to nobody any more.
 const MOST_HOLDERS: i32 = 2;
 
 /// Whether another node has the file as a VoD: it had the root alone before it was shared.

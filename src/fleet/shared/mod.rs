@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A claim holds as long as its node is alive in the life in which it was made; only the clock of the database counts. Whoever
-//! takes over gets another token, and every later step of the former holder is refused. A recording whose second holder died is
-//! quarantined. This room decides who works on what; it must not touch a file.
+//! takes over gets another token, and every later step of the former holder is refused. A recording on which two lives of nodes
+//! had begun to work when they ended is quarantined. This room decides who works on what; it must not touch a file.
 
 mod claimed;
 
