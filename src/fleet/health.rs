@@ -48,6 +48,8 @@ struct HealthState {
     lease: Duration,
     /// When the last heartbeat was sent that was confirmed.
     confirmed: Option<Instant>,
+    /// Since when the session has not been lost; none without one.
+    unbroken_since: Option<Instant>,
     problem: Option<(String, Option<String>)>,
     /// Whether the log has the problem.
     is_said: bool,
@@ -64,7 +66,14 @@ impl HealthState {
 impl Health {
     /// Nothing is known yet; ages are told by this clock.
     pub fn new(clock: &Clock) -> Self {
-        let state = HealthState { epoch: None, lease: LEASE, confirmed: None, problem: None, is_said: false };
+        let state = HealthState {
+            epoch: None,
+            lease: LEASE,
+            confirmed: None,
+            unbroken_since: None,
+            problem: None,
+            is_said: false,
+        };
         Self { clock: clock.clone(), state: Mutex::new(state) }
     }
 
@@ -99,6 +108,13 @@ impl Health {
         self.lock().unconfirmed()
     }
 
+    /// Whether a node that the database has not heard of for a lease is dead. Where the database was away, it has heard of nobody: the
+    /// others get as long to come back as they have to be heard of.
+    pub fn may_judge(&self) -> bool {
+        let (state, now) = (self.lock(), self.clock.now());
+        state.unbroken_since.is_some_and(|since| now.saturating_duration_since(since) >= state.lease)
+    }
+
     /// Whether the last session has failed and no other has begun since.
     pub fn has_failed(&self) -> bool {
         self.lock().problem.is_some()
@@ -117,6 +133,7 @@ impl Health {
     /// A session has begun.
     pub fn connected(&self, name: &str) {
         let mut state = self.lock();
+        state.unbroken_since = Some(self.clock.now());
         state.problem = None;
         state.is_said = false;
         let epoch = state.epoch.unwrap_or_default();
@@ -133,6 +150,7 @@ impl Health {
     /// A session has ended, or none could begin. Said in the log once until the next session.
     pub fn lost(&self, error: &FleetError) {
         let mut state = self.lock();
+        state.unbroken_since = None;
         state.problem = Some((chain(error), error.hint()));
         let is_said = std::mem::replace(&mut state.is_said, true);
         drop(state);
@@ -186,6 +204,25 @@ mod tests {
         clock.advance(Duration::from_secs(2));
         assert_eq!(health.acting_epoch(), None);
         assert!(!health.words().0);
+    }
+
+    #[test]
+    fn nobody_is_taken_for_dead_before_a_session_has_lasted_for_a_lease() {
+        let clock = Clock::standing_at(0);
+        let health = Health::new(&clock);
+        assert!(!health.may_judge());
+        health.connected("a");
+        clock.advance(Duration::from_secs(29));
+        assert!(!health.may_judge());
+        clock.advance(Duration::from_secs(1));
+        assert!(health.may_judge());
+        health.lost(&FleetError::NoTables);
+        assert!(!health.may_judge());
+        health.connected("a");
+        clock.advance(Duration::from_secs(29));
+        assert!(!health.may_judge(), "the database was away");
+        clock.advance(Duration::from_secs(1));
+        assert!(health.may_judge());
     }
 
     #[test]

@@ -82,8 +82,9 @@ impl Fleet {
     /// Asks for a recording in a shared root. Blocks.
     pub fn claim(&self, item: &SharedItem) -> Result<SharedClaim, FleetError> {
         let (node_id, epoch) = self.whose()?;
+        let may_judge = self.0.health.may_judge();
         self.ask(|client| async move {
-            shared::claim(&client, (&node_id, epoch), item).await.map_err(|error| (client, error))
+            shared::claim(&client, (&node_id, epoch), item, may_judge).await.map_err(|error| (client, error))
         })
     }
 

@@ -27,15 +27,20 @@ type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Who asks: identity and epoch.
 pub(in crate::fleet) type Whose<'a> = (&'a str, i64);
 
-/// Whether the holder of row `i` still has it.
-const IS_HELD: &str = "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = i.lease_node AND h.epoch = i.lease_epoch \
-         AND h.stopped_at IS NULL AND h.seen_at > now() - (SELECT lease FROM aftercast.meta))";
+/// Whether the holder of row `i` still has it. Who may not judge takes nobody for dead because the database has not heard of him.
+fn is_held(may_judge: bool) -> String {
+    format!(
+        "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = i.lease_node AND h.epoch = i.lease_epoch AND h.stopped_at IS NULL \
+         AND (NOT {may_judge} OR greatest(h.seen_at, pg_postmaster_start_time()) > now() - (SELECT lease FROM aftercast.meta)))"
+    )
+}
 
 /// Asks for a recording.
 pub(in crate::fleet) async fn claim(
     client: &Client,
     (node_id, epoch): Whose<'_>,
     item: &SharedItem,
+    may_judge: bool,
 ) -> Result<SharedClaim, FleetError> {
     let (key, fingerprint) = (path_key(&item.path), fingerprint_text(&item.fingerprint));
     let name = text(&item.path.to_string_lossy());
@@ -49,7 +54,7 @@ pub(in crate::fleet) async fn claim(
         (&name, Type::TEXT),
         (&size_bytes, Type::INT8),
     ];
-    let rows = ask(client, &claiming(), &values).await?;
+    let rows = ask(client, &claiming(may_judge), &values).await?;
     match rows.first() {
         Some(row) if row.get::<_, &str>(0) == "quarantined" => Ok(SharedClaim::Quarantined),
         Some(row) => Ok(SharedClaim::Ours(lease(row))),
@@ -58,10 +63,11 @@ pub(in crate::fleet) async fn claim(
 }
 
 /// The statement of a claim. Of several nodes that ask at once, one inserts or updates the row, and the others find it held.
-fn claiming() -> String {
+fn claiming(may_judge: bool) -> String {
+    let is_held = is_held(may_judge);
     let first = alive("r.first_node");
     let is_own = "(i.lease_node = $1::uuid AND i.lease_epoch = $2)";
-    let is_left = format!("(i.state IN ('leased', 'publishing') AND NOT {IS_HELD})");
+    let is_left = format!("(i.state IN ('leased', 'publishing') AND NOT {is_held})");
     let is_hopeless = format!("({is_left} AND NOT {is_own} AND i.attempt >= {MOST_HOLDERS})");
     format!(
         "INSERT INTO aftercast.shared_item AS i \
