@@ -33,6 +33,11 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// nobody else could change the same rows.
 pub(super) const GIVE_UP: &str =
     "SET LOCAL statement_timeout = '12s'; SET LOCAL idle_in_transaction_session_timeout = '20s'";
+/// How long a count of a whole batch may take.
+const AT_LENGTH: Duration = Duration::from_secs(120);
+/// The same of the server.
+const GIVE_UP_AT_LENGTH: &str =
+    "SET LOCAL statement_timeout = '110s'; SET LOCAL idle_in_transaction_session_timeout = '20s'";
 /// How long a person waits, with the time for a connection.
 pub(super) const SOON: Duration = Duration::from_secs(5);
 /// The same of the server for a question of a person.
@@ -123,6 +128,15 @@ pub(super) async fn ask(
     values: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>, FleetError> {
     within(asked(client, GIVE_UP, sql, values)).await
+}
+
+/// The same where much has to be read and nothing depends on the answer.
+pub(super) async fn ask_at_length(
+    client: &Client,
+    sql: &str,
+    values: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, FleetError> {
+    before(AT_LENGTH, asked(client, GIVE_UP_AT_LENGTH, sql, values)).await
 }
 
 /// The same for a person, who does not wait as long.

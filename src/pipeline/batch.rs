@@ -260,7 +260,14 @@ impl BatchRun<'_> {
                     hear(path, ended);
                 }
                 Err(RecvTimeoutError::Disconnected) => return vods,
-                Err(RecvTimeoutError::Timeout) if self.batch.stop.is_requested() => return vods,
+                Err(RecvTimeoutError::Timeout) if self.batch.stop.is_requested() => {
+                    if self.batch.part != BatchPart::Item {
+                        return vods;
+                    }
+                    // Whoever gave it the item learns how it ended: the journey heeds the stop itself, and may be past that.
+                    self.waiting.clear();
+                    self.say = None;
+                }
                 Err(RecvTimeoutError::Timeout) => self.look_again(report),
             }
         }

@@ -68,10 +68,13 @@ impl Fences {
         FenceGuard { fences: self.clone(), path: path.to_owned() }
     }
 
-    /// An error unless a step may be taken.
+    /// An error unless a step may be taken. The fence of a directory stands around everything in it.
     pub(super) fn require(&self, path: &Path, next: &NextStep<'_>) -> Result<(), PipelineError> {
         // Asked without the lock: the answer may take its time.
-        let fence = self.lock().get(path).cloned();
+        let fence = {
+            let fences = self.lock();
+            path.ancestors().find_map(|above| fences.get(above).cloned())
+        };
         match fence.map(|may| may(next)) {
             Some(Err(why)) => Err(PipelineError::NotOurs { path: path.to_owned(), why }),
             Some(Ok(())) | None => Ok(()),
@@ -94,5 +97,8 @@ mod tests {
         assert!(fences.require(Path::new("/recordings/y.flv"), &next).is_ok());
         drop(fence);
         assert!(fences.require(path, &next).is_ok());
+        let _around = fences.put(Path::new("/recordings"), |_| Err("another node has it".to_owned()));
+        assert!(fences.require(path, &next).is_err());
+        assert!(fences.require(Path::new("/elsewhere/x.flv"), &next).is_ok());
     }
 }

@@ -101,6 +101,11 @@ impl Drop for Worker {
     }
 }
 
+fn is_suspended(worker: &Worker) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", worker.child.id())).unwrap();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 fn eprintln_of(said: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "a worker said:\n{said}");
@@ -240,11 +245,7 @@ fn a_worker_that_was_suspended_publishes_and_removes_nothing() {
     lease(&postgres, 10);
     // Suspended when the finished file is complete, right before it gets its name.
     let mut zombie = Worker::start_with(&house, "zombie", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
-    let is_suspended = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", zombie.child.id())).unwrap();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
-    };
-    until("the worker is suspended", is_suspended);
+    until("the worker is suspended", || is_suspended(&zombie).then_some(()));
     let ended = Worker::start(&house, "other").ended().expect_code(0);
     assert_eq!(ended_as(&[ended], "done").len(), 1);
     let after = tree(&house.root());
@@ -291,6 +292,7 @@ fn a_batch_is_paused_resumed_and_canceled() {
     Worker::start(&house, "a").ended().expect_code(0);
     assert_each_once(&postgres, &house, 5);
     assert_eq!(postgres.sql("SELECT rate, next_at > started_at FROM aftercast.batch"), "100|t");
+    assert_eq!(postgres.sql("SELECT state, summary IS NOT NULL FROM aftercast.batch"), "done|t");
     let other = start_root(&house, &["--reprocess", "verify"]);
     let canceled = house.run(&["batch", "cancel", &other]).expect_code(0);
     assert!(canceled.out.contains(&format!("Batch {other} is canceled.")), "{}", canceled.out);
@@ -306,10 +308,20 @@ fn a_batch_is_paused_resumed_and_canceled() {
 
 #[test]
 fn a_worker_whose_surroundings_fail_takes_no_more_work_and_costs_no_attempt() {
+    surroundings_fail(&[]);
+}
+
+#[test]
+fn a_target_that_is_down_does_not_hold_up_a_worker_that_only_delivers() {
+    surroundings_fail(&["--reprocess", "deliver"]);
+}
+
+#[track_caller]
+fn surroundings_fail(what: &[&str]) {
     let postgres = Postgres::start();
     let house = house(&postgres);
     fill(&house, 8);
-    start_root(&house, &[]);
+    start_root(&house, what);
     // No directory can be made there.
     let elsewhere = [("AFTERCAST_DELIVER__TARGET__0__URL", "file:///sys/aftercast")];
     let drained = Worker::start_with(&house, "bad", &elsewhere).ended().expect_code(5);
@@ -342,6 +354,49 @@ fn a_worker_that_is_told_to_stop_gives_back_what_it_holds() {
     let counted = "SELECT count(*) FILTER (WHERE state = 'leased'), max(attempt), max(deaths), max(given_back) FROM aftercast.work";
     assert_eq!(postgres.sql(counted), "0|0|0|0");
     assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.node WHERE stopped_at IS NULL"), "0");
+}
+
+#[test]
+fn a_recording_that_a_stop_meets_right_before_it_is_published_is_done_or_given_back_whole() {
+    let postgres = Postgres::start();
+    let house = house(&postgres);
+    house.put(&made("flv", 2), "room.flv");
+    start_root(&house, &[]);
+    let mut worker = Worker::start_with(&house, "a", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
+    until("the worker is suspended", || is_suspended(&worker).then_some(()));
+    worker.signal("TERM");
+    worker.signal("CONT");
+    worker.ended().expect_code(130);
+    let item = "SELECT state FROM aftercast.work WHERE kind <> 'list'";
+    let (state, files) = (postgres.sql(item), tree(&house.root()));
+    let is_published = files.contains_key("room.mp4");
+    assert_ne!(is_published, files.contains_key("room.flv"), "{files:?}");
+    assert!(state == "ready" || (state == "done" && is_published), "{state} {files:?}");
+    let asked = "SELECT intent IS NOT NULL FROM aftercast.work WHERE kind <> 'list'";
+    assert!(!is_published || postgres.sql(asked) == "t", "published without asking");
+    Worker::start(&house, "a").ended().expect_code(0);
+    assert_eq!(postgres.sql(item), "done");
+    assert_eq!(tree(&house.store()).len(), 1);
+}
+
+#[test]
+fn a_directory_of_another_node_that_is_alive_is_left_alone() {
+    let postgres = Postgres::start();
+    let house = house(&postgres);
+    fill(&house, 3);
+    start_root(&house, &["--reprocess", "verify"]);
+    Worker::start(&house, "a").ended().expect_code(0);
+    let node = postgres
+        .sql("UPDATE aftercast.node SET stopped_at = NULL, seen_at = now() + interval '1 hour' RETURNING node_id");
+    let node = node.lines().next().unwrap().to_owned();
+    let file = house.root().join(".aftercast-root");
+    let mut says: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    says["nodeId"] = node.into();
+    fs::write(&file, says.to_string()).unwrap();
+    start_root(&house, &[]);
+    let refused = Worker::start(&house, "b").ended().expect_code(5);
+    assert!(refused.err.contains("belongs to the node `a`"), "{}", refused.err);
+    assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.vod"), "0");
 }
 
 #[test]

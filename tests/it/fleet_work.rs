@@ -9,7 +9,8 @@ use aftercast::catalog::Catalog;
 use aftercast::clock::Clock;
 use aftercast::fault::Class;
 use aftercast::fleet::{
-    Fleet, FleetHome, FleetOptions, NewWork, SharedWork, WorkFailure, WorkItem, WorkResult, WorkScope,
+    BatchSpec, Batches, Fleet, FleetHome, FleetOptions, NewWork, PageRules, SharedWork, WorkFailure, WorkItem,
+    WorkResult, WorkScope,
 };
 use aftercast::runtime::Runtime;
 use aftercast::stop::Stop;
@@ -20,6 +21,15 @@ use crate::support::daemon::until;
 use crate::support::postgres::Postgres;
 
 const SCOPE: WorkScope<'_> = WorkScope::Root { kind: "test", root: "here" };
+
+fn options(postgres: &Postgres, name: &str) -> FleetOptions {
+    FleetOptions {
+        database: Some(postgres.url()),
+        password_file: Some(postgres.password_file()),
+        name: Some(name.to_owned()),
+        ..FleetOptions::default()
+    }
+}
 
 /// A node in this process.
 struct Node {
@@ -32,12 +42,7 @@ struct Node {
 impl Node {
     fn start(postgres: &Postgres, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = FleetOptions {
-            database: Some(postgres.url()),
-            password_file: Some(postgres.password_file()),
-            name: Some(name.to_owned()),
-            ..FleetOptions::default()
-        };
+        let options = options(postgres, name);
         let (catalog, stop) = (Catalog::open(dir.path()).unwrap(), Stop::default());
         let runtime = Runtime::start().unwrap();
         let clock = Clock::default();
@@ -184,15 +189,19 @@ fn who_was_told_that_an_item_is_still_its_own_keeps_it_for_a_lease_without_heart
     a.work().enqueue(&[new_work("x")]).unwrap();
     let item = a.claim_one();
     assert!(a.work().is_still_mine(&item, None).unwrap());
+    a.work().enqueue(&[new_work("unheld")]).unwrap();
+    let unheld = a.claim_one();
     a.stop.request();
     a.fleet.join();
     // As if it had been killed: its row says neither that it ended nor that it was heard of, and its work is its own.
     postgres.sql(&format!(
-        "UPDATE aftercast.work SET state = 'leased', token = {}, lease_node = node_id, lease_epoch = epoch, \
-         held_until = now() + interval '1 hour' FROM aftercast.node WHERE name = 'a'",
-        item.token
+        "UPDATE aftercast.work SET state = 'leased', token = CASE item WHEN 'x' THEN {} ELSE {} END, lease_node = node_id, \
+         lease_epoch = epoch, held_until = CASE item WHEN 'x' THEN now() + interval '1 hour' END \
+         FROM aftercast.node WHERE name = 'a'",
+        item.token, unheld.token
     ));
     postgres.sql("UPDATE aftercast.node SET stopped_at = NULL, seen_at = now() - interval '1 hour' WHERE name = 'a'");
+    assert_eq!(b.claim_one().item, "unheld", "a is taken for dead");
     assert!(b.work().claim(SCOPE, 1).unwrap().is_empty(), "it is about to take a step that cannot be undone");
     postgres.sql("UPDATE aftercast.work SET held_until = now() - interval '1 second'");
     assert_eq!(b.claim_one().item, "x");
@@ -294,4 +303,30 @@ fn the_longest_path_is_an_item() {
     assert!(Path::new(&path).as_os_str().len() > 8_000);
     assert_eq!(node.work().enqueue(&[new_work(&path), new_work(&path)]).unwrap(), 1);
     assert_eq!(node.claim_one().item, path);
+}
+
+#[test]
+fn a_late_page_of_a_canceled_batch_takes_nothing_from_the_next_one() {
+    let postgres = Postgres::start();
+    let (a, b) = (Node::start(&postgres, "a"), Node::start(&postgres, "b"));
+    let runtime = Runtime::start().unwrap();
+    let batches = Batches::open(&options(&postgres, "c"), &runtime).unwrap();
+    let spec = BatchSpec { kind: "test".into(), root: "here".into(), root_id: None, rate: None };
+    let page_of =
+        |node: &Node, id: i64| until("the page is claimed", || node.work().claim(WorkScope::Batch(id), 1).ok()?.pop());
+    let found = |id: i64| [NewWork { batch_id: Some(id), ..new_work("x") }];
+    let rules = PageRules { repeats: true, skips_results: false };
+    let first = batches.start(&spec).unwrap();
+    let late = page_of(&a, first);
+    batches.cancel(first).unwrap();
+    let second = batches.start(&spec).unwrap();
+    let page = page_of(&b, second);
+    assert!(b.work().finish_page(&page, &found(second), None, rules).unwrap());
+    assert!(a.work().finish_page(&late, &found(first), Some("next"), rules).unwrap());
+    let rows = "SELECT item, batch_id, state FROM aftercast.work WHERE kind <> 'list' OR item <> ''";
+    assert_eq!(postgres.sql(rows), format!("x|{second}|ready"));
+    // Nor does one whose batch is running still, but is the older one.
+    postgres.sql(&format!("UPDATE aftercast.batch SET state = 'running', kind = 'older' WHERE batch_id = {first}"));
+    assert!(a.work().finish_page(&late, &found(first), None, rules).unwrap());
+    assert_eq!(postgres.sql(rows), format!("x|{second}|ready"));
 }

@@ -73,3 +73,5 @@ CREATE INDEX work_ready_root ON aftercast.work (kind, root, priority, due_at, wo
 CREATE INDEX work_published ON aftercast.work (hashtextextended(intent->>'path', 0)) WHERE intent IS NOT NULL;
 CREATE INDEX work_leased ON aftercast.work (lease_node) WHERE state = 'leased';
 CREATE INDEX work_batch ON aftercast.work (batch_id, state, ended_at) WHERE batch_id IS NOT NULL;
+-- How a batch stands is read from this alone.
+CREATE INDEX work_counted ON aftercast.work (batch_id, kind, state, error_class, reason) WHERE batch_id IS NOT NULL;

@@ -4,6 +4,7 @@ use deadpool_postgres::{Client, Pool};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
+use tracing::warn;
 
 use super::super::connecting::{self, GIVE_UP, ask, within};
 use super::super::error::FleetError;
@@ -14,6 +15,7 @@ use super::SharedWork;
 use super::enqueuing::insert;
 use super::pages::page;
 use super::status::{self, BatchState, BatchStatus};
+use crate::fault::chain;
 use crate::runtime::Runtime;
 
 /// What is wanted.
@@ -104,18 +106,22 @@ impl Batches {
     }
 
     fn change(&self, batch_id: i64, to: BatchState, from: &[BatchState]) -> Result<(), FleetError> {
-        self.with_client(async |client| {
+        let has_ended = self.with_client(async |client| {
             let state = state_of(client, batch_id).await?;
             if !from.contains(&state) {
                 return Err(FleetError::BatchEnded { batch_id, state: state.name() });
             }
             if to == BatchState::Canceled && state != to {
-                return end(client, batch_id, to).await.map(drop);
+                return end(client, batch_id, to).await;
             }
             let sql = "UPDATE aftercast.batch SET state = $2 WHERE batch_id = $1 AND state IN ('running', 'paused') RETURNING batch_id";
             let name = to.name();
-            ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await.map(drop)
-        })
+            ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await.map(|_| false)
+        })?;
+        if has_ended {
+            say_unless_noted(batch_id, self.with_client(async |client| status::note_summary(client, batch_id).await));
+        }
+        Ok(())
     }
 }
 
@@ -134,13 +140,18 @@ impl SharedWork {
 
     /// Ends a batch of which nothing is left. Says whether it did.
     pub fn end_if_done(&self, batch_id: i64) -> Result<bool, FleetError> {
-        self.0.with_client(async |client| {
+        let has_ended = self.0.with_client(async |client| {
             let left = "SELECT FROM aftercast.work WHERE batch_id = $1 AND state IN ('ready', 'leased') LIMIT 1";
             if !ask(client, left, &[(&batch_id, Type::INT8)]).await?.is_empty() {
                 return Ok(false);
             }
             end(client, batch_id, BatchState::Done).await
-        })
+        })?;
+        if has_ended {
+            let noted = self.0.with_client(async |client| status::note_summary(client, batch_id).await);
+            say_unless_noted(batch_id, noted);
+        }
+        Ok(has_ended)
     }
 }
 
@@ -180,15 +191,22 @@ async fn state_of(client: &Client, batch_id: i64) -> Result<BatchState, FleetErr
     Ok(BatchState::from_name(row.get(0)))
 }
 
-/// Ends a batch, and notes how its items stood: a later one takes them over.
+/// Ends a batch. Nothing is counted here: it may have millions of items.
 async fn end(client: &Client, batch_id: i64, to: BatchState) -> Result<bool, FleetError> {
-    let counts = status::counts(client, batch_id).await?;
-    let summary = serde_json::to_string(&counts).map_err(FleetError::Unreadable)?;
-    let sql = "UPDATE aftercast.batch SET state = $2, ended_at = now(), summary = $3::jsonb \
-               WHERE batch_id = $1 AND state IN ('running', 'paused') \
+    let sql = "UPDATE aftercast.batch SET state = $2, ended_at = now() WHERE batch_id = $1 AND state IN ('running', 'paused') \
                AND ($2 = 'canceled' OR NOT EXISTS (SELECT FROM aftercast.work w WHERE w.batch_id = $1 AND w.state IN ('ready', 'leased'))) \
                RETURNING batch_id";
     let name = to.name();
-    let rows = ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT), (&summary, Type::TEXT)]).await?;
-    Ok(!rows.is_empty())
+    Ok(!ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await?.is_empty())
+}
+
+/// A batch without its summary has ended all the same.
+fn say_unless_noted(batch_id: i64, noted: Result<(), FleetError>) {
+    if let Err(error) = noted {
+        warn!(
+            batch = batch_id,
+            error = chain(&error),
+            "the items of the batch could not be counted; its status counts them anew"
+        );
+    }
 }

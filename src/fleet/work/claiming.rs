@@ -30,12 +30,13 @@ const IS_DEADLY: &str = "w.is_begun AND w.deaths >= 1";
 const DEADLY: &str = "two processes ended while they worked on it";
 
 /// Takes work from holders that are gone: that began another life, that ended, or that were not heard of for the length of a lease and
-/// have not asked for more.
-fn take_over() -> String {
+/// have not asked for more. The last only where this node may judge that: it was away itself otherwise, or the database was.
+fn take_over(sees_others: bool) -> String {
     format!(
         "WITH gone AS (SELECT w.work_id FROM aftercast.work w LEFT JOIN aftercast.node n ON n.node_id = w.lease_node \
            WHERE w.state = 'leased' AND (n.node_id IS NULL OR n.epoch <> w.lease_epoch OR n.stopped_at IS NOT NULL \
-             OR (n.seen_at < now() - (SELECT lease FROM aftercast.meta) AND coalesce(w.held_until, '-infinity') < now())) \
+             OR ({sees_others} AND greatest(n.seen_at, pg_postmaster_start_time()) < now() - (SELECT lease FROM aftercast.meta) \
+               AND coalesce(w.held_until, '-infinity') < now())) \
            ORDER BY w.work_id LIMIT 1000 FOR UPDATE OF w SKIP LOCKED) \
          UPDATE aftercast.work w SET state = CASE WHEN {IS_DEADLY} THEN 'quarantined' ELSE 'ready' END, \
            deaths = w.deaths + w.is_begun::integer, due_at = now(), ended_at = CASE WHEN {IS_DEADLY} THEN now() END, \
@@ -56,11 +57,12 @@ impl SharedWork {
     /// heartbeat of this node: that is an error.
     pub fn claim(&self, scope: WorkScope<'_>, most: u32) -> Result<Vec<WorkItem>, FleetError> {
         let holder = self.0.acting()?;
+        let take_over = take_over(self.0.health.unbroken_for_a_lease());
         self.0.with_client(async |client| {
             within(async {
                 let transaction = client.transaction().await?;
                 transaction.batch_execute(GIVE_UP).await?;
-                transaction.execute_typed(&take_over(), &[]).await?;
+                transaction.execute_typed(&take_over, &[]).await?;
                 let claimed = match scope {
                     WorkScope::Batch(batch_id) => of_batch(&transaction, &holder, batch_id, most).await?,
                     WorkScope::Root { kind, root } => of_root(&transaction, &holder, (kind, root), most).await?,
@@ -79,7 +81,7 @@ impl SharedWork {
     }
 
     /// Whether an item is still this node's, which is then so for the length of a lease: asked right before a step that cannot be
-    /// undone. An error where the database does not say so: the step is not taken then either. `intent` says what the step is, for
+    /// undone. An error where the database does not say so, or said it too long ago: the step is not taken then either. `intent` says what the step is, for
     /// whoever has to carry on after it.
     pub fn is_still_mine(&self, item: &WorkItem, intent: Option<&Value>) -> Result<bool, FleetError> {
         if self.0.acting()? != item.holder {
@@ -98,7 +100,23 @@ impl SharedWork {
         });
         let [node, epoch, work_id, token] = by(item);
         let values = [node, epoch, work_id, token, (&intent as &(dyn ToSql + Sync), Type::TEXT)];
-        self.0.with_client(async |client| Ok(!ask(client, sql, &values).await?.is_empty()))
+        // The database counts from when it was asked; this process may have been suspended since.
+        let asked = self.0.health.now();
+        let is_mine = self.0.with_client(async |client| Ok(!ask(client, sql, &values).await?.is_empty()))?;
+        let age = self.0.health.now().saturating_duration_since(asked);
+        if is_mine && age >= self.0.health.trust() {
+            return Err(FleetError::TimedOut(age));
+        }
+        Ok(is_mine)
+    }
+
+    /// The name of a node if it is another one and alive.
+    pub fn other_live_node(&self, node_id: &str) -> Result<Option<String>, FleetError> {
+        let (own, _) = self.0.acting()?;
+        let sql = "SELECT n.name FROM aftercast.node n WHERE n.node_id::text = $1 AND n.node_id <> $2::uuid \
+                   AND n.stopped_at IS NULL AND n.seen_at > now() - (SELECT lease FROM aftercast.meta)";
+        let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&own, Type::TEXT)];
+        self.0.with_client(async |client| Ok(ask(client, sql, &values).await?.first().map(|row| row.get(0))))
     }
 }
 

@@ -25,6 +25,9 @@ const GIVEN_BACK_MOST: i32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
+/// Characters of a reason.
+const LONGEST_REASON: usize = 300;
+
 /// What came of an item.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WorkResult {
@@ -102,7 +105,7 @@ impl SharedWork {
         row["returns"] = i32::from(is_of_surroundings).into();
         row["is_final"] = (failure.class == Class::Permanent).into();
         row["class"] = failure.class.name().into();
-        row["reason"] = text(&failure.reason).into();
+        row["reason"] = brief(&failure.reason).into();
         row["error"] = text(&failure.message).into();
         Ok(self.update(&sql, vec![row])? == 1)
     }
@@ -164,6 +167,11 @@ impl SharedWork {
     }
 }
 
+/// A reason as it is stored: an index holds no long ones.
+fn brief(reason: &str) -> String {
+    text(reason).chars().take(LONGEST_REASON).collect()
+}
+
 /// The claim as a row.
 fn claim_of(item: &WorkItem) -> Value {
     json!({ "work_id": item.work_id, "token": item.token, "node": item.holder.0, "epoch": item.holder.1 })
@@ -183,7 +191,7 @@ pub(super) async fn end_as_done(
         let (mut row, mut details) = (claim_of(item), result.details.clone());
         replace_nul(&mut details);
         row["result"] = details;
-        row["outcome"] = text(&result.outcome).into();
+        row["outcome"] = brief(&result.outcome).into();
         row
     };
     let rows = Value::Array(done.iter().map(row).collect()).to_string();

@@ -78,13 +78,15 @@ pub struct WorkItem {
     pub batch_id: Option<i64>,
     /// How often it has failed for a reason of its own.
     pub attempt: i32,
+    /// How often the surroundings were in the way.
+    pub given_back: i32,
     /// The last step that a holder was about to take which cannot be undone; it may have been taken.
     pub intent: Option<Value>,
 }
 
 /// What [`WorkItem::of`] reads.
 pub(super) const COLUMNS: &str = "w.work_id, w.token, w.kind, w.root, w.item, w.fingerprint, w.args::text, w.batch_id, w.attempt, \
-     w.intent::text";
+     w.intent::text, w.given_back";
 
 impl WorkItem {
     pub(super) fn of(row: &Row, holder: &(String, i64)) -> Self {
@@ -101,6 +103,7 @@ impl WorkItem {
             args: json(6),
             batch_id: row.get(7),
             attempt: row.get(8),
+            given_back: row.get(10),
             intent: json(9),
         }
     }

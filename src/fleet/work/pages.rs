@@ -1,5 +1,8 @@
 //! Listing what a batch is to work on is work itself, a page at a time: the page's items and the next page appear together, once.
 
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::Type;
+
 use super::super::connecting::{GIVE_UP, within};
 use super::super::error::FleetError;
 use super::SharedWork;
@@ -25,7 +28,7 @@ pub(super) fn page(batch_id: i64, root: &str, begins: &str) -> NewWork {
     }
 }
 
-/// Work that is known from an earlier batch belongs to this one from now on. It is done again unless it is done and that is to count.
+/// Work that is known from an earlier batch belongs to this one from now on, never that of a later one. It is done again unless it is done and that is to count.
 fn taken_over(repeats: bool) -> String {
     let stays = if repeats { "w.state = 'leased'" } else { "w.state IN ('leased', 'done')" };
     let of_new = |column: &str, value: &str| format!("{column} = CASE WHEN {stays} THEN w.{column} ELSE {value} END");
@@ -44,7 +47,7 @@ fn taken_over(repeats: bool) -> String {
     ];
     format!(
         "UPDATE SET batch_id = excluded.batch_id, args = excluded.args, priority = excluded.priority, {} \
-         WHERE w.batch_id IS DISTINCT FROM excluded.batch_id",
+         WHERE w.batch_id IS NULL OR w.batch_id < excluded.batch_id",
         set.join(", ")
     )
 }
@@ -65,7 +68,7 @@ pub struct PageRules {
 
 impl SharedWork {
     /// A page is listed: what was found there, and where the next page begins if there is one. `false`: another node has the page by now;
-    /// nothing of it is kept.
+    /// nothing of it is kept. Of a batch that has ended meanwhile nothing is added.
     pub fn finish_page(
         &self,
         item: &WorkItem,
@@ -83,6 +86,10 @@ impl SharedWork {
                 if end_as_done(&transaction, &[(item, &result)]).await?.is_empty() {
                     return Ok(false);
                 }
+                if !is_active(&transaction, batch_id).await? {
+                    transaction.commit().await?;
+                    return Ok(true);
+                }
                 let condition = if rules.skips_results { IS_NO_RESULT } else { "true" };
                 insert(&transaction, found, condition, &taken_over(rules.repeats)).await?;
                 if let Some(next) = next {
@@ -94,4 +101,10 @@ impl SharedWork {
             .await
         })
     }
+}
+
+/// Whether a batch has not ended, which is then so until the end of the transaction.
+async fn is_active(transaction: &Transaction<'_>, batch_id: i64) -> Result<bool, FleetError> {
+    let sql = "SELECT FROM aftercast.batch WHERE batch_id = $1 AND state IN ('running', 'paused') FOR SHARE";
+    Ok(!transaction.query_typed(sql, &[(&batch_id, Type::INT8)]).await?.is_empty())
 }

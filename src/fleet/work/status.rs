@@ -2,9 +2,10 @@
 
 use deadpool_postgres::Client;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::types::Type;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 
-use super::super::connecting::ask;
+use super::super::connecting::{ask, ask_at_length};
 use super::super::error::FleetError;
 use super::pages::LIST;
 
@@ -184,10 +185,24 @@ fn pace(status: &mut BatchStatus, ended: i64, seconds: f64) {
 }
 
 /// Counts the items of a batch.
-pub(super) async fn counts(client: &Client, batch_id: i64) -> Result<Counts, FleetError> {
-    let sql = "SELECT kind = $2, state, error_class, reason, count(*) FROM aftercast.work WHERE batch_id = $1 \
+async fn counts(client: &Client, batch_id: i64) -> Result<Counts, FleetError> {
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&batch_id, Type::INT8), (&LIST, Type::TEXT)];
+    Ok(counted(&ask(client, COUNT, &values).await?))
+}
+
+/// Notes how the items of a batch that has ended stand: a later one takes them over.
+pub(super) async fn note_summary(client: &Client, batch_id: i64) -> Result<(), FleetError> {
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&batch_id, Type::INT8), (&LIST, Type::TEXT)];
+    let counts = counted(&ask_at_length(client, COUNT, &values).await?);
+    let summary = serde_json::to_string(&counts).map_err(FleetError::Unreadable)?;
+    let sql = "UPDATE aftercast.batch SET summary = $2::jsonb WHERE batch_id = $1 AND state IN ('canceled', 'done') AND summary IS NULL";
+    ask(client, sql, &[(&batch_id, Type::INT8), (&summary, Type::TEXT)]).await.map(drop)
+}
+
+const COUNT: &str = "SELECT kind = $2, state, error_class, reason, count(*) FROM aftercast.work WHERE batch_id = $1 \
                GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 2, 4";
-    let rows = ask(client, sql, &[(&batch_id, Type::INT8), (&LIST, Type::TEXT)]).await?;
+
+fn counted(rows: &[Row]) -> Counts {
     let mut counts = Counts::default();
     for row in rows {
         let count =
@@ -195,7 +210,7 @@ pub(super) async fn counts(client: &Client, batch_id: i64) -> Result<Counts, Fle
         let is_page: bool = row.get(0);
         if is_page { counts.pages.push(count) } else { counts.outcomes.push(count) }
     }
-    Ok(counts)
+    counts
 }
 
 fn unsigned(count: i64) -> u64 {

@@ -15,6 +15,7 @@ use crate::durable;
 use crate::fault::{Class, chain};
 use crate::fleet::{NewWork, RunningBatch, SharedWork, WorkItem};
 use crate::pipeline::{self, Batch, BatchPart, BatchReport, InputPath, JourneyOutcome, NextStep, PipelineError};
+use crate::printable::Printable;
 use crate::recording::name::printable;
 use crate::recording::{DeliveryState, Fingerprint};
 
@@ -36,8 +37,13 @@ pub(super) struct DirectoryPlace {
 }
 
 impl DirectoryPlace {
-    /// The directory of a batch; why not, if it is not here.
-    pub fn open(context: &Context, batch: &RunningBatch) -> Result<Self, String> {
+    /// The directory of a batch; why not, if it is not here or another node's. `live_node` names a node if it is another one and alive;
+    /// it says nothing where the database could not be asked any more.
+    pub fn open(
+        context: &Context,
+        batch: &RunningBatch,
+        live_node: impl FnOnce(&str) -> Option<Option<String>>,
+    ) -> Result<Self, String> {
         let config = context.config();
         let place = Self {
             path: PathBuf::from(&batch.root),
@@ -45,11 +51,28 @@ impl DirectoryPlace {
             rules: NameRules::new(&config.watch.temporary_suffixes),
             pause: config.watch.quiet.clamp(LEAST_PAUSE, MOST_PAUSE),
         };
+        if place.root_id.is_none() {
+            return Err(format!("the batch does not say which directory `{}` is", printable(&place.path)));
+        }
         if !place.is_here() {
             return Err(format!("`{}` is not the same directory on this node", printable(&place.path)));
         }
+        place.belongs_to_other(live_node)?;
         let owned = context.pipeline().own_beside_others([place.path.as_path()].into_iter());
         owned.map_err(|error| chain(&error)).map(|()| place)
+    }
+
+    /// An error where another node that is alive works on it: over a network file system its lock is not seen here.
+    fn belongs_to_other(&self, live_node: impl FnOnce(&str) -> Option<Option<String>>) -> Result<(), String> {
+        let says = durable::owner_of(&self.path).filter(|says| !says.is_shared);
+        let Some(owner) = says.and_then(|says| says.node_id) else { return Ok(()) };
+        match live_node(&owner) {
+            Some(None) => Ok(()),
+            Some(Some(name)) => {
+                Err(format!("`{}` belongs to the node `{}`, which is running", printable(&self.path), Printable(&name)))
+            }
+            None => Err(format!("stopped before it was known whose `{}` is", printable(&self.path))),
+        }
     }
 
     /// Whether it is there, and is the one that was meant.
@@ -90,6 +113,10 @@ impl DirectoryPlace {
         if !path.exists() {
             return ItemOutcome::done("gone", json!({}));
         }
+        if path.is_dir() {
+            let message = "it is a directory: it could not be read when the batch was listed; start another batch";
+            return ItemOutcome::failed(Class::Permanent, message);
+        }
         let place = self.place(context, path.clone());
         if kind == BatchKind::Verify {
             return verify(context, place);
@@ -100,7 +127,8 @@ impl DirectoryPlace {
         let batch = Batch {
             places: vec![place],
             mode: if kind == BatchKind::Salvage { Mode::Recover } else { Mode::Process },
-            wait: kind == BatchKind::Deliver,
+            // The first try is waited for; what is left is the item's to try again, here or elsewhere.
+            wait: false,
             again: matches!(kind, BatchKind::Salvage | BatchKind::Posters),
             part: BatchPart::Item,
             is_alone: true,
@@ -112,6 +140,8 @@ impl DirectoryPlace {
             Err(PipelineError::Stopped) => ItemOutcome::Stopped,
             Err(error) => ItemOutcome::of(&error),
             Ok(_) if context.stop().is_requested() && ended.is_none() => ItemOutcome::Stopped,
+            // What was not tried for the stop is no failure.
+            Ok(report) if context.stop().is_requested() && !report.undelivered.is_empty() => ItemOutcome::Stopped,
             Ok(report) => self.outcome(ended, &report, is_published),
         }
     }

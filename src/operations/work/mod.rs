@@ -39,6 +39,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(50);
 /// How long the end waits until the database has been told of every record.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
+/// The same after it was told to stop.
+const TOLD_AFTER_STOP: Duration = Duration::from_secs(10);
 
 /// What a process that takes work is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,10 +204,14 @@ impl Worker<'_> {
                 self.work_off(batch, kind, &items);
                 return Ok(Round::Worked);
             }
-            if self.work.end_if_done(batch.batch_id)? {
-                info!(batch = batch.batch_id, root = %Printable(&batch.root), "batch done");
-            } else {
-                is_waiting = true;
+            match self.work.end_if_done(batch.batch_id) {
+                Ok(true) => info!(batch = batch.batch_id, root = %Printable(&batch.root), "batch done"),
+                Ok(false) => is_waiting = true,
+                // The other batches have work all the same.
+                Err(error) => {
+                    is_waiting = true;
+                    warn!(batch = batch.batch_id, error = chain(&error), "the batch cannot be ended for now; retrying");
+                }
             }
         }
         Ok(if is_waiting { Round::Waiting } else { Round::Empty })
@@ -233,7 +239,10 @@ impl Worker<'_> {
                 let opened = BucketPlace::open(self.context, &batch.root);
                 opened.map(|place| Place::Bucket(Box::new(place))).map_err(|error| format!("{}: {error}", batch.root))
             }
-            Some(_) => DirectoryPlace::open(self.context, batch).map(Place::Directory),
+            Some(_) => {
+                let live_node = |node: &str| self.insist(|work| work.other_live_node(node));
+                DirectoryPlace::open(self.context, batch, live_node).map(Place::Directory)
+            }
         };
         if let Err(why) = &opened
             && !matches!(known, Some(Err(before)) if before == why)
@@ -319,7 +328,7 @@ impl Worker<'_> {
             Some(false) => return self.note_taken_over(item),
             None => warn!(item = %Printable(&item.item), "the result could not be stored; the item is done again"),
         }
-        self.judge(outcome);
+        self.judge(item, outcome);
     }
 
     fn note(&mut self, item: &WorkItem, state: &'static str, message: String) {
@@ -340,8 +349,10 @@ impl Worker<'_> {
     }
 
     /// Counts failures in a row that are not the items' own; too many, and this node takes no more work.
-    fn judge(&mut self, outcome: &ItemOutcome) {
+    fn judge(&mut self, item: &WorkItem, outcome: &ItemOutcome) {
         match outcome {
+            // It has come back from another try already: it may be the item.
+            ItemOutcome::Failed(failure) if failure.class == Class::Environment && item.given_back > 0 => {}
             ItemOutcome::Failed(failure) if matches!(failure.class, Class::Environment | Class::Transient) => {
                 self.in_a_row += 1;
                 if self.in_a_row >= MOST_IN_A_ROW {
@@ -361,8 +372,8 @@ impl Worker<'_> {
         let begun = Instant::now();
         let is_told = || fleet.health().is_ok_and(|health| health.waiting_vods == 0 && health.waiting_events == 0);
         while !is_told() {
-            let is_too_long = self.is_stopped() || begun.elapsed() > TOLD_WITHIN;
-            if is_too_long {
+            let most = if self.is_stopped() { TOLD_AFTER_STOP } else { TOLD_WITHIN };
+            if begun.elapsed() > most {
                 warn!("the fleet database is not told of every record yet; the next start goes on");
                 return;
             }
