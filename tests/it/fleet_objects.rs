@@ -6,6 +6,7 @@ use std::fs;
 use aftercast::deliver::TargetOptions;
 
 use super::fleet::{section, until_connected, until_told};
+use super::units::unit;
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
@@ -75,5 +76,47 @@ fn a_key_is_taken_once_among_all_nodes_and_no_upload_waits_for_the_database() {
     b.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
     until("its key is free", || postgres.sql(late).is_empty().then_some(()));
     until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4", "z.mp4"]);
+    daemons.into_iter().for_each(Daemon::stop);
+}
+
+#[test]
+fn what_a_node_has_itself_is_no_obstacle_and_what_stands_there_already_is_adopted() {
+    let postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-own-keys");
+    let nodes = ["a", "b"].map(|name| node(&postgres, name, &target));
+    let [a, b] = &nodes;
+    let daemons = nodes.each_ref().map(Daemon::start);
+    nodes.iter().for_each(until_connected);
+    let endpoint = target.endpoint.as_deref().unwrap();
+    let rows =
+        |name: &str| postgres.sql(&format!("SELECT state FROM aftercast.object WHERE place LIKE '%/pre/{name}'"));
+    // This node had the key for what the recording was before it changed.
+    for (name, state) in [("x.mp4", "proven"), ("y.mp4", "claimed")] {
+        postgres.sql(&format!(
+            "INSERT INTO aftercast.object (place, asset_id, node_id, epoch, state, size_bytes) \
+             SELECT '{endpoint} s3://fleet-own-keys/pre/{name}', 'former', node_id, 1, '{state}', 7 \
+             FROM aftercast.node WHERE name = 'a'"
+        ));
+        fs::write(a.root().join(name), padded(name, 0)).unwrap();
+    }
+    until_keys(&server, "fleet-own-keys", &["x.mp4", "y.mp4"]);
+    until("both are noted", || (rows("x.mp4") == "proven" && rows("y.mp4") == "proven").then_some(()));
+    // The same unit on another node, where it has another id: what stands there is adopted.
+    let of_unit = ["room1.m3u8", "room1000000000.ts", "room1000000001.ts"];
+    unit(a, "room1", 2, "#EXT-X-ENDLIST\n");
+    until("it is noted", || of_unit.iter().all(|name| rows(name) == "proven").then_some(()));
+    unit(b, "room1", 2, "#EXT-X-ENDLIST\n");
+    let keys = until("it is delivered", || {
+        let queue = b.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+        let objects = queue.first()?["delivery"]["state"]["objects"].as_array()?.clone();
+        Some(objects.iter().map(|object| object["key"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>())
+    });
+    assert_eq!(keys, of_unit.map(|name| format!("pre/{name}")).into());
+    // A key that turned out to be taken is given back.
+    postgres.sql("DELETE FROM aftercast.object WHERE place LIKE '%/pre/y.mp4'");
+    fs::write(b.root().join("y.mp4"), padded("another y", 0)).unwrap();
+    until_keys(&server, "fleet-own-keys", &[&["x.mp4", "y.mp4", "y_1.mp4"][..], &of_unit[..]].concat());
+    assert_eq!(rows("y.mp4"), "", "nothing of it stays");
     daemons.into_iter().for_each(Daemon::stop);
 }

@@ -83,6 +83,7 @@ fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
     until_told(&old);
     until("the root is the old node's", || (owner(&postgres) == "old|1").then_some(()));
     let before = ids(&old);
+    until("it is delivered", || old.store().join("one.mp4").exists().then_some(()));
     let disk = moved(&old.root());
     let new = node_at(&postgres, "new", disk.path(), "");
     let adopting = Daemon::start(&new);
@@ -116,6 +117,11 @@ fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
     // The old node comes back with its own copy of the disk, and is told that it lost it.
     let daemon = Daemon::start(&old);
     until_refused(&old, "belongs to the node `new`, which is running");
+    for id in &before {
+        let refused = old.run(&["vod", "delete", id, "--yes"]);
+        assert!(refused.code() != 0 && refused.err.contains("belongs to the node `new`"), "{}", refused.err);
+    }
+    assert!(old.store().join("one.mp4").exists(), "the objects are the new node's");
     record(&old, "four.mp4");
     until_told(&old);
     assert_eq!(ids(&new), after, "what it tells of its copy is not listed");

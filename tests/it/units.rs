@@ -9,7 +9,7 @@ use crate::support::recordings::{ffmpeg, made};
 use crate::support::{Sandbox, config_with_targets, standard_config, tree};
 
 /// A playlist with its segments, last written a minute ago.
-fn unit(sandbox: &Sandbox, room: &str, segments: usize, end: &str) {
+pub(super) fn unit(sandbox: &Sandbox, room: &str, segments: usize, end: &str) {
     let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n".to_owned();
     let segment = fs::read(made("ts", 2)).unwrap();
     for n in 0..segments {
