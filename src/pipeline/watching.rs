@@ -297,7 +297,9 @@ impl<'a> Watcher<'a> {
         let mut gathered = ScanResult::new();
         let roots = self.readers.iter().map(|reader| reader.root().path.clone());
         let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted.contains(root))).collect();
-        roots.iter().for_each(|root| self.pipeline().look_at_root(root));
+        for root in &roots {
+            self.pipeline().look_at_root(root);
+        }
         let owned: Vec<_> =
             roots.iter().map(|root| roots::is_available(&self.pipeline().roots, root) && self.owns(root)).collect();
         let mut scanned = Vec::new();
