@@ -257,10 +257,14 @@ impl Member {
             return Ok(());
         }
         let mut held = roots::owned(client, node_id, &all).await?;
-        // Before any file is looked at: a network file system may hang, and roots on others must not wait for it.
-        self.roots.confirm(asked_at, &held);
         let lacking: Vec<_> =
             all.iter().filter(|root| needs_registering(root, held.get(&root.path), &all)).cloned().collect();
+        // Before any file is looked at: a network file system may hang, and roots on others must not wait for it. Of a root that is yet
+        // to be registered nothing is known.
+        let is_lacking = |path: &PathBuf| lacking.iter().any(|root| root.path == *path);
+        let known =
+            held.iter().filter(|(path, _)| !is_lacking(path)).map(|(path, holder)| (path.clone(), holder.clone()));
+        self.roots.confirm(asked_at, &known.collect());
         if !lacking.is_empty() {
             let paths: Vec<_> = lacking.iter().map(|root| root.path.clone()).collect();
             let look = move || paths.iter().map(|path| durable::owner_of(path).and_then(|says| says.node_id)).collect();
@@ -272,7 +276,7 @@ impl Member {
             self.roots.confirm(asked_at, &held);
         }
         let ours = all.iter().filter_map(|root| match held.get(&root.path) {
-            Some(Holder::Ours { epoch, .. }) if !root.is_shared => Some((root.path.clone(), *epoch)),
+            Some(Holder::Ours { epoch, .. }) if !root.is_shared => Some((root.clone(), *epoch)),
             _ => None,
         });
         let (ours, name): (Vec<_>, _) = (ours.collect(), node_id.to_owned());
@@ -308,9 +312,10 @@ fn needs_registering(root: &FleetRoot, holder: Option<&Holder>, all: &[FleetRoot
     }
 }
 
-fn note(root: &Path, node_id: &str, epoch: i64) {
-    if let Err(error) = durable::note_node(root, None, node_id, epoch) {
-        tracing::debug!(root = %printable(root), error = chain(&error), "cannot note the node in the file of the root");
+fn note(root: &FleetRoot, node_id: &str, epoch: i64) {
+    // Another directory may have been mounted there meanwhile.
+    if let Err(error) = durable::note_node(&root.path, Some(&root.root_id), node_id, epoch) {
+        tracing::debug!(root = %printable(&root.path), error = chain(&error), "cannot note the node in the file of the root");
     }
 }
 
