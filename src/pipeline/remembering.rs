@@ -143,7 +143,11 @@ impl Ledger for FleetLedger<'_> {
                 Err(error) => {
                     debug!(asset = keys.asset_id, error = chain(&error), "other nodes are told of keys later");
                     if let Err(error) = self.keep(&proven) {
-                        warn!(asset = keys.asset_id, error = %error, "cannot note keys that other nodes are to be told about");
+                        warn!(
+                            asset = keys.asset_id,
+                            error = chain(&error),
+                            "cannot note keys that other nodes are to be told about"
+                        );
                     }
                 }
             }

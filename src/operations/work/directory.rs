@@ -88,7 +88,7 @@ impl DirectoryPlace {
         let listed = match discover::file_page(&self.path, &self.rules, after.as_deref(), PAGE_FILES) {
             Ok(listed) => listed,
             Err(error) => {
-                let message = format!("cannot read `{}`: {error}", printable(&self.path));
+                let message = format!("cannot read `{}`: {}", printable(&self.path), chain(&error));
                 return ItemOutcome::failed(Class::of_io(&error), &message);
             }
         };

@@ -237,7 +237,7 @@ impl Worker<'_> {
                     return None;
                 }
                 let opened = BucketPlace::open(self.context, &batch.root);
-                opened.map(|place| Place::Bucket(Box::new(place))).map_err(|error| format!("{}: {error}", batch.root))
+                opened.map(|place| Place::Bucket(Box::new(place))).map_err(|why| format!("{}: {why}", batch.root))
             }
             Some(_) => {
                 let live_node = |node: &str| self.insist(|work| work.other_live_node(node));

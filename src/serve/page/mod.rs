@@ -160,7 +160,8 @@ const MOST_ORIGINS_BYTES: usize = 4096;
 
 /// Whether an origin is nothing but one in a policy. A host may have a `;` in it, behind which another directive would begin, or a `*`.
 fn is_plain(origin: &str) -> bool {
-    origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/[]-".contains(&byte))
+    // That of an address without a host is `null`.
+    origin.contains("://") && origin.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:/[]-".contains(&byte))
 }
 
 /// Origins of the configured stores.
