@@ -32,7 +32,7 @@ impl LearningThread {
                         warn!(error = chain(&error), "cannot look for recordings that wait for codec parameters");
                     }
                     if let Err(error) = remembering::tell_keys(&ctx.catalog, &fleet) {
-                        debug!(error = chain(&error), "other nodes are told of keys later");
+                        debug!(error = chain(&*error), "other nodes are told of keys later");
                     }
                 }
                 fleet.pause(PAUSE, &ctx.stop);

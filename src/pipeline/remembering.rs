@@ -145,7 +145,7 @@ impl Ledger for FleetLedger<'_> {
                     if let Err(error) = self.keep(&proven) {
                         warn!(
                             asset = keys.asset_id,
-                            error = chain(&error),
+                            error = chain(&*error),
                             "cannot note keys that other nodes are to be told about"
                         );
                     }
