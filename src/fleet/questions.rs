@@ -3,7 +3,6 @@
 //! Only so many questions are under way at once: behind a database that is slow, none pile up.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::Client;
@@ -165,9 +164,9 @@ impl Fleet {
     }
 
     /// Who this process is to the others, once it is a member.
-    fn life(&self) -> Result<(&str, i64), FleetError> {
-        let unknown = || FleetError::Away("this process is no member yet".to_owned());
-        Ok((self.node_id(), self.0.health.epoch().ok_or_else(unknown)?))
+    pub(super) fn life(&self) -> Result<(&str, i64), FleetError> {
+        let away = || FleetError::Away("this node is not connected".to_owned());
+        Ok((self.node_id(), self.0.health.epoch().ok_or_else(away)?))
     }
 
     /// Asks the database something in turn, on a thread that waits.
@@ -176,22 +175,13 @@ impl Fleet {
         self.0.runtime.block_on(self.answered(question))
     }
 
-    /// Asks the database what work that is shared depends on: however many people ask meanwhile, and with the patience of a session. A
-    /// connection that did not answer in time is not used again.
-    pub(super) fn ask<T, F>(&self, question: impl FnOnce(Client) -> F) -> Result<T, FleetError>
-    where
-        F: Future<Output = Result<T, (Client, FleetError)>>,
-    {
+    /// Asks the database what work that is shared depends on: however many people ask meanwhile, and with the patience of a session.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
+    ) -> Result<T, FleetError> {
         self.require_connected()?;
-        self.0.runtime.block_on(async {
-            let client = self.0.connection().await?;
-            question(client).await.map_err(|(client, error)| {
-                if matches!(error, FleetError::TimedOut(_)) {
-                    drop(Client::take(client));
-                }
-                error
-            })
-        })
+        self.0.with_client(question)
     }
 
     /// A daemon that is not connected knows it, and why.
@@ -203,19 +193,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Asks the database something; a connection that did not answer in time is not used again.
+    /// Asks the database something with a person's patience.
     async fn answered<T>(
         &self,
         question: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
     ) -> Result<T, FleetError> {
         self.require_connected()?;
         let connected = tokio::time::timeout(SOON, self.0.connection()).await;
-        let mut client = connected.unwrap_or(Err(FleetError::TimedOut(SOON)))?;
-        let answer = question(&mut client).await;
-        if matches!(answer, Err(FleetError::TimedOut(_))) {
-            drop(Client::take(client));
-        }
-        answer
+        connecting::with(connected.unwrap_or(Err(FleetError::TimedOut(SOON)))?, question).await
     }
 }
 

@@ -80,35 +80,23 @@ impl Fleet {
         self.0.roots.shared_above(path)
     }
 
-    fn whose(&self) -> Result<(String, i64), FleetError> {
-        let epoch = self.0.health.epoch();
-        let away = || FleetError::Away("this node is not connected".to_owned());
-        Ok((self.node_id().to_owned(), epoch.ok_or_else(away)?))
-    }
-
     /// Asks for a recording in a shared root. Blocks.
     pub fn claim(&self, item: &SharedItem) -> Result<SharedClaim, FleetError> {
-        let (node_id, epoch) = self.whose()?;
+        let life = self.life()?;
         let sees_others = self.0.health.unbroken_for_a_lease();
-        self.ask(|client| async move {
-            shared::claim(&client, (&node_id, epoch), item, sees_others).await.map_err(|error| (client, error))
-        })
+        self.ask(async |client| shared::claim(client, life, item, sees_others).await)
     }
 
     /// Notes that a recording is being worked on from now on; `false` if another node has taken over. Blocks.
     pub fn begun(&self, token: i64) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            shared::begun(&client, (&node_id, epoch), token).await.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::begun(client, life, token).await)
     }
 
     /// Notes that nothing is to be done about a recording, and that its result is not this node's. Blocks.
     pub fn done_elsewhere(&self, token: i64) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            shared::done_elsewhere(&client, (&node_id, epoch), token).await.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::done_elsewhere(client, life, token).await)
     }
 
     /// Notes a finished file, by its path below the root, before it gets its name; `false` if another node has taken over. Blocks.
@@ -119,46 +107,33 @@ impl Fleet {
         fingerprint: &Fingerprint,
         digest: &str,
     ) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            let noted = shared::publishing(&client, (&node_id, epoch), token, (result, fingerprint, digest)).await;
-            noted.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::publishing(client, life, token, (result, fingerprint, digest)).await)
     }
 
     /// Notes that a recording is finished; `false` if another node has taken over. Blocks.
     pub fn done(&self, token: i64, vod_id: &str) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            shared::done(&client, (&node_id, epoch), token, vod_id).await.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::done(client, life, token, vod_id).await)
     }
 
     /// Lets other nodes try a recording after some time. Blocks.
     pub fn give_back(&self, token: i64, after: Duration, reason: &str) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            let given = shared::give_back(&client, (&node_id, epoch), token, (after, reason)).await;
-            given.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::give_back(client, life, token, (after, reason)).await)
     }
 
     /// Keeps every node from a recording. Blocks.
     pub fn quarantine(&self, token: i64, reason: &str) -> Result<bool, FleetError> {
-        let (node_id, epoch) = self.whose()?;
-        self.ask(|client| async move {
-            shared::quarantine(&client, (&node_id, epoch), token, reason).await.map_err(|error| (client, error))
-        })
+        let life = self.life()?;
+        self.ask(async |client| shared::quarantine(client, life, token, reason).await)
     }
 
     /// Whose a root is that can be adopted; an error if its node is alive. Blocks.
     pub fn adoptable(&self, path: &Path) -> Result<AdoptedRoot, FleetError> {
-        let (node_id, _) = self.whose()?;
+        let (node_id, _) = self.life()?;
         let says = marker_of(path)?;
-        let (whose, root_id) = (node_id.as_str(), says.root_id.as_str());
-        let (epoch, from) = self.ask(|client| async move {
-            roots::adoptable(&client, whose, root_id).await.map_err(|error| (client, error))
-        })?;
+        let (epoch, from) = self.ask(async |client| roots::adoptable(client, node_id, &says.root_id).await)?;
         Ok(AdoptedRoot { path: path.to_owned(), root_id: says.root_id, from, epoch, vods: 0 })
     }
 
@@ -167,24 +142,19 @@ impl Fleet {
     /// The file in the root is written first: a former node that sees the same directory and cannot reach the database finds its
     /// own name no more.
     pub fn adopt(&self, path: &Path) -> Result<AdoptedRoot, FleetError> {
-        let (node_id, epoch) = self.whose()?;
+        let life = self.life()?;
         let (before, known) = (marker_of(path)?, self.adoptable(path)?.epoch);
         let root =
             FleetRoot { path: path.to_owned(), root_id: before.root_id.clone(), is_shared: false, first_right: false };
-        let (whose, next) = ((node_id.as_str(), epoch), known.max(before.owner_epoch.unwrap_or(0)).saturating_add(1));
-        durable::note_node(path, Some(&root.root_id), &node_id, next).map_err(FleetError::Marker)?;
-        let (of_root, of_node) = (&root, whose);
-        let adopted = self.ask(|mut client| async move {
-            roots::adopt(&mut client, of_node, of_root).await.map_err(|error| (client, error))
-        });
+        let next = known.max(before.owner_epoch.unwrap_or(0)).saturating_add(1);
+        durable::note_node(path, Some(&root.root_id), life.0, next).map_err(FleetError::Marker)?;
+        let adopted = self.ask(async |client| roots::adopt(client, life, &root).await);
         let adopted = adopted.inspect_err(|_| {
             if let Err(error) = durable::restore_owner(path, &before) {
                 warn!(root = %printable(path), error = chain(&error), "cannot restore the file of the root");
             }
         })?;
-        let vods = self.ask(|mut client| async move {
-            roots::move_vods(&mut client, of_node.0, of_node.1).await.map_err(|error| (client, error))
-        })?;
+        let vods = self.ask(async |client| roots::move_vods(client, life.0, life.1).await)?;
         self.0.roots.confirm_one(path, Holder::Ours { epoch: adopted.epoch, url: path.to_string_lossy().into_owned() });
         self.0.roots_changed.notify_one();
         info!(root = %printable(path), from = adopted.from, epoch = adopted.epoch, vods, "root adopted");
