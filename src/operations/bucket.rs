@@ -1,11 +1,14 @@
 //! Taking recordings that lie in a bucket to their end, or telling what that would take.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, ItemSink, Operation, OperationError};
 use crate::archive::{self, ArchiveItem, ArchiveJob, ArchiveReport};
-use crate::deliver::{Targets, bucket_options};
+use crate::config::Config;
+use crate::deliver::{DeliverError, Targets, bucket_options};
 use crate::discover::{Mode, NameRules};
 use crate::recording::Shard;
 
@@ -33,31 +36,58 @@ impl Operation for ProcessBucket {
         if self.mode == Mode::Watch {
             return Err(OperationError::invalid("`mode` must be `process` or `recover`"));
         }
-        let (config, ctx, stop) = (context.config(), context.pipeline(), context.stop());
-        let options = bucket_options(&self.url, &config.deliver).map_err(|e| OperationError::configuration(&e))?;
-        let url = options.targets.first().map(|target| target.name.clone()).unwrap_or_default();
+        let (config, bucket) = (context.config(), OpenBucket::open(context, &self.url)?);
+        let orphan_after = if self.mode == Mode::Recover { Duration::ZERO } else { config.watch.orphan_after };
+        let job = bucket.job(context, &config, orphan_after)?;
+        let job = ArchiveJob { shard: self.shard, dry_run: self.dry_run, ..job };
+        Ok(archive::run(&job, &mut |item| tell(item).is_ok())?)
+    }
+}
+
+/// The store of a URL, and how the names in it are read.
+#[derive(Debug)]
+pub(super) struct OpenBucket {
+    pub targets: Targets,
+    /// The name of the target: the URL.
+    pub url: String,
+    pub rules: NameRules,
+}
+
+impl OpenBucket {
+    pub(super) fn open(context: &Context, url: &str) -> Result<Self, OperationError> {
+        let (config, ctx) = (context.config(), context.pipeline());
+        let options = bucket_options(url, &config.deliver).map_err(|e| OperationError::configuration(&e))?;
         let targets = Targets::open(&options, &ctx.runtime).map_err(|e| OperationError::configuration(&e))?;
-        let targets = targets.stopped_by(stop).timed_by(&ctx.clock);
-        let orphan_after = if self.mode == Mode::Recover { 0 } else { config.watch.orphan_after.as_millis() };
-        let rules = NameRules::new(&config.watch.temporary_suffixes);
-        let job = ArchiveJob {
-            targets: &targets,
-            url: &url,
-            prefix: targets.prefix_of(&url)?,
-            shard: self.shard,
-            dry_run: self.dry_run,
-            orphan_after_ms: i64::try_from(orphan_after).unwrap_or(i64::MAX),
-            rules: &rules,
+        let targets = targets.stopped_by(context.stop()).timed_by(&ctx.clock);
+        let url = options.targets.first().map(|target| target.name.clone()).unwrap_or_default();
+        Ok(Self { targets, url, rules: NameRules::new(&config.watch.temporary_suffixes) })
+    }
+
+    /// What is asked of it: everything, by this process alone. Temporary names must be unchanged for `orphan_after`.
+    pub(super) fn job<'a>(
+        &'a self,
+        context: &'a Context,
+        config: &'a Config,
+        orphan_after: Duration,
+    ) -> Result<ArchiveJob<'a>, DeliverError> {
+        let ctx = context.pipeline();
+        Ok(ArchiveJob {
+            targets: &self.targets,
+            url: &self.url,
+            prefix: self.targets.prefix_of(&self.url)?,
+            shard: None,
+            dry_run: false,
+            orphan_after_ms: i64::try_from(orphan_after.as_millis()).unwrap_or(i64::MAX),
+            rules: &self.rules,
             finish: &config.finish,
             options: &config.archive,
             state_dir: &config.state_dir,
             ledger: &ctx.catalog,
             owner: ctx.catalog.owner(),
             decoder: ctx.decoder(),
-            stop,
+            stop: context.stop(),
             now_ms: ctx.clock.now_ms(),
             may_change: &|| true,
-        };
-        Ok(archive::run(&job, &mut |item| tell(item).is_ok())?)
+        })
     }
 }

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::batch::BatchKind;
+use super::super::bucket::OpenBucket;
 use super::super::{Context, OperationError};
 use super::outcome::ItemOutcome;
 use crate::archive::{ArchiveItem, ArchiveJob, ArchiveRun, ItemState};
-use crate::deliver::{PinnedObject, Targets, bucket_options};
-use crate::discover::{NameClass, NameRules};
+use crate::deliver::PinnedObject;
+use crate::discover::NameClass;
 use crate::fleet::{NewWork, SharedWork, WorkItem};
 
 /// Objects come after pages.
@@ -20,9 +21,7 @@ const PRIORITY: i32 = 100;
 /// A bucket that is worked on.
 #[derive(Debug)]
 pub(super) struct BucketPlace {
-    targets: Targets,
-    url: String,
-    rules: NameRules,
+    bucket: OpenBucket,
     run: ArchiveRun,
 }
 
@@ -37,25 +36,19 @@ struct ListedObject {
 
 impl BucketPlace {
     pub fn open(context: &Context, url: &str) -> Result<Self, OperationError> {
-        let (config, ctx) = (context.config(), context.pipeline());
-        let options = bucket_options(url, &config.deliver).map_err(|e| OperationError::configuration(&e))?;
-        let targets = Targets::open(&options, &ctx.runtime).map_err(|e| OperationError::configuration(&e))?;
-        let targets = targets.stopped_by(context.stop()).timed_by(&ctx.clock);
-        let name = options.targets.first().map(|target| target.name.clone()).unwrap_or_default();
-        let rules = NameRules::new(&config.watch.temporary_suffixes);
-        Ok(Self { targets, url: name, rules, run: ArchiveRun::new() })
+        Ok(Self { bucket: OpenBucket::open(context, url)?, run: ArchiveRun::new() })
     }
 
     /// Lists a page.
     pub fn list(&self, kind: BatchKind, page: &WorkItem) -> ItemOutcome {
         let begins = (!page.item.is_empty()).then(|| page.item.clone());
-        let listed = match self.targets.objects(&self.url, "", begins) {
+        let listed = match self.bucket.targets.objects(&self.bucket.url, "", begins) {
             Ok(listed) => listed,
             Err(error) => return ItemOutcome::of(&error),
         };
         let is_wanted = |object: &PinnedObject| {
             let name = OsStr::new(object.key.rsplit('/').next().unwrap_or_default());
-            matches!(self.rules.class(name), NameClass::Recording { .. })
+            matches!(self.bucket.rules.class(name), NameClass::Recording { .. })
         };
         let found = listed.objects.iter().filter(|object| is_wanted(object)).map(|object| work(kind, page, object));
         ItemOutcome::Page { found: found.collect(), next: listed.next }
@@ -70,31 +63,16 @@ impl BucketPlace {
                 "the item was written by another version of this program",
             );
         };
-        let object = PinnedObject { target: self.url.clone(), key: item.item.clone(), size_bytes, etag, modified_ms };
-        let (config, ctx) = (context.config(), context.pipeline());
+        let object =
+            PinnedObject { target: self.bucket.url.clone(), key: item.item.clone(), size_bytes, etag, modified_ms };
+        let config = context.config();
         let orphan_after = if kind == BatchKind::Salvage { Duration::ZERO } else { config.watch.orphan_after };
-        let prefix = match self.targets.prefix_of(&self.url) {
-            Ok(prefix) => prefix,
+        let job = match self.bucket.job(context, &config, orphan_after) {
+            Ok(job) => job,
             Err(error) => return ItemOutcome::of(&error),
         };
-        let job = ArchiveJob {
-            targets: &self.targets,
-            url: &self.url,
-            prefix,
-            shard: None,
-            dry_run: kind == BatchKind::Verify,
-            orphan_after_ms: i64::try_from(orphan_after.as_millis()).unwrap_or(i64::MAX),
-            rules: &self.rules,
-            finish: &config.finish,
-            options: &config.archive,
-            state_dir: &config.state_dir,
-            ledger: &ctx.catalog,
-            owner: ctx.catalog.owner(),
-            decoder: ctx.decoder(),
-            stop: context.stop(),
-            now_ms: ctx.clock.now_ms(),
-            may_change: &|| matches!(shared.is_still_mine(item, None), Ok(true)),
-        };
+        let may_change = || matches!(shared.is_still_mine(item, None), Ok(true));
+        let job = ArchiveJob { dry_run: kind == BatchKind::Verify, may_change: &may_change, ..job };
         match self.run.take(&job, &object) {
             Ok(Some(ended)) => outcome(&ended, orphan_after),
             Ok(None) if context.stop().is_requested() => ItemOutcome::Stopped,
