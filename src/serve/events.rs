@@ -33,7 +33,7 @@ use crate::pipeline::Stop;
 /// Where they are.
 pub(super) const PATH: &str = "/api/v1/events";
 /// Media type of server-sent events.
-pub(super) const STREAM: &str = "text/event-stream";
+const STREAM: &str = "text/event-stream";
 /// Time without an event after which a comment says that the connection lives.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client may take nothing of what was sent. One that was disconnected comes back with `Last-Event-ID`.
@@ -98,7 +98,17 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
         stop: service.context.stop().clone(),
         _permit: permit,
     };
-    // The first piece is sent at once: a client waits for the head of the answer.
+    follow(reader)
+}
+
+/// Who reads events for a client.
+pub(super) trait EventSource: Send + 'static {
+    /// The next events, or a sign of life; `None` when there will be no more.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// Answers with what a reader finds. The first piece is sent at once: a client waits for the head of the answer.
+pub(super) fn follow(reader: impl EventSource) -> Response {
     let pieces = stream::unfold((reader, true), |(mut reader, is_first)| async move {
         let piece = if is_first { Some(Bytes::from_static(b": events follow\n\n")) } else { reader.next().await };
         piece.map(|piece| (Ok::<_, Infallible>(piece), (reader, false)))
@@ -119,8 +129,8 @@ struct EventReader {
     _permit: OwnedSemaphorePermit,
 }
 
-impl EventReader {
-    /// The next events, or a sign of life; `None` when the daemon ends or the catalogue has failed.
+impl EventSource for EventReader {
+    /// `None` when the daemon ends or the catalogue has failed.
     async fn next(&mut self) -> Option<Bytes> {
         let until = tokio::time::Instant::now() + HEARTBEAT;
         loop {
@@ -141,7 +151,9 @@ impl EventReader {
             }
         }
     }
+}
 
+impl EventReader {
     fn text(&self, page: &EventPage) -> String {
         let mut text = String::new();
         if page.lost > 0 {

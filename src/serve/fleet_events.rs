@@ -2,18 +2,15 @@
 //!
 //! While the database cannot be asked, nothing but signs of life are sent; what happened meanwhile follows.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::{IntoResponse as _, Response};
-use futures::stream;
+use axum::body::Bytes;
+use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answering::{Service, problem};
-use super::events::{HEARTBEAT, STREAM};
+use super::events::{EventSource, HEARTBEAT, follow};
 use crate::fleet::{Fleet, FleetError};
 use crate::operations::{Context, FleetEventPage, ListFleetEvents, Operation as _, OperationError};
 use crate::pipeline::Stop;
@@ -32,11 +29,7 @@ pub(super) async fn answer(service: &Service, mut wanted: ListFleetEvents, permi
         Err(error) => return problem(&error),
     };
     let reader = FleetEventReader { stop: context.stop().clone(), context, wanted, _permit: permit };
-    let pieces = stream::unfold((reader, true), |(mut reader, is_first)| async move {
-        let piece = if is_first { Some(Bytes::from_static(b": events follow\n\n")) } else { reader.next().await };
-        piece.map(|piece| (Ok::<_, Infallible>(piece), (reader, false)))
-    });
-    ([(CONTENT_TYPE, STREAM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
+    follow(reader)
 }
 
 /// Finds out where to begin; what cannot be asked for is refused before the answer begins.
@@ -56,8 +49,8 @@ struct FleetEventReader {
     _permit: OwnedSemaphorePermit,
 }
 
-impl FleetEventReader {
-    /// The next events, or a sign of life; `None` when the daemon ends.
+impl EventSource for FleetEventReader {
+    /// `None` when the daemon ends.
     async fn next(&mut self) -> Option<Bytes> {
         let until = tokio::time::Instant::now() + HEARTBEAT;
         loop {
