@@ -3,67 +3,38 @@
 
 import argparse
 import atexit
-import glob
 import importlib.util
 import json
 import os
-import pwd
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
+
+import postgres_server
 
 _spec = importlib.util.spec_from_file_location("bench_tools", os.path.join(os.path.dirname(__file__), "bench-tools.py"))
 tools = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tools)
 
-PASSWORD = "bench"
 
-
-class Postgres:
-    """A server in a directory, as an unprivileged user, with its default settings."""
+class Postgres(postgres_server.Server):
+    """A server with its default settings, reached by its socket."""
 
     def __init__(self):
-        self.bin = max(glob.glob("/usr/lib/postgresql/*/bin"), default=None) or sys.exit("PostgreSQL is not installed")
         # Its user may not reach the directory of the other data.
-        directory = tempfile.mkdtemp()
-        atexit.register(shutil.rmtree, directory)
-        os.chmod(directory, 0o755)
-        self.directory = os.path.join(directory, "postgres")
-        self.password_file = os.path.join(directory, "password")
-        os.makedirs(self.directory)
+        scratch = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, scratch)
+        os.chmod(scratch, 0o755)
+        super().__init__(scratch, "postgres")
+        self.password_file = os.path.join(scratch, "password")
         with open(self.password_file, "w") as file:
-            file.write(PASSWORD)
-        self.user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        if self.user:
-            os.chown(self.directory, self.user.pw_uid, self.user.pw_gid)
-        data = os.path.join(self.directory, "data")
-        self.run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=aftercast", "-D", data)
-        self.server = self.popen("postgres", "-D", data, "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.directory}")
-        atexit.register(self.stop)
-        self.url = f"postgres:///postgres?host={self.directory}&user=aftercast"
-        while subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", self.directory]).returncode:
-            time.sleep(0.1)
-
-    def stop(self):
-        self.server.send_signal(signal.SIGINT)
-        self.server.wait()
-
-    def popen(self, program, *args):
-        as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen([f"{self.bin}/{program}", *args], cwd=self.directory, stdout=quiet, stderr=quiet, **as_user)
-
-    def run(self, *command):
-        if self.popen(*command).wait():
-            sys.exit(f"{command[0]} failed")
-
-    def sql(self, text):
-        said = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url, "-c", text], check=True, capture_output=True,
-                              text=True)
-        return said.stdout.strip()
+            file.write(postgres_server.PASSWORD)
+        os.chmod(self.password_file, 0o600)
+        self.init()
+        self.start()
+        atexit.register(self.stop_immediately)
+        self.url = f"postgres:///postgres?host={self.directory}&port={self.port}&user={postgres_server.USER}"
 
 
 # Nine more times what the node has told, each a while later.

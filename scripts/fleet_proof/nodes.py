@@ -6,6 +6,7 @@ import subprocess
 import threading
 
 import cluster
+import postgres_server
 
 DAEMON = """state_dir = "{state}"
 [watch]
@@ -53,9 +54,9 @@ class Node:
         hosts = ",".join(f"127.0.0.1:{relay.port}" for relay in self.relays)
         password = os.path.join(self.directory, "password")
         with open(password, "w") as file:
-            file.write(cluster.PASSWORD)
+            file.write(postgres_server.PASSWORD)
         os.chmod(password, 0o600)
-        database = f"postgres://{cluster.USER}@{hosts}/postgres?target_session_attrs=read-write"
+        database = f"postgres://{postgres_server.USER}@{hosts}/postgres?target_session_attrs=read-write"
         self.config = os.path.join(self.directory, "config.toml")
         with open(self.config, "w") as file:
             file.write(config(self.directory, database=database, password=password, name=name, state=os.path.join(self.directory, "state")))

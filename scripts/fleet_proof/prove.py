@@ -22,6 +22,7 @@ from collections import Counter, defaultdict
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
 import attacks  # noqa: E402
 import cluster  # noqa: E402
 import nodes  # noqa: E402
@@ -36,6 +37,7 @@ def loaded(name, path):
 
 
 sources, store = loaded("sources", "nothing_lost/sources.py"), loaded("store", "nothing_lost/store.py")
+tally = loaded("tally", "nothing_lost/tally.py")
 delivery = loaded("delivery_tools", "bench-delivery-tools.py")
 
 # The store of this proof fails and does not lie: that is the other proof's subject.
@@ -43,15 +45,6 @@ store.SHARE_OF_FAILURES, store.SHARE_OF_LIES = 0.3, 0
 KINDS = ("FLV", "MPEG-TS", "MP4, header last", "MP4, fragmented", "Matroska")
 SHARES, WORKERS = 3, 3
 PATIENCE_S = 600
-
-
-class Tally:
-    def __init__(self):
-        self.counts, self.lock = Counter(), threading.Lock()
-
-    def count(self, what, times=1):
-        with self.lock:
-            self.counts[what] += times
 
 
 class Item:
@@ -67,7 +60,7 @@ class Prove:
         self.options, self.seed, self.binary, self.sleep_s = options, options.seed, os.path.abspath(options.aftercast), options.sleep
         self.scratch = tempfile.mkdtemp(prefix="prove-fleet.")
         os.chmod(self.scratch, 0o755)
-        self.tally, self.is_over, self.faults, self.notes = Tally(), threading.Event(), [], []
+        self.tally, self.is_over, self.faults, self.notes = tally.Tally(), threading.Event(), [], []
         self.store = store.Store(os.path.join(self.scratch, "store"), self.seed, self.tally)
         self.endpoint = store.serve(self.store)
         self.bases = self.made()

@@ -21,6 +21,7 @@ import account  # noqa: E402
 import attacks  # noqa: E402
 import sources  # noqa: E402
 import store  # noqa: E402
+import tally  # noqa: E402
 import writers  # noqa: E402
 
 # Pictures have tests of their own; here every file counts.
@@ -29,24 +30,13 @@ os.environ["AFTERCAST_PICTURES__POSTER"] = "false"
 PATIENCE_S = 240
 
 
-class Tally:
-    """Counts of each attack."""
-
-    def __init__(self):
-        self.counts, self.lock = Counter(), threading.Lock()
-
-    def count(self, what, times=1):
-        with self.lock:
-            self.counts[what] += times
-
-
 class Prove:
     """All participants of a run."""
 
     def __init__(self, options):
         self.seed, self.binary = options.seed, os.path.abspath(options.aftercast)
         self.scratch = tempfile.mkdtemp(prefix="prove-nothing-lost.")
-        self.tally, self.is_over = Tally(), threading.Event()
+        self.tally, self.is_over = tally.Tally(), threading.Event()
         self.sources, self.takeovers, self.notes, self.faults = [], [], [], []
         self.lock, self.numbers, self.processes = threading.Lock(), 0, []
         self.made = os.path.join(self.scratch, "made")
