@@ -12,7 +12,7 @@ use super::connecting::{self, within};
 use super::engine::{Fleet, Member, lock};
 use super::error::FleetError;
 use super::options::FleetOptions;
-use super::roots::{self, Confirmation, FleetRoot, Holder, RootAct, RootRefusal};
+use super::roots::{self, Confirmation, FirstRight, FleetRoot, Holder, RootAct, RootRefusal};
 use super::schema;
 use super::shared::{self, SharedClaim, SharedItem};
 use crate::catalog::known_node_id;
@@ -275,8 +275,10 @@ fn needs_registering(root: &FleetRoot, holder: Option<&Holder>, all: &[FleetRoot
             let is_of_another = |other: &FleetRoot| other.path == Path::new(url) && other.root_id == root.root_id;
             root.is_shared || root.path != Path::new(url) && !all.iter().any(is_of_another)
         }
-        // The first right may have become free.
-        Some(Holder::Shared) => root.is_shared,
+        // The first right is wanted and free, or is this node's and not wanted any more.
+        Some(Holder::Shared { first }) => {
+            root.is_shared && *first == if root.first_right { FirstRight::Free } else { FirstRight::Ours }
+        }
         Some(Holder::Other { is_alive, .. }) => !is_alive,
         None => true,
     }
@@ -304,7 +306,13 @@ mod tests {
         assert!(!needs(root(false), Some(&ours("/r"))));
         assert!(needs(root(false), Some(&ours("/elsewhere"))), "mounted elsewhere");
         assert!(needs(root(true), Some(&ours("/r"))), "it becomes shared");
-        assert!(!needs(root(false), Some(&Holder::Shared)));
+        let shared = |first| Holder::Shared { first };
+        let first_right = |first_right| FleetRoot { first_right, ..root(true) };
+        let of_all = [FirstRight::Free, FirstRight::Ours, FirstRight::OfOther];
+        assert!(of_all.iter().all(|first| !needs(root(false), Some(&shared(*first)))));
+        let wanted = of_all.map(|first| needs(first_right(true), Some(&shared(first))));
+        let unwanted = of_all.map(|first| needs(first_right(false), Some(&shared(first))));
+        assert_eq!((wanted, unwanted), ([true, false, false], [false, true, false]));
         assert!(!needs(root(false), Some(&other(true))));
         assert!(needs(root(false), Some(&other(false))), "it may be registered for nobody");
         let copy = FleetRoot { path: "/copy".into(), ..root(false) };

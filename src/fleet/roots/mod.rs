@@ -14,5 +14,5 @@ mod table;
 
 pub use refusal::RootRefusal;
 pub(super) use registered::{Adoption, adopt, adoptable, alive, move_vods, owned, register};
-pub(super) use table::{Confirmation, Holder, RootTable, judge};
+pub(super) use table::{Confirmation, FirstRight, Holder, RootTable, judge};
 pub use table::{FleetRoot, RootAct};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use deadpool_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::table::{FleetRoot, Holder};
+use super::table::{FirstRight, FleetRoot, Holder};
 use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
 use crate::fleet::rows::text;
@@ -89,15 +89,22 @@ pub(in crate::fleet) async fn owned(
 ) -> Result<BTreeMap<PathBuf, Holder>, FleetError> {
     let ids: Vec<&str> = roots.iter().map(|root| root.root_id.as_str()).collect();
     let sql = format!(
-        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url \
+        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url, r.first_node = $1::uuid, EXISTS ({}) \
          FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner WHERE r.root_id = ANY($2)",
-        alive("r.owner")
+        alive("r.owner"),
+        alive("r.first_node")
     );
     let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
     let holder = |root: &FleetRoot| {
         let row = rows.iter().find(|row| row.get::<_, &str>(0) == root.root_id);
         row.map_or_else(unknown, |row| match (row.get(1), row.get::<_, Option<bool>>(2)) {
-            ("shared", _) => Holder::Shared,
+            ("shared", _) => Holder::Shared {
+                first: match (row.get(7), row.get(8)) {
+                    (Some(true), _) => FirstRight::Ours,
+                    (_, true) => FirstRight::OfOther,
+                    (_, false) => FirstRight::Free,
+                },
+            },
             (_, Some(true)) => Holder::Ours { epoch: row.get(3), url: row.get(6) },
             _ => match row.get::<_, Option<String>>(4) {
                 Some(node) => Holder::Other { node, is_alive: row.get(5) },

@@ -41,7 +41,10 @@ pub(in crate::fleet) enum Holder {
         url: String,
     },
     /// That of all nodes that share it, this one among them.
-    Shared,
+    Shared {
+        /// Whose the first right is.
+        first: FirstRight,
+    },
     /// Another node's.
     Other {
         /// Its name.
@@ -49,6 +52,17 @@ pub(in crate::fleet) enum Holder {
         /// Whether the database has heard of it.
         is_alive: bool,
     },
+}
+
+/// Whose the first right to a shared root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fleet) enum FirstRight {
+    /// This node's.
+    Ours,
+    /// That of another node that is alive.
+    OfOther,
+    /// Nobody's, or that of a node that is not alive.
+    Free,
 }
 
 /// What the database's word is worth now.
@@ -184,8 +198,8 @@ pub(in crate::fleet) fn judge(
         (Some(Holder::Other { node, is_alive: false }), false) => {
             RootRefusal::OfDeadNode { root: path(), node: node.clone() }
         }
-        (Some(Holder::Shared), false) => RootRefusal::Shared { root: path() },
-        (Some(Holder::Shared), true) if confirmation == Confirmation::Fresh => return Some(Ok(())),
+        (Some(Holder::Shared { .. }), false) => RootRefusal::Shared { root: path() },
+        (Some(Holder::Shared { .. }), true) if confirmation == Confirmation::Fresh => return Some(Ok(())),
         (_, true) => RootRefusal::Paused { root: path() },
         (Some(Holder::Ours { .. }), false) => match confirmation {
             Confirmation::Fresh => return Some(Ok(())),
@@ -236,7 +250,8 @@ mod tests {
     #[test]
     fn what_the_database_says_counts_while_it_is_fresh() {
         use Confirmation::{Away, Fresh, Stale};
-        let (ours, shared) = (Holder::Ours { epoch: 1, url: "/srv/live".into() }, Holder::Shared);
+        let (ours, shared) =
+            (Holder::Ours { epoch: 1, url: "/srv/live".into() }, Holder::Shared { first: FirstRight::Free });
         let said = |root: &FleetRoot, holder: &Holder, confirmation| judge(root, Some(holder), confirmation);
         assert_eq!(said(&root(false), &ours, Fresh), Some(Ok(())));
         let unconfirmed = Err(RootRefusal::Unconfirmed { root: "/srv/live".into() });
@@ -310,7 +325,7 @@ mod tests {
         assert_eq!(table.allows(Path::new("/tmp"), RootAct::Delete, Confirmation::Away, "me"), Ok(()));
         let (now, trust) = (Instant::now(), Duration::from_secs(20));
         assert_eq!(table.confirmation(now, trust, false), Confirmation::Stale);
-        table.confirm(now, &BTreeMap::from([("/srv/live".into(), Holder::Shared)]));
+        table.confirm(now, &BTreeMap::from([("/srv/live".into(), Holder::Shared { first: FirstRight::Free })]));
         assert_eq!(table.confirmation(now, trust, true), Confirmation::Fresh);
         assert_eq!(table.confirmation(now + trust, trust, true), Confirmation::Away);
         assert_eq!(table.confirmation(now + trust, trust, false), Confirmation::Stale);
