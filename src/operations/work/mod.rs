@@ -109,6 +109,7 @@ impl TakeWork {
         fleet.begin();
         let mut worker = Worker {
             context,
+            fleet,
             work: fleet.work(),
             places: HashMap::new(),
             claim_size: 1,
@@ -118,7 +119,7 @@ impl TakeWork {
         };
         worker.enroll();
         worker.run(*self);
-        worker.wait_until_told(fleet);
+        worker.wait_until_told();
         let Worker { mut report, places, .. } = worker;
         report.skipped = places.into_values().filter_map(Result::err).collect();
         report.skipped.sort();
@@ -132,6 +133,7 @@ impl TakeWork {
 
 struct Worker<'a> {
     context: &'a Context,
+    fleet: &'a Fleet,
     work: SharedWork,
     /// Of each batch: where it is, or why this node cannot work on it.
     places: HashMap<i64, Result<Place, String>>,
@@ -146,13 +148,6 @@ impl Worker<'_> {
         self.context.stop().is_requested()
     }
 
-    fn pause(&self, length: Duration) {
-        let begun = Instant::now();
-        while !self.is_stopped() && begun.elapsed() < length {
-            std::thread::sleep(STEP);
-        }
-    }
-
     /// Asks the database until it answers; `None` if it was told to stop before. What is in the way is said by the fleet itself.
     fn insist<T>(&self, ask: impl Fn(&SharedWork) -> Result<T, FleetError>) -> Option<T> {
         loop {
@@ -164,7 +159,7 @@ impl Worker<'_> {
                 // Once more: what is held is given back now or when the lease ends.
                 return ask(&self.work).ok();
             }
-            self.pause(LOOK_AGAIN);
+            self.fleet.pause(LOOK_AGAIN, self.context.stop());
         }
     }
 
@@ -180,13 +175,13 @@ impl Worker<'_> {
             match self.round() {
                 Ok(Round::Worked) => is_said = false,
                 Ok(Round::Empty) if how.stop_when_empty => break,
-                Ok(Round::Empty | Round::Waiting) => self.pause(LOOK_AGAIN),
+                Ok(Round::Empty | Round::Waiting) => self.fleet.pause(LOOK_AGAIN, self.context.stop()),
                 Err(error) => {
                     if !std::mem::replace(&mut is_said, true) {
                         let hint = error.hint();
                         warn!(error = chain(&error), hint, "no work can be claimed for now; retrying");
                     }
-                    self.pause(LOOK_AGAIN);
+                    self.fleet.pause(LOOK_AGAIN, self.context.stop());
                 }
             }
         }
@@ -368,9 +363,9 @@ impl Worker<'_> {
     }
 
     /// Waits until the database knows every record that was made here: the state directory may be gone afterwards.
-    fn wait_until_told(&self, fleet: &Fleet) {
+    fn wait_until_told(&self) {
         let begun = Instant::now();
-        let is_told = || fleet.health().is_ok_and(|health| health.waiting_vods == 0 && health.waiting_events == 0);
+        let is_told = || self.fleet.health().is_ok_and(|health| health.waiting_vods == 0 && health.waiting_events == 0);
         while !is_told() {
             let most = if self.is_stopped() { TOLD_AFTER_STOP } else { TOLD_WITHIN };
             if begun.elapsed() > most {
