@@ -148,6 +148,8 @@ pub enum Cause {
     NoSuchBucket,
     /// The object (or upload) does not exist.
     NoSuchObject,
+    /// Parts of an upload that the store had acknowledged are not there at its end.
+    PartsLost,
     /// The bucket lies in another region.
     WrongRegion {
         /// The region that the server named.
@@ -244,6 +246,8 @@ fn by_code(seen: &FailureDetails, verb: Verb, provider: Provider) -> Option<Caus
         "AuthorizationPermissionMismatch" | "AllAccessDisabled" | "AccountProblem" => denied(verb, provider),
         "NoSuchBucket" | "ContainerNotFound" | "ResourceNotFound" | "InvalidBucketName" => Cause::NoSuchBucket,
         "NoSuchKey" | "BlobNotFound" | "NoSuchUpload" => Cause::NoSuchObject,
+        // Azure forgets blocks after a week, and when another writer commits the blob.
+        "InvalidPart" | "InvalidBlockList" => Cause::PartsLost,
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
@@ -400,6 +404,7 @@ impl Cause {
             Self::ClockSkew { by_s: None } => "Set this machine's clock.".into(),
             Self::NoSuchBucket => "Create the bucket (container), or correct the target's `url`.".into(),
             Self::NoSuchObject => "It was removed from the store, or was never stored.".into(),
+            Self::PartsLost => "It is uploaded again from the beginning.".into(),
             Self::WrongRegion { region: Some(r) } => format!("Set `region = \"{r}\"` for this target."),
             Self::WrongRegion { region: None } => "Set the target's `region` or `endpoint`.".into(),
             Self::Quota | Self::StoreFull => "Free space in the store or raise its quota.".into(),
@@ -457,6 +462,7 @@ impl Cause {
             Self::ClockSkew { .. } => "this machine's clock is off",
             Self::NoSuchBucket => "the bucket does not exist",
             Self::NoSuchObject => "the object does not exist",
+            Self::PartsLost => "parts of the upload are missing in the store",
             Self::WrongRegion { .. } => "the bucket is in another region",
             Self::Quota => "the quota is exceeded",
             Self::StoreFull => "the store is full",

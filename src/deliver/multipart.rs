@@ -318,7 +318,10 @@ fn is_gone(error: &DeliverError) -> bool {
 /// Whether what was acknowledged so far is still good after an error.
 fn may_continue(error: &DeliverError) -> bool {
     match error {
-        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. }
+        DeliverError::Store {
+            cause: Cause::Other | Cause::NoSuchObject | Cause::PartsLost | Cause::NotSupported,
+            ..
+        }
         | DeliverError::SourceChanged { .. }
         | DeliverError::Mismatch { .. } => false,
         DeliverError::Store { cause, .. } => cause.class() != Class::Permanent,

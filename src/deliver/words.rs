@@ -18,6 +18,7 @@ fn all() -> Vec<Cause> {
         Cause::ClockSkew { by_s: Some(-1200) },
         Cause::NoSuchBucket,
         Cause::NoSuchObject,
+        Cause::PartsLost,
         Cause::WrongRegion { region: Some("eu-central-1".into()) },
         Cause::WrongRegion { region: None },
         Cause::Quota,

@@ -27,6 +27,8 @@ fn the_servers_code_tells_what_a_403_means() {
     assert_eq!(coded(400, "ExpiredTokenException", ""), Cause::ExpiredCredentials);
     assert_eq!(coded(400, "BadDigest", ""), Cause::Corrupted);
     assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
+    assert_eq!(coded(400, "InvalidPart", ""), Cause::PartsLost);
+    assert_eq!(coded(400, "InvalidBlockList", ""), Cause::PartsLost);
 }
 
 #[test]
