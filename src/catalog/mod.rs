@@ -65,8 +65,10 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod transaction;
 mod tree;
 mod upgrade;
+mod vod_count;
 mod vod_index;
 mod vods;
 mod waiting;

@@ -29,18 +29,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
-use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use sled::transaction::TransactionError;
 use sled::{IVec, Transactional, Tree};
 
 use super::changed_ids::ChangedIds;
 use super::counter::FlushCounter;
 use super::error::{CatalogError, StorageError};
 use super::listeners::Listeners;
-use super::rows::{StoredValue, decode, encode};
+use super::rows::{StoredValue, decode};
 use super::shared_flush::SharedFlush;
 use super::state_dir;
+pub(super) use super::transaction::{ChangedRecord, Tx, TxAbort, stop};
 use super::tree::TreeId;
+use super::vod_count::VodCount;
 use crate::durable;
 use crate::recording::name::printable;
 
@@ -66,61 +67,6 @@ const FORMER_SEGMENT_BYTES: usize = 512 << 10;
 /// sled's own thread only collects garbage; what must be durable is flushed by [`Database::flush`].
 const HOUSEKEEPING_MS: u64 = 30_000;
 
-/// What ends a transaction without a result.
-pub(super) type TxAbort = ConflictableTransactionError<CatalogError>;
-
-/// Ends a transaction: nothing of it is written.
-pub(super) fn stop(error: CatalogError) -> TxAbort {
-    ConflictableTransactionError::Abort(error)
-}
-
-/// Id of a record that is changed, and whether it was there before.
-pub(super) type ChangedRecord = (Box<[u8]>, bool);
-
-/// All trees inside one transaction. Everything a transaction needs is read through it; the trees themselves would wait
-/// for the transaction to end.
-pub(super) struct Tx<'a> {
-    trees: &'a [TransactionalTree],
-    /// Ids of the records that it has changed, and whether each was there before.
-    vods: &'a RefCell<Vec<ChangedRecord>>,
-}
-
-impl Tx<'_> {
-    pub(super) fn get(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<IVec>, TxAbort> {
-        Ok(self.trees[tree as usize].get(key)?)
-    }
-
-    pub(super) fn put(&self, tree: TreeId, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), TxAbort> {
-        self.note(tree, key.as_ref())?;
-        self.trees[tree as usize].insert(IVec::from(key.as_ref()), value)?;
-        Ok(())
-    }
-
-    pub(super) fn remove(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<(), TxAbort> {
-        self.note(tree, key.as_ref())?;
-        self.trees[tree as usize].remove(IVec::from(key.as_ref()))?;
-        Ok(())
-    }
-
-    fn note(&self, tree: TreeId, key: &[u8]) -> Result<(), TxAbort> {
-        if tree == TreeId::Vods {
-            let was_there = self.get(tree, key)?.is_some();
-            self.vods.borrow_mut().push((key.into(), was_there));
-        }
-        Ok(())
-    }
-
-    pub(super) fn read<T: StoredValue>(&self, tree: TreeId, key: impl AsRef<[u8]>) -> Result<Option<T>, TxAbort> {
-        let value = self.get(tree, key.as_ref())?;
-        value.map(|value| decode(tree, key.as_ref(), &value)).transpose().map_err(stop)
-    }
-
-    pub(super) fn write(&self, tree: TreeId, key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<(), TxAbort> {
-        let value = encode(tree, key.as_ref(), value).map_err(stop)?;
-        self.put(tree, key, value)
-    }
-}
-
 /// The open database.
 pub(super) struct Database {
     path: PathBuf,
@@ -137,6 +83,7 @@ pub(super) struct Database {
     has_failed: AtomicBool,
     /// Which records were changed.
     pub(super) touched: ChangedIds,
+    pub(super) vod_count: VodCount,
     /// Called once when it fails.
     pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Told when events were appended, and when they are durable.
@@ -180,6 +127,7 @@ impl Database {
             marks_changes: AtomicBool::new(false),
             has_failed,
             touched: ChangedIds::default(),
+            vod_count: VodCount::default(),
             when_failed: OnceLock::new(),
             heard: Listeners::default(),
             #[cfg(test)]
@@ -269,6 +217,7 @@ impl Database {
         self.refuse_after_failure()?;
         require_room(&self.path)?;
         let vods = RefCell::new(Vec::new());
+        let mut counted = self.vod_count.begin();
         let changed = self.trees.as_slice().transaction(|trees| {
             vods.borrow_mut().clear();
             let tx = Tx { trees, vods: &vods };
@@ -276,8 +225,13 @@ impl Database {
             if self.marks_changes.load(Ordering::SeqCst) {
                 tx.mark(&vods.borrow())?;
             }
-            Ok(done)
+            Ok((done, tx.added()?))
         });
+        let changed = changed.map(|(done, added)| {
+            counted.added = added;
+            done
+        });
+        drop(counted);
         let vods = vods.into_inner();
         if !vods.is_empty() {
             self.touched.note(vods.into_iter().map(|(id, _)| id));

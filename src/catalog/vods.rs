@@ -150,9 +150,25 @@ impl SharedCatalog {
         rows.map(|row| row.map(|(_, id)| String::from_utf8_lossy(&id).into_owned())).collect()
     }
 
-    /// How many VoDs there are. Reads keys only, but all of them.
+    /// How many VoDs there are. The first call reads all keys.
     pub fn count(&self) -> Result<usize> {
-        self.store().prefix(TreeId::ByCreated, b"")?.try_fold(0, |count, row| row.map(|_| count + 1))
+        Ok(self.count_unless(|| false)?.unwrap_or_default())
+    }
+
+    /// The same, `None` if it is stopped.
+    pub fn count_unless(&self, is_stopped: impl Fn() -> bool) -> Result<Option<usize>> {
+        let read = || {
+            let mut count = 0;
+            for row in self.store().prefix(TreeId::ByCreated, b"")? {
+                row?;
+                count += 1;
+                if is_stopped() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(count))
+        };
+        self.store().vod_count.get(read)
     }
 
     /// Changes a record and its index rows together; durable on return. The id cannot be changed, and the function may

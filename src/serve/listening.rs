@@ -136,8 +136,23 @@ impl HttpServer {
             self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));
         }
         self.answer_on(ServerSocket::Tcp(listener, certificate.clone()), router, &self.on_tcp);
+        self.count_vods();
         let _ = self.secrets.0.set((access, certificate, self.service.context.logins().clone()));
         Ok(Some(address))
+    }
+
+    /// Counts the VoDs while nobody waits for it: the number stands in the first view of the library.
+    fn count_vods(&self) {
+        let context = self.service.context.for_request();
+        let count = move || {
+            let counted = context.pipeline().catalog.shared().count_unless(|| context.stop().is_requested());
+            if let Err(error) = counted {
+                tracing::debug!(error = chain(&error), "VoDs not counted; they are when a list is asked for");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("counting".into()).spawn(count) {
+            tracing::debug!(error = chain(&error), "no thread to count VoDs");
+        }
     }
 
     /// What a reload reads again.

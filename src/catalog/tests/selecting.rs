@@ -1,6 +1,7 @@
 //! Positions, searches and counts follow every change of the catalogue.
 
 use super::*;
+use crate::catalog::tree::TreeId;
 
 fn names(home: &TestCatalog, selection: &Selection<'_>, page: (usize, usize)) -> Vec<String> {
     let vods = home.shared().select(selection, page.0, page.1).unwrap();
@@ -42,6 +43,28 @@ fn every_change_is_seen_by_the_next_request() {
     home.restart();
     assert_eq!(names(&home, &all, (0, 9)), ["c.mp4", "a.mp4"]);
     assert_eq!(names(&home, &Selection { stream: Some("a"), ..all }, (0, 9)), ["a.mp4"]);
+}
+
+#[test]
+fn how_many_there_are_is_read_once_and_followed() {
+    let home = TestCatalog::new();
+    let read = |home: &TestCatalog| {
+        let before = home.store().rows_read.load(std::sync::atomic::Ordering::Relaxed);
+        let count = home.shared().count().unwrap();
+        (count, home.store().rows_read.load(std::sync::atomic::Ordering::Relaxed) - before)
+    };
+    let first = catalogue(&home, "b", 1, 10);
+    assert_eq!(home.shared().count_unless(|| true).unwrap(), None);
+    assert_eq!((read(&home), read(&home)), ((1, 1), (1, 0)));
+    let rebuilt = [record("a", 2, 20), record("c", 3, 30)];
+    assert_eq!(home.merge_rebuilt(&rebuilt).unwrap().added, 2);
+    assert_eq!(home.merge_rebuilt(&rebuilt).unwrap().added, 0);
+    home.shared().update_vod(&first.vod_id, |vod| vod.bitrate += 1).unwrap();
+    assert_eq!(read(&home), (3, 0));
+    home.delete_vod(&first.vod_id, 2).unwrap();
+    assert!(home.delete_vod(&first.vod_id, 3).is_err());
+    assert_eq!(read(&home), (2, 0));
+    assert_eq!(home.store().prefix(TreeId::ByCreated, b"").unwrap().count(), 2);
 }
 
 #[test]

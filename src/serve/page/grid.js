@@ -7,7 +7,8 @@ import { html } from './parts.js';
 // space scrolls faster than the rows.
 const TALLEST_PX = 6_000_000;
 const OVERSCAN = 1;
-const PAGE = 50;
+/** Items that are asked for at once. */
+export const PAGE = 50;
 const KEPT_PAGES = 48;
 
 /** Items by position, in pages that are asked for when they are seen; those seen last are kept. */

@@ -1,10 +1,10 @@
 // The library: every VoD as a grid or a table, found by words, filters and months.
 
-import { useEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
 import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery, wholeQueue } from './api.js';
 import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, later, say, useLate } from './parts.js';
 import { bothTimes, clock, codec, container, counted, dayAndTime, isTruncated, month, size } from './format.js';
-import { Pages, Scroller } from './grid.js';
+import { PAGE, Pages, Scroller } from './grid.js';
 import { cellAt, posterOf, spriteOf } from './pictures.js';
 
 const DeleteDialog = later(() => import('./dialogs.js'), 'DeleteDialog');
@@ -19,6 +19,20 @@ const TABLE_ROW_PX = 44;
 
 const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
 const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
+
+const whenIdle = globalThis.requestIdleCallback ?? setTimeout;
+
+/** The first page of the whole library, on its way while the view is made: it takes as long as the view. */
+let early = /^#?\/?$/.test(location.hash) ? get('vods', { offset: 0, limit: PAGE }) : null;
+early?.catch(() => {});
+
+/** A page of VoDs. */
+function ask({ offset, limit, ...choice }) {
+  const isFirst = offset === 0 && !Object.values(choice).some(Boolean);
+  const answer = (isFirst && early) || get('vods', { offset, limit, ...choice });
+  early = null;
+  return answer;
+}
 
 /** Whether another node has it. */
 export const isElsewhere = (vod) => vod.node?.isThis === false;
@@ -219,21 +233,22 @@ export const Library = ({ query, go }) => {
   // With a fleet, all nodes' recordings.
   const asked = { ...choice, node: choice.node || (nodes.length ? 'all' : '') };
   const pages = useMemo(() => new Pages(
-    (offset, limit) => get('vods', { offset, limit, ...asked, oldestFirst: oldestFirst || undefined }),
+    (offset, limit) => ask({ offset, limit, ...asked, oldestFirst: oldestFirst || undefined }),
     () => redraw((count) => count + 1),
   ), [key]);
   const readMonths = () => get('vods/histogram', { by: 'month', ...asked }).then(({ counts }) => {
     const all = Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
     setMonths(oldestFirst ? all : all.reverse());
   }, () => {});
-  useEffect(() => {
+  useLayoutEffect(() => {
     pages.want(0, 40);
     setPosition(0);
     setCurrent(0);
     setNews(0);
-    readMonths();
     return () => pages.end();
   }, [pages]);
+  // The months need an index of all VoDs, which the daemon makes when it is first asked for: tiles and posters go before.
+  useEffect(() => { if (pages.total !== null) whenIdle(readMonths); }, [pages, pages.total !== null]);
   const refresh = () => {
     setNews(0);
     pages.refresh();

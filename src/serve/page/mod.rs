@@ -207,6 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_the_first_view_is_asked_for_at_once() {
+        let html = std::str::from_utf8(&FIRST).unwrap();
+        let text =
+            |name: &str| String::from_utf8(FILES.iter().find(|file| file.name == name).unwrap().bytes()).unwrap();
+        let (mut seen, mut open) = (BTreeSet::new(), vec!["app.js".to_owned()]);
+        while let Some(name) = open.pop() {
+            let folder = name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+            for quote in ['\'', '"'] {
+                let (from, spaced) = (format!("from{quote}./"), format!("from {quote}./"));
+                let text = text(&name).replace(&spaced, &from);
+                let imports = text.split(&from).skip(1).filter_map(|rest| rest.split(quote).next());
+                open.extend(imports.map(|import| format!("{folder}{import}")).filter(|name| !seen.contains(name)));
+            }
+            assert!(html.contains(&format!("_page/{}/{name}\"", digest())), "index.html does not name {name}");
+            seen.insert(name);
+        }
+        assert!(seen.contains("vendor/hooks.mjs") && seen.contains("grid.js"), "{seen:?}");
+    }
+
+    #[test]
     fn files_are_sent_in_the_smallest_form_that_the_browser_reads() {
         let file = FILES.iter().find(|file| file.name == "app.js").unwrap();
         let coding_for = |accepted: &str| {
