@@ -14,6 +14,7 @@
 //! database. Only the database's clock counts. Nothing here exists without `[fleet] database`. No statement is prepared under a
 //! name and no session state is kept, so that pgbouncer may pool transactions. This room must not change a recording.
 
+mod alive;
 mod claim;
 mod commands;
 mod connecting;

@@ -7,7 +7,8 @@ use deadpool_postgres::Client;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::claim::{ALIVE, number};
+use super::alive::alive;
+use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before};
 use super::error::FleetError;
 use super::rows::text;
@@ -49,8 +50,8 @@ pub(super) async fn take(
            claimed_at = now(), size_bytes = excluded.size_bytes, \
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
          WHERE o.node_id = excluded.node_id OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
-           OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS \
-             (SELECT FROM aftercast.node n WHERE n.node_id = o.node_id AND n.seen_at > now() - {ALIVE}))"
+           OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS ({}))",
+        alive("o.node_id")
     );
     before(SOON, async {
         let transaction = client.transaction().await?;
@@ -144,3 +145,68 @@ mod tests {
         }
     }
 }
+/// Who else has objects, as far as the database knows: nodes whose VoDs these belong to.
+pub(super) async fn holders(
+    client: &Client,
+    node_id: &str,
+    places: &[String],
+) -> Result<Vec<ObjectHolder>, FleetError> {
+    let places: Vec<_> = places.iter().map(|place| text(place)).collect();
+    let has_vod = "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 1))";
+    let sql = format!(
+        "SELECT o.place, n.name, o.asset_id FROM aftercast.object o JOIN aftercast.node n USING (node_id) \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND o.state = 'proven' \
+           AND (o.claimed_at > now() - {NEW} OR {has_vod}) \
+         UNION ALL SELECT o.place, n.name, o.asset_id FROM aftercast.object_also o JOIN aftercast.node n USING (node_id) \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {has_vod}"
+    );
+    let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&places, Type::TEXT_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| ObjectHolder { place: row.get(0), node: row.get(1), asset_id: row.get(2) }).collect())
+}
+
+/// The places of VoDs that are no more, or that are another node's now, are this node's no longer. Whether an object is still there, the
+/// store says.
+pub(super) async fn let_go(transaction: &Transaction<'_>, node_id: &str, vod_ids: &[&str]) -> Result<(), FleetError> {
+    let assets = assets_of(vod_ids);
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
+    for table in ["object", "object_also"] {
+        let sql = format!("DELETE FROM aftercast.{table} WHERE node_id = $1::uuid AND asset_id = ANY($2)");
+        transaction.execute_typed(&sql, &values).await?;
+    }
+    Ok(())
+}
+
+/// What nodes, given by a query about the node `$1`, have for VoDs that are now this node's, is this node's, too.
+pub(super) async fn hand_over(
+    transaction: &Transaction<'_>,
+    node_id: &str,
+    vod_ids: &[&str],
+    former: &str,
+) -> Result<(), FleetError> {
+    let assets = assets_of(vod_ids);
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
+    let of_former = format!("WHERE asset_id = ANY($2) AND node_id IN ({former})");
+    let sql = format!("UPDATE aftercast.object SET node_id = $1::uuid {of_former}");
+    transaction.execute_typed(&sql, &values).await?;
+    let sql = format!(
+        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, asset_id) \
+         INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, $1::uuid, asset_id FROM gone ON CONFLICT DO NOTHING"
+    );
+    transaction.execute_typed(&sql, &values).await?;
+    Ok(())
+}
+
+/// Removes some rows that are of no use any more; how many.
+pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError> {
+    let spent = format!("o.claimed_at < now() - {KEPT} LIMIT $1");
+    let sql = format!(
+        "WITH gone AS (DELETE FROM aftercast.object WHERE ctid = ANY (ARRAY( \
+           (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND {spent}) \
+           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND NOT EXISTS ({}) AND {spent}))) RETURNING 1) \
+         SELECT count(*) FROM gone",
+        alive("o.node_id")
+    );
+    let rows = ask_soon(client, &sql, &[(&most, Type::INT8)]).await?;
+    rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
+}
+

@@ -140,7 +140,7 @@ fn the_node_beside_the_ingest_server_goes_first_and_the_others_when_it_is_dead()
     // It sees all writers: the sources go.
     each_is_there_once(&postgres, shared.path(), 12, false);
     drop(first);
-    postgres.sql("UPDATE aftercast.node SET seen_at = now() - interval '1 minute' WHERE name = 'a'");
+    postgres.silence("a");
     fs::copy(made("flv", 2), shared.path().join("late.flv")).unwrap();
     until("another node finishes it", || shared.path().join("late.mp4").exists().then_some(()));
     assert!(shared.path().join("late.flv").exists());
@@ -153,6 +153,37 @@ fn a_node_that_is_killed_in_the_middle_leaves_its_recordings_to_the_others() {
     let nodes = nodes(&postgres, shared.path(), "");
     put(shared.path(), RECORDINGS);
     let steps = ["partial synced:3", "linked:2"];
+#[test]
+fn of_two_nodes_that_are_to_go_first_the_second_is_told_so_and_delivers_no_unit() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let [a, b] = ["a", "b"].map(|name| sharing(&postgres, name, shared.path(), FIRST_RIGHT));
+    let first = Daemon::start(&a);
+    until_first(&postgres, "a");
+    let second = Daemon::start(&b);
+    second.until_said("another node has the first right");
+    let warnings = || status(&b)["fleet"]["warnings"].to_string();
+    assert!(warnings().contains("the node `a` has the first right") && warnings().contains("remove `first_right`"));
+    let said = b.run(&["status"]).expect_code(0);
+    assert!(said.out.contains("warning: the node `a` has the first right"), "{}", said.out);
+    let doctor = b.run(&["doctor"]).expect_code(0);
+    assert!(doctor.out.contains("the node `a` has the first right"), "{}", doctor.out);
+    assert_eq!(status(&a)["fleet"]["warnings"], Value::Null);
+    let names = |room: &str| [format!("{room}.m3u8"), format!("{room}000000000.ts")];
+    let are_in = |at: &Sandbox, room: &str| names(room).iter().all(|name| at.store().join(name).exists());
+    unit_in(shared.path(), "room1", 1, "#EXT-X-ENDLIST\n");
+    until("the first one delivers the unit", || are_in(&a, "room1").then_some(()));
+    b.run(&["rescan"]).expect_code(0);
+    assert_eq!(b.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines(), Vec::<Value>::new());
+    // The first one dies: the second has the right, and everything that follows from it.
+    drop(first);
+    postgres.silence("a");
+    until_first(&postgres, "b");
+    until("nothing is to be said any more", || (status(&b)["fleet"]["warnings"] == Value::Null).then_some(()));
+    unit_in(shared.path(), "room2", 1, "#EXT-X-ENDLIST\n");
+    until("the second one delivers the unit", || are_in(&b, "room2").then_some(()));
+    second.stop();
+}
+
     let mut killed = Vec::new();
     for (node, step) in nodes.iter().zip(steps) {
         killed.push(Daemon::start_with(node, |command| {

@@ -7,6 +7,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::table::{FirstRight, FleetRoot, Holder};
+use crate::fleet::alive::{alive, is_alive};
 use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
 use crate::fleet::rows::text;
@@ -71,14 +72,6 @@ async fn first_right(client: &Client, (node_id, epoch): (&str, i64), root: &Flee
             .to_owned()
     };
     ask(client, &sql, &values).await.map(drop)
-}
-
-/// Whether a node is alive, as a subquery.
-pub(in crate::fleet) fn alive(node: &str) -> String {
-    format!(
-        "SELECT FROM aftercast.node alive WHERE alive.node_id = {node} AND alive.stopped_at IS NULL \
-         AND alive.seen_at > now() - (SELECT lease FROM aftercast.meta)"
-    )
 }
 
 /// Whose these roots are. A root that is registered for nobody is its file's, which names another node.

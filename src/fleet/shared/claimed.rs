@@ -8,10 +8,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{SharedClaim, SharedItem, SharedLease, SharedResult, fingerprint_text, path_key};
+use crate::fleet::alive::{alive, is_alive};
 use crate::fleet::claim::number;
 use crate::fleet::connecting::ask;
 use crate::fleet::error::FleetError;
-use crate::fleet::roots::alive;
 use crate::fleet::rows::text;
 use crate::recording::Fingerprint;
 
@@ -39,8 +39,8 @@ fn lives(row: &str) -> String {
 fn is_held(row: &str) -> String {
     format!(
         "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = {row}.lease_node AND h.epoch = {row}.lease_epoch \
-         AND h.stopped_at IS NULL \
-         AND greatest(h.seen_at, pg_postmaster_start_time()) > now() - (SELECT lease FROM aftercast.meta))"
+         AND {})",
+        is_alive("h")
     )
 }
 

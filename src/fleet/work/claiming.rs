@@ -4,6 +4,7 @@ use deadpool_postgres::Transaction;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::super::alive::{is_alive, is_heard};
 use super::super::connecting::{GIVE_UP, ask, within};
 use super::super::error::FleetError;
 use super::super::rows::replace_nul;
@@ -35,8 +36,7 @@ fn take_over(sees_others: bool) -> String {
     format!(
         "WITH gone AS (SELECT w.work_id FROM aftercast.work w LEFT JOIN aftercast.node n ON n.node_id = w.lease_node \
            WHERE w.state = 'leased' AND (n.node_id IS NULL OR n.epoch <> w.lease_epoch OR n.stopped_at IS NOT NULL \
-             OR ({sees_others} AND greatest(n.seen_at, pg_postmaster_start_time()) < now() - (SELECT lease FROM aftercast.meta) \
-               AND coalesce(w.held_until, '-infinity') < now())) \
+             OR ({sees_others} AND NOT {} AND coalesce(w.held_until, '-infinity') < now())) \
            ORDER BY w.work_id LIMIT 1000 FOR UPDATE OF w SKIP LOCKED) \
          UPDATE aftercast.work w SET state = CASE WHEN {IS_DEADLY} THEN 'quarantined' ELSE 'ready' END, \
            deaths = w.deaths + w.is_begun::integer, due_at = now(), ended_at = CASE WHEN {IS_DEADLY} THEN now() END, \
@@ -44,13 +44,18 @@ fn take_over(sees_others: bool) -> String {
            reason = CASE WHEN {IS_DEADLY} THEN '{DEADLY}' ELSE w.reason END, \
            error = CASE WHEN {IS_DEADLY} THEN '{DEADLY}' ELSE w.error END, \
            is_begun = false, lease_node = NULL, lease_epoch = NULL, token = NULL, held_until = NULL \
-         FROM gone WHERE w.work_id = gone.work_id AND w.state = 'leased'"
+         FROM gone WHERE w.work_id = gone.work_id AND w.state = 'leased'",
+        is_heard("n")
     )
 }
 
 /// Whether a node may claim: it is alive as the database sees it, and did not stop taking work.
-const MAY_CLAIM: &str = "EXISTS (SELECT FROM aftercast.node n WHERE n.node_id = $1::uuid AND n.epoch = $2 AND n.drained_at IS NULL \
-    AND n.stopped_at IS NULL AND n.seen_at >= now() - (SELECT lease FROM aftercast.meta))";
+fn may_claim() -> String {
+    format!(
+        "EXISTS (SELECT FROM aftercast.node n WHERE n.node_id = $1::uuid AND n.epoch = $2 AND n.drained_at IS NULL AND {})",
+        is_alive("n")
+    )
+}
 
 impl SharedWork {
     /// Claims up to so many items that are due, those of the smallest priority first. None while the database has not confirmed a
@@ -113,8 +118,10 @@ impl SharedWork {
     /// The name of a node if it is another one and alive.
     pub fn other_live_node(&self, node_id: &str) -> Result<Option<String>, FleetError> {
         let (own, _) = self.0.acting()?;
-        let sql = "SELECT n.name FROM aftercast.node n WHERE n.node_id::text = $1 AND n.node_id <> $2::uuid \
-                   AND n.stopped_at IS NULL AND n.seen_at > now() - (SELECT lease FROM aftercast.meta)";
+        let sql = format!(
+            "SELECT n.name FROM aftercast.node n WHERE n.node_id::text = $1 AND n.node_id <> $2::uuid AND {}",
+            is_alive("n")
+        );
         let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&own, Type::TEXT)];
         self.0.with_client(async |client| Ok(ask(client, sql, &values).await?.first().map(|row| row.get(0))))
     }
@@ -149,7 +156,8 @@ async fn of_root(
 ) -> Result<Vec<WorkItem>, FleetError> {
     let sql = lease(&format!(
         "SELECT work_id FROM aftercast.work WHERE batch_id IS NULL AND state = 'ready' AND kind = $4 AND root = $5 AND due_at <= now() \
-         AND {MAY_CLAIM} ORDER BY priority, due_at, work_id LIMIT $3"
+         AND {} ORDER BY priority, due_at, work_id LIMIT $3",
+        may_claim()
     ));
     let most = i64::from(most);
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -187,8 +195,9 @@ async fn of_batch(
         }
     };
     let sql = lease(&format!(
-        "SELECT work_id FROM aftercast.work WHERE batch_id = $4 AND state = 'ready' AND due_at <= now() AND {MAY_CLAIM} \
-         ORDER BY priority, due_at, work_id LIMIT $3"
+        "SELECT work_id FROM aftercast.work WHERE batch_id = $4 AND state = 'ready' AND due_at <= now() AND {} \
+         ORDER BY priority, due_at, work_id LIMIT $3",
+        may_claim()
     ));
     let limit = i64::from(most);
     let values: [(&(dyn ToSql + Sync), Type); 4] =
