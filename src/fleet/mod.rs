@@ -49,7 +49,7 @@ pub use listing::{FleetNode, FleetOrder, FleetPage, FleetQuery, FleetVod, NodeOf
 pub use objects::ProvenKey;
 pub use options::{FleetOptions, check_address, http_address};
 pub use rooted::{AdoptedRoot, CheckedRoot, check_roots};
-pub use roots::{FleetRoot, RootAct, RootRefusal};
+pub use roots::{FleetRoot, RootAct, RootRefusal, SecondRight};
 pub use shared::{SharedClaim, SharedItem, SharedLease, SharedResult};
 pub use work::{
     BatchSpec, BatchState, BatchStatus, Batches, LIST, NewWork, OutcomeCount, PageRules, RunningBatch, SharedWork,

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::fleet::{section, status, until_connected};
+use super::units::unit_in;
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
@@ -22,6 +23,14 @@ fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandb
         let own = own.replace(&roots, "").replace("quiet = \"1s\"", "quiet = \"1s\"\nrescan = \"1s\"");
         format!("{own}\n[[watch.root]]\npath = \"{}\"\nshared = true\n{of_root}", root.display())
     })
+}
+
+const FIRST_RIGHT: &str = "first_right = true\n";
+
+#[track_caller]
+fn until_first(postgres: &Postgres, name: &str) {
+    let first = "SELECT n.name FROM aftercast.root r JOIN aftercast.node n ON n.node_id = r.first_node";
+    until("the node has the first right", || (postgres.try_sql(first) == Ok(name.to_owned())).then_some(()));
 }
 
 fn nodes(postgres: &Postgres, root: &Path, of_first: &str) -> [Sandbox; 3] {
@@ -126,13 +135,10 @@ fn three_nodes_finish_each_recording_of_a_shared_root_once() {
 #[test]
 fn the_node_beside_the_ingest_server_goes_first_and_the_others_when_it_is_dead() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
-    let nodes = nodes(&postgres, shared.path(), "first_right = true\n");
+    let nodes = nodes(&postgres, shared.path(), FIRST_RIGHT);
     let [first, others @ ..] = nodes.each_ref().map(Daemon::start);
     nodes.iter().for_each(until_connected);
-    until("the first right is taken", || {
-        let taken = "SELECT n.name FROM aftercast.root r JOIN aftercast.node n ON n.node_id = r.first_node";
-        (postgres.sql(taken) == "a").then_some(())
-    });
+    until_first(&postgres, "a");
     put(shared.path(), 12);
     until_all_done(&postgres, 12);
     let holders = "SELECT string_agg(DISTINCT n.name, ',') FROM aftercast.vod v JOIN aftercast.node n USING (node_id)";

@@ -82,10 +82,11 @@ pub(in crate::fleet) async fn owned(
 ) -> Result<BTreeMap<PathBuf, Holder>, FleetError> {
     let ids: Vec<&str> = roots.iter().map(|root| root.root_id.as_str()).collect();
     let sql = format!(
-        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url, r.first_node = $1::uuid, EXISTS ({}) \
-         FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner WHERE r.root_id = ANY($2)",
+        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url, r.first_node = $1::uuid, first.name \
+         FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner \
+           LEFT JOIN aftercast.node first ON first.node_id = r.first_node AND {} WHERE r.root_id = ANY($2)",
         alive("r.owner"),
-        alive("r.first_node")
+        is_alive("first")
     );
     let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
     let holder = |root: &FleetRoot| {
