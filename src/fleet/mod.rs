@@ -46,7 +46,7 @@ pub use error::FleetError;
 pub use feed::{FeedEvent, FeedPage, FeedQuery};
 pub use health::FleetHealth;
 pub use listing::{FleetNode, FleetOrder, FleetPage, FleetQuery, FleetVod, NodeOfVod, VodFlag};
-pub use objects::ProvenKey;
+pub use objects::{ObjectHolder, ProvenKey};
 pub use options::{FleetOptions, check_address, http_address};
 pub use rooted::{AdoptedRoot, CheckedRoot, check_roots};
 pub use roots::{FleetRoot, RootAct, RootRefusal, SecondRight};

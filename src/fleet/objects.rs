@@ -2,8 +2,11 @@
 //! it, also in a store that ignores conditions; and it is noted when its object is proven.
 //!
 //! A place is endpoint, bucket and key. What is taken and never proven is free a day later if its node is away.
+//!
+//! Two nodes may have one object: the same recording, or what was uploaded while the database was away. The row is then the last one's,
+//! and `aftercast.object_also` has the others: an object that another node has is not deleted.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, Transaction};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -14,8 +17,10 @@ use super::error::FleetError;
 use super::rows::text;
 use crate::recording::Asset;
 
-/// For how long what was taken is kept for a node that is away.
+/// For how long what was taken is kept for a node that is away, and a row of a unit in any case.
 const KEPT: &str = "interval '1 day'";
+/// An object whose VoD the database does not know yet counts as its node's for so long.
+const NEW: &str = "interval '1 hour'";
 
 /// An object that a store has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,17 @@ pub struct ProvenKey {
     pub checksum: Option<String>,
 }
 
+/// Another node that has an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectHolder {
+    /// Endpoint, bucket and key.
+    pub place: String,
+    /// Name of the node.
+    pub node: String,
+    /// Id of its asset.
+    pub asset_id: String,
+}
+
 /// Takes places for an asset: all of them, or none if an asset of another node, or one of this id and another size there, has one. What
 /// this node itself has is no obstacle: among its own assets, it knows who sends what, and the store says what is there.
 pub(super) async fn take(
@@ -44,8 +60,13 @@ pub(super) async fn take(
     places.dedup_by(|one, other| one.0 == other.0);
     let (places, sizes): (Vec<_>, Vec<_>) = places.into_iter().unzip();
     let sql = format!(
-        "INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, size_bytes) \
-         SELECT place, $2, $3::uuid, $4, size FROM unnest($1::text[], $5::bigint[]) AS wanted(place, size) \
+        "WITH wanted AS (SELECT * FROM unnest($1::text[], $5::bigint[]) AS w(place, size)), \
+         also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
+           SELECT o.place, o.node_id, o.asset_id FROM wanted JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
+           WHERE o.node_id <> $3::uuid AND o.state = 'proven' AND o.asset_id = $2 AND o.size_bytes = wanted.size \
+           ON CONFLICT DO NOTHING) \
+         INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, size_bytes) \
+         SELECT place, $2, $3::uuid, $4, size FROM wanted \
          ON CONFLICT (place) DO UPDATE SET asset_id = excluded.asset_id, node_id = excluded.node_id, epoch = excluded.epoch, \
            claimed_at = now(), size_bytes = excluded.size_bytes, \
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
@@ -104,9 +125,16 @@ pub(super) async fn prove(
     rows.dedup_by(|one, other| one.place == other.place);
     let count = rows.len() as u64;
     let json = serde_json::to_string(&rows).map_err(FleetError::Unreadable)?;
-    let sql = "INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, state, size_bytes, checksum) \
-               SELECT place, \"assetId\", $1::uuid, $2, 'proven', \"sizeBytes\", checksum FROM json_to_recordset($3::json) \
-                 AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text) \
+    let sql = "WITH proven AS (SELECT *, \"assetId\" AS asset, \"sizeBytes\" AS size FROM json_to_recordset($3::json) \
+                 AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text)), \
+               others AS (SELECT o.place, o.node_id, o.asset_id, p.asset, (o.asset_id = p.asset AND o.size_bytes = p.size) IS TRUE AS is_same \
+                 FROM proven p JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
+                 WHERE o.node_id <> $1::uuid AND o.state = 'proven'), \
+               also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
+                 SELECT place, CASE WHEN is_same THEN node_id ELSE $1::uuid END, CASE WHEN is_same THEN asset_id ELSE asset END FROM others \
+                 ON CONFLICT DO NOTHING) \
+               INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, state, size_bytes, checksum) \
+               SELECT place, asset, $1::uuid, $2, 'proven', size, checksum FROM proven \
                ON CONFLICT (place) DO UPDATE SET state = 'proven', node_id = excluded.node_id, epoch = excluded.epoch, \
                  asset_id = excluded.asset_id, size_bytes = excluded.size_bytes, checksum = excluded.checksum \
                WHERE o.node_id = excluded.node_id OR o.state = 'claimed' \
@@ -123,28 +151,6 @@ pub(super) async fn prove(
     .await
 }
 
-/// Ids of the assets that a VoD may have delivered.
-pub(super) fn assets_of(vod_ids: &[&str]) -> Vec<String> {
-    let parts = [Asset::PREVIEW, Asset::SPRITE, Asset::ORIGINAL].into_iter().chain(Asset::SIDECARS);
-    let of_one = |id: &&str| {
-        let (id, parts) = ((*id).to_owned(), parts.clone());
-        std::iter::once(id.clone()).chain(parts.map(move |part| Asset::id_of(&id, part)))
-    };
-    vod_ids.iter().flat_map(of_one).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vod_may_have_delivered_its_pictures_its_original_and_its_sidecars_too() {
-        let assets = assets_of(&["a", "b"]);
-        for id in ["a", "a.preview", "a.sprite", "a.original", "a.json", "a.xml", "a.vtt", "a.srt", "b", "b.original"] {
-            assert!(assets.iter().any(|asset| asset == id), "{id}");
-        }
-    }
-}
 /// Who else has objects, as far as the database knows: nodes whose VoDs these belong to.
 pub(super) async fn holders(
     client: &Client,
@@ -210,3 +216,25 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
     rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
 }
 
+/// Ids of the assets that a VoD may have delivered.
+fn assets_of(vod_ids: &[&str]) -> Vec<String> {
+    let parts = [Asset::PREVIEW, Asset::SPRITE, Asset::ORIGINAL].into_iter().chain(Asset::SIDECARS);
+    let of_one = |id: &&str| {
+        let (id, parts) = ((*id).to_owned(), parts.clone());
+        std::iter::once(id.clone()).chain(parts.map(move |part| Asset::id_of(&id, part)))
+    };
+    vod_ids.iter().flat_map(of_one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vod_may_have_delivered_its_pictures_its_original_and_its_sidecars_too() {
+        let assets = assets_of(&["a", "b"]);
+        for id in ["a", "a.preview", "a.sprite", "a.original", "a.json", "a.xml", "a.vtt", "a.srt", "b", "b.original"] {
+            assert!(assets.iter().any(|asset| asset == id), "{id}");
+        }
+    }
+}

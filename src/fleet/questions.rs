@@ -14,7 +14,7 @@ use super::engine::{Fleet, Member, lock};
 use super::error::FleetError;
 use super::feed::{self, FeedPage, FeedQuery};
 use super::listing::{self, FleetNode, FleetPage, FleetQuery, FleetVod};
-use super::objects::{self, ProvenKey};
+use super::objects::{self, ObjectHolder, ProvenKey};
 use super::{schema, stream_configs};
 use crate::stop::Stop;
 
@@ -83,10 +83,8 @@ impl Fleet {
 
     /// Leaves a command for another node, and says its id; `None` if that node is away and it is not to be left for one that is.
     pub fn command(&self, wanted: &CommandRequest) -> Result<Option<String>, FleetError> {
-        if self.node_id().is_empty() {
-            return Err(FleetError::Away("the identity of this node is not known".to_owned()));
-        }
-        self.question(async |client| commands::put(client, self.node_id(), wanted).await)
+        let by = self.known_identity()?;
+        self.question(async |client| commands::put(client, by, wanted).await)
     }
 
     /// How far a command has come; `None` if there is none of this id, or none any more.
@@ -180,6 +178,17 @@ impl Fleet {
         &self,
         question: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
     ) -> Result<T, FleetError> {
+    /// Which other nodes have the objects at these places.
+    pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
+        let node_id = self.known_identity()?;
+        self.question(async |client| objects::holders(client, node_id, places).await)
+    }
+
+    fn known_identity(&self) -> Result<&str, FleetError> {
+        let unknown = || FleetError::Away("the identity of this node is not known".to_owned());
+        Some(self.node_id()).filter(|id| !id.is_empty()).ok_or_else(unknown)
+    }
+
         self.require_connected()?;
         self.0.with_client(question)
     }

@@ -238,10 +238,7 @@ impl Part<'_> {
             let of_ids: (&(dyn ToSql + Sync), Type) = (&ids, Type::TEXT_ARRAY);
             let values = [whose[0].clone(), whose[1].clone(), of_ids, (&revisions, Type::INT8_ARRAY)];
             transaction.execute_typed(sql, &values).await?;
-            // Their keys are free again: whether an object is still there, the store says.
-            let (assets, node_id) = (objects::assets_of(&ids), whose[0].clone());
-            let sql = "DELETE FROM aftercast.object WHERE node_id = $1::uuid AND asset_id = ANY($2)";
-            transaction.execute_typed(sql, &[node_id, (&assets, Type::TEXT_ARRAY)]).await?;
+            objects::let_go(transaction, &place.node_id, &ids).await?;
         }
         if !self.events.is_empty() {
             let rows = list(self.events);

@@ -57,6 +57,7 @@ mod fleet_proof;
 mod fleet_work;
 mod flv;
 mod fragments;
+mod fleet_shared_objects;
 mod fuzz;
 mod kill;
 mod leaving;

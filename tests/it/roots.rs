@@ -23,7 +23,7 @@ fn node_at(postgres: &Postgres, name: &str, root: &Path, more: &str) -> Sandbox 
 }
 
 /// The disk of a node as it is on another machine: a copy with other inodes.
-fn moved(from: &Path) -> tempfile::TempDir {
+pub(super) fn moved(from: &Path) -> tempfile::TempDir {
     let there = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(there.path()).status().unwrap();
     assert!(copied.success());

@@ -10,6 +10,7 @@ use super::table::{FirstRight, FleetRoot, Holder};
 use crate::fleet::alive::{alive, is_alive};
 use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
+use crate::fleet::objects;
 use crate::fleet::rows::text;
 
 /// VoDs that are moved in one transaction.
@@ -95,8 +96,8 @@ pub(in crate::fleet) async fn owned(
             ("shared", _) => Holder::Shared {
                 first: match (row.get(7), row.get(8)) {
                     (Some(true), _) => FirstRight::Ours,
-                    (_, true) => FirstRight::OfOther,
-                    (_, false) => FirstRight::Free,
+                    (_, Some(node)) => FirstRight::OfOther { node },
+                    (_, None) => FirstRight::Free,
                 },
             },
             (_, Some(true)) => Holder::Ours { epoch: row.get(3), url: row.get(6) },
@@ -227,9 +228,14 @@ async fn move_slice(client: &mut Client, node_id: &str, epoch: i64) -> Result<u6
     let others = format!(
         "WITH slice AS ({slice} AND NOT {own} AND NOT {earlier} LIMIT $2) \
          UPDATE aftercast.vod v SET node_id = $1::uuid, epoch = 0, rev = 0, root = s.url FROM slice s \
-         WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id"
+         WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id RETURNING v.vod_id"
     );
-    let moved = transaction.execute_typed(&others, &whose).await?;
+    let rows = transaction.query_typed(&others, &whose).await?;
+    let moved = rows.len() as u64;
+    if moved > 0 {
+        let ids: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        objects::hand_over(&transaction, node_id, &ids, &format!("SELECT f.node_id FROM {former}")).await?;
+    }
     if removed + moved == 0 {
         let sql = format!(
             "UPDATE aftercast.root_former SET is_moved = true WHERE (node_id, root_id) IN (SELECT f.node_id, f.root_id FROM {former})"
