@@ -294,6 +294,7 @@ impl Member {
             () = self.ending() => Ok(()),
         };
         if ended.is_ok() {
+            ended = self.sweep(&pool, (&node_id, epoch)) => ended,
             self.release(&pool, (&node_id, epoch)).await;
         }
         *lock(&self.pool) = None;

@@ -6,7 +6,7 @@
 //! event log                 ─▶                                       ─╯
 //! other nodes ─▶ commands (taken once) ─▶ inbox ─▶ operations   feed (events of all)   stream_configs (what salvage needs)
 //! session: connect · migrate · claim the identity (epoch + 1) · heartbeat every 5 s ─▶ health (status, metrics, log)
-//! roots: whose each is ([`roots`]) · recordings in shared ones, each once ([`shared`])
+//! roots: whose each is ([`roots`]) · recordings in shared ones, each once ([`shared`]; rows whose files are gone: [`sweeping`])
 //! work: what any node may do, each item once (batches; claims with tokens)
 //! ```
 //!
@@ -37,6 +37,7 @@ mod schema;
 mod shared;
 mod stream_configs;
 mod tls;
+mod sweeping;
 mod work;
 
 pub use commands::{CommandKind, CommandProgress, CommandRequest, CommandState, FleetCommand};

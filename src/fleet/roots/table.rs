@@ -169,6 +169,13 @@ impl RootTable {
         self.lock().entries.values().map(|entry| entry.root.clone()).collect()
     }
 
+    /// Those that the database has as shared.
+    pub fn shared(&self) -> Vec<FleetRoot> {
+        let state = self.lock();
+        let shared = state.entries.values().filter(|entry| matches!(entry.holder, Some(Holder::Shared { .. })));
+        shared.filter(|entry| entry.root.is_shared).map(|entry| entry.root.clone()).collect()
+    }
+
     /// The root at a path.
     pub fn at(&self, path: &Path) -> Option<FleetRoot> {
         self.lock().entries.get(path).map(|entry| entry.root.clone())

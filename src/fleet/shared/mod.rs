@@ -9,6 +9,7 @@
 //! had begun to work when they ended is quarantined. This room decides who works on what; it must not touch a file.
 
 mod claimed;
+pub(super) mod spent;
 
 use crate::recording::Fingerprint;
 
