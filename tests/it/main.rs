@@ -52,6 +52,8 @@ mod ffmpeg;
 mod fleet;
 mod fleet_batch;
 mod fleet_objects;
+mod fleet_counts;
+mod fleet_hand_over;
 mod fleet_peers;
 mod fleet_proof;
 mod fleet_work;

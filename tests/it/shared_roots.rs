@@ -16,7 +16,7 @@ use crate::support::{Sandbox, standard_config};
 const RECORDINGS: usize = 60;
 
 /// A node that shares a directory.
-fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
+pub(super) fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
     Sandbox::with_config(|dir| {
         let own = standard_config(dir, &section(postgres, name, ""));
         let roots = own.lines().find(|line| line.starts_with("roots")).unwrap().to_owned();

@@ -106,7 +106,8 @@ fn claiming() -> String {
          ON CONFLICT (root_id, item_key, fingerprint) DO UPDATE SET \
            state = CASE WHEN {is_hopeless} THEN 'quarantined' ELSE 'leased' END, \
            attempt = i.attempt + CASE WHEN {is_death} THEN 1 ELSE 0 END, is_begun = false, \
-           lease_node = $1::uuid, lease_epoch = $2, former_token = i.token, token = nextval('aftercast.token'), \
+           lease_node = $1::uuid, lease_epoch = $2, token = nextval('aftercast.token'), \
+           former_token = CASE WHEN i.is_begun OR i.former_token IS NULL THEN i.token ELSE i.former_token END, \
            error = CASE WHEN {is_hopeless} THEN 'two nodes ended while they worked on it' END, changed_at = now() \
          WHERE ((i.state = 'ready' AND i.due_at <= now()) OR {is_left} \
            OR (i.state IN ('leased', 'publishing') AND {is_own})) \
