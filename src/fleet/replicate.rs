@@ -263,13 +263,15 @@ fn list(rows: &[Row]) -> String {
     format!("[{}]", rows.join(","))
 }
 
-/// A record is written unless the row has a newer one, or it lies in a root that another node has adopted.
+/// A record is written unless the row has a newer one, it lies in a root that another node has adopted, or another node has taken the work
+/// on it to its end.
 fn upsert() -> String {
     let set: Vec<_> = VOD_NAMES.split(", ").skip(1).map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
         "INSERT INTO aftercast.vod AS v (node_id, epoch, {VOD_NAMES}) \
          SELECT $1::uuid, $2, {VOD_NAMES} FROM json_to_recordset($3::json) AS r({VOD_COLUMNS}) \
          WHERE NOT EXISTS (SELECT FROM aftercast.root_former f WHERE f.node_id = $1::uuid AND f.url = r.root) \
+           AND NOT EXISTS (SELECT FROM aftercast.vod_former f WHERE f.node_id = $1::uuid AND f.vod_id = r.vod_id) \
          ON CONFLICT (node_id, vod_id) DO UPDATE SET epoch = excluded.epoch, unknown_since = NULL, {} \
          WHERE (v.epoch, v.rev) < (excluded.epoch, excluded.rev)",
         set.join(", ")

@@ -229,6 +229,18 @@ impl DirectoryPlace {
     }
 }
 
+/// The same with the record that was made: it is listed for this node from when the result is accepted on.
+fn with_record(context: &Context, outcome: ItemOutcome) -> ItemOutcome {
+    let ItemOutcome::Done(mut result) = outcome else { return outcome };
+    if let Some(vod_id) = result.details.get("vodId").and_then(Value::as_str) {
+        result.vod = match context.pipeline().catalog.shared().with_revision(vod_id) {
+            Ok(record) => record,
+            Err(error) => return ItemOutcome::of(&error),
+        };
+    }
+    ItemOutcome::Done(result)
+}
+
 /// A recording whose delivery did not come to its end is not done: the queue of this process may be gone afterwards.
 fn undelivered(report: &BatchReport) -> Option<ItemOutcome> {
     let delivery = report.undelivered.first()?;
@@ -247,7 +259,9 @@ pub(super) fn in_whose_name(context: &Context) -> Value {
 
 /// Asks the database before a step that cannot be undone, or that leaves something if it is cut.
 fn may(shared: &SharedWork, item: &WorkItem, root: &Path, next: &NextStep<'_>) -> Result<(), String> {
+    let relative = |path: &Path| path.strip_prefix(root).ok().and_then(Path::to_str).map(str::to_owned);
     let intent = match next {
+        NextStep::Write { path, owner } => Some(json!({ ASIDE_FOR: relative(path), ASIDE_OWNER: owner.id() })),
         NextStep::Publish { path, vod_id, size_bytes } => {
             Some(json!({ "path": relative(path), "vodId": vod_id, "sizeBytes": size_bytes }))
         }
@@ -258,9 +272,7 @@ fn may(shared: &SharedWork, item: &WorkItem, root: &Path, next: &NextStep<'_>) -
         Ok(false) => Err("another node has taken it over".to_owned()),
         Err(error) => Err(chain(&error)),
     }
-    let relative = |path: &Path| path.strip_prefix(root).ok().and_then(Path::to_str).map(str::to_owned);
 }
-        NextStep::Write { path, owner } => Some(json!({ ASIDE_FOR: relative(path), ASIDE_OWNER: owner.id() })),
 
 /// Reads headers and says what would be done.
 fn verify(context: &Context, place: InputPath) -> ItemOutcome {
