@@ -113,9 +113,11 @@ impl<'a> Watcher<'a> {
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
         let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
         let now = engine.pipeline().clock.now();
+        let readers = readers(settings)?;
+        readers.iter().for_each(|reader| reader.tell(&engine.pipeline().discovering));
         Ok(Self {
             engine,
-            readers: readers(settings)?,
+            readers,
             watch,
             events,
             pending: HashMap::new(),
