@@ -53,7 +53,7 @@ impl FleetOrder {
 }
 
 /// Which VoDs to list, and from where on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetQuery {
     /// Only those of this node, by name or identity.
     pub node: Option<String>,
@@ -81,6 +81,14 @@ pub struct FleetQuery {
     pub to_ms: Option<i64>,
     /// Only those with this text, in any case.
     pub text: Option<String>,
+}
+
+impl FleetQuery {
+    /// The same without what makes no difference to how many VoDs there are.
+    pub(super) fn without_place(&self) -> Self {
+        let Self { offset, limit, after, .. } = Self::default();
+        Self { offset, limit, after, order: FleetOrder::default(), newest_first: false, ..self.clone() }
+    }
 }
 
 /// A VoD of any node.
@@ -133,8 +141,7 @@ struct Statement {
 impl Statement {
     fn new() -> Self {
         let sql = format!(
-            "SELECT v.record::text, v.node_id::text, n.name, n.api_url, \
-             n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
+            "SELECT v.record::text, v.node_id::text, n.name, n.api_url, {}, \
              (extract(epoch FROM v.unknown_since) * 1000)::bigint, v.created_ms, v.start_ms, v.vod_id, \
              (extract(epoch FROM n.seen_at) * 1000)::bigint, n.apps ->> v.root {FROM}",
             is_alive("n")

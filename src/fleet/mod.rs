@@ -18,6 +18,7 @@ mod alive;
 mod claim;
 mod commands;
 mod connecting;
+mod counting;
 mod engine;
 mod error;
 mod feed;
@@ -36,8 +37,8 @@ mod rows;
 mod schema;
 mod shared;
 mod stream_configs;
-mod tls;
 mod sweeping;
+mod tls;
 mod work;
 
 pub use commands::{CommandKind, CommandProgress, CommandRequest, CommandState, FleetCommand};

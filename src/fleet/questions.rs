@@ -27,9 +27,26 @@ impl Fleet {
         self.question(async |client| listing::page(client, query).await)
     }
 
-    /// How many VoDs all nodes have; 100,000 at most are counted.
+    /// How many VoDs all nodes have; 100,000 at most are counted. Of more than 2,000 it may be what was counted some minutes ago.
     pub fn count_vods(&self, query: &FleetQuery) -> Result<u64, FleetError> {
-        self.question(async |client| listing::count(client, query).await)
+        let query = query.without_place();
+        match self.0.counts.look(&query, self.0.clock.now()) {
+            None => self.count_anew(&query),
+            Some(known) => {
+                if known.is_due {
+                    let fleet = self.clone();
+                    // Said by whoever asks for a page while the database does not answer.
+                    self.0.runtime.handle().spawn_blocking(move || drop(fleet.count_anew(&query)));
+                }
+                Ok(known.count)
+            }
+        }
+    }
+
+    fn count_anew(&self, query: &FleetQuery) -> Result<u64, FleetError> {
+        let counted = self.question(async |client| listing::count(client, query).await);
+        self.0.counts.note(query, counted.as_ref().ok().copied(), self.0.clock.now());
+        counted
     }
 
     /// How many VoDs of all nodes began in each span of a calendar: `pattern` names a span as PostgreSQL's `to_char` does.
@@ -161,6 +178,17 @@ impl Fleet {
         self.0.runtime.block_on(self.keys_proven(proven))
     }
 
+    /// Which other nodes have the objects at these places.
+    pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
+        let node_id = self.known_identity()?;
+        self.question(async |client| objects::holders(client, node_id, places).await)
+    }
+
+    fn known_identity(&self) -> Result<&str, FleetError> {
+        let unknown = || FleetError::Away("the identity of this node is not known".to_owned());
+        Some(self.node_id()).filter(|id| !id.is_empty()).ok_or_else(unknown)
+    }
+
     /// Who this process is to the others, once it is a member.
     pub(super) fn life(&self) -> Result<(&str, i64), FleetError> {
         let away = || FleetError::Away("this node is not connected".to_owned());
@@ -178,17 +206,6 @@ impl Fleet {
         &self,
         question: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
     ) -> Result<T, FleetError> {
-    /// Which other nodes have the objects at these places.
-    pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
-        let node_id = self.known_identity()?;
-        self.question(async |client| objects::holders(client, node_id, places).await)
-    }
-
-    fn known_identity(&self) -> Result<&str, FleetError> {
-        let unknown = || FleetError::Away("the identity of this node is not known".to_owned());
-        Some(self.node_id()).filter(|id| !id.is_empty()).ok_or_else(unknown)
-    }
-
         self.require_connected()?;
         self.0.with_client(question)
     }

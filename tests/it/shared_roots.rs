@@ -154,12 +154,6 @@ fn the_node_beside_the_ingest_server_goes_first_and_the_others_when_it_is_dead()
 }
 
 #[test]
-fn a_node_that_is_killed_in_the_middle_leaves_its_recordings_to_the_others() {
-    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
-    let nodes = nodes(&postgres, shared.path(), "");
-    put(shared.path(), RECORDINGS);
-    let steps = ["partial synced:3", "linked:2"];
-#[test]
 fn of_two_nodes_that_are_to_go_first_the_second_is_told_so_and_delivers_no_unit() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
     let [a, b] = ["a", "b"].map(|name| sharing(&postgres, name, shared.path(), FIRST_RIGHT));
@@ -190,6 +184,12 @@ fn of_two_nodes_that_are_to_go_first_the_second_is_told_so_and_delivers_no_unit(
     second.stop();
 }
 
+#[test]
+fn a_node_that_is_killed_in_the_middle_leaves_its_recordings_to_the_others() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let nodes = nodes(&postgres, shared.path(), "");
+    put(shared.path(), RECORDINGS);
+    let steps = ["partial synced:3", "linked:2"];
     let mut killed = Vec::new();
     for (node, step) in nodes.iter().zip(steps) {
         killed.push(Daemon::start_with(node, |command| {

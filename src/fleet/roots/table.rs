@@ -57,7 +57,7 @@ pub(in crate::fleet) enum Holder {
 }
 
 /// Whose the first right to a shared root is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::fleet) enum FirstRight {
     /// This node's.
     Ours,
@@ -197,13 +197,6 @@ impl RootTable {
         state.confirmed = Some(asked_at);
     }
 
-    /// Notes what the database has said of one.
-    pub fn confirm_one(&self, path: &Path, holder: Holder) {
-        if let Some(entry) = self.lock().entries.get_mut(path) {
-            entry.holder = Some(holder);
-        }
-    }
-
     /// Whether this node has the first right to a shared root, as the database said last.
     pub fn goes_first(&self, path: &Path) -> bool {
         let state = self.lock();
@@ -223,6 +216,13 @@ impl RootTable {
         let now = state.seconds();
         let said = std::mem::replace(&mut state.said, now.clone());
         now.into_iter().filter(|second| !said.contains(second)).collect()
+    }
+
+    /// Notes what the database has said of one.
+    pub fn confirm_one(&self, path: &Path, holder: Holder) {
+        if let Some(entry) = self.lock().entries.get_mut(path) {
+            entry.holder = Some(holder);
+        }
     }
 
     /// What the database's last word is worth.
@@ -378,13 +378,6 @@ mod tests {
     }
 
     #[test]
-    fn of_two_roots_with_one_id_the_registered_one_is_worked_on() {
-        let table = RootTable::default();
-        let copy = FleetRoot { path: "/srv/copy".into(), ..root(false) };
-        table.put(root(false));
-        table.put(copy);
-        let ours = Holder::Ours { epoch: 1, url: "/srv/live".into() };
-    #[test]
     fn a_node_goes_first_only_where_the_database_says_so_and_another_one_is_named_once() {
         let table = RootTable::default();
         let wanted = FleetRoot { first_right: true, ..root(true) };
@@ -408,6 +401,13 @@ mod tests {
         assert!(!table.goes_first(path) && table.seconds().is_empty(), "it is not wanted");
     }
 
+    #[test]
+    fn of_two_roots_with_one_id_the_registered_one_is_worked_on() {
+        let table = RootTable::default();
+        let copy = FleetRoot { path: "/srv/copy".into(), ..root(false) };
+        table.put(root(false));
+        table.put(copy);
+        let ours = Holder::Ours { epoch: 1, url: "/srv/live".into() };
         let said = ["/srv/live", "/srv/copy"].map(|path| (path.into(), ours.clone()));
         table.confirm(Instant::now(), &BTreeMap::from(said));
         let allowed = |path: &str| table.allows(Path::new(path), RootAct::Change, Confirmation::Fresh, "me");

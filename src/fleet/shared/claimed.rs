@@ -35,7 +35,7 @@ fn lives(row: &str) -> String {
     )
 }
 
-/// Whether the holder of a row still has it. While the database was away nobody could tell it anything.
+/// Whether the holder of a row still has it.
 fn is_held(row: &str) -> String {
     format!(
         "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = {row}.lease_node AND h.epoch = {row}.lease_epoch \
