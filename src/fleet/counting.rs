@@ -21,7 +21,7 @@ struct Counted {
     query: FleetQuery,
     count: u64,
     at: Instant,
-    is_being_counted: bool,
+    is_busy: bool,
 }
 
 /// What is known of a list.
@@ -46,8 +46,8 @@ impl Counts {
         let mut counts = self.lock();
         counts.retain(|known| now.saturating_duration_since(known.at) < KEPT);
         let known = counts.iter_mut().find(|known| known.query == *query)?;
-        let is_due = now.saturating_duration_since(known.at) >= FRESH && !known.is_being_counted;
-        known.is_being_counted |= is_due;
+        let is_due = now.saturating_duration_since(known.at) >= FRESH && !known.is_busy;
+        known.is_busy |= is_due;
         Some(KnownCount { count: known.count, is_due })
     }
 
@@ -55,7 +55,7 @@ impl Counts {
     pub fn note(&self, query: &FleetQuery, counted: Option<u64>, now: Instant) {
         let mut counts = self.lock();
         let Some(count) = counted else {
-            counts.iter_mut().filter(|known| known.query == *query).for_each(|known| known.is_being_counted = false);
+            counts.iter_mut().filter(|known| known.query == *query).for_each(|known| known.is_busy = false);
             return;
         };
         counts.retain(|known| known.query != *query);
@@ -65,7 +65,7 @@ impl Counts {
         if counts.len() >= MOST {
             counts.remove(0);
         }
-        counts.push(Counted { query: query.clone(), count, at: now, is_being_counted: false });
+        counts.push(Counted { query: query.clone(), count, at: now, is_busy: false });
     }
 }
 

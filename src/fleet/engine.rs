@@ -294,7 +294,7 @@ impl Member {
             ended = self.confirm(&pool, &node_id, epoch) => ended,
             ended = self.replicate(&pool, place) => ended,
             ended = self.take_commands(&pool, (&node_id, epoch)) => ended,
-            ended = self.sweep(&pool, (&node_id, epoch)) => ended,
+            ended = Box::pin(self.sweep(&pool, (&node_id, epoch))) => ended,
             () = self.ending() => Ok(()),
         };
         if ended.is_ok() {

@@ -310,7 +310,7 @@ pub struct DeletedObject {
     pub also_of: Option<String>,
     /// Name of the node that has that VoD, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub also_on: Option<String>,
+    pub other_node: Option<String>,
     /// How it differs from what was delivered, if it does: then it was left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub left: Option<String>,
@@ -447,8 +447,8 @@ impl Operation for DeleteVods {
 
 impl DeletedObject {
     fn of(owned: &OwnedObject) -> Self {
-        let (also_of, also_on) = (owned.also_of.clone(), owned.also_on.clone());
-        Self { url: owned.object.url.clone(), also_of, also_on, left: None }
+        let (also_of, other_node) = (owned.also_of.clone(), owned.other_node.clone());
+        Self { url: owned.object.url.clone(), also_of, other_node, left: None }
     }
 }
 

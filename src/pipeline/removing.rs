@@ -53,7 +53,7 @@ pub struct OwnedObject {
     /// Another VoD that names the same object, which must not be taken from it.
     pub also_of: Option<String>,
     /// Name of the node that has that VoD, if it is another one.
-    pub also_on: Option<String>,
+    pub other_node: Option<String>,
 }
 
 /// Why the local file of a VoD is there still.
@@ -82,7 +82,7 @@ pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, P
         asset_id: asset_id.to_owned(),
         object: object.clone(),
         also_of: None,
-        also_on: None,
+        other_node: None,
     };
     let mut owned: Vec<_> = vod.remote.iter().map(|object| own(&vod.vod_id, object)).collect();
     for delivery in ctx.catalog.deliveries_of_vod(&vod.vod_id)? {
@@ -98,7 +98,7 @@ pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, P
     for (owned, holder) in owned.iter_mut().zip(elsewhere) {
         if let Some(holder) = holder {
             let vod_id = holder.asset_id.split('.').next().unwrap_or_default();
-            (owned.also_of, owned.also_on) = (Some(vod_id.to_owned()), Some(holder.node));
+            (owned.also_of, owned.other_node) = (Some(vod_id.to_owned()), Some(holder.node));
             continue;
         }
         let others = ctx.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;

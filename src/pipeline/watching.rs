@@ -114,7 +114,9 @@ impl<'a> Watcher<'a> {
         let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
         let now = engine.pipeline().clock.now();
         let readers = readers(settings)?;
-        readers.iter().for_each(|reader| reader.tell(&engine.pipeline().discovering));
+        for reader in &readers {
+            reader.tell(&engine.pipeline().discovering);
+        }
         Ok(Self {
             engine,
             readers,

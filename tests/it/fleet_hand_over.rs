@@ -32,7 +32,9 @@ fn whoever_takes_over_in_a_shared_root_removes_what_was_left_in_the_subfolder() 
     for (subfolder, step) in [("vod", "partial synced:1"), ("vod/{date}", "partial synced:1"), ("vod", "linked:1")] {
         let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
         let nodes = ["a", "b"].map(|name| sharing(&postgres, name, shared.path(), ""));
-        nodes.iter().for_each(|node| with_subfolder(node, subfolder));
+        for node in &nodes {
+            with_subfolder(node, subfolder);
+        }
         fs::copy(made("flv", 2), shared.path().join("room.flv")).unwrap();
         let mut killed = Daemon::start_with(&nodes[0], |command| {
             command.env("AFTERCAST_KILL_AFTER", step);
@@ -47,7 +49,10 @@ fn whoever_takes_over_in_a_shared_root_removes_what_was_left_in_the_subfolder() 
             (postgres.sql(done) == "1").then_some(())
         });
         until("nothing is left aside", || partials(shared.path()).is_empty().then_some(()));
-        let finished: Vec<_> = tree(shared.path()).into_keys().filter(|name| name.ends_with(".mp4")).collect();
+        let finished: Vec<_> = tree(shared.path())
+            .into_keys()
+            .filter(|name| Path::new(name).extension() == Some("mp4".as_ref()))
+            .collect();
         assert!(finished.len() == 1 && finished[0].starts_with("vod/"), "{finished:?}");
         daemon.stop();
     }
@@ -111,7 +116,9 @@ fn what_one_worker_has_finished_and_another_delivers_is_listed_once_for_the_othe
 fn a_worker_that_tells_of_a_vod_only_after_another_one_was_done_with_it_lists_nothing() {
     let postgres = Postgres::start();
     let [a, b] = ["a", "b"].map(|name| Node::start(&postgres, name));
-    [&a, &b].iter().for_each(|node| node.work().enroll().unwrap());
+    for node in [&a, &b] {
+        node.work().enroll().unwrap();
+    }
     let vod = archive::vod(Path::new("/recordings"), 1, 1, None).unwrap();
     a.work().enqueue(&[new_work("x")]).unwrap();
     let item = a.claim_one();
@@ -124,7 +131,7 @@ fn a_worker_that_tells_of_a_vod_only_after_another_one_was_done_with_it_lists_no
     assert_eq!(item.intent, Some(expected), "what was said of one step stays with the next");
     assert!(b.work().finish(&item, &WorkResult { vod: Some((vod.clone(), 1)), ..done() }).unwrap());
     let owners = "SELECT string_agg(n.name, ',') FROM aftercast.vod JOIN aftercast.node n USING (node_id)";
-    a.catalog.merge_rebuilt(&[vod.clone()]).unwrap();
+    a.catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap();
     until("it has told everything", || (a.fleet.health().unwrap().waiting_vods == 0).then_some(()));
     assert_eq!(postgres.sql(owners), "b");
     // The next time it is the other way round.
@@ -162,7 +169,9 @@ fn rows_of_recordings_that_are_gone_are_removed_and_no_others() {
         postgres.sql("UPDATE aftercast.root SET looked_at = NULL RETURNING quote_literal(root_id)").replace('\n', ", ");
     let gone = |name: &str| fs::remove_file(shared.path().join(name)).unwrap();
     // One is gone with its finished file, one has its finished file, one its source, and one is gone since yesterday.
-    ["one.flv", "one.mp4", "two.flv", "three.mp4", "four.flv", "four.mp4"].iter().for_each(|name| gone(name));
+    for name in ["one.flv", "one.mp4", "two.flv", "three.mp4", "four.flv", "four.mp4"] {
+        gone(name);
+    }
     // The other root is not mounted: nothing there is gone.
     let aside = other.path().with_extension("mounted");
     fs::rename(other.path(), &aside).unwrap();

@@ -15,17 +15,17 @@ pub(super) fn unit(sandbox: &Sandbox, room: &str, segments: usize, end: &str) {
 }
 
 /// The same in any directory; every file in it was last written then.
-pub(super) fn unit_in(root: &Path, room: &str, segments: usize, end: &str) {
+pub(super) fn unit_in(directory: &Path, room: &str, segments: usize, end: &str) {
     let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n".to_owned();
     let segment = fs::read(made("ts", 2)).unwrap();
     for n in 0..segments {
         let name = format!("{room}{n:09}.ts");
-        fs::write(root.join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
+        fs::write(directory.join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
         let _ = write!(playlist, "#EXTINF:2.0,\n{name}\n");
     }
-    fs::write(root.join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
+    fs::write(directory.join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
     let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
-    for entry in fs::read_dir(root).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
     }
 }
