@@ -43,6 +43,12 @@ pub enum ArchiveError {
         /// What differs.
         what: String,
     },
+    /// Its key cannot be named in a request.
+    #[error("the key `{}` cannot be used: it has an empty part, `.` or `..` between slashes", printable_text(key))]
+    Unnameable {
+        /// Its key.
+        key: String,
+    },
     /// Every numbered key is taken.
     #[error("`{}` and {tried} numbered keys are already in use", printable_text(key))]
     NoFreeKey {
@@ -75,7 +81,7 @@ impl Fault for ArchiveError {
             Self::File(error) => error.class(),
             Self::Changed { .. } | Self::NotOurs { .. } => Class::Transient,
             Self::NoRoom { .. } => Class::Environment,
-            Self::Differs { .. } | Self::NoFreeKey { .. } => Class::Permanent,
+            Self::Differs { .. } | Self::Unnameable { .. } | Self::NoFreeKey { .. } => Class::Permanent,
             Self::Stopped => Class::Cancelled,
         }
     }
@@ -96,6 +102,9 @@ impl Fault for ArchiveError {
             Self::Differs { .. } => {
                 "The store's copies of ranges cannot be trusted; please report it with the name of the store."
                     .to_owned()
+            }
+            Self::Unnameable { .. } => {
+                "Copy it to another key with a tool of the store, and run the command again.".to_owned()
             }
             Self::NoFreeKey { .. } => "Remove what was made of it earlier, if it is not needed.".to_owned(),
             Self::NotOurs { .. } => "Nothing has to be done: the other node finishes it.".to_owned(),

@@ -122,6 +122,14 @@ pub struct ArchiveItem {
     pub defects: Vec<Defect>,
 }
 
+impl ArchiveItem {
+    /// An object of which nothing is known yet.
+    pub(super) fn of(key: &str, size_bytes: u64) -> Self {
+        let (state, transferred) = (ItemState::Complete, Transferred::default());
+        Self { key: key.to_owned(), size_bytes, to: None, state, transferred, defects: Vec::new() }
+    }
+}
+
 /// What all objects came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

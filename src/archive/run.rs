@@ -80,7 +80,7 @@ impl ArchiveJob<'_> {
 /// Takes what lies below a URL to its end; `tell` gets each object as it comes. An error means that the listing could not be gone
 /// on with; what is wrong with one object is said of that.
 pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> Result<ArchiveReport> {
-    let mut run = ArchiveRun::new();
+    let mut run = ArchiveRun::begin(job);
     let mut page = None;
     loop {
         let listed = job.targets.objects(job.url, "", page.take())?;
@@ -108,15 +108,21 @@ pub fn run(job: &ArchiveJob<'_>, tell: &mut dyn FnMut(ArchiveItem) -> bool) -> R
 #[derive(Debug, Default)]
 pub struct ArchiveRun {
     report: ArchiveReport,
-    /// Opened for the first object that needs it.
+    /// Opened at the beginning, else for the first object that needs it.
     scratch: Option<Scratch>,
     units: UnitDirectories,
 }
 
 impl ArchiveRun {
-    /// Nothing is known of the bucket yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nothing is known of the bucket yet. What a killed process left in scratch space is removed, whether this run needs any or not.
+    pub fn begin(job: &ArchiveJob<'_>) -> Self {
+        let opened = (!job.dry_run).then(|| Scratch::open(job.options, job.state_dir, job.owner));
+        let scratch = opened.transpose().unwrap_or_else(|error| {
+            let hint = error.hint();
+            tracing::warn!(error = chain(&error), hint, "scratch space cannot be cleared; retrying when it is needed");
+            None
+        });
+        Self { scratch, ..Self::default() }
     }
 
     /// Takes an object of a listing to its end. `None` if nothing is done with it, or if the work was stopped.
@@ -132,18 +138,15 @@ impl ArchiveRun {
             self.report.of_other_shards += 1;
             return Ok(None);
         }
+        let mut item = ArchiveItem::of(&object.key, object.size_bytes);
+        if !object.is_addressable() {
+            item.state = failed(&ArchiveError::Unnameable { key: object.key.clone() });
+            return Ok(Some(item));
+        }
         if self.units.hold(job, &relative)? {
             self.report.left_alone += 1;
             return Ok(None);
         }
-        let mut item = ArchiveItem {
-            key: object.key.clone(),
-            size_bytes: object.size_bytes,
-            to: None,
-            state: ItemState::Complete,
-            transferred: Transferred::default(),
-            defects: Vec::new(),
-        };
         let age_ms = job.now_ms.saturating_sub(object.modified_ms);
         if is_temporary && age_ms < job.orphan_after_ms {
             let message = format!("temporary name, last written {} s ago", age_ms.max(0) / 1000);
@@ -157,9 +160,7 @@ impl ArchiveRun {
                 self.report.is_interrupted = true;
                 return Ok(None);
             }
-            Err(error) => {
-                item.state = ItemState::Failed { class: error.class(), message: chain(&error), hint: error.hint() };
-            }
+            Err(error) => item.state = failed(&error),
         }
         Ok(Some(item))
     }
@@ -253,6 +254,10 @@ impl ArchiveRun {
         item.transferred += Transferred { read_bytes, sent_bytes: 0, requests: pieces };
         concluded(job, id, outcome, item)
     }
+}
+
+fn failed(error: &ArchiveError) -> ItemState {
+    ItemState::Failed { class: error.class(), message: chain(error), hint: error.hint() }
 }
 
 /// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.

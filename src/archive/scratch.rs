@@ -5,7 +5,7 @@
 //! SCRATCH/OWNER/ID/out/live/x.mp4  what goes up, under the same path
 //! ```
 //!
-//! One object lies there at a time. What a killed process left there goes when the next one begins. It must not be told to write
+//! One object lies there at a time. What a killed process left there goes when the next run begins. It must not be told to write
 //! more than the setting and the disk allow.
 
 use std::fs::File;

@@ -18,7 +18,7 @@ pub fn references_beside(job: &ArchiveJob<'_>, object: &PinnedObject) -> Result<
     let (mut page, mut nearest) = (None, Vec::<(usize, PinnedObject)>::new());
     loop {
         let listed = job.targets.objects_in(job.url, directory, page)?;
-        let others = listed.objects.into_iter().filter(|other| other.key != object.key && may_teach(&other.key));
+        let others = listed.objects.into_iter().filter(|other| other.key != object.key && may_teach(other));
         nearest.extend(others.map(|other| (alike(&other.key, &object.key), other)));
         nearest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.modified_ms.cmp(&a.1.modified_ms)));
         nearest.truncate(MOST_SIBLINGS);
@@ -34,9 +34,9 @@ pub fn references_beside(job: &ArchiveJob<'_>, object: &PinnedObject) -> Result<
     Ok(nearest.iter().filter_map(taught).collect())
 }
 
-fn may_teach(key: &str) -> bool {
-    let extension = key.rsplit_once('.').map(|(_, extension)| extension);
-    extension.and_then(Container::from_extension).is_some_and(Container::is_iso)
+fn may_teach(other: &PinnedObject) -> bool {
+    let extension = other.key.rsplit_once('.').map(|(_, extension)| extension);
+    extension.and_then(Container::from_extension).is_some_and(Container::is_iso) && other.is_addressable()
 }
 
 fn alike(a: &str, b: &str) -> usize {

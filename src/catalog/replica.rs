@@ -139,11 +139,27 @@ impl SharedCatalog {
             let vod_id = String::from_utf8_lossy(&id).into_owned();
             marked.push(MarkedVod { vod_id, revision: revision_of(&mark).unwrap_or(0), record });
         }
-        // A record may be newer than its mark; so is then the last revision.
-        if !marked.is_empty() && self.store().durable_revision() < self.last_revision()? {
-            self.store().flush("changes read")?;
+        if !marked.is_empty() {
+            self.flush_what_was_read()?;
         }
         Ok(marked)
+    }
+
+    /// A record with the revision of its mark, to be told beside the marks; 0 if the replica was told of it as it is. What is read is durable.
+    pub fn with_revision(&self, vod_id: &str) -> Result<Option<(VodRecord, u64)>> {
+        let mark = self.store().get(TreeId::Replica, vod_id)?;
+        if let Some(mark) = &mark {
+            self.count_as_told(&[(IVec::from(vod_id), mark.clone())])?;
+        }
+        let Some(record) = self.vod(vod_id)? else { return Ok(None) };
+        self.flush_what_was_read()?;
+        Ok(Some((record, mark.and_then(|mark| revision_of(&mark)).unwrap_or(0))))
+    }
+
+    /// A record may be newer than its mark; so is then the last revision.
+    fn flush_what_was_read(&self) -> Result<()> {
+        let is_durable = self.store().durable_revision() >= self.last_revision()?;
+        if is_durable { Ok(()) } else { self.store().flush("changes read") }
     }
 
     /// From now on the replica may know every record that is marked: it was told of some without this catalogue having noted that.

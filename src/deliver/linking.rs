@@ -9,7 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::bucket::{Bucket, key_of};
 use super::diagnose::Verb;
 use super::error::Result;
-use super::target::{TargetStore, Targets};
+use super::location::answered_for;
+use super::target::{Target, TargetStore, Targets};
 use super::wire::BucketClient;
 use crate::recording::RemoteObject;
 
@@ -38,6 +39,14 @@ pub struct LinkOptions<'a> {
     pub download_name: Option<&'a str>,
 }
 
+impl Target {
+    /// The place of a key that others who share the store may have, too; none in a directory, which is on this machine.
+    pub fn shared_place(&self, key: &str) -> Option<String> {
+        let is_bucket = matches!(self.store, TargetStore::Bucket(_));
+        is_bucket.then(|| answered_for(self.options.endpoint.as_deref(), &self.place.url_of(key)))
+    }
+}
+
 impl Targets {
     /// Whether an object that another node says that it delivered lies in the target of the same name here: in the same bucket and below
     /// the same prefix. Nothing else of a bucket is shown to anybody on the word of another node.
@@ -45,6 +54,11 @@ impl Targets {
         self.find(&object.target).is_ok_and(|target| {
             target.place.url_of(&object.key) == object.url && is_below(target.place.prefix(), &object.key)
         })
+    }
+
+    /// The place of an object that others who share its store may have, too; none in a directory, which is on this machine.
+    pub fn shared_place(&self, object: &RemoteObject) -> Option<String> {
+        self.find(&object.target).ok()?.shared_place(&object.key)
     }
 
     /// An address of an object for a reader. The object is not asked for.

@@ -36,6 +36,7 @@ mod objects;
 mod options;
 mod parts;
 mod profile;
+mod raw_listing;
 mod reading;
 mod source;
 mod tags;

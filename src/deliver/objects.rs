@@ -5,12 +5,14 @@
 use std::borrow::Cow;
 
 use object_store::list::PaginatedListOptions;
+use object_store::path::Path as Key;
 
 use super::attributes::header_text;
 use super::bucket::{Bucket, StoredObject, key_of};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::location::below;
+use super::raw_listing::{RawObject, RawQuery};
 use super::reading::PinnedObject;
 use super::target::{Target, TargetStore, Targets};
 
@@ -30,6 +32,13 @@ pub struct SeenObject {
     pub object: PinnedObject,
     /// The asset that it says it belongs to.
     pub asset_id: Option<String>,
+}
+
+impl PinnedObject {
+    /// Whether it can be asked for by its key: one with an empty part, `.` or `..` would be that of another object.
+    pub fn is_addressable(&self) -> bool {
+        Key::parse(&self.key).is_ok_and(|key| key.as_ref() == self.key)
+    }
 }
 
 impl SeenObject {
@@ -119,7 +128,17 @@ async fn list(bucket: &Bucket, prefix: &str, options: PaginatedListOptions) -> R
         return Err(bucket.refusal(Verb::List, prefix, Cause::NotSupported, "it cannot be listed page by page"));
     };
     let prefix_or_all = (!prefix.is_empty()).then_some(prefix);
-    let found = bucket.call(Verb::List, prefix, pages.list_paginated(prefix_or_all, options)).await?;
+    let (delimiter, token) = (options.delimiter.clone(), options.page_token.clone());
+    let listed = async {
+        match pages.list_paginated(prefix_or_all, options).await {
+            Err(object_store::Error::InvalidPath { .. }) => Ok(None),
+            listed => listed.map(Some),
+        }
+    };
+    let Some(found) = bucket.call(Verb::List, prefix, listed).await? else {
+        let (delimiter, token) = (delimiter.as_deref(), token.as_deref());
+        return list_raw(bucket, RawQuery { prefix, delimiter, token, most: PAGE_OBJECTS }).await;
+    };
     let objects = found.result.objects.into_iter().map(|meta| PinnedObject {
         target: bucket.target.clone(),
         key: meta.location.to_string(),
@@ -128,6 +147,23 @@ async fn list(bucket: &Bucket, prefix: &str, options: PaginatedListOptions) -> R
         modified_ms: meta.last_modified.timestamp_millis(),
     });
     Ok(ObjectPage { objects: objects.collect(), next: found.page_token })
+}
+
+/// The same page where one of its keys cannot be named, with all of its keys.
+async fn list_raw(bucket: &Bucket, query: RawQuery<'_>) -> Result<ObjectPage> {
+    let Some(wire) = &bucket.backend.wire else {
+        let words = "a key there has an empty part, `.` or `..` between slashes, and cannot be named";
+        return Err(bucket.refusal(Verb::List, query.prefix, Cause::NotSupported, words));
+    };
+    let (found, next) = bucket.call(Verb::List, query.prefix, wire.raw_page(query)).await?;
+    let object = |raw: RawObject| PinnedObject {
+        target: bucket.target.clone(),
+        key: raw.key,
+        size_bytes: raw.size_bytes,
+        etag: raw.etag.map(quoted),
+        modified_ms: raw.modified_ms,
+    };
+    Ok(ObjectPage { objects: found.into_iter().map(object).collect(), next })
 }
 
 /// Azure lists entity tags without the quotation marks that it answers and wants in headers (RFC 9110 §8.8.3).

@@ -22,7 +22,6 @@ use super::bucket::{Bucket, StoredObject};
 use super::directory::DirectoryTarget;
 use super::error::{DeliverError, Result};
 use super::ledger::{SharedKeys, UploadRow, UploadRows, distrusted_row, heads, is_distrusted, unconfirmed_row};
-use super::location::answered_for;
 use super::multipart::throw_away;
 use super::names::{is_manifest, keys};
 use super::source::UploadSource;
@@ -87,13 +86,10 @@ pub(super) async fn deliver(
     Err(DeliverError::NoFreeName { target: target.options.name.clone(), key, tried: NUMBERS_MAX })
 }
 
-/// What others may have under these keys; nothing in a directory, which is on this machine.
+/// What others may have under these keys.
 fn shared_keys(target: &Target, keys: &[String], asset: &Asset) -> Option<SharedKeys> {
-    let endpoint = target.options.endpoint.as_deref();
-    let is_bucket = matches!(target.store, TargetStore::Bucket(_));
-    let place = |key: &String| answered_for(endpoint, &target.place.url_of(key));
-    is_bucket.then(|| SharedKeys {
-        places: keys.iter().map(place).collect(),
+    Some(SharedKeys {
+        places: keys.iter().map(|key| target.shared_place(key)).collect::<Option<_>>()?,
         asset_id: asset.id.clone(),
         sizes: asset.files.iter().map(|file| file.fingerprint.size_bytes).collect(),
     })

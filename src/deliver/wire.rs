@@ -76,7 +76,7 @@ impl BucketClient {
         }
     }
 
-    async fn get(&self, query: &str) -> object_store::Result<String> {
+    pub(super) async fn get(&self, query: &str) -> object_store::Result<String> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         let address = format!("{}/?{query}", self.bucket);
         *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
@@ -182,7 +182,7 @@ fn uploads_in(page: &str) -> impl Iterator<Item = OpenUpload> {
     })
 }
 
-fn encoded(text: &str) -> impl Display {
+pub(super) fn encoded(text: &str) -> impl Display {
     utf8_percent_encode(text, RESERVED)
 }
 

@@ -43,6 +43,11 @@ pub(super) fn elements(text: &str, name: &str) -> impl Iterator<Item = String> {
 
 /// The text of the first element of a name, wherever it is in a text, without space around it; `None` if it never ends.
 pub(super) fn text_of(text: &str, name: &str) -> Option<String> {
+    exact_text_of(text, name).map(|said| said.trim().to_owned())
+}
+
+/// The same with the space around it.
+pub(super) fn exact_text_of(text: &str, name: &str) -> Option<String> {
     let element = elements(text, name).next()?;
     let mut reader = reader(&element);
     let mut said = String::new();
@@ -51,7 +56,7 @@ pub(super) fn text_of(text: &str, name: &str) -> Option<String> {
             Event::Text(text) => said.push_str(&text.decode().ok()?),
             Event::CData(text) => said.push_str(&text.decode().ok()?),
             Event::GeneralRef(entity) => said.extend(character(&entity)),
-            Event::Eof => return Some(said.trim().to_owned()),
+            Event::Eof => return Some(said),
             _ => {}
         }
     }

@@ -51,10 +51,20 @@ pub enum SettleOutcome {
     InUnit,
 }
 
+/// Whether this node has the first right to a shared root now.
+struct FirstRight(Arc<dyn Fn(&Path) -> bool + Send + Sync>);
+
+impl std::fmt::Debug for FirstRight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstRight").finish_non_exhaustive()
+    }
+}
+
 /// Gathers evidence, remembers what it has seen and said.
 #[derive(Debug)]
 pub struct Settler {
     options: WatchOptions,
+    first_right: FirstRight,
     clock: Clock,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
@@ -79,6 +89,7 @@ impl Settler {
     pub fn new(options: &WatchOptions) -> Self {
         Self {
             options: options.clone(),
+            first_right: FirstRight(Arc::new(|_| true)),
             clock: Clock::default(),
             rules: NameRules::new(&options.temporary_suffixes),
             processes: Mutex::default(),
@@ -93,6 +104,12 @@ impl Settler {
     #[must_use]
     pub fn timed_by(self, clock: &Clock) -> Self {
         Self { clock: clock.clone(), ..self }
+    }
+
+    /// `first_right` in the settings of a shared root counts only where this says so: two nodes may have it there.
+    #[must_use]
+    pub fn going_first_where(self, is_first: impl Fn(&Path) -> bool + Send + Sync + 'static) -> Self {
+        Self { first_right: FirstRight(Arc::new(is_first)), ..self }
     }
 
     /// Decides whether a candidate is settled. `seen` is the last close or rename that was seen of its path.
@@ -220,7 +237,8 @@ impl Settler {
 
     /// Of a root that several nodes share, whether all of its writers run on this one; `None` for any other.
     fn sharing(&self, root: &Path) -> Option<bool> {
-        self.options.roots.iter().find(|r| r.path == root && r.shared).map(|r| r.first_right)
+        let shared = self.options.roots.iter().find(|r| r.path == root && r.shared);
+        shared.map(|r| r.first_right && (self.first_right.0)(root))
     }
 
     /// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing

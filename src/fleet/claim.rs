@@ -12,6 +12,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::types::Type;
 
+use super::alive::is_alive;
 use super::connecting::{GIVE_UP, ask, ask_soon, within};
 use super::error::FleetError;
 use super::options::FleetOptions;
@@ -19,8 +20,6 @@ use super::schema;
 
 /// How often a heartbeat is sent.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// For how long the database takes a node for alive without one.
-pub(super) const ALIVE: &str = "interval '30 seconds'";
 
 /// Who this process is.
 #[derive(Debug, Clone)]
@@ -89,8 +88,8 @@ pub(super) async fn claim(client: &Client, identity: &Identity, known_epoch: i64
            apps = excluded.apps, started_at = now(), seen_at = now(), stopped_at = NULL, \
            batch = CASE WHEN n.epoch = $7 THEN n.batch ELSE 0 END, \
            event_seq = CASE WHEN n.epoch <= $7 THEN n.event_seq ELSE 0 END \
-         WHERE n.instance = excluded.instance OR n.stopped_at IS NOT NULL OR n.seen_at < now() - {ALIVE} \
-         RETURNING n.epoch, n.batch, n.event_seq"
+         WHERE n.instance = excluded.instance OR NOT {} RETURNING n.epoch, n.batch, n.event_seq",
+        is_alive("n")
     );
     let version = env!("CARGO_PKG_VERSION");
     let rows = ask(

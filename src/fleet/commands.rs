@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::claim::ALIVE;
+use super::alive::is_alive;
 use super::connecting::{ask, ask_soon};
 use super::error::FleetError;
 use super::rows::{replace_nul, text};
@@ -128,8 +128,9 @@ pub(super) async fn put(client: &Client, by: &str, wanted: &CommandRequest) -> R
          put AS (INSERT INTO aftercast.command (to_node, kind, vod_id, arguments, asked_by, expires_at) \
            SELECT n.node_id, $2, $3, $4::jsonb, $5::uuid, now() + make_interval(secs => $6) FROM aftercast.node n, open \
            WHERE n.node_id = $1::uuid AND open.n < {MOST_OPEN} \
-             AND ($7 OR (n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE})) RETURNING command_id::text) \
-         SELECT (SELECT command_id FROM put), (SELECT n FROM open) >= {MOST_OPEN}"
+             AND ($7 OR {}) RETURNING command_id::text) \
+         SELECT (SELECT command_id FROM put), (SELECT n FROM open) >= {MOST_OPEN}",
+        is_alive("n")
     );
     let (kind, vod_id, valid_s) = (wanted.kind.name(), text(&wanted.vod_id), wanted.valid.as_secs_f64());
     let rows = ask_soon(

@@ -115,6 +115,11 @@ pub(super) async fn with<T>(
     ask: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
 ) -> Result<T, FleetError> {
     let answered = ask(&mut client).await;
+    given_back(client, answered)
+}
+
+/// Gives a connection back behind its answer, unless that did not come.
+pub(super) fn given_back<T>(client: Client, answered: Result<T, FleetError>) -> Result<T, FleetError> {
     if matches!(answered, Err(FleetError::TimedOut(_))) {
         drop(Client::take(client));
     }

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::claim::{self, Claimed, Identity};
 use super::commands;
 use super::connecting;
+use super::counting::Counts;
 use super::error::FleetError;
 use super::feed;
 use super::health::{FleetHealth, Health};
@@ -86,6 +87,7 @@ pub(super) struct Member {
     pub addresses: Mutex<Vec<String>>,
     /// One permit for each question under way.
     pub questions: Semaphore,
+    pub counts: Counts,
     /// One permit for each that follows events and asks for them now.
     pub followers: Semaphore,
     /// The last number that a batch of this process was sent with, also where no answer came.
@@ -149,6 +151,7 @@ impl Fleet {
             inbox: Inbox::default(),
             addresses: Mutex::default(),
             questions: Semaphore::new(MOST_QUESTIONS),
+            counts: Counts::default(),
             followers: Semaphore::new(MOST_FOLLOWERS),
             roots: RootTable::default(),
             root_files: Arc::new(Semaphore::new(1)),
@@ -291,6 +294,7 @@ impl Member {
             ended = self.confirm(&pool, &node_id, epoch) => ended,
             ended = self.replicate(&pool, place) => ended,
             ended = self.take_commands(&pool, (&node_id, epoch)) => ended,
+            ended = Box::pin(self.sweep(&pool, (&node_id, epoch))) => ended,
             () = self.ending() => Ok(()),
         };
         if ended.is_ok() {

@@ -10,14 +10,14 @@ use tracing::debug;
 
 use super::engine::{Member, lock};
 use super::error::FleetError;
-use super::{claim, commands, connecting, listing};
+use super::{claim, commands, connecting, listing, objects};
 use crate::fault::chain;
 
 /// How often old events are removed from the database.
 const PRUNE: Duration = Duration::from_secs(3_600);
 /// When it is tried again after a failure.
 const PRUNE_AGAIN: Duration = Duration::from_secs(60);
-/// Events that are removed at once; while there are more, as many at each heartbeat.
+/// Events, and rows of keys, that are removed at once; while there are more, as many at each heartbeat.
 const PRUNE_ROWS: i64 = 5_000;
 /// Heartbeats after which the addresses of other nodes are asked for.
 const LEARN_ADDRESSES: u64 = 12;
@@ -56,10 +56,11 @@ impl Member {
         }
     }
 
-    /// Removes commands that are over, and some events of this node, and of nodes that are away, that the database has had for longer than
+    /// Removes commands that are over, some rows of keys that are of no use any more, and some events of this node, and of nodes that are away, that the database has had for longer than
     /// they are kept here; how many. Not all at once: that could take longer than a statement may, and the next heartbeat waits for it.
     async fn prune(&self, client: &Client, node_id: &str) -> Result<i64, FleetError> {
         commands::prune(client).await?;
+        let keys = objects::prune(client, PRUNE_ROWS).await?;
         let keep_s = self.shared.event_limits().keep_for.as_secs_f64();
         let sql = "WITH gone AS (DELETE FROM aftercast.event WHERE ctid = ANY (ARRAY(SELECT ctid FROM aftercast.event \
                    WHERE received_at < now() - make_interval(secs => $2) AND node_id IN (SELECT node_id FROM aftercast.node \
@@ -68,6 +69,7 @@ impl Member {
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
         let rows = connecting::ask_soon(client, sql, &values).await?;
-        rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
+        let events = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)?;
+        Ok(keys.max(events))
     }
 }

@@ -8,7 +8,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::claim::ALIVE;
+use super::alive::is_alive;
 use super::connecting::{ask, ask_soon};
 use super::error::FleetError;
 use super::options::http_address;
@@ -53,7 +53,7 @@ impl FleetOrder {
 }
 
 /// Which VoDs to list, and from where on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetQuery {
     /// Only those of this node, by name or identity.
     pub node: Option<String>,
@@ -83,6 +83,14 @@ pub struct FleetQuery {
     pub text: Option<String>,
 }
 
+impl FleetQuery {
+    /// The same without what makes no difference to how many VoDs there are.
+    pub(super) fn without_place(&self) -> Self {
+        let Self { offset, limit, after, .. } = Self::default();
+        Self { offset, limit, after, order: FleetOrder::default(), newest_first: false, ..self.clone() }
+    }
+}
+
 /// A VoD of any node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FleetVod {
@@ -101,7 +109,7 @@ pub struct NodeOfVod {
     pub name: String,
     /// Where its API is, if it says so.
     pub api_url: Option<String>,
-    /// Whether it was heard of within the last 30 s.
+    /// Whether it is alive, as the database sees it.
     pub is_alive: bool,
     /// When it was heard of last, milliseconds since the Unix epoch by the database's clock.
     pub seen_ms: i64,
@@ -133,10 +141,10 @@ struct Statement {
 impl Statement {
     fn new() -> Self {
         let sql = format!(
-            "SELECT v.record::text, v.node_id::text, n.name, n.api_url, \
-             n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
+            "SELECT v.record::text, v.node_id::text, n.name, n.api_url, {}, \
              (extract(epoch FROM v.unknown_since) * 1000)::bigint, v.created_ms, v.start_ms, v.vod_id, \
-             (extract(epoch FROM n.seen_at) * 1000)::bigint, n.apps ->> v.root {FROM}"
+             (extract(epoch FROM n.seen_at) * 1000)::bigint, n.apps ->> v.root {FROM}",
+            is_alive("n")
         );
         Self { sql, values: Vec::new() }
     }
@@ -317,7 +325,7 @@ pub struct FleetNode {
     pub version: String,
     /// Where its API is, if it says so.
     pub api_url: Option<String>,
-    /// Whether it was heard of within the last 30 s.
+    /// Whether it is alive, as the database sees it.
     pub is_alive: bool,
     /// When it was heard of last, milliseconds since the Unix epoch by the database's clock.
     pub seen_ms: i64,
@@ -329,8 +337,9 @@ const MOST_NODES: i64 = 10_000;
 /// All members, by name.
 pub(super) async fn nodes(client: &Client) -> Result<Vec<FleetNode>, FleetError> {
     let sql = format!(
-        "SELECT n.node_id::text, n.name, n.version, n.api_url, n.stopped_at IS NULL AND n.seen_at > now() - {ALIVE}, \
-         (extract(epoch FROM n.seen_at) * 1000)::bigint FROM aftercast.node n ORDER BY n.name, n.node_id LIMIT {MOST_NODES}"
+        "SELECT n.node_id::text, n.name, n.version, n.api_url, {}, \
+         (extract(epoch FROM n.seen_at) * 1000)::bigint FROM aftercast.node n ORDER BY n.name, n.node_id LIMIT {MOST_NODES}",
+        is_alive("n")
     );
     let node = |row: &Row| FleetNode {
         node_id: row.get(0),
@@ -349,8 +358,8 @@ const MOST_ADDRESSES: usize = 1_000;
 /// Where nodes that are alive say that their APIs are.
 pub(super) async fn addresses(client: &Client) -> Result<Vec<String>, FleetError> {
     let sql = format!(
-        "SELECT DISTINCT api_url FROM aftercast.node WHERE api_url IS NOT NULL AND stopped_at IS NULL AND seen_at > now() - {ALIVE} \
-         ORDER BY 1 LIMIT {MOST_ADDRESSES}"
+        "SELECT DISTINCT n.api_url FROM aftercast.node n WHERE n.api_url IS NOT NULL AND {} ORDER BY 1 LIMIT {MOST_ADDRESSES}",
+        is_alive("n")
     );
     Ok(ask(client, &sql, &[]).await?.iter().filter_map(|row| http_address(row.get(0))).collect())
 }

@@ -2,19 +2,25 @@
 //! it, also in a store that ignores conditions; and it is noted when its object is proven.
 //!
 //! A place is endpoint, bucket and key. What is taken and never proven is free a day later if its node is away.
+//!
+//! Two nodes may have one object: the same recording, or what was uploaded while the database was away. The row is then the last one's,
+//! and `aftercast.object_also` has the others: an object that another node has is not deleted.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, Transaction};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::claim::{ALIVE, number};
+use super::alive::alive;
+use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before};
 use super::error::FleetError;
 use super::rows::text;
 use crate::recording::Asset;
 
-/// For how long what was taken is kept for a node that is away.
+/// For how long what was taken is kept for a node that is away, and a row of a unit in any case.
 const KEPT: &str = "interval '1 day'";
+/// An object whose VoD the database does not know yet counts as its node's for so long.
+const NEW: &str = "interval '1 hour'";
 
 /// An object that a store has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +36,17 @@ pub struct ProvenKey {
     pub checksum: Option<String>,
 }
 
+/// Another node that has an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectHolder {
+    /// Endpoint, bucket and key.
+    pub place: String,
+    /// Name of the node.
+    pub node: String,
+    /// Id of its asset.
+    pub asset_id: String,
+}
+
 /// Takes places for an asset: all of them, or none if an asset of another node, or one of this id and another size there, has one. What
 /// this node itself has is no obstacle: among its own assets, it knows who sends what, and the store says what is there.
 pub(super) async fn take(
@@ -43,14 +60,19 @@ pub(super) async fn take(
     places.dedup_by(|one, other| one.0 == other.0);
     let (places, sizes): (Vec<_>, Vec<_>) = places.into_iter().unzip();
     let sql = format!(
-        "INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, size_bytes) \
-         SELECT place, $2, $3::uuid, $4, size FROM unnest($1::text[], $5::bigint[]) AS wanted(place, size) \
+        "WITH wanted AS (SELECT * FROM unnest($1::text[], $5::bigint[]) AS w(place, size)), \
+         also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
+           SELECT o.place, o.node_id, o.asset_id FROM wanted JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
+           WHERE o.node_id <> $3::uuid AND o.state = 'proven' AND o.asset_id = $2 AND o.size_bytes = wanted.size \
+           ON CONFLICT DO NOTHING) \
+         INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, size_bytes) \
+         SELECT place, $2, $3::uuid, $4, size FROM wanted \
          ON CONFLICT (place) DO UPDATE SET asset_id = excluded.asset_id, node_id = excluded.node_id, epoch = excluded.epoch, \
            claimed_at = now(), size_bytes = excluded.size_bytes, \
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
          WHERE o.node_id = excluded.node_id OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
-           OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS \
-             (SELECT FROM aftercast.node n WHERE n.node_id = o.node_id AND n.seen_at > now() - {ALIVE}))"
+           OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS ({}))",
+        alive("o.node_id")
     );
     before(SOON, async {
         let transaction = client.transaction().await?;
@@ -103,9 +125,16 @@ pub(super) async fn prove(
     rows.dedup_by(|one, other| one.place == other.place);
     let count = rows.len() as u64;
     let json = serde_json::to_string(&rows).map_err(FleetError::Unreadable)?;
-    let sql = "INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, state, size_bytes, checksum) \
-               SELECT place, \"assetId\", $1::uuid, $2, 'proven', \"sizeBytes\", checksum FROM json_to_recordset($3::json) \
-                 AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text) \
+    let sql = "WITH proven AS (SELECT *, \"assetId\" AS asset, \"sizeBytes\" AS size FROM json_to_recordset($3::json) \
+                 AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text)), \
+               others AS (SELECT o.place, o.node_id, o.asset_id, p.asset, (o.asset_id = p.asset AND o.size_bytes = p.size) IS TRUE AS is_same \
+                 FROM proven p JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
+                 WHERE o.node_id <> $1::uuid AND o.state = 'proven'), \
+               also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
+                 SELECT place, CASE WHEN is_same THEN node_id ELSE $1::uuid END, CASE WHEN is_same THEN asset_id ELSE asset END FROM others \
+                 ON CONFLICT DO NOTHING) \
+               INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, state, size_bytes, checksum) \
+               SELECT place, asset, $1::uuid, $2, 'proven', size, checksum FROM proven \
                ON CONFLICT (place) DO UPDATE SET state = 'proven', node_id = excluded.node_id, epoch = excluded.epoch, \
                  asset_id = excluded.asset_id, size_bytes = excluded.size_bytes, checksum = excluded.checksum \
                WHERE o.node_id = excluded.node_id OR o.state = 'claimed' \
@@ -122,8 +151,73 @@ pub(super) async fn prove(
     .await
 }
 
+/// Who else has objects, as far as the database knows: nodes whose VoDs these belong to.
+pub(super) async fn holders(
+    client: &Client,
+    node_id: &str,
+    places: &[String],
+) -> Result<Vec<ObjectHolder>, FleetError> {
+    let places: Vec<_> = places.iter().map(|place| text(place)).collect();
+    let has_vod = "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 1))";
+    let sql = format!(
+        "SELECT o.place, n.name, o.asset_id FROM aftercast.object o JOIN aftercast.node n USING (node_id) \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND o.state = 'proven' \
+           AND (o.claimed_at > now() - {NEW} OR {has_vod}) \
+         UNION ALL SELECT o.place, n.name, o.asset_id FROM aftercast.object_also o JOIN aftercast.node n USING (node_id) \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {has_vod}"
+    );
+    let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&places, Type::TEXT_ARRAY)]).await?;
+    Ok(rows.iter().map(|row| ObjectHolder { place: row.get(0), node: row.get(1), asset_id: row.get(2) }).collect())
+}
+
+/// The places of VoDs that are no more, or that are another node's now, are this node's no longer. Whether an object is still there, the
+/// store says.
+pub(super) async fn let_go(transaction: &Transaction<'_>, node_id: &str, vod_ids: &[&str]) -> Result<(), FleetError> {
+    let assets = assets_of(vod_ids);
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
+    for table in ["object", "object_also"] {
+        let sql = format!("DELETE FROM aftercast.{table} WHERE node_id = $1::uuid AND asset_id = ANY($2)");
+        transaction.execute_typed(&sql, &values).await?;
+    }
+    Ok(())
+}
+
+/// What nodes, given by a query about the node `$1`, have for VoDs that are now this node's, is this node's, too.
+pub(super) async fn hand_over(
+    transaction: &Transaction<'_>,
+    node_id: &str,
+    vod_ids: &[&str],
+    former: &str,
+) -> Result<(), FleetError> {
+    let assets = assets_of(vod_ids);
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
+    let of_former = format!("WHERE asset_id = ANY($2) AND node_id IN ({former})");
+    let sql = format!("UPDATE aftercast.object SET node_id = $1::uuid {of_former}");
+    transaction.execute_typed(&sql, &values).await?;
+    let sql = format!(
+        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, asset_id) \
+         INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, $1::uuid, asset_id FROM gone ON CONFLICT DO NOTHING"
+    );
+    transaction.execute_typed(&sql, &values).await?;
+    Ok(())
+}
+
+/// Removes some rows that are of no use any more; how many.
+pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError> {
+    let spent = format!("o.claimed_at < now() - {KEPT} LIMIT $1");
+    let sql = format!(
+        "WITH gone AS (DELETE FROM aftercast.object WHERE ctid = ANY (ARRAY( \
+           (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND {spent}) \
+           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND NOT EXISTS ({}) AND {spent}))) RETURNING 1) \
+         SELECT count(*) FROM gone",
+        alive("o.node_id")
+    );
+    let rows = ask_soon(client, &sql, &[(&most, Type::INT8)]).await?;
+    rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
+}
+
 /// Ids of the assets that a VoD may have delivered.
-pub(super) fn assets_of(vod_ids: &[&str]) -> Vec<String> {
+fn assets_of(vod_ids: &[&str]) -> Vec<String> {
     let parts = [Asset::PREVIEW, Asset::SPRITE, Asset::ORIGINAL].into_iter().chain(Asset::SIDECARS);
     let of_one = |id: &&str| {
         let (id, parts) = ((*id).to_owned(), parts.clone());

@@ -14,7 +14,7 @@ use super::engine::{Fleet, Member, lock};
 use super::error::FleetError;
 use super::feed::{self, FeedPage, FeedQuery};
 use super::listing::{self, FleetNode, FleetPage, FleetQuery, FleetVod};
-use super::objects::{self, ProvenKey};
+use super::objects::{self, ObjectHolder, ProvenKey};
 use super::{schema, stream_configs};
 use crate::stop::Stop;
 
@@ -27,9 +27,26 @@ impl Fleet {
         self.question(async |client| listing::page(client, query).await)
     }
 
-    /// How many VoDs all nodes have; 100,000 at most are counted.
+    /// How many VoDs all nodes have; 100,000 at most are counted. Of more than 2,000 it may be what was counted some minutes ago.
     pub fn count_vods(&self, query: &FleetQuery) -> Result<u64, FleetError> {
-        self.question(async |client| listing::count(client, query).await)
+        let query = query.without_place();
+        match self.0.counts.look(&query, self.0.clock.now()) {
+            None => self.count_anew(&query),
+            Some(known) => {
+                if known.is_due {
+                    let fleet = self.clone();
+                    // Said by whoever asks for a page while the database does not answer.
+                    self.0.runtime.handle().spawn_blocking(move || drop(fleet.count_anew(&query)));
+                }
+                Ok(known.count)
+            }
+        }
+    }
+
+    fn count_anew(&self, query: &FleetQuery) -> Result<u64, FleetError> {
+        let counted = self.question(async |client| listing::count(client, query).await);
+        self.0.counts.note(query, counted.as_ref().ok().copied(), self.0.clock.now());
+        counted
     }
 
     /// How many VoDs of all nodes began in each span of a calendar: `pattern` names a span as PostgreSQL's `to_char` does.
@@ -83,10 +100,8 @@ impl Fleet {
 
     /// Leaves a command for another node, and says its id; `None` if that node is away and it is not to be left for one that is.
     pub fn command(&self, wanted: &CommandRequest) -> Result<Option<String>, FleetError> {
-        if self.node_id().is_empty() {
-            return Err(FleetError::Away("the identity of this node is not known".to_owned()));
-        }
-        self.question(async |client| commands::put(client, self.node_id(), wanted).await)
+        let by = self.known_identity()?;
+        self.question(async |client| commands::put(client, by, wanted).await)
     }
 
     /// How far a command has come; `None` if there is none of this id, or none any more.
@@ -161,6 +176,17 @@ impl Fleet {
     /// The same on a thread that waits.
     pub fn note_proven(&self, proven: &[ProvenKey]) -> Result<u64, FleetError> {
         self.0.runtime.block_on(self.keys_proven(proven))
+    }
+
+    /// Which other nodes have the objects at these places.
+    pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
+        let node_id = self.known_identity()?;
+        self.question(async |client| objects::holders(client, node_id, places).await)
+    }
+
+    fn known_identity(&self) -> Result<&str, FleetError> {
+        let unknown = || FleetError::Away("the identity of this node is not known".to_owned());
+        Some(self.node_id()).filter(|id| !id.is_empty()).ok_or_else(unknown)
     }
 
     /// Who this process is to the others, once it is a member.

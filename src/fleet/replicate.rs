@@ -238,10 +238,7 @@ impl Part<'_> {
             let of_ids: (&(dyn ToSql + Sync), Type) = (&ids, Type::TEXT_ARRAY);
             let values = [whose[0].clone(), whose[1].clone(), of_ids, (&revisions, Type::INT8_ARRAY)];
             transaction.execute_typed(sql, &values).await?;
-            // Their keys are free again: whether an object is still there, the store says.
-            let (assets, node_id) = (objects::assets_of(&ids), whose[0].clone());
-            let sql = "DELETE FROM aftercast.object WHERE node_id = $1::uuid AND asset_id = ANY($2)";
-            transaction.execute_typed(sql, &[node_id, (&assets, Type::TEXT_ARRAY)]).await?;
+            objects::let_go(transaction, &place.node_id, &ids).await?;
         }
         if !self.events.is_empty() {
             let rows = list(self.events);
@@ -266,13 +263,15 @@ fn list(rows: &[Row]) -> String {
     format!("[{}]", rows.join(","))
 }
 
-/// A record is written unless the row has a newer one, or it lies in a root that another node has adopted.
+/// A record is written unless the row has a newer one, it lies in a root that another node has adopted, or another node has taken the work
+/// on it to its end.
 fn upsert() -> String {
     let set: Vec<_> = VOD_NAMES.split(", ").skip(1).map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
         "INSERT INTO aftercast.vod AS v (node_id, epoch, {VOD_NAMES}) \
          SELECT $1::uuid, $2, {VOD_NAMES} FROM json_to_recordset($3::json) AS r({VOD_COLUMNS}) \
          WHERE NOT EXISTS (SELECT FROM aftercast.root_former f WHERE f.node_id = $1::uuid AND f.url = r.root) \
+           AND NOT EXISTS (SELECT FROM aftercast.vod_former f WHERE f.node_id = $1::uuid AND f.vod_id = r.vod_id) \
          ON CONFLICT (node_id, vod_id) DO UPDATE SET epoch = excluded.epoch, unknown_since = NULL, {} \
          WHERE (v.epoch, v.rev) < (excluded.epoch, excluded.rev)",
         set.join(", ")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Client;
 use tracing::{info, warn};
@@ -12,12 +12,13 @@ use super::connecting::{self, within};
 use super::engine::{Fleet, Member, lock};
 use super::error::FleetError;
 use super::options::FleetOptions;
-use super::roots::{self, Confirmation, FirstRight, FleetRoot, Holder, RootAct, RootRefusal};
+use super::roots::{self, Confirmation, FirstRight, FleetRoot, Holder, RootAct, RootRefusal, SecondRight};
 use super::schema;
 use super::shared::{self, SharedClaim, SharedItem};
 use crate::catalog::known_node_id;
 use crate::durable::{self, RootOwner};
 use crate::fault::chain;
+use crate::printable::Printable;
 use crate::recording::Fingerprint;
 use crate::recording::name::printable;
 use crate::runtime::Runtime;
@@ -73,6 +74,16 @@ impl Fleet {
         let health = &self.0.health;
         let confirmation = self.0.roots.confirmation(health.now(), health.trust(), health.has_failed());
         self.0.roots.allows(path, act, confirmation, self.node_id())
+    }
+
+    /// Whether this node has the first right to a shared root, as the database said last.
+    pub fn goes_first(&self, root: &Path) -> bool {
+        self.0.roots.goes_first(root)
+    }
+
+    /// Shared roots whose first right another node has, although the settings give it to this one.
+    pub fn second_rights(&self) -> Vec<SecondRight> {
+        self.0.roots.seconds()
     }
 
     /// The shared root that holds a path.
@@ -163,10 +174,10 @@ impl Fleet {
     }
 }
 
-/// A root, and why it is left alone, if it is.
-pub type CheckedRoot = (PathBuf, Result<(), RootRefusal>);
+/// A root, and who goes first there in place of this node, or why it is left alone.
+pub type CheckedRoot = (PathBuf, Result<Option<SecondRight>, RootRefusal>);
 
-/// What the database says of these roots, for `doctor`: each with why it is left alone, if it is. Nothing is changed. Blocks.
+/// What the database says of these roots, for `doctor`. Nothing is changed. Blocks.
 pub fn check_roots(
     options: &FleetOptions,
     state_dir: &Path,
@@ -187,7 +198,8 @@ pub fn check_roots(
     })?;
     let said = |root: &FleetRoot| {
         let holder = held.get(&root.path)?;
-        Some((root.path.clone(), roots::judge(root, Some(holder), Confirmation::Fresh)?))
+        let judged = roots::judge(root, Some(holder), Confirmation::Fresh)?;
+        Some((root.path.clone(), judged.map(|()| SecondRight::of(root, Some(holder)))))
     };
     Ok(roots.iter().filter_map(said).collect())
 }
@@ -223,7 +235,7 @@ impl Member {
         let asked_at = self.health.now();
         let all = self.roots.all();
         if all.is_empty() {
-            self.roots.confirm(asked_at, &BTreeMap::new());
+            self.hear_of_roots(asked_at, &BTreeMap::new());
             return Ok(());
         }
         let mut held = roots::owned(client, node_id, &all).await?;
@@ -234,7 +246,7 @@ impl Member {
         let is_lacking = |path: &PathBuf| lacking.iter().any(|root| root.path == *path);
         let known =
             held.iter().filter(|(path, _)| !is_lacking(path)).map(|(path, holder)| (path.clone(), holder.clone()));
-        self.roots.confirm(asked_at, &known.collect());
+        self.hear_of_roots(asked_at, &known.collect());
         if !lacking.is_empty() {
             let paths: Vec<_> = lacking.iter().map(|root| root.path.clone()).collect();
             let look = move || paths.iter().map(|path| durable::owner_of(path).and_then(|says| says.node_id)).collect();
@@ -243,7 +255,7 @@ impl Member {
                 roots::register(client, (node_id, epoch), root, marked.as_deref()).await?;
             }
             held = roots::owned(client, node_id, &all).await?;
-            self.roots.confirm(asked_at, &held);
+            self.hear_of_roots(asked_at, &held);
         }
         let ours = all.iter().filter_map(|root| match held.get(&root.path) {
             Some(Holder::Ours { epoch, .. }) if !root.is_shared => Some((root.clone(), *epoch)),
@@ -254,9 +266,20 @@ impl Member {
         Ok(())
     }
 
+    /// Notes what the database has said of roots.
+    fn hear_of_roots(&self, asked_at: Instant, said: &BTreeMap<PathBuf, Holder>) {
+        self.roots.confirm(asked_at, said);
+        for second in self.roots.unsaid_seconds() {
+            warn!(root = %printable(&second.root), node = %Printable(&second.node), hint = second.hint(), "another node has the first right");
+        }
+    }
+
     /// Does something with files of roots; `None` if it takes too long, and while it takes: heartbeats go on beside a file system that
     /// hangs.
-    async fn beside_files<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(super) async fn beside_files<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let turn = Arc::clone(&self.root_files).try_acquire_owned().ok()?;
         let done = self.blocking(move |_| {
             let done = work();
@@ -308,10 +331,10 @@ mod tests {
         assert!(needs(root(true), Some(&ours("/r"))), "it becomes shared");
         let shared = |first| Holder::Shared { first };
         let first_right = |first_right| FleetRoot { first_right, ..root(true) };
-        let of_all = [FirstRight::Free, FirstRight::Ours, FirstRight::OfOther];
-        assert!(of_all.iter().all(|first| !needs(root(false), Some(&shared(*first)))));
-        let wanted = of_all.map(|first| needs(first_right(true), Some(&shared(first))));
-        let unwanted = of_all.map(|first| needs(first_right(false), Some(&shared(first))));
+        let of_all = [FirstRight::Free, FirstRight::Ours, FirstRight::OfOther { node: "b".into() }].map(shared);
+        assert!(of_all.iter().all(|holder| !needs(root(false), Some(holder))));
+        let wanted = of_all.each_ref().map(|holder| needs(first_right(true), Some(holder)));
+        let unwanted = of_all.each_ref().map(|holder| needs(first_right(false), Some(holder)));
         assert_eq!((wanted, unwanted), ([true, false, false], [false, true, false]));
         assert!(!needs(root(false), Some(&other(true))));
         assert!(needs(root(false), Some(&other(false))), "it may be registered for nobody");

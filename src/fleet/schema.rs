@@ -12,14 +12,15 @@ use super::error::FleetError;
 use crate::fault::chain;
 
 /// Each brings the tables from the version before to the next one. What was released is never changed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
 ];
 /// The version that this program knows.
-pub(super) const KNOWN: i32 = 4;
+pub(super) const KNOWN: i32 = 5;
 /// How long a migration may take: tables with millions of rows are rewritten.
 const MIGRATION: Duration = Duration::from_secs(30 * 60);
 /// Within a migration: it takes its time, and does not wait longer for others than for a question.

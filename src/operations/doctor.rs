@@ -197,7 +197,11 @@ fn roots_of_nodes(config: &Config, runtime: &Runtime) -> Vec<Check> {
     let paused = |FleetRoot { path: root, .. }: FleetRoot| (root.clone(), Err(fleet::RootRefusal::Paused { root }));
     let checked = fleet::check_roots(&config.fleet, &config.state_dir, &roots, runtime)
         .unwrap_or_else(|_| roots.into_iter().filter(|root| root.is_shared).map(paused).collect());
-    let check = |(root, checked): fleet::CheckedRoot| of_result(&root, "node", checked.map(|()| said(&root)));
+    // A second node with `first_right` may be there to take over from the first: said, and no reason to fail.
+    let check = |(root, checked): fleet::CheckedRoot| match checked {
+        Ok(Some(second)) => Check::new(printable(&root), "node", true, second.to_string()).hint(Some(second.hint())),
+        checked => of_result(&root, "node", checked.map(|_| said(&root))),
+    };
     checked.into_iter().map(check).collect()
 }
 

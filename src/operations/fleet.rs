@@ -107,6 +107,9 @@ pub struct FleetStatus {
     pub waiting_vods: u64,
     /// Events that it has not been told about.
     pub waiting_events: u64,
+    /// Settings that have no effect here because of another node, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
 }
 
 impl FleetStatus {
@@ -122,6 +125,7 @@ impl FleetStatus {
             epoch: health.epoch,
             waiting_vods: health.waiting_vods,
             waiting_events: health.waiting_events,
+            warnings: fleet.second_rights().iter().map(|second| format!("{second}. {}", second.hint())).collect(),
         }))
     }
 

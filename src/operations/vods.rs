@@ -12,7 +12,7 @@ use crate::catalog::{Marks, Order, Selection, VodQuery};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
 use crate::fleet::CommandKind;
-use crate::pipeline::{self, OwnedObject, PipelineContext};
+use crate::pipeline::{self, OwnedObject, PipelineContext, PipelineError};
 use crate::recording::{Outcome, VodRecord};
 
 /// VoDs of a page at most: what a listing holds in memory at once.
@@ -308,6 +308,9 @@ pub struct DeletedObject {
     /// Another VoD that references it, too: it is kept for that one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub also_of: Option<String>,
+    /// Name of the node that has that VoD, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub other_node: Option<String>,
     /// How it differs from what was delivered, if it does: then it was left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub left: Option<String>,
@@ -339,7 +342,7 @@ impl Operation for DeleteVod {
 impl DeleteVod {
     fn delete(&self, context: &Context, vod: &VodRecord) -> Result<Deletion, OperationError> {
         let ctx = context.pipeline();
-        let owned = if self.keep_objects { Vec::new() } else { pipeline::objects_of(&ctx.removing, vod)? };
+        let owned = if self.keep_objects { Vec::new() } else { owned_objects(ctx, vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -444,8 +447,20 @@ impl Operation for DeleteVods {
 
 impl DeletedObject {
     fn of(owned: &OwnedObject) -> Self {
-        Self { url: owned.object.url.clone(), also_of: owned.also_of.clone(), left: None }
+        let (also_of, other_node) = (owned.also_of.clone(), owned.other_node.clone());
+        Self { url: owned.object.url.clone(), also_of, other_node, left: None }
     }
+}
+
+/// The objects of a VoD, with who else has them.
+fn owned_objects(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObject>, OperationError> {
+    pipeline::objects_of(&ctx.removing, vod).map_err(|error| match error {
+        PipelineError::Fleet(error) => OperationError::from(error).or_next_step(
+            "Nothing was deleted: another node may have the same objects. Try again when the fleet database answers; \
+             `keepObjects` (`--keep-objects`) deletes the VoD and leaves its objects.",
+        ),
+        error => error.into(),
+    })
 }
 
 /// Removes objects that are still what was delivered; what somebody else has put under their keys stays.

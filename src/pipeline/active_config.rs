@@ -7,6 +7,7 @@ use crate::catalog::EventLimits;
 use crate::clock::Clock;
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::fleet::Fleet;
 use crate::recording::journey::Candidate;
 use crate::{announce, deliver, discover, finish, fleet, retain};
 
@@ -55,9 +56,13 @@ pub struct ConfigSnapshot {
 }
 
 impl ConfigSnapshot {
-    pub(super) fn of(settings: PipelineSettings, targets: Targets, clock: &Clock) -> Self {
-        let settler = Arc::new(Settler::new(&settings.watch).timed_by(clock));
-        Self { settings: Arc::new(settings), targets: Arc::new(targets), settler }
+    pub(super) fn of(settings: PipelineSettings, targets: Targets, clock: &Clock, fleet: Option<&Fleet>) -> Self {
+        let settler = Settler::new(&settings.watch).timed_by(clock);
+        let settler = match fleet.cloned() {
+            Some(fleet) => settler.going_first_where(move |root| fleet.goes_first(root)),
+            None => settler,
+        };
+        Self { settings: Arc::new(settings), targets: Arc::new(targets), settler: Arc::new(settler) }
     }
 }
 

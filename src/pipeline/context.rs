@@ -142,7 +142,7 @@ impl PipelineContext {
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop).timed_by(&clock);
         let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &clock, &settings.announce)?;
         let fleet = open_fleet(&settings, &catalog, &runtime, (&clock, &stop));
-        let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock));
+        let config = ActiveConfig::new(ConfigSnapshot::of(settings, targets, &clock, fleet.as_ref()));
         let (handles, meters) = (Handles::new(catalog, clock, stop, config, fleet.clone()), Arc::default());
         Ok(Self {
             announcer,
@@ -304,7 +304,7 @@ impl PipelineContext {
         if settings.fleet != self.settings().fleet {
             tracing::warn!("changed settings in [fleet] take effect at the next start");
         }
-        self.config.replace(ConfigSnapshot::of(settings, targets, &self.clock));
+        self.config.replace(ConfigSnapshot::of(settings, targets, &self.clock, self.fleet.as_ref()));
         self.delivering.views.begin_anew();
         self.pictures.sweep();
         self.delivering.courier_notify.notify();

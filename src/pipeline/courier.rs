@@ -14,7 +14,7 @@ use super::converting::converted;
 use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::pauses::{CourierState, FailureReport, TargetFailure};
-use super::remembering::FleetLedger;
+use super::remembering::{FleetLedger, holders_elsewhere};
 use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
 use crate::deliver::{DeliverError, Ledger};
@@ -240,10 +240,19 @@ fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
     }
 }
 
-/// The VoD was deleted while its file was on the way: nobody would ever delete these objects.
+/// The VoD was deleted while its file was on the way: nobody would ever delete these objects. What another node has, too, stays.
 fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
-    for object in objects {
-        match ctx.config.targets().remove(&delivery.asset.id, object) {
+    let targets = ctx.config.targets();
+    let elsewhere = holders_elsewhere(ctx.fleet.as_ref(), &targets, objects.iter()).unwrap_or_else(|error| {
+        warn!(
+            delivery = delivery.id,
+            error = chain(&error),
+            "objects of a deleted VoD stay: another node may have them"
+        );
+        Vec::new()
+    });
+    for (object, _) in objects.iter().zip(elsewhere).filter(|(_, holder)| holder.is_none()) {
+        match targets.remove(&delivery.asset.id, object) {
             Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
             Err(error) => {
                 warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::active_config::ActiveConfig;
+use super::finding::ToldReadings;
 use super::growing::Unsettled;
 use super::handles::Handles;
 use super::rescans::Rescans;
@@ -17,6 +18,8 @@ pub struct Discovering {
     pub(super) clock: Clock,
     pub(super) config: ActiveConfig,
     pub(super) roots: Arc<Roots>,
+    /// What was said of how roots are read.
+    pub(super) told: ToldReadings,
     /// Scans that somebody asks the daemon for.
     pub rescans: Rescans,
     /// Recordings that the watching daemon knows and that are not settled.
@@ -30,6 +33,7 @@ impl Discovering {
             clock: handles.clock.clone(),
             config: handles.config.clone(),
             roots: Arc::clone(&handles.roots),
+            told: ToldReadings::default(),
             rescans: Rescans::default(),
             unsettled: Unsettled::default(),
         }

@@ -1,4 +1,4 @@
-//! Who is asked before a step that cannot be undone: for recordings that more than one node could work on.
+//! Who is asked before a step that cannot be undone, or that leaves something if it is cut: for recordings that more than one node could work on.
 //!
 //! Without a fence a recording is this process's alone. With one, the answer comes from the database that gave it to this process; no
 //! answer forbids the step.
@@ -9,10 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::PipelineError;
+use crate::durable::PartialOwner;
 
 /// What is about to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep<'a> {
+    /// The finished file is written aside.
+    Write {
+        /// The name that it is to get.
+        path: &'a Path,
+        /// In whose name it is written.
+        owner: &'a PartialOwner,
+    },
     /// The finished file gets its final name and is catalogued.
     Publish {
         /// The final name.

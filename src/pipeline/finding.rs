@@ -1,7 +1,8 @@
 //! Which recordings and units lie in the places that are to be worked on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::active_config::PipelineSettings;
 use super::discovering::Discovering;
@@ -111,6 +112,21 @@ impl FoundInputs {
     }
 }
 
+/// What was said last of how a root is read.
+type ToldReading = (Server, Option<(bool, String)>);
+
+/// What was said of how roots are read.
+#[derive(Debug, Default)]
+pub struct ToldReadings(Mutex<HashMap<PathBuf, ToldReading>>);
+
+impl ToldReadings {
+    fn is_news(&self, root: &RootOptions, server: Server, fragments: Option<&FragmentHandling>) -> bool {
+        let told = (server, fragments.map(|handling| (handling.are_kept, handling.reason.to_string())));
+        let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readings.insert(root.path.clone(), told.clone()).as_ref() != Some(&told)
+    }
+}
+
 /// A root with the reader of its names.
 #[derive(Debug)]
 pub struct RootReader {
@@ -119,18 +135,27 @@ pub struct RootReader {
 }
 
 impl RootReader {
-    /// Compiles the root's names; `auto` looks at what is there and says why it chose.
+    /// Compiles the root's names; `auto` looks at what is there.
     pub fn new(settings: &PipelineSettings, root: &RootOptions) -> Result<Self, DiscoverError> {
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
-        if let Some(choice) = namer.choice() {
+        Ok(Self { root: root.clone(), namer })
+    }
+
+    /// Says how names are read there and what becomes of fragments: once, and again when that has changed.
+    pub fn tell(&self, ctx: &Discovering) {
+        let (root, choice) = (&self.root, self.namer.choice());
+        let server = choice.map_or(root.server, |choice| choice.server);
+        let is_special = server == Server::MediaMtx || root.fragmented != FragmentedPolicy::Auto;
+        let fragments = is_special.then(|| discover::fragments_of(root, server.name()));
+        if !ctx.told.is_news(root, server, fragments.as_ref()) {
+            return;
+        }
+        if let Some(choice) = choice {
             tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "selected file name preset");
         }
-        let server = namer.choice().map_or(root.server, |choice| choice.server);
-        if server == Server::MediaMtx || root.fragmented != FragmentedPolicy::Auto {
-            let FragmentHandling { are_kept, reason } = discover::fragments_of(root, server.name());
+        if let Some(FragmentHandling { are_kept, reason }) = fragments {
             tracing::info!(root = %printable(&root.path), kept = are_kept, %reason, "fragmented MP4 handling");
         }
-        Ok(Self { root: root.clone(), namer })
     }
 
     /// The root it reads.
@@ -237,6 +262,7 @@ pub fn visit(ctx: &Discovering, places: &[InputPath], hear: &mut dyn FnMut(Item)
             continue;
         }
         let reader = RootReader::new(&ctx.config.settings(), &place.root)?;
+        reader.tell(ctx);
         match std::fs::symlink_metadata(&place.path) {
             Ok(_) => reader.visit(ctx, &place.path, hear),
             Err(source) => hear(Item::Problem(Problem::Unreadable { path: place.path.clone(), source })),

@@ -35,7 +35,7 @@ impl Handles {
         let runtime = crate::runtime::Runtime::start().unwrap();
         let targets = crate::deliver::Targets::open(&settings.deliver, &runtime).unwrap();
         let clock = Clock::standing_at(1_700_000_000_000);
-        let snapshot = super::active_config::ConfigSnapshot::of(settings, targets, &clock);
+        let snapshot = super::active_config::ConfigSnapshot::of(settings, targets, &clock, None);
         Self::new(catalog, clock, Stop::default(), ActiveConfig::new(snapshot), None)
     }
 }

@@ -15,6 +15,7 @@ use std::sync::PoisonError;
 use super::concluding::{conclude, failed, quarantine};
 use super::context::PipelineContext;
 use super::error::PipelineError;
+use super::fencing::NextStep;
 use super::journaling::Journaling;
 use super::outcome::{JourneyOutcome, ended_before};
 use super::position::Position;
@@ -163,6 +164,8 @@ fn carry_out(ctx: &PipelineContext, position: &mut Position, work: FinishJob<'_>
         phase = match phase {
             FinishPhase::Unnamed(unnamed) => {
                 let path = reserve(&ctx.journaling, &position.key, work.settled, unnamed.name_request())?;
+                let next = NextStep::Write { path: &path, owner: work.owner };
+                work.cpu_permit.lend(|| ctx.fences.require(work.settled.path(), &next))?;
                 unnamed.named(path)?
             }
             FinishPhase::Change(change) => {
@@ -194,8 +197,22 @@ fn published_before(ctx: &Journaling, key: &JournalKey, name_request: &NameReque
     (is_it && ctx.catalog.reserve_name(&path, key).unwrap_or(false)).then_some(path)
 }
 
-/// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
+/// Chooses the final name. What a holder before has left aside for it, in whatever directory that is, is removed.
 fn reserve(
+    ctx: &Journaling,
+    key: &JournalKey,
+    settled: &Settled,
+    name_request: &NameRequest,
+) -> Result<PathBuf, FinishError> {
+    let path = choose_name(ctx, key, settled, name_request)?;
+    if let Some(claim) = ctx.roots.shared.held(key) {
+        shared::clear_former(&claim, &path);
+    }
+    Ok(path)
+}
+
+/// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
+fn choose_name(
     ctx: &Journaling,
     key: &JournalKey,
     settled: &Settled,

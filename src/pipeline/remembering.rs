@@ -7,10 +7,10 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use crate::catalog::{Catalog, NodeCatalog};
-use crate::deliver::{Ledger, LedgerFault, SharedKeys};
+use crate::deliver::{Ledger, LedgerFault, SharedKeys, Targets};
 use crate::durable::PartialOwner;
 use crate::fault::chain;
-use crate::fleet::{Fleet, ProvenKey};
+use crate::fleet::{Fleet, FleetError, ObjectHolder, ProvenKey};
 use crate::recording::RemoteObject;
 
 type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -80,6 +80,22 @@ pub(super) fn tell_keys(catalog: &Catalog, fleet: &Fleet) -> Result<(), LedgerFa
         rows.iter().try_for_each(|(name, _)| catalog.remove_ledgers(name))?;
     }
     Ok(())
+}
+
+/// Of each object, another node that has it, too; an error if that cannot be asked.
+pub(super) fn holders_elsewhere<'a>(
+    fleet: Option<&Fleet>,
+    targets: &Targets,
+    objects: impl Iterator<Item = &'a RemoteObject>,
+) -> Result<Vec<Option<ObjectHolder>>, FleetError> {
+    let places: Vec<_> = objects.map(|object| fleet.and_then(|_| targets.shared_place(object))).collect();
+    let asked: Vec<_> = places.iter().flatten().cloned().collect();
+    let holders = match fleet {
+        Some(fleet) if !asked.is_empty() => fleet.object_holders(&asked)?,
+        _ => Vec::new(),
+    };
+    let holder = |place: &String| holders.iter().find(|holder| holder.place == *place).cloned();
+    Ok(places.iter().map(|place| place.as_ref().and_then(holder)).collect())
 }
 
 impl Ledger for FleetLedger<'_> {

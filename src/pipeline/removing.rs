@@ -7,8 +7,9 @@ use super::active_config::ActiveConfig;
 use super::error::PipelineError;
 use super::handles::Handles;
 use super::leaving;
+use super::remembering;
 use super::roots::{self, Roots};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::durable::{self, KeptBecause, RemovalOutcome};
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
@@ -51,6 +52,8 @@ pub struct OwnedObject {
     pub object: RemoteObject,
     /// Another VoD that names the same object, which must not be taken from it.
     pub also_of: Option<String>,
+    /// Name of the node that has that VoD, if it is another one.
+    pub other_node: Option<String>,
 }
 
 /// Why the local file of a VoD is there still.
@@ -72,12 +75,14 @@ impl LeftFile {
     }
 }
 
-/// The objects that the record of a VoD names and those of what belongs to it, in every target.
-pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, CatalogError> {
+/// The objects that the record of a VoD names and those of what belongs to it, in every target. Whether another node has one, too, only
+/// the fleet's database knows: while it is away, that is an error.
+pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, PipelineError> {
     let own = |asset_id: &str, object: &RemoteObject| OwnedObject {
         asset_id: asset_id.to_owned(),
         object: object.clone(),
         also_of: None,
+        other_node: None,
     };
     let mut owned: Vec<_> = vod.remote.iter().map(|object| own(&vod.vod_id, object)).collect();
     for delivery in ctx.catalog.deliveries_of_vod(&vod.vod_id)? {
@@ -88,7 +93,14 @@ pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, C
             }
         }
     }
-    for owned in &mut owned {
+    let (fleet, targets) = (ctx.roots.fleet.as_ref(), ctx.config.targets());
+    let elsewhere = remembering::holders_elsewhere(fleet, &targets, owned.iter().map(|owned| &owned.object))?;
+    for (owned, holder) in owned.iter_mut().zip(elsewhere) {
+        if let Some(holder) = holder {
+            let vod_id = holder.asset_id.split('.').next().unwrap_or_default();
+            (owned.also_of, owned.other_node) = (Some(vod_id.to_owned()), Some(holder.node));
+            continue;
+        }
         let others = ctx.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;
         owned.also_of = others.into_iter().find(|id| *id != vod.vod_id);
     }

@@ -23,6 +23,7 @@ use super::error::PipelineError;
 use super::owning::OwnedRoots;
 use super::shared::SharedClaims;
 use crate::catalog::{Catalog, CatalogError};
+use crate::discover::RootOptions;
 use crate::durable;
 use crate::fault::{Fault as _, chain};
 use crate::fleet::{Fleet, RootAct, RootRefusal};
@@ -93,6 +94,12 @@ impl Roots {
         let settings = self.config.settings();
         let above = settings.watch.roots.iter().filter(|root| path.starts_with(&root.path));
         above.max_by_key(|root| root.path.components().count()).is_some_and(|root| root.shared)
+    }
+
+    /// Whether a root is shared, and this node has not the first right to it now.
+    pub(super) fn is_first_elsewhere(&self, root: &RootOptions) -> bool {
+        let goes_first = |fleet: &Fleet| root.first_right && fleet.goes_first(&root.path);
+        root.shared && !self.fleet.as_ref().is_some_and(goes_first)
     }
 
     /// Roots that were left alone because of other nodes and need not be any more.

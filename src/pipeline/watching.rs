@@ -113,9 +113,13 @@ impl<'a> Watcher<'a> {
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
         let (watch, events) = RootWatcher::start(&settings.watch.roots, &settings.watch)?;
         let now = engine.pipeline().clock.now();
+        let readers = readers(settings)?;
+        for reader in &readers {
+            reader.tell(&engine.pipeline().discovering);
+        }
         Ok(Self {
             engine,
-            readers: readers(settings)?,
+            readers,
             watch,
             events,
             pending: HashMap::new(),
@@ -392,7 +396,8 @@ impl<'a> Watcher<'a> {
 
     /// Queues a unit for delivery. In a shared root the node beside the ingest server does it: units are not asked for one by one.
     fn queue_unit(&self, unit: &Unit, stream_id: &str) {
-        if self.reader_of(&unit.playlist).is_some_and(|reader| reader.root().shared && !reader.root().first_right) {
+        let is_of_other = |reader: &RootReader| self.pipeline().roots.is_first_elsewhere(reader.root());
+        if self.reader_of(&unit.playlist).is_some_and(is_of_other) {
             return;
         }
         let deliveries = queueing::deliveries_for_unit(&self.pipeline().delivering, unit, stream_id);

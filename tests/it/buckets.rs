@@ -76,7 +76,7 @@ fn house(target: &TargetOptions, line: &Line) -> Sandbox {
 }
 
 /// A header-last MP4 of more than two of the least parts.
-fn large() -> &'static Path {
+pub(super) fn large() -> &'static Path {
     static MADE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = MADE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
@@ -105,15 +105,15 @@ fn finished_locally(file: &Path, name: &str) -> Vec<u8> {
     fs::read(vods[0]["filePath"].as_str().unwrap()).unwrap()
 }
 
-fn process(sandbox: &Sandbox, url: &str, more: &[&str]) -> RunOutput {
+pub(super) fn process(sandbox: &Sandbox, url: &str, more: &[&str]) -> RunOutput {
     sandbox.run(&[&["--json", "process", url], more].concat())
 }
 
-fn item<'a>(lines: &'a [Value], key: &str) -> &'a Value {
+pub(super) fn item<'a>(lines: &'a [Value], key: &str) -> &'a Value {
     lines.iter().find(|line| line["key"] == key).unwrap_or_else(|| panic!("no {key}: {lines:?}"))
 }
 
-fn keys(server: &S3, bucket: &str) -> Vec<String> {
+pub(super) fn keys(server: &S3, bucket: &str) -> Vec<String> {
     server.listing(bucket).into_iter().map(|(key, _)| key).collect()
 }
 

@@ -23,12 +23,12 @@ fn section(postgres: &Postgres, more: &str) -> String {
     )
 }
 
-fn house(postgres: &Postgres) -> Sandbox {
+pub(super) fn house(postgres: &Postgres) -> Sandbox {
     Sandbox::with_config(|dir| standard_config(dir, &section(postgres, "")))
 }
 
 /// So many recordings in directories.
-fn fill(house: &Sandbox, count: usize) {
+pub(super) fn fill(house: &Sandbox, count: usize) {
     for n in 0..count {
         let path = house.root().join(format!("room{}/take{n}.mp4", n % 7));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -41,7 +41,7 @@ fn start(house: &Sandbox, root: &str, more: &[&str]) -> String {
     said.json_lines()[0]["id"].to_string()
 }
 
-fn start_root(house: &Sandbox, more: &[&str]) -> String {
+pub(super) fn start_root(house: &Sandbox, more: &[&str]) -> String {
     start(house, house.root().to_str().unwrap(), more)
 }
 
@@ -50,18 +50,18 @@ fn status(house: &Sandbox, batch: &str) -> Value {
 }
 
 /// A process that takes work, with a state directory of its own.
-struct Worker {
+pub(super) struct Worker {
     child: Child,
     out: PathBuf,
     err: PathBuf,
 }
 
 impl Worker {
-    fn start(house: &Sandbox, name: &str) -> Self {
+    pub fn start(house: &Sandbox, name: &str) -> Self {
         Self::start_with(house, name, &[])
     }
 
-    fn start_with(house: &Sandbox, name: &str, environment: &[(&str, &str)]) -> Self {
+    pub fn start_with(house: &Sandbox, name: &str, environment: &[(&str, &str)]) -> Self {
         let state = house.path().join(format!("state-{name}"));
         let (out, err) = (house.path().join(format!("{name}.out")), house.path().join(format!("{name}.err")));
         let args = ["--json", "-v", "--state-dir", state.to_str().unwrap(), "work", "--stop-when-empty"];
@@ -71,20 +71,20 @@ impl Worker {
         Self { child: command.stdin(Stdio::null()).spawn().unwrap(), out, err }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end; says what it has done.
     #[track_caller]
-    fn ended(&mut self) -> RunOutput {
+    pub fn ended(&mut self) -> RunOutput {
         let status = until("the worker ends", || self.child.try_wait().unwrap());
         let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
         RunOutput { status, out: read(&self.out), err: read(&self.err) }
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let mut said = String::new();
         fs::File::open(&self.err).unwrap().read_to_string(&mut said).unwrap();
         said
@@ -125,7 +125,7 @@ fn ended_as(runs: &[RunOutput], state: &str) -> BTreeMap<String, usize> {
 
 /// Every recording was accepted as done exactly once, is a VoD exactly once, and is delivered.
 #[track_caller]
-fn assert_each_once(postgres: &Postgres, house: &Sandbox, count: usize) {
+pub(super) fn assert_each_once(postgres: &Postgres, house: &Sandbox, count: usize) {
     let items = "SELECT count(*), count(DISTINCT item) FROM aftercast.work WHERE kind <> 'list' AND state = 'done'";
     assert_eq!(postgres.sql(items), format!("{count}|{count}"));
     let vods = "SELECT count(*), count(DISTINCT vod_id), count(DISTINCT vod_name) FROM aftercast.vod";
@@ -136,7 +136,7 @@ fn assert_each_once(postgres: &Postgres, house: &Sandbox, count: usize) {
 }
 
 /// For how long nodes are taken for alive: set before any of them runs.
-fn lease(postgres: &Postgres, seconds: u32) {
+pub(super) fn lease(postgres: &Postgres, seconds: u32) {
     postgres.sql(&format!("UPDATE aftercast.meta SET lease = '{seconds} seconds'"));
 }
 
@@ -372,7 +372,7 @@ fn a_recording_that_a_stop_meets_right_before_it_is_published_is_done_or_given_b
     let is_published = files.contains_key("room.mp4");
     assert_ne!(is_published, files.contains_key("room.flv"), "{files:?}");
     assert!(state == "ready" || (state == "done" && is_published), "{state} {files:?}");
-    let asked = "SELECT intent IS NOT NULL FROM aftercast.work WHERE kind <> 'list'";
+    let asked = "SELECT intent->>'path' IS NOT NULL FROM aftercast.work WHERE kind <> 'list'";
     assert!(!is_published || postgres.sql(asked) == "t", "published without asking");
     Worker::start(&house, "a").ended().expect_code(0);
     assert_eq!(postgres.sql(item), "done");

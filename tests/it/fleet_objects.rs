@@ -13,16 +13,16 @@ use crate::support::recordings::{made, padded};
 use crate::support::stores::{S3, s3};
 use crate::support::{Sandbox, config_with_targets};
 
-fn node(postgres: &Postgres, name: &str, target: &TargetOptions) -> Sandbox {
+pub(super) fn node(postgres: &Postgres, name: &str, target: &TargetOptions) -> Sandbox {
     Sandbox::with_config(|dir| config_with_targets(dir, &[target], &section(postgres, name, "")))
 }
 
-fn keys(server: &S3, bucket: &str) -> BTreeSet<String> {
+pub(super) fn keys(server: &S3, bucket: &str) -> BTreeSet<String> {
     server.listing(bucket).into_iter().map(|(key, _)| key).collect()
 }
 
 #[track_caller]
-fn until_keys(server: &S3, bucket: &str, expected: &[&str]) {
+pub(super) fn until_keys(server: &S3, bucket: &str, expected: &[&str]) {
     let expected: BTreeSet<_> = expected.iter().map(|key| format!("pre/{key}")).collect();
     until("the bucket has these objects", || (keys(server, bucket) == expected).then_some(()));
 }
@@ -54,7 +54,7 @@ fn a_key_is_taken_once_among_all_nodes_and_no_upload_waits_for_the_database() {
     until_keys(&server, "fleet-keys", &["x.mp4", "x_1.mp4", "y_1.mp4"]);
     // One that was taken by a node that has been away for a day is free again.
     postgres.sql(
-        "INSERT INTO aftercast.node (node_id, name, epoch, instance, host, version, seen_at) \
+        "INSERT INTO aftercast.node (node_id, name, epoch, instance, host, version, stopped_at) \
                   VALUES (gen_random_uuid(), 'gone', 1, '', '', '', now() - interval '2 days')",
     );
     postgres.sql(&format!(

@@ -26,7 +26,7 @@ fn ask(at: &Sandbox, args: &[&str], path: &str) -> (u16, String, String) {
     (status, head.to_owned(), body.to_owned())
 }
 
-fn get(at: &Sandbox, path: &str) -> (u16, Value) {
+pub(super) fn get(at: &Sandbox, path: &str) -> (u16, Value) {
     let (status, _, body) = ask(at, &[], path);
     (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }

@@ -20,7 +20,7 @@ use crate::support::archive;
 use crate::support::daemon::until;
 use crate::support::postgres::Postgres;
 
-const SCOPE: WorkScope<'_> = WorkScope::Root { kind: "test", root: "here" };
+pub(super) const SCOPE: WorkScope<'_> = WorkScope::Root { kind: "test", root: "here" };
 
 fn options(postgres: &Postgres, name: &str) -> FleetOptions {
     FleetOptions {
@@ -32,15 +32,15 @@ fn options(postgres: &Postgres, name: &str) -> FleetOptions {
 }
 
 /// A node in this process.
-struct Node {
-    fleet: Fleet,
+pub(super) struct Node {
+    pub fleet: Fleet,
     stop: Stop,
-    _catalog: Catalog,
+    pub catalog: Catalog,
     _dir: tempfile::TempDir,
 }
 
 impl Node {
-    fn start(postgres: &Postgres, name: &str) -> Self {
+    pub fn start(postgres: &Postgres, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = options(postgres, name);
         let (catalog, stop) = (Catalog::open(dir.path()).unwrap(), Stop::default());
@@ -55,17 +55,17 @@ impl Node {
         };
         let fleet = Fleet::open(&options, BTreeMap::new(), home).unwrap();
         fleet.begin();
-        let node = Self { fleet, stop, _catalog: catalog, _dir: dir };
+        let node = Self { fleet, stop, catalog, _dir: dir };
         until("the node may claim", || node.work().claim(SCOPE, 1).ok());
         node
     }
 
-    fn work(&self) -> SharedWork {
+    pub fn work(&self) -> SharedWork {
         self.fleet.work()
     }
 
     /// The only item that it can claim.
-    fn claim_one(&self) -> WorkItem {
+    pub fn claim_one(&self) -> WorkItem {
         until("an item is claimed", || self.work().claim(SCOPE, 1).ok()?.pop())
     }
 }
@@ -83,11 +83,11 @@ fn lose(postgres: &Postgres, name: &str) {
     postgres.sql(&format!("UPDATE aftercast.node SET epoch = epoch + 1 WHERE name = '{name}'"));
 }
 
-fn new_work(item: &str) -> NewWork {
+pub(super) fn new_work(item: &str) -> NewWork {
     NewWork { kind: "test".into(), root: "here".into(), item: item.to_owned(), ..NewWork::default() }
 }
 
-fn done() -> WorkResult {
+pub(super) fn done() -> WorkResult {
     WorkResult { outcome: "finished".into(), details: json!({ "nul": "a\0b" }), vod: None }
 }
 
@@ -148,7 +148,8 @@ fn whoever_wakes_up_late_can_change_nothing() {
     assert!(b.work().claim(SCOPE, 10).unwrap().is_empty(), "it is a's");
     lose(&postgres, "a");
     let taken = b.claim_one();
-    assert!(taken.token > late.token && taken.intent == Some(intent));
+    let noted = json!({ "path": "x.mp4", "node": a.fleet.node_id() });
+    assert!(taken.token > late.token && taken.intent == Some(noted));
     // Neither under the old epoch nor under the next one.
     assert!(!a.work().is_still_mine(&late, None).unwrap_or(false));
     until("a goes on", || a.work().claim(SCOPE, 1).ok().filter(Vec::is_empty));

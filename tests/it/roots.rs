@@ -23,7 +23,7 @@ fn node_at(postgres: &Postgres, name: &str, root: &Path, more: &str) -> Sandbox 
 }
 
 /// The disk of a node as it is on another machine: a copy with other inodes.
-fn moved(from: &Path) -> tempfile::TempDir {
+pub(super) fn moved(from: &Path) -> tempfile::TempDir {
     let there = tempfile::tempdir().unwrap();
     let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(there.path()).status().unwrap();
     assert!(copied.success());
@@ -33,7 +33,7 @@ fn moved(from: &Path) -> tempfile::TempDir {
 /// As if 30 s had passed: only the clock of the database counts.
 fn is_dead(postgres: &Postgres, name: &str) {
     until("the node counts as dead", || {
-        postgres.sql(&format!("UPDATE aftercast.node SET seen_at = now() - interval '1 minute' WHERE name = '{name}'"));
+        postgres.silence(name);
         let active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aftercast' AND state <> 'idle'";
         (postgres.sql(active) == "0").then_some(())
     });
@@ -164,6 +164,42 @@ fn a_root_with_thousands_of_vods_of_which_the_new_node_has_some_is_adopted() {
     assert_eq!((of("new"), of("old")), ("5000|5000".to_owned(), "0|0".to_owned()));
     assert_eq!(postgres.sql("SELECT bool_and(is_moved) FROM aftercast.root_former"), "t");
     adopting.stop();
+}
+
+/// What the database says of a node, in all ways in which it is asked.
+fn is_alive(at: &Sandbox, name: &str, disk: &Path) -> [bool; 2] {
+    let nodes = at.run(&["--json", "vod", "list", "--node", name]).expect_code(0).json_lines();
+    let adopting = at.run(&["adopt", disk.to_str().unwrap()]);
+    [nodes[0]["node"]["isAlive"] == true, adopting.err.contains("which is running")]
+}
+
+#[test]
+fn nobody_counts_as_dead_for_the_time_in_which_the_database_was_away() {
+    let postgres = Postgres::start();
+    let old = node(&postgres, "old");
+    let daemon = Daemon::start(&old);
+    record(&old, "one.mp4");
+    until_listed(&old, &[("old", "one.mp4")]);
+    until_told(&old);
+    until("the root is the old node's", || (owner(&postgres) == "old|1").then_some(()));
+    let disk = moved(&old.root());
+    let new = node_at(&postgres, "new", disk.path(), "");
+    let watching = Daemon::start(&new);
+    until_refused(&new, "belongs to the node `old`, which is running");
+    assert_eq!(is_alive(&new, "old", disk.path()), [true; 2]);
+    daemon.signal("STOP");
+    // After an outage nobody was heard of for a lease, and who is dead cannot be told from who is slow to connect again.
+    let silent = "UPDATE aftercast.node SET seen_at = now() - interval '2 hours' WHERE name = 'old'";
+    let lease = |lease: &str| postgres.sql(&format!("{silent}; UPDATE aftercast.meta SET lease = '{lease}'"));
+    lease("1 hour");
+    assert_eq!(is_alive(&new, "old", disk.path()), [true; 2], "the database was started less than an hour ago");
+    lease("1 second");
+    until("it counts as dead", || (is_alive(&new, "old", disk.path()) == [false; 2]).then_some(()));
+    // The lease in the database counts, for every question.
+    lease("1 day");
+    assert_eq!(is_alive(&new, "old", disk.path()), [true; 2]);
+    drop(daemon);
+    watching.stop();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::fleet::{section, status, until_connected};
+use super::units::unit_in;
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
@@ -15,13 +16,21 @@ use crate::support::{Sandbox, standard_config};
 const RECORDINGS: usize = 60;
 
 /// A node that shares a directory.
-fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
+pub(super) fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
     Sandbox::with_config(|dir| {
         let own = standard_config(dir, &section(postgres, name, ""));
         let roots = own.lines().find(|line| line.starts_with("roots")).unwrap().to_owned();
         let own = own.replace(&roots, "").replace("quiet = \"1s\"", "quiet = \"1s\"\nrescan = \"1s\"");
         format!("{own}\n[[watch.root]]\npath = \"{}\"\nshared = true\n{of_root}", root.display())
     })
+}
+
+const FIRST_RIGHT: &str = "first_right = true\n";
+
+#[track_caller]
+fn until_first(postgres: &Postgres, name: &str) {
+    let first = "SELECT n.name FROM aftercast.root r JOIN aftercast.node n ON n.node_id = r.first_node";
+    until("the node has the first right", || (postgres.try_sql(first) == Ok(name.to_owned())).then_some(()));
 }
 
 fn nodes(postgres: &Postgres, root: &Path, of_first: &str) -> [Sandbox; 3] {
@@ -126,13 +135,10 @@ fn three_nodes_finish_each_recording_of_a_shared_root_once() {
 #[test]
 fn the_node_beside_the_ingest_server_goes_first_and_the_others_when_it_is_dead() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
-    let nodes = nodes(&postgres, shared.path(), "first_right = true\n");
+    let nodes = nodes(&postgres, shared.path(), FIRST_RIGHT);
     let [first, others @ ..] = nodes.each_ref().map(Daemon::start);
     nodes.iter().for_each(until_connected);
-    until("the first right is taken", || {
-        let taken = "SELECT n.name FROM aftercast.root r JOIN aftercast.node n ON n.node_id = r.first_node";
-        (postgres.sql(taken) == "a").then_some(())
-    });
+    until_first(&postgres, "a");
     put(shared.path(), 12);
     until_all_done(&postgres, 12);
     let holders = "SELECT string_agg(DISTINCT n.name, ',') FROM aftercast.vod v JOIN aftercast.node n USING (node_id)";
@@ -140,11 +146,42 @@ fn the_node_beside_the_ingest_server_goes_first_and_the_others_when_it_is_dead()
     // It sees all writers: the sources go.
     each_is_there_once(&postgres, shared.path(), 12, false);
     drop(first);
-    postgres.sql("UPDATE aftercast.node SET seen_at = now() - interval '1 minute' WHERE name = 'a'");
+    postgres.silence("a");
     fs::copy(made("flv", 2), shared.path().join("late.flv")).unwrap();
     until("another node finishes it", || shared.path().join("late.mp4").exists().then_some(()));
     assert!(shared.path().join("late.flv").exists());
     others.into_iter().for_each(Daemon::stop);
+}
+
+#[test]
+fn of_two_nodes_that_are_to_go_first_the_second_is_told_so_and_delivers_no_unit() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let [a, b] = ["a", "b"].map(|name| sharing(&postgres, name, shared.path(), FIRST_RIGHT));
+    let first = Daemon::start(&a);
+    until_first(&postgres, "a");
+    let second = Daemon::start(&b);
+    second.until_said("another node has the first right");
+    let warnings = || status(&b)["fleet"]["warnings"].to_string();
+    assert!(warnings().contains("the node `a` has the first right") && warnings().contains("remove `first_right`"));
+    let said = b.run(&["status"]).expect_code(0);
+    assert!(said.out.contains("warning: the node `a` has the first right"), "{}", said.out);
+    let doctor = b.run(&["doctor"]).expect_code(0);
+    assert!(doctor.out.contains("the node `a` has the first right"), "{}", doctor.out);
+    assert_eq!(status(&a)["fleet"]["warnings"], Value::Null);
+    let names = |room: &str| [format!("{room}.m3u8"), format!("{room}000000000.ts")];
+    let are_in = |at: &Sandbox, room: &str| names(room).iter().all(|name| at.store().join(name).exists());
+    unit_in(shared.path(), "room1", 1, "#EXT-X-ENDLIST\n");
+    until("the first one delivers the unit", || are_in(&a, "room1").then_some(()));
+    b.run(&["rescan"]).expect_code(0);
+    assert_eq!(b.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines(), Vec::<Value>::new());
+    // The first one dies: the second has the right, and everything that follows from it.
+    drop(first);
+    postgres.silence("a");
+    until_first(&postgres, "b");
+    until("nothing is to be said any more", || (status(&b)["fleet"]["warnings"] == Value::Null).then_some(()));
+    unit_in(shared.path(), "room2", 1, "#EXT-X-ENDLIST\n");
+    until("the second one delivers the unit", || are_in(&b, "room2").then_some(()));
+    second.stop();
 }
 
 #[test]

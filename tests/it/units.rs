@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::support::recordings::{ffmpeg, made};
@@ -10,16 +11,21 @@ use crate::support::{Sandbox, config_with_targets, standard_config, tree};
 
 /// A playlist with its segments, last written a minute ago.
 pub(super) fn unit(sandbox: &Sandbox, room: &str, segments: usize, end: &str) {
+    unit_in(&sandbox.root(), room, segments, end);
+}
+
+/// The same in any directory; every file in it was last written then.
+pub(super) fn unit_in(directory: &Path, room: &str, segments: usize, end: &str) {
     let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n".to_owned();
     let segment = fs::read(made("ts", 2)).unwrap();
     for n in 0..segments {
         let name = format!("{room}{n:09}.ts");
-        fs::write(sandbox.root().join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
+        fs::write(directory.join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
         let _ = write!(playlist, "#EXTINF:2.0,\n{name}\n");
     }
-    fs::write(sandbox.root().join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
+    fs::write(directory.join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
     let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
-    for entry in fs::read_dir(sandbox.root()).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
     }
 }

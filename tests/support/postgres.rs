@@ -112,6 +112,17 @@ impl Postgres {
         self.try_sql(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
+    /// As if a node had been silent for longer than a lease. The database takes nobody for silent who was heard of before it was
+    /// started: that time passes here.
+    #[track_caller]
+    pub fn silence(&self, node: &str) {
+        let silent = format!(
+            "WITH silent AS (UPDATE aftercast.node SET seen_at = now() - interval '1 hour' WHERE name = '{node}') \
+             SELECT pg_postmaster_start_time() < now() - lease FROM aftercast.meta"
+        );
+        until("the node is silent for longer than a lease", || (self.sql(&silent) == "t").then_some(()));
+    }
+
     /// A process that holds an exclusive lock on a table, until it is killed.
     pub fn holding_lock(&self, table: &str) -> Child {
         let mut psql = Command::new("psql");

@@ -53,5 +53,6 @@ fn print_fleet(fleet: &FleetStatus, out: &mut Output<'_>) -> std::io::Result<()>
     let connected = if *is_connected { "connected" } else { "not connected" };
     let (vods, events) = (counted(*waiting_vods, "VoD"), counted(*waiting_events, "event"));
     writeln!(out.out, "fleet: node {} is {connected}; {vods} and {events} not yet sent", Printable(name))?;
-    fleet.hint.iter().try_for_each(|hint| writeln!(out.out, "{hint}"))
+    fleet.hint.iter().try_for_each(|hint| writeln!(out.out, "{hint}"))?;
+    fleet.warnings.iter().try_for_each(|warning| writeln!(out.out, "warning: {}", Printable(warning)))
 }

@@ -173,10 +173,16 @@ fn delete(
 }
 
 fn print_planned(deletion: &Deletion, verb: &str, out: &mut Output<'_>) -> io::Result<()> {
-    for DeletedObject { url, also_of, .. } in &deletion.objects {
+    for DeletedObject { url, also_of, other_node, .. } in &deletion.objects {
         let url = printable_text(url);
         match also_of {
-            Some(other) => writeln!(out.err, "Keeping {url}: VoD {other} also references it"),
+            Some(other) => {
+                let other = printable_text(other);
+                let on = other_node
+                    .as_ref()
+                    .map_or_else(String::new, |node| format!(" on the node {}", printable_text(node)));
+                writeln!(out.err, "Keeping {url}: VoD {other}{on} also references it")
+            }
             None => writeln!(out.err, "{verb} {url}"),
         }?;
     }

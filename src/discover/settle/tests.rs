@@ -98,6 +98,26 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
 }
 
 #[test]
+fn in_a_shared_root_a_close_counts_only_on_the_node_that_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    write(&path, "x");
+    let root = crate::discover::root_of(&path, &[]).root;
+    let roots = vec![RootOptions { shared: true, first_right: true, ..root }];
+    let options = WatchOptions { roots, ..WatchOptions::default() };
+    let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
+    for goes_first in [true, false] {
+        let settler = Settler::new(&options).going_first_where(move |_| goes_first);
+        let settling = settler.settle(candidate(&path, false), seen, Mode::Watch, now_ms());
+        match settling {
+            SettleOutcome::Settled(settled) if goes_first => assert_eq!(settled.evidence(), Evidence::CloseSeen),
+            SettleOutcome::Wait { reason: WaitReason::Quiet, .. } if !goes_first => {}
+            other => panic!("{goes_first}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_close_that_was_seen_is_the_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");

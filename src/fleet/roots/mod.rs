@@ -13,6 +13,6 @@ mod registered;
 mod table;
 
 pub use refusal::RootRefusal;
-pub(super) use registered::{Adoption, adopt, adoptable, alive, move_vods, owned, register};
+pub(super) use registered::{Adoption, adopt, adoptable, move_vods, owned, register};
 pub(super) use table::{Confirmation, FirstRight, Holder, RootTable, judge};
-pub use table::{FleetRoot, RootAct};
+pub use table::{FleetRoot, RootAct, SecondRight};

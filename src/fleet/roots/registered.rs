@@ -7,8 +7,10 @@ use deadpool_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::table::{FirstRight, FleetRoot, Holder};
+use crate::fleet::alive::{alive, is_alive};
 use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
+use crate::fleet::objects;
 use crate::fleet::rows::text;
 
 /// VoDs that are moved in one transaction.
@@ -73,14 +75,6 @@ async fn first_right(client: &Client, (node_id, epoch): (&str, i64), root: &Flee
     ask(client, &sql, &values).await.map(drop)
 }
 
-/// Whether a node is alive, as a subquery.
-pub(in crate::fleet) fn alive(node: &str) -> String {
-    format!(
-        "SELECT FROM aftercast.node alive WHERE alive.node_id = {node} AND alive.stopped_at IS NULL \
-         AND alive.seen_at > now() - (SELECT lease FROM aftercast.meta)"
-    )
-}
-
 /// Whose these roots are. A root that is registered for nobody is its file's, which names another node.
 pub(in crate::fleet) async fn owned(
     client: &Client,
@@ -89,10 +83,11 @@ pub(in crate::fleet) async fn owned(
 ) -> Result<BTreeMap<PathBuf, Holder>, FleetError> {
     let ids: Vec<&str> = roots.iter().map(|root| root.root_id.as_str()).collect();
     let sql = format!(
-        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url, r.first_node = $1::uuid, EXISTS ({}) \
-         FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner WHERE r.root_id = ANY($2)",
+        "SELECT r.root_id, r.kind, r.owner = $1::uuid, r.owner_epoch, n.name, EXISTS ({}), r.url, r.first_node = $1::uuid, first.name \
+         FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner \
+           LEFT JOIN aftercast.node first ON first.node_id = r.first_node AND {} WHERE r.root_id = ANY($2)",
         alive("r.owner"),
-        alive("r.first_node")
+        is_alive("first")
     );
     let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
     let holder = |root: &FleetRoot| {
@@ -101,8 +96,8 @@ pub(in crate::fleet) async fn owned(
             ("shared", _) => Holder::Shared {
                 first: match (row.get(7), row.get(8)) {
                     (Some(true), _) => FirstRight::Ours,
-                    (_, true) => FirstRight::OfOther,
-                    (_, false) => FirstRight::Free,
+                    (_, Some(node)) => FirstRight::OfOther { node },
+                    (_, None) => FirstRight::Free,
                 },
             },
             (_, Some(true)) => Holder::Ours { epoch: row.get(3), url: row.get(6) },
@@ -233,9 +228,14 @@ async fn move_slice(client: &mut Client, node_id: &str, epoch: i64) -> Result<u6
     let others = format!(
         "WITH slice AS ({slice} AND NOT {own} AND NOT {earlier} LIMIT $2) \
          UPDATE aftercast.vod v SET node_id = $1::uuid, epoch = 0, rev = 0, root = s.url FROM slice s \
-         WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id"
+         WHERE v.node_id = s.node_id AND v.vod_id = s.vod_id RETURNING v.vod_id"
     );
-    let moved = transaction.execute_typed(&others, &whose).await?;
+    let rows = transaction.query_typed(&others, &whose).await?;
+    let moved = rows.len() as u64;
+    if moved > 0 {
+        let ids: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        objects::hand_over(&transaction, node_id, &ids, &format!("SELECT f.node_id FROM {former}")).await?;
+    }
     if removed + moved == 0 {
         let sql = format!(
             "UPDATE aftercast.root_former SET is_moved = true WHERE (node_id, root_id) IN (SELECT f.node_id, f.root_id FROM {former})"

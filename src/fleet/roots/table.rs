@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::refusal::RootRefusal;
 use crate::durable::{self, RootOwner};
+use crate::printable::Printable;
+use crate::recording::name::printable;
 
 /// A root that this node is to work on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +57,55 @@ pub(in crate::fleet) enum Holder {
 }
 
 /// Whose the first right to a shared root is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::fleet) enum FirstRight {
     /// This node's.
     Ours,
     /// That of another node that is alive.
-    OfOther,
+    OfOther {
+        /// Its name.
+        node: String,
+    },
     /// Nobody's, or that of a node that is not alive.
     Free,
+}
+
+/// A shared root to which this node is to have the first right, and another node has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondRight {
+    /// The root.
+    pub root: PathBuf,
+    /// Name of the node that has it.
+    pub node: String,
+}
+
+impl SecondRight {
+    /// What follows from the database's word about a root, if this does.
+    pub(in crate::fleet) fn of(root: &FleetRoot, holder: Option<&Holder>) -> Option<Self> {
+        match holder {
+            Some(Holder::Shared { first: FirstRight::OfOther { node } }) if root.is_shared && root.first_right => {
+                Some(Self { root: root.path.clone(), node: node.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        format!(
+            "This node works on the directory as one without `first_right`, until `{node}` ends. If ingest servers on both machines record \
+             into it, remove `first_right` from both: neither sees the other's writers. Otherwise remove it from the node that is not \
+             beside the ingest server.",
+            node = Printable(&self.node)
+        )
+    }
+}
+
+impl std::fmt::Display for SecondRight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (root, node) = (printable(&self.root), Printable(&self.node));
+        write!(f, "the node `{node}` has the first right to the shared root `{root}`; `first_right` has no effect here")
+    }
 }
 
 /// What the database's word is worth now.
@@ -87,6 +130,14 @@ struct TableState {
     entries: BTreeMap<PathBuf, Entry>,
     /// When the database was asked that has answered last.
     confirmed: Option<Instant>,
+    /// What was last said of the first right.
+    said: Vec<SecondRight>,
+}
+
+impl TableState {
+    fn seconds(&self) -> Vec<SecondRight> {
+        self.entries.values().filter_map(|entry| SecondRight::of(&entry.root, entry.holder.as_ref())).collect()
+    }
 }
 
 /// The roots of this node.
@@ -118,6 +169,13 @@ impl RootTable {
         self.lock().entries.values().map(|entry| entry.root.clone()).collect()
     }
 
+    /// Those that the database has as shared.
+    pub fn shared(&self) -> Vec<FleetRoot> {
+        let state = self.lock();
+        let shared = state.entries.values().filter(|entry| matches!(entry.holder, Some(Holder::Shared { .. })));
+        shared.filter(|entry| entry.root.is_shared).map(|entry| entry.root.clone()).collect()
+    }
+
     /// The root at a path.
     pub fn at(&self, path: &Path) -> Option<FleetRoot> {
         self.lock().entries.get(path).map(|entry| entry.root.clone())
@@ -137,6 +195,27 @@ impl RootTable {
             }
         }
         state.confirmed = Some(asked_at);
+    }
+
+    /// Whether this node has the first right to a shared root, as the database said last.
+    pub fn goes_first(&self, path: &Path) -> bool {
+        let state = self.lock();
+        let holder =
+            state.entries.get(path).filter(|entry| entry.root.first_right).and_then(|entry| entry.holder.as_ref());
+        matches!(holder, Some(Holder::Shared { first: FirstRight::Ours }))
+    }
+
+    /// Roots whose first right another node has, although this one is to have it.
+    pub fn seconds(&self) -> Vec<SecondRight> {
+        self.lock().seconds()
+    }
+
+    /// Those of them that were not said yet. What is over is said again when it comes back.
+    pub fn unsaid_seconds(&self) -> Vec<SecondRight> {
+        let mut state = self.lock();
+        let now = state.seconds();
+        let said = std::mem::replace(&mut state.said, now.clone());
+        now.into_iter().filter(|second| !said.contains(second)).collect()
     }
 
     /// Notes what the database has said of one.
@@ -296,6 +375,30 @@ mod tests {
         assert!(matches!(judged(None, Delete, true), Err(RootRefusal::Unmarked { .. })));
         assert!(matches!(judge_file(&root(false), None, Delete, true, "me"), Err(RootRefusal::Unmarked { .. })));
         assert!(judge_file(&root(false), Some(&says(Some("x"))), Change, false, "").is_ok(), "identity unknown");
+    }
+
+    #[test]
+    fn a_node_goes_first_only_where_the_database_says_so_and_another_one_is_named_once() {
+        let table = RootTable::default();
+        let wanted = FleetRoot { first_right: true, ..root(true) };
+        table.put(wanted.clone());
+        let path = wanted.path.as_path();
+        let hear = |first: FirstRight| {
+            table.confirm(Instant::now(), &BTreeMap::from([(path.to_owned(), Holder::Shared { first })]));
+        };
+        assert!(!table.goes_first(path), "nothing is known yet");
+        hear(FirstRight::OfOther { node: "b".into() });
+        let second = SecondRight { root: path.to_owned(), node: "b".into() };
+        assert!(!table.goes_first(path) && table.seconds() == [second.clone()]);
+        assert_eq!((table.unsaid_seconds(), table.unsaid_seconds()), (vec![second.clone()], Vec::new()));
+        assert!(second.to_string().contains("the node `b`") && second.hint().contains("remove `first_right`"));
+        hear(FirstRight::Ours);
+        assert!(table.goes_first(path) && table.unsaid_seconds().is_empty() && table.seconds().is_empty());
+        hear(FirstRight::OfOther { node: "b".into() });
+        assert_eq!(table.unsaid_seconds(), [second], "it came back");
+        table.put(root(true));
+        hear(FirstRight::OfOther { node: "b".into() });
+        assert!(!table.goes_first(path) && table.seconds().is_empty(), "it is not wanted");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{SharedClaim, SharedItem, SharedLease, SharedResult, fingerprint_text, path_key};
+use crate::fleet::alive::{alive, is_alive};
 use crate::fleet::claim::number;
 use crate::fleet::connecting::ask;
 use crate::fleet::error::FleetError;
-use crate::fleet::roots::alive;
 use crate::fleet::rows::text;
 use crate::recording::Fingerprint;
 
@@ -35,12 +35,12 @@ fn lives(row: &str) -> String {
     )
 }
 
-/// Whether the holder of a row still has it. While the database was away nobody could tell it anything.
+/// Whether the holder of a row still has it.
 fn is_held(row: &str) -> String {
     format!(
         "EXISTS (SELECT FROM aftercast.node h WHERE h.node_id = {row}.lease_node AND h.epoch = {row}.lease_epoch \
-         AND h.stopped_at IS NULL \
-         AND greatest(h.seen_at, pg_postmaster_start_time()) > now() - (SELECT lease FROM aftercast.meta))"
+         AND {})",
+        is_alive("h")
     )
 }
 
@@ -106,7 +106,8 @@ fn claiming() -> String {
          ON CONFLICT (root_id, item_key, fingerprint) DO UPDATE SET \
            state = CASE WHEN {is_hopeless} THEN 'quarantined' ELSE 'leased' END, \
            attempt = i.attempt + CASE WHEN {is_death} THEN 1 ELSE 0 END, is_begun = false, \
-           lease_node = $1::uuid, lease_epoch = $2, former_token = i.token, token = nextval('aftercast.token'), \
+           lease_node = $1::uuid, lease_epoch = $2, token = nextval('aftercast.token'), \
+           former_token = CASE WHEN i.is_begun OR i.former_token IS NULL THEN i.token ELSE i.former_token END, \
            error = CASE WHEN {is_hopeless} THEN 'two nodes ended while they worked on it' END, changed_at = now() \
          WHERE ((i.state = 'ready' AND i.due_at <= now()) OR {is_left} \
            OR (i.state IN ('leased', 'publishing') AND {is_own})) \

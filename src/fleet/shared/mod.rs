@@ -9,6 +9,7 @@
 //! had begun to work when they ended is quarantined. This room decides who works on what; it must not touch a file.
 
 mod claimed;
+pub(super) mod spent;
 
 use crate::recording::Fingerprint;
 
@@ -32,7 +33,7 @@ pub struct SharedLease {
     pub token: i64,
     /// How many lives of nodes have worked on it and ended so, and this one.
     pub attempt: i32,
-    /// The token of the holder before, who may have left a partial.
+    /// The token of the last holder before who had begun, and may have left a partial.
     pub former_token: Option<i64>,
     /// What the holder before was about to publish.
     pub published: Option<SharedResult>,

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::warn;
 
-use super::super::connecting::{self, GIVE_UP, ask, within};
+use super::super::connecting::{self, GIVE_UP, ask, with, within};
 use super::super::error::FleetError;
 use super::super::options::FleetOptions;
 use super::super::rows::text;
@@ -64,7 +64,7 @@ impl Batches {
     }
 
     fn with_client<T>(&self, ask: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>) -> Result<T, FleetError> {
-        self.runtime.block_on(async { connecting::with(connecting::client(&self.pool).await?, ask).await })
+        self.runtime.block_on(async { with(connecting::client(&self.pool).await?, ask).await })
     }
 
     /// Starts one. Says its number.
@@ -106,22 +106,19 @@ impl Batches {
     }
 
     fn change(&self, batch_id: i64, to: BatchState, from: &[BatchState]) -> Result<(), FleetError> {
-        let has_ended = self.with_client(async |client| {
-            let state = state_of(client, batch_id).await?;
-            if !from.contains(&state) {
-                return Err(FleetError::BatchEnded { batch_id, state: state.name() });
-            }
-            if to == BatchState::Canceled && state != to {
-                return end(client, batch_id, to).await;
-            }
-            let sql = "UPDATE aftercast.batch SET state = $2 WHERE batch_id = $1 AND state IN ('running', 'paused') RETURNING batch_id";
-            let name = to.name();
-            ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await.map(|_| false)
-        })?;
-        if has_ended {
-            say_unless_noted(batch_id, self.with_client(async |client| status::note_summary(client, batch_id).await));
+        let state = self.with_client(async |client| state_of(client, batch_id).await)?;
+        if !from.contains(&state) {
+            return Err(FleetError::BatchEnded { batch_id, state: state.name() });
         }
-        Ok(())
+        if to == BatchState::Canceled {
+            let connect = async || connecting::client(&self.pool).await;
+            return self.runtime.block_on(end(connect, batch_id, to)).map(drop);
+        }
+        let sql = "UPDATE aftercast.batch SET state = $2 WHERE batch_id = $1 AND state IN ('running', 'paused')";
+        let name = to.name();
+        self.with_client(async |client| {
+            ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await.map(drop)
+        })
     }
 }
 
@@ -140,18 +137,12 @@ impl SharedWork {
 
     /// Ends a batch of which nothing is left. Says whether it did.
     pub fn end_if_done(&self, batch_id: i64) -> Result<bool, FleetError> {
-        let has_ended = self.0.with_client(async |client| {
-            let left = "SELECT FROM aftercast.work WHERE batch_id = $1 AND state IN ('ready', 'leased') LIMIT 1";
-            if !ask(client, left, &[(&batch_id, Type::INT8)]).await?.is_empty() {
-                return Ok(false);
-            }
-            end(client, batch_id, BatchState::Done).await
-        })?;
-        if has_ended {
-            let noted = self.0.with_client(async |client| status::note_summary(client, batch_id).await);
-            say_unless_noted(batch_id, noted);
+        let left = "SELECT FROM aftercast.work WHERE batch_id = $1 AND state IN ('ready', 'leased') LIMIT 1";
+        let left = self.0.with_client(async |client| ask(client, left, &[(&batch_id, Type::INT8)]).await)?;
+        if !left.is_empty() {
+            return Ok(false);
         }
-        Ok(has_ended)
+        self.0.runtime.block_on(end(async || self.0.connection().await, batch_id, BatchState::Done))
     }
 }
 
@@ -191,17 +182,21 @@ async fn state_of(client: &Client, batch_id: i64) -> Result<BatchState, FleetErr
     Ok(BatchState::from_name(row.get(0)))
 }
 
-/// Ends a batch. Nothing is counted here: it may have millions of items.
-async fn end(client: &Client, batch_id: i64, to: BatchState) -> Result<bool, FleetError> {
-    let sql = "UPDATE aftercast.batch SET state = $2, ended_at = now() WHERE batch_id = $1 AND state IN ('running', 'paused') \
-               AND ($2 = 'canceled' OR NOT EXISTS (SELECT FROM aftercast.work w WHERE w.batch_id = $1 AND w.state IN ('ready', 'leased'))) \
-               RETURNING batch_id";
-    let name = to.name();
-    Ok(!ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await?.is_empty())
-}
-
-/// A batch without its summary has ended all the same.
-fn say_unless_noted(batch_id: i64, noted: Result<(), FleetError>) {
+/// Ends a batch that has not ended, and notes how its items stand. They may be millions: counting has a connection of its own, and a
+/// batch without its summary has ended all the same.
+async fn end(
+    connect: impl AsyncFn() -> Result<Client, FleetError>,
+    batch_id: i64,
+    to: BatchState,
+) -> Result<bool, FleetError> {
+    let has_ended = with(connect().await?, async |client| mark_as_ended(client, batch_id, to).await).await?;
+    if !has_ended {
+        return Ok(false);
+    }
+    let noted = match connect().await {
+        Ok(client) => with(client, async |client| status::note_summary(client, batch_id).await).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = noted {
         warn!(
             batch = batch_id,
@@ -209,4 +204,13 @@ fn say_unless_noted(batch_id: i64, noted: Result<(), FleetError>) {
             "the items of the batch could not be counted; its status counts them anew"
         );
     }
+    Ok(true)
+}
+
+async fn mark_as_ended(client: &Client, batch_id: i64, to: BatchState) -> Result<bool, FleetError> {
+    let sql = "UPDATE aftercast.batch SET state = $2, ended_at = now() WHERE batch_id = $1 AND state IN ('running', 'paused') \
+               AND ($2 = 'canceled' OR NOT EXISTS (SELECT FROM aftercast.work w WHERE w.batch_id = $1 AND w.state IN ('ready', 'leased'))) \
+               RETURNING batch_id";
+    let name = to.name();
+    Ok(!ask(client, sql, &[(&batch_id, Type::INT8), (&name, Type::TEXT)]).await?.is_empty())
 }

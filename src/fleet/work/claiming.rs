@@ -1,9 +1,10 @@
 //! Claims work, says that it is begun, and asks before a step that cannot be undone whether it is still this node's.
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Client, Transaction};
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::super::alive::{is_alive, is_heard};
 use super::super::connecting::{GIVE_UP, ask, within};
 use super::super::error::FleetError;
 use super::super::rows::replace_nul;
@@ -35,8 +36,7 @@ fn take_over(sees_others: bool) -> String {
     format!(
         "WITH gone AS (SELECT w.work_id FROM aftercast.work w LEFT JOIN aftercast.node n ON n.node_id = w.lease_node \
            WHERE w.state = 'leased' AND (n.node_id IS NULL OR n.epoch <> w.lease_epoch OR n.stopped_at IS NOT NULL \
-             OR ({sees_others} AND greatest(n.seen_at, pg_postmaster_start_time()) < now() - (SELECT lease FROM aftercast.meta) \
-               AND coalesce(w.held_until, '-infinity') < now())) \
+             OR ({sees_others} AND NOT {} AND coalesce(w.held_until, '-infinity') < now())) \
            ORDER BY w.work_id LIMIT 1000 FOR UPDATE OF w SKIP LOCKED) \
          UPDATE aftercast.work w SET state = CASE WHEN {IS_DEADLY} THEN 'quarantined' ELSE 'ready' END, \
            deaths = w.deaths + w.is_begun::integer, due_at = now(), ended_at = CASE WHEN {IS_DEADLY} THEN now() END, \
@@ -44,13 +44,18 @@ fn take_over(sees_others: bool) -> String {
            reason = CASE WHEN {IS_DEADLY} THEN '{DEADLY}' ELSE w.reason END, \
            error = CASE WHEN {IS_DEADLY} THEN '{DEADLY}' ELSE w.error END, \
            is_begun = false, lease_node = NULL, lease_epoch = NULL, token = NULL, held_until = NULL \
-         FROM gone WHERE w.work_id = gone.work_id AND w.state = 'leased'"
+         FROM gone WHERE w.work_id = gone.work_id AND w.state = 'leased'",
+        is_heard("n")
     )
 }
 
 /// Whether a node may claim: it is alive as the database sees it, and did not stop taking work.
-const MAY_CLAIM: &str = "EXISTS (SELECT FROM aftercast.node n WHERE n.node_id = $1::uuid AND n.epoch = $2 AND n.drained_at IS NULL \
-    AND n.stopped_at IS NULL AND n.seen_at >= now() - (SELECT lease FROM aftercast.meta))";
+fn may_claim() -> String {
+    format!(
+        "EXISTS (SELECT FROM aftercast.node n WHERE n.node_id = $1::uuid AND n.epoch = $2 AND n.drained_at IS NULL AND {})",
+        is_alive("n")
+    )
+}
 
 impl SharedWork {
     /// Claims up to so many items that are due, those of the smallest priority first. None while the database has not confirmed a
@@ -76,33 +81,36 @@ impl SharedWork {
 
     /// Says that an item is begun: from here on, the end of this process is held against the item. `false`: it is another's by now.
     pub fn begin(&self, item: &WorkItem) -> Result<bool, FleetError> {
+        self.begin_with(item, None)
+    }
+
+    /// The same with what is to be known of it by whoever has to carry on, if this process ends with it.
+    pub fn begin_with(&self, item: &WorkItem, intent: Option<&Value>) -> Result<bool, FleetError> {
         self.0.acting()?;
-        self.0.with_client(async |client| begin(client, item).await)
+        let sql = format!(
+            "UPDATE aftercast.work w SET is_begun = true, {ADD_INTENT} WHERE w.work_id = $3 AND w.token = $4 AND w.state = 'leased' \
+             AND w.lease_node = $1::uuid AND w.lease_epoch = $2 RETURNING w.work_id"
+        );
+        self.0.with_client(async |client| is_changed(client, &sql, item, intent).await)
     }
 
     /// Whether an item is still this node's, which is then so for the length of a lease: asked right before a step that cannot be
-    /// undone. An error where the database does not say so, or said it too long ago: the step is not taken then either. `intent` says what the step is, for
-    /// whoever has to carry on after it.
+    /// undone. An error where the database does not say so, or said it too long ago: the step is not taken then either. `intent` says what
+    /// the step is, for whoever has to carry on after it; what was said of earlier steps and is not said anew stays.
     pub fn is_still_mine(&self, item: &WorkItem, intent: Option<&Value>) -> Result<bool, FleetError> {
         if self.0.acting()? != item.holder {
             return Ok(false);
         }
         // A row is written: who takes over at this moment looks at it again, and sees how long it is held.
-        let sql = "UPDATE aftercast.work w SET held_until = now() + (SELECT lease FROM aftercast.meta), \
-                     intent = coalesce($5::jsonb, w.intent) \
-                   FROM aftercast.node n WHERE w.work_id = $3 AND w.token = $4 AND w.state = 'leased' \
-                   AND w.lease_node = $1::uuid AND w.lease_epoch = $2 \
-                   AND n.node_id = w.lease_node AND n.epoch = w.lease_epoch AND n.stopped_at IS NULL RETURNING w.work_id";
-        let intent = intent.map(|intent| {
-            let mut intent = intent.clone();
-            replace_nul(&mut intent);
-            intent.to_string()
-        });
-        let [node, epoch, work_id, token] = by(item);
-        let values = [node, epoch, work_id, token, (&intent as &(dyn ToSql + Sync), Type::TEXT)];
+        let sql = format!(
+            "UPDATE aftercast.work w SET held_until = now() + (SELECT lease FROM aftercast.meta), {ADD_INTENT} \
+             FROM aftercast.node n WHERE w.work_id = $3 AND w.token = $4 AND w.state = 'leased' \
+             AND w.lease_node = $1::uuid AND w.lease_epoch = $2 \
+             AND n.node_id = w.lease_node AND n.epoch = w.lease_epoch AND n.stopped_at IS NULL RETURNING w.work_id"
+        );
         // The database counts from when it was asked; this process may have been suspended since.
         let asked = self.0.health.now();
-        let is_mine = self.0.with_client(async |client| Ok(!ask(client, sql, &values).await?.is_empty()))?;
+        let is_mine = self.0.with_client(async |client| is_changed(client, &sql, item, intent).await)?;
         let age = self.0.health.now().saturating_duration_since(asked);
         if is_mine && age >= self.0.health.trust() {
             return Err(FleetError::TimedOut(age));
@@ -113,22 +121,34 @@ impl SharedWork {
     /// The name of a node if it is another one and alive.
     pub fn other_live_node(&self, node_id: &str) -> Result<Option<String>, FleetError> {
         let (own, _) = self.0.acting()?;
-        let sql = "SELECT n.name FROM aftercast.node n WHERE n.node_id::text = $1 AND n.node_id <> $2::uuid \
-                   AND n.stopped_at IS NULL AND n.seen_at > now() - (SELECT lease FROM aftercast.meta)";
+        let sql = format!(
+            "SELECT n.name FROM aftercast.node n WHERE n.node_id::text = $1 AND n.node_id <> $2::uuid AND {}",
+            is_alive("n")
+        );
         let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&own, Type::TEXT)];
-        self.0.with_client(async |client| Ok(ask(client, sql, &values).await?.first().map(|row| row.get(0))))
+        self.0.with_client(async |client| Ok(ask(client, &sql, &values).await?.first().map(|row| row.get(0))))
     }
 }
 
-async fn begin(client: &deadpool_postgres::Client, item: &WorkItem) -> Result<bool, FleetError> {
-    let sql = "UPDATE aftercast.work SET is_begun = true WHERE work_id = $3 AND token = $4 AND state = 'leased' \
-               AND lease_node = $1::uuid AND lease_epoch = $2 RETURNING work_id";
-    Ok(!ask(client, sql, &by(item)).await?.is_empty())
-}
+/// Adds the intent `$5` to what is known of an item, with its holder; none changes nothing.
+const ADD_INTENT: &str = "intent = CASE WHEN $5::jsonb IS NULL THEN w.intent \
+    ELSE coalesce(w.intent, '{}') || $5::jsonb || jsonb_build_object('node', $1) END";
 
-/// Holder, item and token.
-fn by(item: &WorkItem) -> [(&(dyn ToSql + Sync), Type); 4] {
-    [(&item.holder.0, Type::TEXT), (&item.holder.1, Type::INT8), (&item.work_id, Type::INT8), (&item.token, Type::INT8)]
+/// Whether a statement has changed an item: it gets holder, item, token and intent.
+async fn is_changed(client: &Client, sql: &str, item: &WorkItem, intent: Option<&Value>) -> Result<bool, FleetError> {
+    let intent = intent.map(|intent| {
+        let mut intent = intent.clone();
+        replace_nul(&mut intent);
+        intent.to_string()
+    });
+    let values: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&item.holder.0, Type::TEXT),
+        (&item.holder.1, Type::INT8),
+        (&item.work_id, Type::INT8),
+        (&item.token, Type::INT8),
+        (&intent, Type::TEXT),
+    ];
+    Ok(!ask(client, sql, &values).await?.is_empty())
 }
 
 /// Takes what a selection of `c.work_id` names.
@@ -149,7 +169,8 @@ async fn of_root(
 ) -> Result<Vec<WorkItem>, FleetError> {
     let sql = lease(&format!(
         "SELECT work_id FROM aftercast.work WHERE batch_id IS NULL AND state = 'ready' AND kind = $4 AND root = $5 AND due_at <= now() \
-         AND {MAY_CLAIM} ORDER BY priority, due_at, work_id LIMIT $3"
+         AND {} ORDER BY priority, due_at, work_id LIMIT $3",
+        may_claim()
     ));
     let most = i64::from(most);
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -187,8 +208,9 @@ async fn of_batch(
         }
     };
     let sql = lease(&format!(
-        "SELECT work_id FROM aftercast.work WHERE batch_id = $4 AND state = 'ready' AND due_at <= now() AND {MAY_CLAIM} \
-         ORDER BY priority, due_at, work_id LIMIT $3"
+        "SELECT work_id FROM aftercast.work WHERE batch_id = $4 AND state = 'ready' AND due_at <= now() AND {} \
+         ORDER BY priority, due_at, work_id LIMIT $3",
+        may_claim()
     ));
     let limit = i64::from(most);
     let values: [(&(dyn ToSql + Sync), Type); 4] =

@@ -35,7 +35,8 @@ pub struct WorkResult {
     pub outcome: String,
     /// What there is to say about it.
     pub details: Value,
-    /// The record that was made of it, with its revision on this node: it is written with the result or not at all.
+    /// The record that was made of it, with its revision on this node: it is written with the result or not at all. If another node that
+    /// takes work has made it before, it lists it no longer.
     pub vod: Option<(VodRecord, u64)>,
 }
 
@@ -73,7 +74,7 @@ impl SharedWork {
                 let accepted = end_as_done(&transaction, done).await?;
                 for (item, result) in done.iter().filter(|(item, _)| accepted.contains(&item.work_id)) {
                     if let Some((vod, revision)) = &result.vod {
-                        replicate::write_vod(&transaction, (&item.holder.0, item.holder.1), (vod, *revision)).await?;
+                        list_for_holder(&transaction, item, (vod, *revision)).await?;
                     }
                 }
                 transaction.commit().await?;
@@ -165,6 +166,29 @@ impl SharedWork {
         let rows = Value::Array(rows).to_string();
         self.0.with_client(async |client| Ok(ask(client, sql, &[(&rows, Type::TEXT)]).await?.len()))
     }
+}
+
+/// The VoD of an item is its holder's: a node that takes work and had the item before lists it no longer, whatever it tells later.
+async fn list_for_holder(
+    transaction: &Transaction<'_>,
+    item: &WorkItem,
+    (vod, revision): (&VodRecord, u64),
+) -> Result<(), FleetError> {
+    let ((node_id, epoch), vod_id) = (&item.holder, text(&vod.vod_id));
+    let before = item.intent.as_ref().and_then(|intent| intent.get("node")?.as_str()).unwrap_or_default();
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(node_id, Type::TEXT), (&vod_id, Type::TEXT), (&before, Type::TEXT)];
+    let own = "DELETE FROM aftercast.vod_former WHERE node_id = $1::uuid AND vod_id = $2";
+    transaction.execute_typed(own, &values[..2]).await?;
+    replicate::write_vod(transaction, (node_id, *epoch), (vod, revision)).await?;
+    // By the file, and by what the item says: who had it may not have told of the VoD yet.
+    let others = "WITH before AS (SELECT n.node_id FROM aftercast.node n WHERE n.is_worker AND n.node_id <> $1::uuid AND (n.node_id::text = $3 \
+                    OR n.node_id IN (SELECT v.node_id FROM aftercast.vod v JOIN aftercast.vod o ON o.node_id = $1::uuid AND o.vod_id = v.vod_id \
+                      AND (o.root, o.rel_path) = (v.root, v.rel_path) WHERE v.vod_id = $2))), \
+                  gone AS (DELETE FROM aftercast.vod v USING before b WHERE v.node_id = b.node_id AND v.vod_id = $2) \
+                  INSERT INTO aftercast.vod_former (node_id, vod_id) SELECT node_id, $2 FROM before ON CONFLICT DO NOTHING";
+    transaction.execute_typed(others, &values).await?;
+    Ok(())
 }
 
 /// A reason as it is stored: an index holds no long ones.

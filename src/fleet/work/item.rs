@@ -80,7 +80,7 @@ pub struct WorkItem {
     pub attempt: i32,
     /// How often the surroundings were in the way.
     pub given_back: i32,
-    /// The last step that a holder was about to take which cannot be undone; it may have been taken.
+    /// The last steps that a holder was about to take and that would outlive it, and under `node` who it was; they may have been taken.
     pub intent: Option<Value>,
 }
 

@@ -36,7 +36,9 @@ struct ListedObject {
 
 impl BucketPlace {
     pub fn open(context: &Context, url: &str) -> Result<Self, OperationError> {
-        Ok(Self { bucket: OpenBucket::open(context, url)?, run: ArchiveRun::new() })
+        let bucket = OpenBucket::open(context, url)?;
+        let run = ArchiveRun::begin(&bucket.job(context, &context.config(), Duration::ZERO)?);
+        Ok(Self { bucket, run })
     }
 
     /// Lists a page.

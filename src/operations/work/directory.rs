@@ -5,13 +5,14 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tracing::debug;
 
 use super::super::Context;
 use super::super::batch::BatchKind;
 use super::outcome::ItemOutcome;
 use crate::discover::{self, Mode, NameRules};
-use crate::durable;
+use crate::durable::{self, PartialOwner};
 use crate::fault::{Class, chain};
 use crate::fleet::{NewWork, RunningBatch, SharedWork, WorkItem};
 use crate::pipeline::{self, Batch, BatchPart, BatchReport, InputPath, JourneyOutcome, NextStep, PipelineError};
@@ -26,6 +27,10 @@ const PRIORITY: i32 = 100;
 /// How long a recording is left alone of which nothing proves yet that nobody writes it.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What an intent says of a file that is written aside: for which final name, and in whose name.
+const ASIDE_FOR: &str = "asideFor";
+const ASIDE_OWNER: &str = "asideOwner";
 
 /// A directory that is worked on.
 #[derive(Debug)]
@@ -108,6 +113,7 @@ impl DirectoryPlace {
             let message = format!("the directory `{}` is not available", printable(&self.path));
             return ItemOutcome::failed(Class::Environment, &message);
         }
+        self.clear_aside(item, &path);
         // An earlier holder may have published it and died before it could say so.
         let (path, is_published) = self.published(item).map_or((path, false), |published| (published, true));
         if !path.exists() {
@@ -142,7 +148,20 @@ impl DirectoryPlace {
             Ok(_) if context.stop().is_requested() && ended.is_none() => ItemOutcome::Stopped,
             // What was not tried for the stop is no failure.
             Ok(report) if context.stop().is_requested() && !report.undelivered.is_empty() => ItemOutcome::Stopped,
-            Ok(report) => self.outcome(ended, &report, is_published),
+            Ok(report) => with_record(context, self.outcome(ended, &report, is_published)),
+        }
+    }
+
+    /// Removes what an earlier holder has left aside, who can publish nothing any more.
+    fn clear_aside(&self, item: &WorkItem, source: &Path) {
+        let said = |name: &str| item.intent.as_ref()?.get(name)?.as_str();
+        let Some(owner) = said(ASIDE_OWNER).map(PartialOwner::new) else { return };
+        let named = said(ASIDE_FOR).and_then(|name| self.below(Path::new(name)));
+        for beside in named.as_deref().into_iter().chain([source]) {
+            if let Err(error) = durable::remove_partials(beside, &owner) {
+                let path = printable(beside);
+                debug!(%path, error = chain(&error), "cannot remove what an earlier process has left aside");
+            }
         }
     }
 
@@ -210,6 +229,18 @@ impl DirectoryPlace {
     }
 }
 
+/// The same with the record that was made: it is listed for this node from when the result is accepted on.
+fn with_record(context: &Context, outcome: ItemOutcome) -> ItemOutcome {
+    let ItemOutcome::Done(mut result) = outcome else { return outcome };
+    if let Some(vod_id) = result.details.get("vodId").and_then(Value::as_str) {
+        result.vod = match context.pipeline().catalog.shared().with_revision(vod_id) {
+            Ok(record) => record,
+            Err(error) => return ItemOutcome::of(&error),
+        };
+    }
+    ItemOutcome::Done(result)
+}
+
 /// A recording whose delivery did not come to its end is not done: the queue of this process may be gone afterwards.
 fn undelivered(report: &BatchReport) -> Option<ItemOutcome> {
     let delivery = report.undelivered.first()?;
@@ -221,12 +252,18 @@ fn undelivered(report: &BatchReport) -> Option<ItemOutcome> {
     })
 }
 
-/// Asks the database before a step that cannot be undone.
+/// What whoever takes a recording over has to know from its beginning on: in whose name files are written aside.
+pub(super) fn in_whose_name(context: &Context) -> Value {
+    json!({ ASIDE_OWNER: context.pipeline().catalog.owner().id() })
+}
+
+/// Asks the database before a step that cannot be undone, or that leaves something if it is cut.
 fn may(shared: &SharedWork, item: &WorkItem, root: &Path, next: &NextStep<'_>) -> Result<(), String> {
+    let relative = |path: &Path| path.strip_prefix(root).ok().and_then(Path::to_str).map(str::to_owned);
     let intent = match next {
+        NextStep::Write { path, owner } => Some(json!({ ASIDE_FOR: relative(path), ASIDE_OWNER: owner.id() })),
         NextStep::Publish { path, vod_id, size_bytes } => {
-            let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
-            Some(json!({ "path": relative, "vodId": vod_id, "sizeBytes": size_bytes }))
+            Some(json!({ "path": relative(path), "vodId": vod_id, "sizeBytes": size_bytes }))
         }
         NextStep::RemoveSource => None,
     };

@@ -258,7 +258,11 @@ impl Worker<'_> {
                 self.give_back([item].into_iter().chain(rest));
                 break;
             }
-            match self.insist(|work| work.begin(item)) {
+            let intent = self.places.get(&batch.batch_id).and_then(|place| match place {
+                Ok(Place::Directory(_)) if item.kind != LIST => Some(directory::in_whose_name(self.context)),
+                _ => None,
+            });
+            match self.insist(|work| work.begin_with(item, intent.as_ref())) {
                 Some(true) => self.take(batch, kind, item),
                 Some(false) => self.note_taken_over(item),
                 None => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::claims::{HeldClaim, owner_of};
+use super::claims::HeldClaim;
 use crate::catalog::JournalKey;
 use crate::discover::Settled;
 use crate::durable;
@@ -245,12 +245,13 @@ fn submit(
     wish: Wish,
 ) {
     let path = wish.settled.path().to_owned();
-    if let Some(former) = lease.former_token.filter(|_| !is_half_done(ctx, &key)) {
-        clear(&path, former);
-    }
     let root = wish.settled.candidate().root.clone();
     let token = lease.token;
-    ctx.roots.shared.hold(key, HeldClaim { lease, root, is_done });
+    let claim = HeldClaim { lease, root, is_done };
+    if !is_half_done(ctx, &key) {
+        [Some(path.clone()), claim.published_path()].iter().flatten().for_each(|beside| clear_former(&claim, beside));
+    }
+    ctx.roots.shared.hold(key, claim);
     let mut guard = EndGuard { queue: Arc::clone(queue), ended: Some(Ended { key, token, path, outcome: None }) };
     lock(queue).under_way += 1;
     let listener = wish.listener;
@@ -280,10 +281,10 @@ impl Drop for EndGuard {
     }
 }
 
-/// Removes what the holder before has left aside. It can publish it no more.
-fn clear(path: &Path, former_token: i64) {
-    let Some(directory) = path.parent() else { return };
-    if let Err(error) = durable::remove_all_partials(directory, &owner_of(former_token)) {
+/// Removes what the holder before has left aside in the directory of a file. It can publish it no more.
+pub fn clear_former(claim: &HeldClaim, beside: &Path) {
+    let Some((directory, owner)) = beside.parent().zip(claim.former_owner()) else { return };
+    if let Err(error) = durable::remove_all_partials(directory, &owner) {
         debug!(directory = %printable(directory), error = chain(&error), "cannot remove partials of another node");
     }
 }

@@ -36,6 +36,11 @@ impl HeldClaim {
         (!self.is_done).then_some(self.lease.token)
     }
 
+    /// In whose name the holder before may have left files aside.
+    pub(super) fn former_owner(&self) -> Option<PartialOwner> {
+        self.lease.former_token.map(owner_of)
+    }
+
     /// In whose name files are written aside: nobody else has the token.
     pub fn owner(&self) -> PartialOwner {
         owner_of(self.lease.token)
@@ -43,7 +48,7 @@ impl HeldClaim {
 }
 
 /// In whose name the holder of a token writes.
-pub(super) fn owner_of(token: i64) -> PartialOwner {
+fn owner_of(token: i64) -> PartialOwner {
     PartialOwner::new(&format!("t{token}"))
 }
 

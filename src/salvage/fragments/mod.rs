@@ -39,13 +39,16 @@ pub fn has_fragments<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<
 pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
     let is_odd = layout.garbage_at.is_some() || layout.torn().is_some() || layout.movie_header().is_none();
     let ends_in_media = layout.boxes.last().is_some_and(|last| last.is(b"mdat"));
-    if !(is_odd || ends_in_media) || !has_fragments(reader, layout)? {
+    if !(is_odd || ends_in_media) {
         return Ok(false);
     }
-    // What the writer had not stored when the power went; samples in it are none.
+    // What the writer had not stored when the power went; samples in it are none. Looked for first: of a sound file, that is one read.
     let has_zero_tail = isobmff::end_of_data(&mut *reader, layout.len)? < layout.len && !has_silence(reader, layout);
-    if has_zero_tail || !is_odd {
-        return Ok(has_zero_tail);
+    if !(is_odd || has_zero_tail) || !has_fragments(reader, layout)? {
+        return Ok(false);
+    }
+    if has_zero_tail {
+        return Ok(true);
     }
     let listed = layout.all(b"moof").filter(|b| b.end() <= layout.len).count();
     let mut source = Source::new(reader, layout.len);

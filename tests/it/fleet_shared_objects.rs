@@ -1,0 +1,157 @@
+//! Objects that more than one node has: none of them deletes what another one needs, and rows of keys do not stay for ever.
+
+use std::fs;
+use std::path::Path;
+
+use aftercast::fleet::{ProvenKey, WorkResult};
+use serde_json::Value;
+
+use super::fleet::{until_connected, until_told};
+use super::fleet_objects::{node, until_keys};
+use super::fleet_work::{Node, done, new_work};
+use super::roots::moved;
+use crate::support::daemon::{Daemon, until};
+use crate::support::postgres::Postgres;
+use crate::support::recordings::padded;
+use crate::support::stores::s3;
+use crate::support::{Sandbox, archive};
+
+/// What a node has itself; the database is not needed for that.
+fn own(at: &Sandbox) -> Vec<Value> {
+    at.run(&["--json", "vod", "list", "--node", "this"]).expect_code(0).json_lines()
+}
+
+fn id_of(at: &Sandbox) -> String {
+    own(at)[0]["vodId"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn until_delivered(postgres: &Postgres, at: &Sandbox) {
+    until("it is delivered", || {
+        own(at).first().is_some_and(|vod| !vod["remote"].as_array().unwrap().is_empty()).then_some(())
+    });
+    until_told(at);
+    until("the key is noted", || {
+        (postgres.sql("SELECT count(*) FROM aftercast.object WHERE state = 'proven'") == "1").then_some(())
+    });
+}
+
+#[test]
+fn an_object_that_two_nodes_have_stays_until_the_second_of_them_deletes_its_vod() {
+    let mut postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-shared-objects");
+    let nodes = ["a", "b"].map(|name| node(&postgres, name, &target));
+    let [a, b] = &nodes;
+    let daemons = nodes.each_ref().map(Daemon::start);
+    nodes.iter().for_each(until_connected);
+    // The same recording, one after the other: one id, one key, one object.
+    for node in &nodes {
+        fs::write(node.root().join("x.mp4"), padded("same", 0)).unwrap();
+        until_delivered(&postgres, node);
+    }
+    let id = id_of(a);
+    assert_eq!(id, id_of(b));
+    until_keys(&server, "fleet-shared-objects", &["x.mp4"]);
+    let rows = "SELECT n.name FROM aftercast.object JOIN aftercast.node n USING (node_id) \
+                UNION ALL SELECT 'also ' || n.name FROM aftercast.object_also JOIN aftercast.node n USING (node_id)";
+    assert_eq!(postgres.sql(rows), "b\nalso a");
+    // Whether the other one still has it cannot be asked now: nothing is deleted.
+    postgres.stop_immediately();
+    let refused = a.run(&["vod", "delete", &id, "--yes"]);
+    assert!(refused.code() == 5 && refused.err.contains("Nothing was deleted"), "{} {}", refused.code(), refused.err);
+    assert_eq!(id_of(a), id);
+    postgres.begin();
+    nodes.iter().for_each(until_told);
+    let deleted = a.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    assert!(deleted.err.contains(&format!("VoD {id} on the node b also references it")), "{}", deleted.err);
+    until_told(a);
+    until("the row of the first one is gone", || (postgres.sql(rows) == "b").then_some(()));
+    until_keys(&server, "fleet-shared-objects", &["x.mp4"]);
+    b.run(&["vod", "verify", &id]).expect_code(0);
+    // The last one takes it along.
+    b.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    until_keys(&server, "fleet-shared-objects", &[]);
+    until("no row is left", || postgres.sql(rows).is_empty().then_some(()));
+    daemons.into_iter().for_each(Daemon::stop);
+}
+
+#[test]
+fn of_one_key_that_two_recordings_got_without_the_database_both_nodes_are_known() {
+    let postgres = Postgres::start();
+    let nodes = ["a", "b"].map(|name| Node::start(&postgres, name));
+    let place = "https://s3.example s3://bucket/x.mp4";
+    for (node, number) in nodes.iter().zip(1..) {
+        let vod = archive::vod(Path::new("/recordings"), number, 1, None).unwrap();
+        node.work().enqueue(&[new_work(&vod.vod_id)]).unwrap();
+        let proven = ProvenKey { place: place.into(), asset_id: vod.vod_id.clone(), size_bytes: 7, checksum: None };
+        assert!(node.work().finish(&node.claim_one(), &WorkResult { vod: Some((vod, 1)), ..done() }).unwrap());
+        // The second one is told that another asset has the key.
+        assert_eq!(node.fleet.note_proven(&[proven]).unwrap(), number - 1);
+    }
+    let holders = |node: &Node| {
+        let holders = node.fleet.object_holders(&[place.into(), "elsewhere".into()]).unwrap();
+        holders.into_iter().map(|holder| holder.node).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes.each_ref().map(holders), [["b"], ["a"]]);
+    // What nobody lists any more is no obstacle.
+    postgres.sql("DELETE FROM aftercast.vod USING aftercast.node n WHERE vod.node_id = n.node_id AND n.name = 'b'");
+    assert_eq!(holders(&nodes[0]), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_adopted_with_a_disk_is_deleted_with_its_objects() {
+    let postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-adopted-objects");
+    let old = node(&postgres, "old", &target);
+    let daemon = Daemon::start(&old);
+    fs::write(old.root().join("x.mp4"), padded("x", 0)).unwrap();
+    until_delivered(&postgres, &old);
+    let id = id_of(&old);
+    daemon.stop();
+    let disk = moved(&old.root());
+    let new = node(&postgres, "new", &target);
+    fs::remove_dir_all(new.root()).unwrap();
+    fs::rename(disk.path(), new.root()).unwrap();
+    let daemon = Daemon::start(&new);
+    until_connected(&new);
+    new.run(&["adopt", new.root().to_str().unwrap(), "--yes"]).expect_code(0);
+    let owner = "SELECT n.name FROM aftercast.object JOIN aftercast.node n USING (node_id)";
+    until("the key is the new node's", || (postgres.sql(owner) == "new").then_some(()));
+    until_delivered(&postgres, &new);
+    assert_eq!(id_of(&new), id);
+    new.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    until_keys(&server, "fleet-adopted-objects", &[]);
+    until("its key is free", || postgres.sql(owner).is_empty().then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn rows_of_keys_are_removed_when_they_are_of_no_use_any_more() {
+    let postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-spent-keys");
+    let node = node(&postgres, "a", &target);
+    Daemon::start(&node).stop();
+    postgres.sql(
+        "INSERT INTO aftercast.node (node_id, name, epoch, instance, host, version, stopped_at) \
+         VALUES (gen_random_uuid(), 'gone', 1, '', '', '', now())",
+    );
+    let put = |place: &str, asset: &str, node: &str, state: &str, days: u32| {
+        postgres.sql(&format!(
+            "INSERT INTO aftercast.object (place, asset_id, node_id, epoch, state, claimed_at) \
+             SELECT '{place}', '{asset}', node_id, 1, '{state}', now() - interval '{days} days' FROM aftercast.node WHERE name = '{node}'"
+        ));
+    };
+    put("old unit", "unit-1", "gone", "proven", 2);
+    put("old unit of its own", "unit-2", "a", "proven", 2);
+    put("new unit", "unit-3", "a", "proven", 0);
+    put("vod", "united", "a", "proven", 2);
+    put("taken by one that is away", "x", "gone", "claimed", 2);
+    put("taken", "y", "a", "claimed", 2);
+    let daemon = Daemon::start(&node);
+    let rows = "SELECT string_agg(place, ', ' ORDER BY place) FROM aftercast.object";
+    until("the others are gone", || (postgres.sql(rows) == "new unit, taken, vod").then_some(()));
+    daemon.stop();
+}
