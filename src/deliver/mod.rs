@@ -10,6 +10,7 @@ mod adopt;
 mod asking;
 mod assembling;
 mod attributes;
+mod azure;
 mod backend;
 mod bandwidth;
 mod borrowed;
