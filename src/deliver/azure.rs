@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::HttpConnector;
 use url::Url;
 
 use super::TargetOptions;
 use super::backend::{Backend, client, half_an_identity, no_credentials, refused, retry, uplink};
+use super::blocks::BlockClient;
+use super::checksum::of_base64;
 use super::credentials::{Environment, SecretSetting, unknown};
 use super::diagnose::Provider;
 use super::error::Result;
+use super::google::is_yes;
 use super::location::endpoint;
 use super::uplink::Resigner;
 
@@ -58,6 +62,9 @@ pub(super) fn open(
     let is_http = address.as_ref().is_some_and(|a| a.scheme() == "http");
     let account = builder.get_config_value(&AzureConfigKey::AccountName);
     let account = account.unwrap_or_else(|| EMULATOR_ACCOUNT.to_owned());
+    let is_open = is_on(&builder, AzureConfigKey::SkipSignature);
+    let (own, account_key) = (own_address(&builder, &account, environment), account_key(&builder));
+    let allows_http = is_http || is_on(&builder, AzureConfigKey::UseEmulator);
     let built = builder
         .with_container_name(container)
         .with_client_options(client(is_http))
@@ -65,9 +72,45 @@ pub(super) fn open(
         .with_http_connector(uplink(options))
         .build();
     let store = Arc::new(built.map_err(refused(options))?);
+    let blocks = BlockClient {
+        client: uplink(options).connect(&client(allows_http)).map_err(refused(options))?,
+        address: format!("{own}/{container}"),
+        account: account.clone(),
+        container: container.to_owned(),
+        credentials: store.credentials().clone(),
+        account_key,
+    };
     let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
     let backend = Backend::of(options, Provider::Azure, store.clone(), store.clone());
-    Ok(Backend { resigner: Some(resigner), signer: Some(store.clone()), pages: Some(store), ..backend })
+    // Without credentials nothing can be written.
+    let blocks = (!is_open).then(|| Arc::new(blocks));
+    Ok(Backend { resigner: Some(resigner), signer: Some(store.clone()), pages: Some(store), blocks, ..backend })
+}
+
+fn is_on(builder: &MicrosoftAzureBuilder, key: AzureConfigKey) -> bool {
+    builder.get_config_value(&key).is_some_and(|value| is_yes(&value))
+}
+
+/// The address of the account, as `object_store` finds it.
+fn own_address(builder: &MicrosoftAzureBuilder, account: &str, environment: &Environment) -> String {
+    if is_on(builder, AzureConfigKey::UseEmulator) {
+        let base = environment.get("AZURITE_BLOB_STORAGE_URL").unwrap_or("http://127.0.0.1:10000");
+        return format!("{}/{account}", base.trim_end_matches('/'));
+    }
+    match builder.get_config_value(&AzureConfigKey::Endpoint) {
+        Some(endpoint) => endpoint,
+        None if is_on(builder, AzureConfigKey::UseFabricEndpoint) => {
+            format!("https://{account}.blob.fabric.microsoft.com")
+        }
+        None => format!("https://{account}.blob.core.windows.net"),
+    }
+}
+
+/// The account's key, if there is one; the emulator has its published one.
+fn account_key(builder: &MicrosoftAzureBuilder) -> Option<Vec<u8>> {
+    let set = builder.get_config_value(&AzureConfigKey::AccessKey);
+    let published = || is_on(builder, AzureConfigKey::UseEmulator).then(|| EMULATOR_KEY.to_owned());
+    of_base64(&set.or_else(published)?)
 }
 
 /// The kind of credentials that one of them is, or is the secret part of.
@@ -131,4 +174,30 @@ fn account_of(address: &Url) -> String {
     let segment = address.path().trim_matches('/').rsplit('/').next().filter(|s| !s.is_empty());
     let label = || address.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
     segment.unwrap_or_else(label).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_copied_where_everything_else_goes() {
+        const KEYS: [(&str, &str); 2] =
+            [("AZURE_STORAGE_ACCOUNT_NAME", "someone"), ("AZURE_STORAGE_ACCOUNT_KEY", EMULATOR_KEY)];
+        let opened = |endpoint: Option<&str>, more: &[(&str, &str)]| {
+            let options = TargetOptions { endpoint: endpoint.map(Into::into), ..TargetOptions::new("t", "az://vods") };
+            open(&options, "vods", &Environment::of(&[&KEYS, more].concat()), &[]).unwrap().blocks
+        };
+        for (endpoint, more, expected) in [
+            (None, &[][..], "https://someone.blob.core.windows.net/vods"),
+            (None, &[("AZURE_USE_FABRIC_ENDPOINT", "true")], "https://someone.blob.fabric.microsoft.com/vods"),
+            (None, &[("AZURE_STORAGE_USE_EMULATOR", "true")], "http://127.0.0.1:10000/someone/vods"),
+            (Some("https://blobs.example.org/"), &[], "https://blobs.example.org/vods"),
+        ] {
+            let blocks = opened(endpoint, more).unwrap();
+            assert_eq!(blocks.address, expected);
+            assert_eq!(blocks.account_key.as_deref(), of_base64(EMULATOR_KEY).as_deref());
+        }
+        assert!(opened(None, &[("AZURE_SKIP_SIGNATURE", "true")]).is_none(), "nothing can be written there");
+    }
 }

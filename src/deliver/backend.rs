@@ -15,7 +15,9 @@ use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
 
+use super::assembly_parts::ServerCopy;
 use super::bandwidth::RateLimiter;
+use super::blocks::BlockClient;
 use super::credentials::{Environment, SecretSetting, secrets, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
@@ -49,6 +51,8 @@ pub(super) struct Backend {
     pub signer: Option<Arc<dyn Signer>>,
     /// Lists unfinished uploads, where there is such a list.
     pub wire: Option<Arc<BucketClient>>,
+    /// Has blocks copied, on Azure.
+    pub blocks: Option<Arc<BlockClient>>,
     /// Tags of new objects.
     pub tags: TagSet,
     /// How copies are compared.
@@ -79,6 +83,7 @@ impl Backend {
             resigner: None,
             signer: None,
             wire: None,
+            blocks: None,
             tags,
             checksum: options.checksum,
             at_once: options.at_once(),
@@ -89,6 +94,18 @@ impl Backend {
     /// A store in memory as a bucket.
     pub fn in_memory(options: &TargetOptions, memory: &Arc<object_store::memory::InMemory>) -> Self {
         Self::of(options, Provider::S3, memory.clone(), memory.clone())
+    }
+
+    /// What the store puts together by itself, as far as its kind tells.
+    pub fn copies(&self) -> Option<ServerCopy> {
+        match self.provider {
+            // The SHA-256 of a part that was copied is not known here, and S3 wants it at the end.
+            Provider::S3 if self.checksum == ChecksumMode::Sha256 => None,
+            Provider::S3 => self.wire.is_some().then_some(ServerCopy::Parts),
+            Provider::Azure => self.blocks.is_some().then_some(ServerCopy::Blocks),
+            Provider::Gcs => self.wire.is_some().then_some(ServerCopy::Objects),
+            Provider::Disk => None,
+        }
     }
 
     /// How a file of a size is cut.
