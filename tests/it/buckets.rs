@@ -4,12 +4,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use aftercast::deliver::TargetOptions;
 
 use crate::support::assets::targets;
-use crate::support::buckets::{Line, finished_locally, house, item, large, process};
+use crate::support::buckets::{Line, finished_locally, house, item, killed_at, large, process};
 use crate::support::clients::{put, see};
 use crate::support::google::google;
 use crate::support::http::{Response, forward, read_request, reply, serve};
@@ -79,20 +78,10 @@ fn killed_at_every_request_neither_original_nor_result_is_missing() {
         let result = format!("run{n}/x_1.mp4");
         put(&target, &key, original.clone());
         let sandbox = house(&target, line.address);
-        line.dies_at(n);
-        let mut running = sandbox.command(&["process", &url]).spawn().unwrap();
-        let begun = Instant::now();
-        while !line.is_dead() && running.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(120));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = running.kill();
-        running.wait().unwrap();
+        let was_cut = killed_at(n, &line, &sandbox, &url);
         let (first, second) = (bytes_of(&key), bytes_of(&result));
         assert!(first.is_some_and(|bytes| bytes == original), "{n}: the original is gone or another one");
         assert!(second.is_none_or(|bytes| bytes == expected), "{n}: half an object under its final key");
-        let was_cut = line.is_dead();
-        line.dies_at(usize::MAX);
         process(&sandbox, &url, &[]).expect_code(0);
         assert!(bytes_of(&key).is_some_and(|bytes| bytes == original), "{n}");
         assert!(bytes_of(&result).is_some_and(|bytes| bytes == expected), "{n}");

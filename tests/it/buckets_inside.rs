@@ -6,12 +6,11 @@ use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use aftercast::deliver::TargetOptions;
 
 use crate::support::Sandbox;
-use crate::support::buckets::{Line, finished_locally, house, item, large, process};
+use crate::support::buckets::{Line, finished_locally, house, item, killed_at, large, process};
 use crate::support::clients::{keys, put, see};
 use crate::support::google::google;
 use crate::support::http::{Request, Response, forward, read_request, reply, serve};
@@ -192,19 +191,9 @@ fn killed_at_every_request(store: &Store) {
         let (url, key, result) = (store.below(&format!("run{n}")), format!("run{n}/x.mp4"), format!("run{n}/x_1.mp4"));
         put(&store.target, &key, original.clone());
         let sandbox = store.over(&line);
-        line.dies_at(n);
-        let mut running = sandbox.command(&["process", &url]).spawn().unwrap();
-        let begun = Instant::now();
-        while !line.is_dead() && running.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(120));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = running.kill();
-        running.wait().unwrap();
+        let was_cut = killed_at(n, &line, &sandbox, &url);
         assert!(held(&key).is_some_and(|bytes| bytes == original), "{n}: the original is gone or another one");
         assert!(held(&result).is_none_or(|bytes| bytes == expected), "{n}: half an object under its final key");
-        let was_cut = line.is_dead();
-        line.dies_at(usize::MAX);
         process(&sandbox, &url, &[]).expect_code(0);
         assert!(held(&key).is_some_and(|bytes| bytes == original), "{n}");
         assert!(held(&result).is_some_and(|bytes| bytes == expected), "{n}");

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use aftercast::deliver::TargetOptions;
 use serde_json::Value;
@@ -105,6 +106,23 @@ pub fn finished_locally(file: &Path, name: &str) -> Vec<u8> {
 /// Runs `process` over a bucket.
 pub fn process(sandbox: &Sandbox, url: &str, more: &[&str]) -> RunOutput {
     sandbox.run(&[&["--json", "process", url], more].concat())
+}
+
+/// Runs `process` over a line that dies at the `n`-th request, and kills it there; whether it came so far. The line lives again then.
+pub fn killed_at(n: usize, line: &Line, sandbox: &Sandbox, url: &str) -> bool {
+    line.dies_at(n);
+    let mut running = sandbox.command(&["process", url]).spawn().unwrap();
+    let begun = Instant::now();
+    // The process may end by itself while the store is still busy with that request.
+    while !line.is_dead() && (running.try_wait().unwrap().is_none() || line.seen.lock().unwrap().len() >= n) {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = running.kill();
+    running.wait().unwrap();
+    let was_cut = line.is_dead();
+    line.dies_at(usize::MAX);
+    was_cut
 }
 
 /// What was said of an object.
