@@ -1,4 +1,6 @@
-//! Finishes an object inside its bucket: a new header goes up, the store copies the media, and what came of it is compared.
+//! Finishes an object inside its bucket: a new header goes up, the store copies the media, and what came of it is compared. Where the
+//! store copies ranges, the result has the bytes of a local run that copies. Where it puts together whole objects (Google), the whole
+//! original is the content of one `mdat`, with its old headers as bytes that no sample refers to.
 //!
 //! ```text
 //! look at the key ─▶ assemble ─▶ compare the header and the ends of every copied range
@@ -14,15 +16,13 @@ use bytes::Bytes;
 use super::error::{ArchiveError, Result};
 use super::item::Transferred;
 use super::naming::{NUMBERS_MAX, numbered};
-use crate::deliver::{Assembled, Assembly, AssemblyPart, Ledger, PinnedObject, Targets, parts_of};
+use crate::deliver::{Assembled, Assembly, AssemblyPart, Ledger, PinnedObject, ServerCopy, Targets};
 use crate::recording::{Asset, Kind};
 
 /// The length of each comparison.
 const COMPARED_BYTES: u64 = 16 << 10;
 /// What is read of a new header at once.
 const HEADER_PIECE_BYTES: usize = 4 << 20;
-/// Requests beside those for parts and comparisons: create, three looks, complete.
-const OTHER_REQUESTS: u64 = 5;
 
 /// What an object becomes without leaving its bucket.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct InsidePlan {
     pub ranges: Vec<Range<u64>>,
     /// The key without a number.
     pub key: String,
+    /// What the store puts it together of.
+    pub copies: ServerCopy,
 }
 
 /// A finished object and the original that it was made of.
@@ -62,7 +64,7 @@ pub enum InsideOutcome {
         /// Whether an earlier run made it.
         is_of_before: bool,
     },
-    /// The store does not copy ranges.
+    /// The store does not copy it.
     NotSupported,
 }
 
@@ -78,15 +80,19 @@ pub enum FinishedPlace {
 impl InsidePlan {
     /// What goes over the line for it.
     pub fn transferred(&self) -> Option<Transferred> {
-        let parts = parts_of(self.header.len(), &self.ranges)?;
+        let parts = self.parts()?;
         let sent_bytes = parts.iter().map(AssemblyPart::sent_bytes).sum();
         let filled_bytes: u64 = parts.iter().map(AssemblyPart::read_bytes).sum();
         let compared: u64 = self.compared().iter().map(|(range, _)| 2 * (range.end - range.start)).sum();
         let (header_bytes, reads) = (self.header.len() as u64, 2 * self.compared().len() as u64);
         let of_header = header_bytes.div_ceil(HEADER_PIECE_BYTES as u64);
         let filled = parts.iter().filter(|part| part.read_bytes() > 0).count() as u64;
-        let requests = parts.len() as u64 + filled + OTHER_REQUESTS + reads + of_header;
+        let requests = parts.len() as u64 + filled + self.copies.requests_beside(&parts) + reads + of_header;
         Some(Transferred { read_bytes: filled_bytes + compared + header_bytes, sent_bytes, requests })
+    }
+
+    fn parts(&self) -> Option<Vec<AssemblyPart>> {
+        self.copies.parts_of(self.header.len(), &self.ranges)
     }
 
     /// Ranges of the original that are compared, each with its place in the new object: the first and the last bytes, and those with
@@ -105,7 +111,7 @@ impl InsidePlan {
     /// How far behind the header each part begins and ends that the store copies.
     fn copied_parts(&self) -> Vec<Range<u64>> {
         let (header_bytes, mut at, mut copied) = (self.header.len() as u64, 0, Vec::new());
-        for part in parts_of(self.header.len(), &self.ranges).unwrap_or_default() {
+        for part in self.parts().unwrap_or_default() {
             match part {
                 AssemblyPart::Copied(range) => {
                     let begin = at - header_bytes;
@@ -157,7 +163,10 @@ impl InsideJob<'_> {
         let still_is = |made: &PinnedObject| Ok(self.difference(made)?.is_none());
         for _ in 0..NUMBERS_MAX {
             let key = match place_of(self.targets, self.source, (&self.plan.key, self.id), &still_is)? {
-                FinishedPlace::Made(made) => return Ok(InsideOutcome::Made { made, is_of_before: true }),
+                FinishedPlace::Made(made) => {
+                    self.targets.clear_header(&self.source.target, self.id, self.ledger)?;
+                    return Ok(InsideOutcome::Made { made, is_of_before: true });
+                }
                 FinishedPlace::Free(key) => key,
             };
             (self.require_ours)()?;
@@ -172,6 +181,7 @@ impl InsideJob<'_> {
                 // Something else has come there meanwhile.
                 Assembled::Taken => {}
                 Assembled::SourceChanged => return Err(self.changed()),
+                Assembled::Differs(what) => return Err(ArchiveError::Differs { key, what }),
                 Assembled::NotSupported => return Ok(InsideOutcome::NotSupported),
             }
         }
@@ -249,8 +259,11 @@ mod tests {
     #[test]
     fn compared_ranges_lie_where_the_plan_puts_them() {
         let ranges = vec![100..100_100, 200_000..200_010, 300_000..900_000];
-        let plan = InsidePlan { header: Bytes::from_static(&[0; 50]), ranges, key: "x.mp4".into() };
-        let compared = plan.compared();
+        let plan_of = |header: &'static [u8], ranges| {
+            let header = Bytes::from_static(header);
+            InsidePlan { header, ranges, key: "x.mp4".into(), copies: ServerCopy::Parts }
+        };
+        let compared = plan_of(&[0; 50], ranges).compared();
         assert_eq!(compared[0], (100..100 + COMPARED_BYTES, 50));
         let (last, at) = compared.last().unwrap();
         assert_eq!((last.end, at + (last.end - last.start)), (900_000, 50 + 100_000 + 10 + 600_000));
@@ -262,7 +275,7 @@ mod tests {
             };
             assert_eq!(*at, place(range.start), "{range:?}");
         }
-        let large = InsidePlan { header: Bytes::from_static(&[0; 50]), ranges: iter_once(9..3 << 30), key: "x".into() };
+        let large = plan_of(&[0; 50], iter_once(9..3 << 30));
         let starts = large.compared();
         let copied = large.copied_parts();
         assert!(starts.len() >= 2 * copied.len(), "{starts:?}");
@@ -271,7 +284,7 @@ mod tests {
             (9 + (5 << 20) - 50..9 + (5 << 20) - 50 + COMPARED_BYTES, 5 << 20),
             "the first copied part"
         );
-        let small = InsidePlan { header: Bytes::new(), ranges: iter_once(0..3), key: "x".into() };
+        let small = plan_of(&[], iter_once(0..3));
         assert_eq!(small.compared(), [(0..3, 0)]);
     }
 

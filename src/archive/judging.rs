@@ -11,8 +11,8 @@ use super::item::{ItemWay, Transferred};
 use super::naming::{complete_key, finished_key};
 use super::reader::RangeReader;
 use super::run::ArchiveJob;
-use crate::deliver::PinnedObject;
-use crate::finish::{self, FinishError, HEAD_BYTES, PlanElsewhere};
+use crate::deliver::{PinnedObject, ServerCopy};
+use crate::finish::{self, BodyForm, FinishError, HEAD_BYTES, PlanElsewhere};
 use crate::recording::{Container, Defect};
 
 /// What is done about an object.
@@ -70,7 +70,7 @@ fn by_headers(
     let failed = |source| FinishError::from(crate::durable::FileError { verb: "read", path: name.to_owned(), source });
     reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(failed)?;
     reader.seek(SeekFrom::Start(0)).map_err(failed)?;
-    let copies = job.targets.copies_ranges(job.url)?;
+    let copies = job.targets.copies(job.url)?;
     let Some(inspection) = finish::inspect_headers(name, &head, reader, object.size_bytes)? else {
         let is_kept = Container::sniff_named(&head, name).filter(|container| container.is_kept());
         return Ok(match is_kept {
@@ -78,15 +78,16 @@ fn by_headers(
             None => (Judgement::Whole, Vec::new()),
         });
     };
-    let planned = finish::plan_elsewhere(name, reader, &inspection, job.finish)?;
-    let judgement = match planned {
-        PlanElsewhere::Keep(container) => kept(job, object, (is_temporary, copies), container),
-        PlanElsewhere::Front(front, container) if copies => {
+    let body = if copies.is_some_and(|copies| !copies.takes_ranges()) { BodyForm::WholeFile } else { BodyForm::Ranges };
+    let planned = finish::plan_elsewhere(name, reader, &inspection, (job.finish, body))?;
+    let judgement = match (planned, copies) {
+        (PlanElsewhere::Keep(container), _) => kept(job, object, (is_temporary, copies), container),
+        (PlanElsewhere::Front(front, container), Some(copies)) => {
             let key = finished_key(job.rules, key, container);
-            let plan = InsidePlan { header: Bytes::from(front.header), ranges: front.body_ranges, key };
+            let plan = InsidePlan { header: Bytes::from(front.header), ranges: front.body_ranges, key, copies };
             Judgement::Inside(plan, ItemWay::InBucket)
         }
-        PlanElsewhere::Front(..) | PlanElsewhere::Whole => Judgement::Whole,
+        (PlanElsewhere::Front(..), None) | (PlanElsewhere::Whole, _) => Judgement::Whole,
     };
     Ok((judgement, inspection.defects))
 }
@@ -95,15 +96,15 @@ fn by_headers(
 fn kept(
     job: &ArchiveJob<'_>,
     object: &PinnedObject,
-    (is_temporary, copies): (bool, bool),
+    (is_temporary, copies): (bool, Option<ServerCopy>),
     container: Container,
 ) -> Judgement {
-    match (is_temporary, copies) {
+    let copies = match (is_temporary, copies) {
         (false, _) => return Judgement::Complete,
-        (true, false) => return Judgement::Whole,
-        (true, true) => {}
-    }
+        (true, None) => return Judgement::Whole,
+        (true, Some(copies)) => copies,
+    };
     let key = complete_key(job.rules, &object.key, container);
     let ranges = std::iter::once(0..object.size_bytes).collect();
-    Judgement::Inside(InsidePlan { header: Bytes::new(), ranges, key }, ItemWay::Rename)
+    Judgement::Inside(InsidePlan { header: Bytes::new(), ranges, key, copies }, ItemWay::Rename)
 }

@@ -13,7 +13,7 @@ use super::judging::{Judgement, judge};
 use super::naming::{complete_key, id_of};
 use super::options::ArchiveOptions;
 use super::scratch::{PIECE_BYTES, Scratch, ScratchJob, ScratchOutcome};
-use crate::deliver::{DeliverError, Ledger, PinnedObject, Targets};
+use crate::deliver::{DeliverError, Ledger, PinnedObject, Targets, is_composed_header};
 use crate::discover::{NameClass, NameRules};
 use crate::durable::PartialOwner;
 use crate::fault::{Fault, chain};
@@ -21,6 +21,9 @@ use crate::finish::FinishOptions;
 use crate::recording::name::printable_text;
 use crate::recording::{Container, Fingerprint, RemoteObject, Shard};
 use crate::stop::Stop;
+
+/// An object with a new header that is this old was left: it is removed as soon as it is part of another one.
+const HEADER_IN_USE_MS: i64 = 3_600_000;
 
 /// What is asked of a bucket.
 #[derive(Clone, Copy)]
@@ -127,6 +130,11 @@ impl ArchiveRun {
 
     /// Takes an object of a listing to its end. `None` if nothing is done with it, or if the work was stopped.
     pub fn take(&mut self, job: &ArchiveJob<'_>, object: &PinnedObject) -> Result<Option<ArchiveItem>> {
+        if is_composed_header(&object.key) {
+            self.report.left_alone += 1;
+            clear_left_over(job, object);
+            return Ok(None);
+        }
         let relative = job.relative(&object.key).to_owned();
         let name = OsStr::new(relative.rsplit('/').next().unwrap_or_default());
         let NameClass::Recording { is_temporary } = job.rules.class(name) else {
@@ -258,6 +266,22 @@ impl ArchiveRun {
 
 fn failed(error: &ArchiveError) -> ItemState {
     ItemState::Failed { class: error.class(), message: chain(error), hint: error.hint() }
+}
+
+/// Removes the object with a new header that a killed process left, as it was seen. One that is in use is not older than its upload.
+fn clear_left_over(job: &ArchiveJob<'_>, object: &PinnedObject) {
+    let is_in_use = job.now_ms.saturating_sub(object.modified_ms) < HEADER_IN_USE_MS;
+    if is_in_use || job.dry_run || !(job.may_change)() {
+        return;
+    }
+    match job.targets.remove_as_seen(object) {
+        Err(DeliverError::Cancelled) => job.stop.request(),
+        Err(error) => {
+            let key = printable_text(&object.key);
+            tracing::warn!(%key, error = chain(&error), "temporary header of an earlier run not removed");
+        }
+        Ok(()) => {}
+    }
 }
 
 /// What an earlier run noted of it; `None` if what was made of it is not there any more, or is another object: it is made anew.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use object_store::{Attribute, Attributes, TagSet};
+use object_store::{Attribute, AttributeValue, Attributes, TagSet};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::TargetOptions;
@@ -97,21 +97,33 @@ fn metadata(options: &TargetOptions, asset: &Asset) -> Vec<(String, String)> {
 
 /// The same attributes as headers of Azure's Put Block List, which `object_store` does not set for uploads by ids.
 pub(super) fn block_list_headers(attributes: &Attributes, tags: &TagSet) -> Vec<(String, String)> {
-    let header = |(attribute, value): (&Attribute, &object_store::AttributeValue)| {
-        let name = match attribute {
-            Attribute::ContentType => "x-ms-blob-content-type".to_owned(),
-            Attribute::CacheControl => "x-ms-blob-cache-control".to_owned(),
-            Attribute::StorageClass => "x-ms-access-tier".to_owned(),
-            Attribute::Metadata(name) => format!("x-ms-meta-{name}"),
-            _ => return None,
-        };
-        Some((name, value.as_ref().to_owned()))
-    };
-    let mut headers: Vec<_> = attributes.iter().filter_map(header).collect();
+    let mut headers = headers(attributes, |attribute| match attribute {
+        Attribute::ContentType => Some("x-ms-blob-content-type".to_owned()),
+        Attribute::CacheControl => Some("x-ms-blob-cache-control".to_owned()),
+        Attribute::StorageClass => Some("x-ms-access-tier".to_owned()),
+        Attribute::Metadata(name) => Some(format!("x-ms-meta-{name}")),
+        _ => None,
+    });
     if !tags.encoded().is_empty() {
         headers.push(("x-ms-tags".to_owned(), tags.encoded().to_owned()));
     }
     headers
+}
+
+/// The same attributes as headers of Google's `compose`. What is put together has the storage class of what it is made of.
+pub(super) fn compose_headers(attributes: &Attributes) -> Vec<(String, String)> {
+    headers(attributes, |attribute| match attribute {
+        Attribute::ContentType => Some("content-type".to_owned()),
+        Attribute::CacheControl => Some("cache-control".to_owned()),
+        Attribute::Metadata(name) => Some(format!("x-goog-meta-{name}")),
+        _ => None,
+    })
+}
+
+fn headers(attributes: &Attributes, name_of: impl Fn(&Attribute) -> Option<String>) -> Vec<(String, String)> {
+    let header =
+        |(attribute, value): (&Attribute, &AttributeValue)| Some((name_of(attribute)?, value.as_ref().to_owned()));
+    attributes.iter().filter_map(header).collect()
 }
 
 /// The attribute that holds a metadata name; Azure takes only names that are C# identifiers.

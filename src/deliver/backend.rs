@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::list::PaginatedListStore;
 use object_store::multipart::MultipartStore;
@@ -16,7 +15,9 @@ use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
 
+use super::assembly_parts::ServerCopy;
 use super::bandwidth::RateLimiter;
+use super::blocks::BlockClient;
 use super::credentials::{Environment, SecretSetting, secrets, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
@@ -50,6 +51,8 @@ pub(super) struct Backend {
     pub signer: Option<Arc<dyn Signer>>,
     /// Lists unfinished uploads, where there is such a list.
     pub wire: Option<Arc<BucketClient>>,
+    /// Has blocks copied, on Azure.
+    pub blocks: Option<Arc<BlockClient>>,
     /// Tags of new objects.
     pub tags: TagSet,
     /// How copies are compared.
@@ -80,6 +83,7 @@ impl Backend {
             resigner: None,
             signer: None,
             wire: None,
+            blocks: None,
             tags,
             checksum: options.checksum,
             at_once: options.at_once(),
@@ -90,6 +94,18 @@ impl Backend {
     /// A store in memory as a bucket.
     pub fn in_memory(options: &TargetOptions, memory: &Arc<object_store::memory::InMemory>) -> Self {
         Self::of(options, Provider::S3, memory.clone(), memory.clone())
+    }
+
+    /// What the store puts together by itself, as far as its kind tells.
+    pub fn copies(&self) -> Option<ServerCopy> {
+        match self.provider {
+            // The SHA-256 of a part that was copied is not known here, and S3 wants it at the end.
+            Provider::S3 if self.checksum == ChecksumMode::Sha256 => None,
+            Provider::S3 => self.wire.is_some().then_some(ServerCopy::Parts),
+            Provider::Azure => self.blocks.is_some().then_some(ServerCopy::Blocks),
+            Provider::Gcs => self.wire.is_some().then_some(ServerCopy::Objects),
+            Provider::Disk => None,
+        }
     }
 
     /// How a file of a size is cut.
@@ -147,7 +163,7 @@ pub(super) fn open(
     only_on_s3(options, provider)?;
     match provider {
         Provider::S3 => s3(options, bucket, environment, &secrets),
-        Provider::Azure => azure(options, bucket, environment, &secrets),
+        Provider::Azure => super::azure::open(options, bucket, environment, &secrets),
         Provider::Gcs | Provider::Disk => super::google::open(options, bucket, environment, &secrets),
     }
 }
@@ -332,7 +348,7 @@ fn no_s3_credentials(options: &TargetOptions, builder: &AmazonS3Builder) -> Deli
     }
 }
 
-fn half_an_identity(options: &TargetOptions, half: &str, missing: &str, advice: &str) -> DeliverError {
+pub(super) fn half_an_identity(options: &TargetOptions, half: &str, missing: &str, advice: &str) -> DeliverError {
     DeliverError::configuration(&options.name, format!("{half} is set, but {missing} is not"), advice)
 }
 
@@ -376,124 +392,6 @@ fn s3_address(
             builder.with_endpoint(with_bucket.as_str().trim_end_matches('/'))
         }
     })
-}
-
-const AZURE_CREDENTIALS: &str = "account_name, account_key, sas, token, client_id, client_secret, tenant_id";
-const AZURE_ADVICE: &str = "Set AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or \
-    `credential_files`, or a workload identity. To use the machine's managed identity set \
-    AZURE_CREDENTIAL_TYPE=managed_identity.";
-/// Account and key that every Azure emulator has; published by Microsoft, no secret.
-const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
-const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-
-fn azure(
-    options: &TargetOptions,
-    container: &str,
-    environment: &Environment,
-    secrets: &[SecretSetting],
-) -> Result<Backend> {
-    let address = options.endpoint.as_deref().or_else(|| environment.get("AZURE_STORAGE_ENDPOINT"));
-    let address = address.map(|a| endpoint(&options.name, a)).transpose()?;
-    let mut builder = MicrosoftAzureBuilder::new();
-    for (name, value) in environment.settings("AZURE_") {
-        match name.parse() {
-            Ok(AzureConfigKey::Endpoint | AzureConfigKey::ContainerName | AzureConfigKey::Client(_)) | Err(_) => {}
-            Ok(key) => builder = builder.with_config(key, value),
-        }
-    }
-    if let Some(identity) = environment.get("IDENTITY_ENDPOINT") {
-        builder = builder.with_msi_endpoint(identity);
-    }
-    for secret in secrets {
-        let name = if secret.name == "sas" { "sas_token" } else { secret.name.as_str() };
-        match name.parse() {
-            Ok(AzureConfigKey::Client(_)) | Err(_) => return Err(unknown(options, name, AZURE_CREDENTIALS)),
-            Ok(key) => {
-                builder = builder.with_config(key, &secret.value);
-                // What a target names goes before an identity that this machine has besides.
-                if let Some(kind) = azure_kind(key) {
-                    builder = builder.with_config(AzureConfigKey::CredentialType, kind);
-                }
-            }
-        }
-    }
-    let builder = azure_address(builder, options, environment, address.as_ref())?;
-    let is_http = address.as_ref().is_some_and(|a| a.scheme() == "http");
-    let account = builder.get_config_value(&AzureConfigKey::AccountName);
-    let account = account.unwrap_or_else(|| EMULATOR_ACCOUNT.to_owned());
-    let built = builder
-        .with_container_name(container)
-        .with_client_options(client(is_http))
-        .with_retry(retry())
-        .with_http_connector(uplink(options))
-        .build();
-    let store = Arc::new(built.map_err(refused(options))?);
-    let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
-    let backend = Backend::of(options, Provider::Azure, store.clone(), store.clone());
-    Ok(Backend { resigner: Some(resigner), signer: Some(store.clone()), pages: Some(store), ..backend })
-}
-
-/// The kind of credentials that one of them is, or is the secret part of.
-const fn azure_kind(key: AzureConfigKey) -> Option<&'static str> {
-    match key {
-        AzureConfigKey::AccessKey => Some("access_key"),
-        AzureConfigKey::ClientSecret => Some("client_secret"),
-        AzureConfigKey::SasKey => Some("sas_token"),
-        AzureConfigKey::Token => Some("bearer_token"),
-        _ => None,
-    }
-}
-
-/// Account, endpoint, and the emulator's published key where its account is named without one.
-fn azure_address(
-    mut builder: MicrosoftAzureBuilder,
-    options: &TargetOptions,
-    environment: &Environment,
-    address: Option<&Url>,
-) -> Result<MicrosoftAzureBuilder> {
-    let is_set = |b: &MicrosoftAzureBuilder, key| b.get_config_value(&key).is_some_and(|v: String| !v.is_empty());
-    if let Some(authority) = builder.get_config_value(&AzureConfigKey::AuthorityHost) {
-        // Clusters say it with the slash at its end that is put behind it once more.
-        builder = builder.with_authority_host(authority.trim_end_matches('/'));
-    }
-    let uses_emulator = environment.get("AZURE_STORAGE_USE_EMULATOR").is_some_and(|v| v != "false" && v != "0");
-    if let Some(address) = address {
-        builder = builder.with_endpoint(address.as_str().trim_end_matches('/').to_owned());
-        if !is_set(&builder, AzureConfigKey::AccountName) {
-            builder = builder.with_account(account_of(address));
-        }
-    }
-    let account = builder.get_config_value(&AzureConfigKey::AccountName);
-    let has_key =
-        [AzureConfigKey::AccessKey, AzureConfigKey::SasKey, AzureConfigKey::Token, AzureConfigKey::CredentialType]
-            .into_iter()
-            .chain([AzureConfigKey::MsiEndpoint])
-            .any(|key| is_set(&builder, key));
-    let identity = [
-        (AzureConfigKey::FederatedTokenFile, "AZURE_FEDERATED_TOKEN_FILE"),
-        (AzureConfigKey::ClientSecret, "AZURE_CLIENT_SECRET"),
-    ];
-    let identity = identity.into_iter().find(|(key, _)| is_set(&builder, *key));
-    let missing = [(AzureConfigKey::ClientId, "AZURE_CLIENT_ID"), (AzureConfigKey::AuthorityId, "AZURE_TENANT_ID")];
-    let missing = missing.into_iter().find(|(key, _)| !is_set(&builder, *key));
-    let is_open = ["AZURE_SKIP_SIGNATURE", "AZURE_USE_AZURE_CLI"].iter().any(|n| environment.get(n).is_some());
-    match account {
-        _ if uses_emulator && address.is_none() => Ok(builder),
-        _ if has_key || is_open => Ok(builder),
-        _ if let (Some((_, half)), Some((_, other))) = (identity, missing) => {
-            Err(half_an_identity(options, half, other, AZURE_ADVICE))
-        }
-        _ if identity.is_some() => Ok(builder),
-        Some(account) if account == EMULATOR_ACCOUNT => Ok(builder.with_access_key(EMULATOR_KEY)),
-        _ => Err(no_credentials(options, AZURE_ADVICE)),
-    }
-}
-
-/// The account is the last segment of an emulator's endpoint, the first label of a real one.
-fn account_of(address: &Url) -> String {
-    let segment = address.path().trim_matches('/').rsplit('/').next().filter(|s| !s.is_empty());
-    let label = || address.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
-    segment.unwrap_or_else(label).to_owned()
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub(super) struct StoredObject {
     pub size_bytes: u64,
     pub etag: Option<String>,
     pub version: Option<String>,
+    /// What Google says of where it keeps it.
+    pub storage_class: Option<String>,
     pub modified_ms: i64,
     /// Its whole-object checksum.
     pub reported: Option<ReportedChecksum>,
@@ -142,6 +144,7 @@ impl Bucket {
             reported: reported(provider, found.meta.e_tag.as_deref(), header),
             etag: found.meta.e_tag,
             version: found.meta.version,
+            storage_class: header("x-goog-storage-class").map(str::to_owned),
             modified_ms: found.meta.last_modified.timestamp_millis(),
             asset_id,
             description: description(provider, &found.attributes),

@@ -149,6 +149,12 @@ impl PartSums {
         Self { crc64, crc32c, md5: None, sha256 }
     }
 
+    /// What Google reports of an object, if it is read so.
+    pub fn of_crc32c(text: &str) -> Option<Self> {
+        let crc: [u8; 4] = of_base64(text)?.try_into().ok()?;
+        Some(Self { crc32c: Some(u32::from_be_bytes(crc).into()), ..Self::default() })
+    }
+
     /// The SHA-256 as S3 writes it.
     pub fn sha256_text(&self) -> Option<String> {
         self.sha256.map(|sha256| base64(&sha256))
@@ -312,7 +318,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn of_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn of_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text.trim()).ok()
 }
 

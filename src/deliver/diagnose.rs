@@ -264,6 +264,8 @@ fn by_code(seen: &FailureDetails, verb: Verb, provider: Provider) -> Option<Caus
         "ObjectLocked" | "BlobImmutableDueToPolicy" | "InvalidRetentionPeriod" => Cause::Locked,
         "AccessControlListNotSupported" => Cause::AclDisabled,
         "NotImplemented" | "MethodNotAllowed" => Cause::NotSupported,
+        // Azure cannot read the source of a copy by the address and the authorization that it was given.
+        "CannotVerifyCopySource" if seen.status.is_some_and(|status| status < 500) => Cause::NotSupported,
         _ => return None,
     })
 }

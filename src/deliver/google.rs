@@ -76,7 +76,7 @@ pub(super) fn open(
 }
 
 /// What counts as true in the environment, to `object_store` as well.
-fn is_yes(text: &str) -> bool {
+pub(super) fn is_yes(text: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
 

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use object_store::multipart::PartId;
-use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSet};
+use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult};
 
 use super::ChecksumMode;
 use super::attributes::block_list_headers;
+use super::backend::Backend;
 use super::bucket::{Bucket, key_of};
 use super::checksum::{Checksums, PartSums, combine};
 use super::diagnose::{Cause, Provider, Verb};
@@ -138,10 +139,7 @@ impl Transfer<'_> {
         // Noted before it is asked for: an upload whose id never arrived is found by its key.
         rows.write_head(&head)?;
         let backend = &self.bucket.backend;
-        // Azure is told them at the end.
-        let attributes = if backend.resigner.is_some() { Attributes::new() } else { attributes.clone() };
-        let tags = if backend.resigner.is_some() { TagSet::default() } else { backend.tags.clone() };
-        let options = PutMultipartOptions { attributes, tags, ..PutMultipartOptions::default() };
+        let options = begin_options(backend, attributes);
         let key = key_of(self.key);
         let create = self.bucket.call(Verb::Put, self.key, backend.begin.create_multipart_opts(&key, options));
         let (begun, requests) = counted(create).await;
@@ -246,14 +244,7 @@ impl Transfer<'_> {
         let backend = &self.bucket.backend;
         let key = key_of(self.key);
         let end = |is_create_only| {
-            let told = CompletionHeaders {
-                is_create_only,
-                headers: backend
-                    .resigner
-                    .as_ref()
-                    .map_or_else(Vec::new, |_| block_list_headers(attributes, &backend.tags)),
-                resigner: backend.resigner.clone(),
-            };
+            let told = end_headers(backend, attributes, is_create_only);
             let ending = backend.parts.complete_multipart(&key, &upload.id, upload.ids());
             self.bucket.call(Verb::Put, self.key, told.around(ending))
         };
@@ -328,6 +319,22 @@ fn may_continue(error: &DeliverError) -> bool {
         DeliverError::Source(file) => !file.is_missing(),
         other => other.class() != Class::Permanent,
     }
+}
+
+/// What the beginning of an upload says besides. Azure is told that at the end.
+pub(super) fn begin_options(backend: &Backend, attributes: &Attributes) -> PutMultipartOptions {
+    if backend.resigner.is_some() {
+        return PutMultipartOptions::default();
+    }
+    let (attributes, tags) = (attributes.clone(), backend.tags.clone());
+    PutMultipartOptions { attributes, tags, ..PutMultipartOptions::default() }
+}
+
+/// What the end of an upload says besides.
+pub(super) fn end_headers(backend: &Backend, attributes: &Attributes, is_create_only: bool) -> CompletionHeaders {
+    let resigner = backend.resigner.clone();
+    let headers = resigner.as_ref().map_or_else(Vec::new, |_| block_list_headers(attributes, &backend.tags));
+    CompletionHeaders { is_create_only, headers, resigner }
 }
 
 /// Aborts an upload; one that is not there is a success.
@@ -420,7 +427,6 @@ mod tests {
     use futures::future::Either;
 
     use super::super::TargetOptions;
-    use super::super::backend::Backend;
     use super::super::conditions::ConditionSupport;
     use super::super::ledger::tests::MemoryLedger;
     use super::super::source::UploadSource;

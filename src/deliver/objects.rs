@@ -171,18 +171,34 @@ fn quoted(etag: String) -> String {
     if etag.ends_with('"') { etag } else { format!("\"{etag}\"") }
 }
 
-async fn remove(bucket: &Bucket, object: &PinnedObject) -> Result<()> {
-    let Some(held) = bucket.head(&object.key).await? else { return Ok(()) };
-    let is_same = held.size_bytes == object.size_bytes
+/// Whether an object is the one that was seen.
+pub(super) fn is_same(held: &StoredObject, object: &PinnedObject) -> bool {
+    held.size_bytes == object.size_bytes
         && match (&held.etag, &object.etag) {
             (Some(now), Some(then)) => now == then,
             _ => held.modified_ms == object.modified_ms,
-        };
-    if !is_same {
+        }
+}
+
+/// Asks the store to remove an object unless it is another one by now; `None` if it cannot be asked that.
+async fn remove_matching(bucket: &Bucket, object: &PinnedObject, generation: Option<&str>) -> Option<Result<()>> {
+    let (backend, key, etag) = (&bucket.backend, &object.key, object.etag.as_deref());
+    Some(match (backend.provider, &backend.wire, &backend.blocks) {
+        (Provider::S3, Some(wire), _) => bucket.call(Verb::Delete, key, wire.delete_matching(key, etag?)).await,
+        (Provider::Gcs, Some(wire), _) => {
+            bucket.call(Verb::Delete, key, wire.delete_generation(key, generation?)).await
+        }
+        (Provider::Azure, _, Some(blocks)) => bucket.call(Verb::Delete, key, blocks.delete_matching(key, etag?)).await,
+        _ => return None,
+    })
+}
+
+pub(super) async fn remove(bucket: &Bucket, object: &PinnedObject) -> Result<()> {
+    let Some(held) = bucket.head(&object.key).await? else { return Ok(()) };
+    if !is_same(&held, object) {
         return Ok(());
     }
-    if let (Provider::S3, Some(wire), Some(etag)) = (bucket.backend.provider, &bucket.backend.wire, &object.etag) {
-        let removed = bucket.call(Verb::Delete, &object.key, wire.delete_matching(&object.key, etag)).await;
+    if let Some(removed) = remove_matching(bucket, object, held.version.as_deref()).await {
         match removed.as_ref().map_err(DeliverError::cause) {
             // Gone already, or another one by now.
             Err(Some(Cause::NoSuchObject | Cause::Taken)) => return Ok(()),

@@ -1,8 +1,8 @@
-//! The requests that `object_store` does not make: unfinished multipart uploads of a bucket, parts that the store copies itself, and
-//! removing an object only as it was seen.
+//! The requests that `object_store` does not make: unfinished multipart uploads of a bucket, parts that the store copies itself, objects
+//! that it puts together, and removing an object only as it was seen.
 //!
 //! S3 and Google's XML interface answer alike. Azure has no such list: its uncommitted blocks go by themselves after a
-//! week.
+//! week; its own requests are in [`blocks`](super::blocks).
 
 use std::fmt::{Display, Write as _};
 use std::ops::Range;
@@ -11,6 +11,8 @@ use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
 use object_store::gcp::GcpCredentialProvider;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use quick_xml::escape::escape;
+use reqwest::header::HeaderName;
 
 use super::xml::{elements, text_of};
 
@@ -106,13 +108,29 @@ impl BucketClient {
         self.send(request).await.map(drop)
     }
 
+    /// Removes one generation of an object (Google), also where older ones are kept.
+    pub async fn delete_generation(&self, key: &str, generation: &str) -> object_store::Result<()> {
+        let request = self.of_object("DELETE", key, &format!("generation={}", encoded(generation)))?;
+        self.send(request).await.map(drop)
+    }
+
+    /// Has the store put objects of this bucket together under a new key (Google's `compose`). It fails with a precondition if there
+    /// is an object, or if that of a component is of another generation by now.
+    pub async fn compose(
+        &self,
+        key: &str,
+        components: &[Component<'_>],
+        headers: &[(String, String)],
+    ) -> object_store::Result<()> {
+        let mut request = self.of_object("PUT", key, "compose")?;
+        *request.body_mut() = HttpRequestBody::from(compose_request(components));
+        with_header(&mut request, "x-goog-if-generation-match", "0")?;
+        headers.iter().try_for_each(|(name, value)| with_header(&mut request, name, value))?;
+        self.send(request).await.map(drop)
+    }
+
     fn of_object(&self, method: &str, key: &str, query: &str) -> object_store::Result<HttpRequest> {
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        let mark = if query.is_empty() { "" } else { "?" };
-        let address = format!("{}/{}{mark}{query}", self.bucket, encoded_key(key));
-        *request.method_mut() = method.parse().map_err(|_| failed(format!("no method `{method}`")))?;
-        *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
-        Ok(request)
+        request_of(method, &format!("{}/{}", self.bucket, encoded_key(key)), query)
     }
 
     /// Signs a request, sends it, and gives the text of an answer that is a success.
@@ -130,22 +148,52 @@ impl BucketClient {
             }
             SigningKeys::None => {}
         }
-        let answer = self
-            .client
-            .execute(request)
-            .await
-            .map_err(|e| object_store::Error::Generic { store: "uploads", source: Box::new(e) })?;
-        let status = answer.status();
-        let body = answer.into_body().bytes().await.map_err(|e| failed(crate::fault::chain(&e)))?;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        if status.is_success() { Ok(text) } else { Err(failed(format!("{status}: {text}"))) }
+        text_of_answer(&self.client, request).await
     }
+}
+
+/// A request without a body.
+pub(super) fn request_of(method: &str, address: &str, query: &str) -> object_store::Result<HttpRequest> {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    let mark = if query.is_empty() { "" } else { "?" };
+    let address = format!("{address}{mark}{query}");
+    *request.method_mut() = method.parse().map_err(|_| failed(format!("no method `{method}`")))?;
+    *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
+    Ok(request)
+}
+
+/// Sends a request that is signed, and gives the text of an answer that is a success.
+pub(super) async fn text_of_answer(client: &HttpClient, request: HttpRequest) -> object_store::Result<String> {
+    let answer = client.execute(request).await;
+    let answer = answer.map_err(|e| object_store::Error::Generic { store: "uploads", source: Box::new(e) })?;
+    let status = answer.status();
+    let body = answer.into_body().bytes().await.map_err(|e| failed(crate::fault::chain(&e)))?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() { Ok(text) } else { Err(failed(format!("{status}: {text}"))) }
+}
+
+/// An object that becomes a part of another one.
+pub(super) struct Component<'a> {
+    pub key: &'a str,
+    /// The generation that it must have.
+    pub generation: &'a str,
+}
+
+/// The body of a `compose` request. The generation is a condition: named alone, an older one would be taken where versions are kept.
+fn compose_request(components: &[Component<'_>]) -> String {
+    let component = |Component { key, generation }: &Component<'_>| {
+        let (key, generation) = (escape(*key), escape(*generation));
+        format!("<Component><Name>{key}</Name><IfGenerationMatch>{generation}</IfGenerationMatch></Component>")
+    };
+    let components: String = components.iter().map(component).collect();
+    format!("<ComposeRequest>{components}</ComposeRequest>")
 }
 
 /// A part of an upload that the store copies itself.
 pub(super) struct CopiedPart<'a> {
     /// The key of the upload.
     pub key: &'a str,
+    /// Empty where uploads have no ids (Azure).
     pub upload_id: &'a str,
     /// Which part, from 1 on.
     pub number: usize,
@@ -157,18 +205,19 @@ pub(super) struct CopiedPart<'a> {
     pub etag: Option<&'a str>,
 }
 
-fn with_header(request: &mut HttpRequest, name: &'static str, value: &str) -> object_store::Result<()> {
+pub(super) fn with_header(request: &mut HttpRequest, name: &str, value: &str) -> object_store::Result<()> {
     let value = value.parse().map_err(|e| failed(format!("`{name}`: {e}")))?;
+    let name: HeaderName = name.parse().map_err(|e| failed(format!("`{name}`: {e}")))?;
     request.headers_mut().insert(name, value);
     Ok(())
 }
 
 /// A key as it stands in a path.
-fn encoded_key(key: &str) -> String {
+pub(super) fn encoded_key(key: &str) -> String {
     key.split('/').map(|segment| encoded(segment).to_string()).collect::<Vec<_>>().join("/")
 }
 
-fn failed(words: String) -> object_store::Error {
+pub(super) fn failed(words: String) -> object_store::Error {
     object_store::Error::Generic { store: "uploads", source: words.into() }
 }
 
@@ -199,5 +248,17 @@ mod tests {
         let expected = OpenUpload { key: "p/a & b/x.mp4".into(), upload_id: "1~z".into(), begun: "2026-01-02".into() };
         assert_eq!(uploads, [expected]);
         assert_eq!(encoded("a/ü+").to_string(), "a%2F%C3%BC%2B");
+    }
+
+    #[test]
+    fn components_are_named_with_the_generations_that_they_must_have() {
+        let components =
+            [Component { key: "p/.head", generation: "7" }, Component { key: "p/a & <b>", generation: "9" }];
+        let said = compose_request(&components);
+        let names: Vec<_> = elements(&said, "Component").filter_map(|component| text_of(&component, "Name")).collect();
+        assert_eq!(names, ["p/.head", "p/a & <b>"]);
+        let of = |component: String| text_of(&component, "IfGenerationMatch");
+        assert_eq!(elements(&said, "Component").filter_map(of).collect::<Vec<_>>(), ["7", "9"]);
+        assert!(!said.contains("<Generation>"), "an older generation of a changed object");
     }
 }

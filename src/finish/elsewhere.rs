@@ -1,6 +1,6 @@
 //! What can be done about a file that is not here: its headers are read a range at a time, and what follows is planned.
 //!
-//! The plan is the one that is made of a local file that is copied. Nothing is read but headers, and nothing is written.
+//! The plan is the one that is made of a local file that is copied, where ranges of it can be copied elsewhere. Nothing is read but headers, and nothing is written.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -8,13 +8,22 @@ use std::path::Path;
 use super::decide::{FinishAction, decide};
 use super::inspect::Inspection;
 use super::salvaging::taught_by;
-use super::splice::{compact_plan_of, file_type_by};
+use super::splice::{compact_plan_of, file_type_by, wrapping_plan_of};
 use super::{FinishError, FinishOptions};
 use crate::durable::FileError;
 use crate::fault::{Class, Fault};
 use crate::isobmff::{self, FileShape, FrontPlan, Movie};
 use crate::recording::Container;
 use crate::salvage::{Origin, Reference};
+
+/// What can stand behind a new header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    /// Ranges of the old file.
+    Ranges,
+    /// All of it.
+    WholeFile,
+}
 
 /// What a file elsewhere needs.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ pub fn plan_elsewhere<R: Read + Seek>(
     name: &Path,
     reader: &mut R,
     inspection: &Inspection,
-    options: &FinishOptions,
+    (options, body): (&FinishOptions, BodyForm),
 ) -> Result<PlanElsewhere, FinishError> {
     let plan = decide(inspection, options);
     match plan.action {
@@ -45,7 +54,11 @@ pub fn plan_elsewhere<R: Read + Seek>(
                 reader.read_exact(bytes)
             });
             let ftyp = ftyp.map_err(FileError::on("read", name))?;
-            match compact_plan_of(name, header, &ftyp) {
+            let front = match body {
+                BodyForm::Ranges => compact_plan_of(name, header, &ftyp),
+                BodyForm::WholeFile => wrapping_plan_of(name, header, &ftyp),
+            };
+            match front {
                 Ok(front) => Ok(PlanElsewhere::Front(Box::new(front), plan.container)),
                 // Locally it is kept or remuxed then.
                 Err(error) if error.class() == Class::Permanent => Ok(PlanElsewhere::Whole),

@@ -48,7 +48,7 @@ mod work;
 pub use container::finished_container;
 pub use decide::{FinishAction, FinishPlan, decide};
 pub use describe::{Description, describe};
-pub use elsewhere::{PlanElsewhere, plan_elsewhere, reference_elsewhere};
+pub use elsewhere::{BodyForm, PlanElsewhere, plan_elsewhere, reference_elsewhere};
 pub use error::FinishError;
 pub use identity::{FinishedFile, Provenance, record_of_finished, start_of};
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
 /// Most rounds until the header's length settles: each round can only widen tables, and there are few of them.
 const MAX_ROUNDS: usize = 1 + 2 * super::movie::MAX_TRACKS;
 
+/// Boxes of a file that may become a part of its media.
+const WRAPPED: [&[u8; 4]; 6] = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"];
+
 /// A new file: `header`, then `body_ranges` of the old file, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontPlan {
@@ -57,6 +60,21 @@ impl FrontPlan {
         let header =
             settle_at(ftyp, BlockAlignment { block_bytes, phase }, 0, FrontTail::Free { covers_bytes: 0 }, place)?;
         Ok(Self { header, body_ranges })
+    }
+
+    /// The header in front of the whole old file, which becomes the content of one `mdat` with its old `ftyp` and `moov`: for stores
+    /// that put together whole objects. A file with other boxes beside its media is refused: readers would not find them there.
+    pub fn wrapping(layout: &Layout, movie: &Movie, ftyp: &[u8]) -> Result<Self, IsoError> {
+        refuse_absolute(layout)?;
+        if let Some(hidden) = layout.boxes.iter().find(|b| !WRAPPED.iter().any(|fourcc| b.is(fourcc))) {
+            let detail = "a box outside `moov` would be hidden in the media";
+            return Err(IsoError::Unmovable { fourcc: hidden.fourcc, detail });
+        }
+        let place =
+            |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| offset.saturating_add(front), out);
+        let tail = FrontTail::Media { body_bytes: layout.len };
+        let header = settle_at(ftyp, BlockAlignment::of(1)?, 0, tail, place)?;
+        Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
 
     /// The header that was written from a movie (fragments, salvage) in front of the whole old file, which becomes the

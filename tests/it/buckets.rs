@@ -3,115 +3,18 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use aftercast::deliver::TargetOptions;
-use serde_json::Value;
 
 use crate::support::assets::targets;
+use crate::support::buckets::{Line, finished_locally, house, item, killed_at, large, process};
 use crate::support::clients::{put, see};
+use crate::support::google::google;
 use crate::support::http::{Response, forward, read_request, reply, serve};
-use crate::support::recordings::{ffmpeg, made, packets, without_moov};
+use crate::support::recordings::{made, packets, without_moov};
 use crate::support::stores::{S3, azure, s3};
-use crate::support::{RunOutput, Sandbox, config_with_targets};
-
-/// The line to a store: notes requests, and goes dead at one of them, which the store still gets.
-#[derive(Clone)]
-struct Line {
-    address: std::net::SocketAddr,
-    seen: Arc<Mutex<Vec<(String, usize)>>>,
-    /// The number of the request whose answer is lost; none comes through after it.
-    dies_at: Arc<AtomicUsize>,
-    /// Whether that request was answered by the store.
-    is_dead: Arc<AtomicUsize>,
-}
-
-impl Line {
-    fn to(server: std::net::SocketAddr) -> Self {
-        let (seen, dies_at) = (Arc::<Mutex<Vec<(String, usize)>>>::default(), Arc::new(AtomicUsize::new(usize::MAX)));
-        let is_dead = Arc::<AtomicUsize>::default();
-        let (noted, last, dead) = (Arc::clone(&seen), Arc::clone(&dies_at), Arc::clone(&is_dead));
-        let address = serve(move |client| {
-            let Some(request) = read_request(&client, |_, length| length) else { return };
-            let number = {
-                let mut noted = noted.lock().unwrap();
-                noted.push((format!("{} {}", request.method, request.target), request.body.len()));
-                noted.len()
-            };
-            match number.cmp(&last.load(Ordering::SeqCst)) {
-                std::cmp::Ordering::Less => reply(&client, &forward(server, &request).unwrap_or_default()),
-                std::cmp::Ordering::Equal => {
-                    drop(forward(server, &request));
-                    dead.store(1, Ordering::SeqCst);
-                }
-                std::cmp::Ordering::Greater => {}
-            }
-        });
-        Self { address, seen, dies_at, is_dead }
-    }
-
-    fn take(&self) -> Vec<(String, usize)> {
-        std::mem::take(&mut self.seen.lock().unwrap())
-    }
-
-    /// From now on the `n`-th request is the last one.
-    fn dies_at(&self, n: usize) {
-        self.take();
-        self.is_dead.store(0, Ordering::SeqCst);
-        self.dies_at.store(n, Ordering::SeqCst);
-    }
-
-    fn is_dead(&self) -> bool {
-        self.is_dead.load(Ordering::SeqCst) == 1
-    }
-}
-
-/// A house whose only target is in the bucket, reached over a line.
-fn house(target: &TargetOptions, line: &Line) -> Sandbox {
-    let target = TargetOptions { endpoint: Some(format!("http://{}", line.address)), ..target.clone() };
-    Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""))
-}
-
-/// A header-last MP4 of more than two of the least parts.
-pub(super) fn large() -> &'static Path {
-    static MADE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = MADE.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("large.mp4");
-        let noise = "testsrc2=s=640x360:r=25:d=6,noise=alls=60:allf=t";
-        let sound = "sine=f=440:r=48000:d=6";
-        let codecs = "-c:v libx264 -preset ultrafast -qp 12 -g 25 -pix_fmt yuv420p -c:a aac".split(' ');
-        let mut args = vec!["-f", "lavfi", "-i", noise, "-f", "lavfi", "-i", sound];
-        args.extend(codecs);
-        args.push(path.to_str().unwrap());
-        ffmpeg(&args);
-        assert!(fs::metadata(&path).unwrap().len() > 11 << 20, "{:?}", fs::metadata(&path));
-        (dir, path)
-    });
-    path
-}
-
-/// What local finishing makes of a file when it copies.
-fn finished_locally(file: &Path, name: &str) -> Vec<u8> {
-    let sandbox = Sandbox::with_config(|dir| {
-        crate::support::standard_config(dir, "[finish]\nsplice = \"copy\"\nkeep_original = true\n")
-    });
-    sandbox.put(file, name);
-    sandbox.process().expect_code(0);
-    let vods = sandbox.vods();
-    fs::read(vods[0]["filePath"].as_str().unwrap()).unwrap()
-}
-
-pub(super) fn process(sandbox: &Sandbox, url: &str, more: &[&str]) -> RunOutput {
-    sandbox.run(&[&["--json", "process", url], more].concat())
-}
-
-pub(super) fn item<'a>(lines: &'a [Value], key: &str) -> &'a Value {
-    lines.iter().find(|line| line["key"] == key).unwrap_or_else(|| panic!("no {key}: {lines:?}"))
-}
+use crate::support::{Sandbox, config_with_targets};
 
 pub(super) fn keys(server: &S3, bucket: &str) -> Vec<String> {
     server.listing(bucket).into_iter().map(|(key, _)| key).collect()
@@ -122,7 +25,7 @@ fn a_header_last_mp4_is_finished_inside_its_bucket() {
     let server = s3();
     let target = server.bucket("inside");
     let line = Line::to(server.address());
-    let sandbox = house(&target, &line);
+    let sandbox = house(&target, line.address);
     let original = fs::read(large()).unwrap();
     put(&target, "old/live/x.mp4", original.clone());
     line.take();
@@ -174,21 +77,11 @@ fn killed_at_every_request_neither_original_nor_result_is_missing() {
         let (url, key) = (format!("s3://killed-inside/run{n}"), format!("run{n}/x.mp4"));
         let result = format!("run{n}/x_1.mp4");
         put(&target, &key, original.clone());
-        let sandbox = house(&target, &line);
-        line.dies_at(n);
-        let mut running = sandbox.command(&["process", &url]).spawn().unwrap();
-        let begun = Instant::now();
-        while !line.is_dead() && running.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(120));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = running.kill();
-        running.wait().unwrap();
+        let sandbox = house(&target, line.address);
+        let was_cut = killed_at(n, &line, &sandbox, &url);
         let (first, second) = (bytes_of(&key), bytes_of(&result));
         assert!(first.is_some_and(|bytes| bytes == original), "{n}: the original is gone or another one");
         assert!(second.is_none_or(|bytes| bytes == expected), "{n}: half an object under its final key");
-        let was_cut = line.is_dead();
-        line.dies_at(usize::MAX);
         process(&sandbox, &url, &[]).expect_code(0);
         assert!(bytes_of(&key).is_some_and(|bytes| bytes == original), "{n}");
         assert!(bytes_of(&result).is_some_and(|bytes| bytes == expected), "{n}");
@@ -208,7 +101,7 @@ fn an_upload_of_another_program_under_the_key_of_the_result_goes_on() {
     let server = s3();
     let target = server.bucket("others");
     let line = Line::to(server.address());
-    let sandbox = house(&target, &line);
+    let sandbox = house(&target, line.address);
     put(&target, "old/x.mp4", fs::read(large()).unwrap());
     assert!(asked(&server, "POST /others/old/x_1.mp4?uploads").contains("<UploadId>"));
     process(&sandbox, "s3://others/old", &[]).expect_code(0);
@@ -308,7 +201,14 @@ fn recordings_of_every_kind_are_finished_in_a_bucket_of_s3() {
 fn recordings_of_every_kind_are_finished_in_a_container_of_azure() {
     let server = azure();
     let target = server.container("kinds");
-    finish_every_kind(&target, "az://kinds/old", "scratch");
+    finish_every_kind(&target, "az://kinds/old", "inBucket");
+}
+
+#[test]
+fn recordings_of_every_kind_are_finished_in_a_bucket_of_google() {
+    let server = google();
+    let target = server.bucket("kinds");
+    finish_every_kind(&target, "gs://kinds/old", "inBucket");
 }
 
 #[test]
@@ -341,8 +241,7 @@ fn with_copies(target: &TargetOptions, server: &S3, change: Option<fn(&str) -> S
         }
         reply(&client, &forward(server, &request).unwrap_or_default());
     });
-    let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..target.clone() };
-    Sandbox::with_config(|dir| config_with_targets(dir, &[&target], ""))
+    house(target, address)
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use aftercast::deliver::TargetOptions;
 
-use super::buckets::{item, keys, large, process};
+use super::buckets::keys;
+use crate::support::buckets::{item, large, process};
 use crate::support::clients::put;
 use crate::support::http::{forward, read_request, reply, serve};
 use crate::support::recordings::{ffmpeg, made};

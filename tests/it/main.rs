@@ -15,6 +15,7 @@ mod architecture;
 mod bad_input;
 mod beside;
 mod buckets;
+mod buckets_inside;
 mod buckets_odd;
 mod carried;
 mod catalogue_failure;

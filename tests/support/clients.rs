@@ -1,6 +1,7 @@
 //! A client of one's own for each store, to see what a delivery left there without asking the program itself.
 
 use aftercast::deliver::{MemoryBucket, MemoryObject, TargetOptions};
+use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -98,6 +99,17 @@ pub fn see(options: &TargetOptions, key: &str) -> ClientObject {
         }
     }
     seen
+}
+
+/// All keys of a bucket, but for the probes of ours that come and go.
+pub fn keys(options: &TargetOptions) -> Vec<String> {
+    let client = client(options);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listed: Vec<_> = runtime.block_on(client.list(None).try_collect()).unwrap();
+    let mut keys: Vec<String> = listed.into_iter().map(|found| found.location.to_string()).collect();
+    keys.retain(|key| !super::stores::is_probe(key));
+    keys.sort();
+    keys
 }
 
 /// Puts an object there, as another program would.

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod assets;
 pub mod boxes;
 pub mod browser;
+pub mod buckets;
 pub mod clients;
 pub mod crowd;
 pub mod daemon;

@@ -195,8 +195,8 @@ pub fn keys_in(address: SocketAddr, bucket: &str) -> std::collections::BTreeSet<
 }
 
 /// Whether a key is that of an object by which we find out what a store can do.
-fn is_probe(key: &str) -> bool {
-    key.rsplit('/').next().is_some_and(|name| name.starts_with(".aftercast-"))
+pub fn is_probe(key: &str) -> bool {
+    key.rsplit('/').next().is_some_and(|name| name.starts_with(".aftercast-probe-"))
 }
 
 impl S3 {

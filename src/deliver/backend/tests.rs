@@ -1,5 +1,6 @@
 //! What a target's settings and the environment make of a client, before any request.
 
+use super::super::azure::EMULATOR_KEY;
 use super::*;
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];

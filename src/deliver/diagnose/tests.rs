@@ -29,6 +29,10 @@ fn the_servers_code_tells_what_a_403_means() {
     assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
     assert_eq!(coded(400, "InvalidPart", ""), Cause::PartsLost);
     assert_eq!(coded(400, "InvalidBlockList", ""), Cause::PartsLost);
+    assert_eq!(coded(403, "CannotVerifyCopySource", "This request is not authorized"), Cause::NotSupported);
+    assert_eq!(coded(404, "CannotVerifyCopySource", "The specified resource does not exist"), Cause::NotSupported);
+    assert_eq!(coded(500, "CannotVerifyCopySource", "not within the specified time"), Cause::ServerError);
+    assert_eq!(coded(412, "SourceConditionNotMet", ""), Cause::Taken);
 }
 
 #[test]

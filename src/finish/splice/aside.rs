@@ -105,6 +105,20 @@ pub(crate) fn compact_plan_of(
     plan.map_err(|e| header_error(source, e))
 }
 
+/// The header in front of all of a file that is not here: for stores that put together whole objects.
+pub(crate) fn wrapping_plan_of(
+    source: &Path,
+    IsoHeader { iso, movie }: IsoHeader<'_>,
+    ftyp: &[u8],
+) -> Result<FrontPlan, FinishError> {
+    let plan = if iso.gets_new_header() {
+        FrontPlan::spanning(movie, &movie.to_ftyp(ftyp), iso.layout.len, 1)
+    } else {
+        FrontPlan::wrapping(&iso.layout, movie, ftyp)
+    };
+    plan.map_err(|e| header_error(source, e))
+}
+
 fn share(source: &Path, header: IsoHeader<'_>, writing: &AsideWrite<'_>) -> Result<Option<Partial>, FinishError> {
     let iso = header.iso;
     let is_fragmented = iso.gets_new_header();

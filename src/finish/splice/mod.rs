@@ -24,7 +24,7 @@ mod undo;
 mod view;
 mod ways;
 
-pub(super) use aside::{AsideWrite, LEAST_DIRECT_BYTES, MediaProof, compact_plan_of, put_aside};
+pub(super) use aside::{AsideWrite, LEAST_DIRECT_BYTES, MediaProof, compact_plan_of, put_aside, wrapping_plan_of};
 pub use by_bytes::{ByteRecovery, put_back_by_bytes};
 pub(super) use in_place::InPlaceOutcome;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};

@@ -2,7 +2,8 @@
 
 use super::{applied, fixture, framehash, ftyp, made, opened, read};
 use crate::isobmff::{
-    FileShape, FrontPlan, Movie, first_difference, first_payload_digests, payload_digests, relocated, validate,
+    FileShape, FrontPlan, IsoError, Movie, first_difference, first_payload_digests, payload_digests, relocated,
+    validate,
 };
 
 const BLOCK: u64 = 4096;
@@ -57,6 +58,37 @@ fn a_compact_file_leaves_only_the_old_headers_out() {
     }
     let exact = FrontPlan::compact(&layout, &movie, &ftyp(&old, &layout), 1).unwrap();
     assert_eq!(exact.len(), layout.len);
+}
+
+#[test]
+fn a_whole_file_becomes_the_content_of_one_media_box() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = dir.path().join("new.mp4");
+    for name in ["a.mp4", "b.mov"] {
+        let old = made(dir.path(), name, &["-map", "0:v", "-map", "1:a"]);
+        let (mut file, layout, movie) = read(&old);
+        let plan = FrontPlan::wrapping(&layout, &movie, &ftyp(&old, &layout)).unwrap();
+        assert_eq!(plan.body_ranges.as_slice(), std::slice::from_ref(&(0..layout.len)));
+        applied(&plan, &old, &new);
+        assert_eq!(framehash(&new), framehash(&old), "{name}");
+        let (mut wrapped, layout, again) = read(&new);
+        let boxes: Vec<_> = layout.boxes.iter().map(|b| b.fourcc.to_string()).collect();
+        assert_eq!((boxes.join(" ").as_str(), layout.garbage_at), ("ftyp moov mdat", None), "{name}");
+        assert_eq!(validate(&again, &layout).defects, [], "{name}");
+        assert_eq!(payload_digests(&mut wrapped, &again).unwrap(), payload_digests(&mut file, &movie).unwrap());
+    }
+}
+
+#[test]
+fn a_box_that_readers_would_miss_is_not_hidden_in_the_media() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = made(dir.path(), "old.mp4", &["-map", "0:v", "-map", "1:a"]);
+    let uuid = [&24_u32.to_be_bytes()[..], b"uuid", &[7; 16]].concat();
+    std::fs::write(&old, [std::fs::read(&old).unwrap(), uuid].concat()).unwrap();
+    let (_, layout, movie) = read(&old);
+    let refused = FrontPlan::wrapping(&layout, &movie, &ftyp(&old, &layout));
+    assert!(matches!(refused, Err(IsoError::Unmovable { fourcc, .. }) if fourcc.to_string() == "uuid"), "{refused:?}");
+    assert!(FrontPlan::compact(&layout, &movie, &ftyp(&old, &layout), 1).is_ok());
 }
 
 #[test]

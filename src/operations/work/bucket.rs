@@ -11,7 +11,7 @@ use super::super::bucket::OpenBucket;
 use super::super::{Context, OperationError};
 use super::outcome::ItemOutcome;
 use crate::archive::{ArchiveItem, ArchiveJob, ArchiveRun, ItemState};
-use crate::deliver::PinnedObject;
+use crate::deliver::{PinnedObject, is_composed_header};
 use crate::discover::NameClass;
 use crate::fleet::{NewWork, SharedWork, WorkItem};
 
@@ -50,7 +50,8 @@ impl BucketPlace {
         };
         let is_wanted = |object: &PinnedObject| {
             let name = OsStr::new(object.key.rsplit('/').next().unwrap_or_default());
-            matches!(self.bucket.rules.class(name), NameClass::Recording { .. })
+            // What a killed worker left is cleared away by the next one.
+            matches!(self.bucket.rules.class(name), NameClass::Recording { .. }) || is_composed_header(&object.key)
         };
         let found = listed.objects.iter().filter(|object| is_wanted(object)).map(|object| work(kind, page, object));
         ItemOutcome::Page { found: found.collect(), next: listed.next }
