@@ -23,12 +23,12 @@ fn section(postgres: &Postgres, more: &str) -> String {
     )
 }
 
-fn house(postgres: &Postgres) -> Sandbox {
+pub(super) fn house(postgres: &Postgres) -> Sandbox {
     Sandbox::with_config(|dir| standard_config(dir, &section(postgres, "")))
 }
 
 /// So many recordings in directories.
-fn fill(house: &Sandbox, count: usize) {
+pub(super) fn fill(house: &Sandbox, count: usize) {
     for n in 0..count {
         let path = house.root().join(format!("room{}/take{n}.mp4", n % 7));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -41,7 +41,7 @@ fn start(house: &Sandbox, root: &str, more: &[&str]) -> String {
     said.json_lines()[0]["id"].to_string()
 }
 
-fn start_root(house: &Sandbox, more: &[&str]) -> String {
+pub(super) fn start_root(house: &Sandbox, more: &[&str]) -> String {
     start(house, house.root().to_str().unwrap(), more)
 }
 

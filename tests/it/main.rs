@@ -53,6 +53,7 @@ mod fleet;
 mod fleet_batch;
 mod fleet_objects;
 mod fleet_peers;
+mod fleet_pooled;
 mod fleet_proof;
 mod fleet_work;
 mod flv;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -10,12 +11,12 @@ use super::fleet::{section, status, until_connected};
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
-use crate::support::{Sandbox, standard_config};
+use crate::support::{RunOutput, Sandbox, behind, standard_config, tree};
 
 const RECORDINGS: usize = 60;
 
 /// A node that shares a directory.
-fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
+pub(super) fn sharing(postgres: &Postgres, name: &str, root: &Path, of_root: &str) -> Sandbox {
     Sandbox::with_config(|dir| {
         let own = standard_config(dir, &section(postgres, name, ""));
         let roots = own.lines().find(|line| line.starts_with("roots")).unwrap().to_owned();
@@ -28,7 +29,7 @@ fn nodes(postgres: &Postgres, root: &Path, of_first: &str) -> [Sandbox; 3] {
     ["a", "b", "c"].map(|name| sharing(postgres, name, root, if name == "a" { of_first } else { "" }))
 }
 
-fn put(root: &Path, recordings: usize) {
+pub(super) fn put(root: &Path, recordings: usize) {
     let flv = made("flv", 2);
     for n in 0..recordings {
         let directory = root.join(format!("live{}", n % 3));
@@ -39,7 +40,7 @@ fn put(root: &Path, recordings: usize) {
 
 /// Names of all files below a directory, and how often they occur, without the root's own.
 fn files(root: &Path) -> Vec<String> {
-    let mut names: Vec<_> = crate::support::tree(root).into_keys().filter(|name| name != ".aftercast-root").collect();
+    let mut names: Vec<_> = tree(root).into_keys().filter(|name| name != ".aftercast-root").collect();
     names.sort();
     names
 }
@@ -256,10 +257,6 @@ fn without_the_database_a_shared_root_rests_and_local_ones_go_on() {
 fn what_cannot_be_shared_is_refused_with_words() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
     let node = sharing(&postgres, "a", shared.path(), "");
-    let mut command = node.command(&["watch"]);
-    let said = command.env("AFTERCAST_UNSAFE_LINKS", "1").output().unwrap();
-    let err = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.status.code() == Some(5) && err.contains("hard links"), "{err}");
     // A command alone has no claim on anything.
     let alone = node.run(&["process", shared.path().to_str().unwrap()]);
     assert!(alone.code() != 0 && alone.err.contains("only a running daemon"), "{}", alone.err);
@@ -279,6 +276,45 @@ fn what_cannot_be_shared_is_refused_with_words() {
     fs::write(&config, format!("{}{}", &without[..fleet], &without[roots..])).unwrap();
     let refused = node.run(&["config", "check"]).expect_code(3);
     assert!(refused.err.contains("[fleet] database"), "{}", refused.err);
+}
+
+/// A file system whose link(2) says that it has linked and has not: it replaces what has the name, or makes a copy.
+#[test]
+fn a_file_system_that_lies_about_hard_links_cannot_be_shared() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    let inject = node.path().join("inject");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/nothing_lost/inject.c");
+    assert!(Command::new("gcc").args(["-O2", "-o"]).arg(&inject).arg(source).status().unwrap().success());
+    let log = node.path().join("injected");
+    let lying = |lie: &str, args: &[&str]| {
+        let mut program = Command::new(&inject);
+        program.args([lie, "1"]).arg(&log).arg(shared.path()).arg("--");
+        RunOutput::from(behind(program, &node.command(args)).output().unwrap())
+    };
+    if lying("links-copy", &["--version"]).code() != 0 {
+        println!("skipped: the kernel does not let a program answer system calls of another");
+        return;
+    }
+    put(shared.path(), 3);
+    let before = tree(shared.path());
+    for lie in ["links-replace", "links-copy"] {
+        let refused = lying(lie, &["watch"]).expect_code(5);
+        assert!(
+            refused.err.contains("cannot be shared") && refused.err.contains("Nothing was changed"),
+            "{}",
+            refused.err
+        );
+        let doctor = lying(lie, &["--json", "doctor"]).json_lines();
+        let check = doctor.iter().find(|check| check["check"] == "hard links").unwrap();
+        assert!(check["ok"] == false, "{check}");
+    }
+    assert!(fs::read_to_string(log).unwrap().contains("linkat lied"));
+    assert_eq!(tree(shared.path()), before);
+    // The same without the lie.
+    let daemon = Daemon::start(&node);
+    until_all_done(&postgres, 3);
+    daemon.stop();
 }
 
 /// Two machines with one identity: the one that is refused holds nothing.
