@@ -207,6 +207,38 @@ fn a_node_that_slept_while_others_took_over_publishes_and_removes_nothing() {
     sleeper.stop();
 }
 
+/// A standby that took over without the last changes gives tokens out again.
+#[test]
+fn a_token_that_is_given_out_twice_ends_no_other_recording() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    fs::copy(made("flv", 2), shared.path().join("one.flv")).unwrap();
+    let daemon = Daemon::start_with(&node, |command| {
+        command.env("AFTERCAST_STOP_AFTER", "partial synced:1");
+    });
+    until("the node is suspended", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
+    });
+    let two = shared.path().join("two.flv");
+    fs::copy(made("flv", 2), &two).unwrap();
+    // As there: nothing is known of the first recording, and its token is that of the second.
+    let now = fs::metadata(&two).unwrap();
+    let mtime_ns = now.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let key = &blake3::hash(b"two.flv").to_hex()[..32];
+    postgres.sql(&format!(
+        "UPDATE aftercast.shared_item SET item = 'two.flv', item_key = '{key}', fingerprint = '{}:{mtime_ns}'",
+        now.len()
+    ));
+    daemon.signal("CONT");
+    let finished = ["one.mp4", "two.mp4"].map(|name| (name.to_owned(), 1));
+    until("both recordings are finished", || (vods(&postgres) == finished.clone().into()).then_some(()));
+    assert_eq!(files(shared.path()), ["one.flv", "one.mp4", "two.flv", "two.mp4"]);
+    let done = "SELECT string_agg(result, ' ' ORDER BY result) FROM aftercast.shared_item WHERE state = 'done' AND vod_id <> ''";
+    assert_eq!(postgres.sql(done), "one.mp4 two.mp4");
+    daemon.stop();
+}
+
 #[test]
 fn a_recording_that_two_nodes_die_of_is_quarantined_for_all() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
