@@ -36,10 +36,10 @@ fn everything_through(pooling: &str, bucket: &str) -> String {
     let (server, shared) = (s3(), tempfile::tempdir().unwrap());
     let target = server.bucket(bucket);
     let [a, b] = ["a", "b"].map(|name| node(&postgres, name));
-    let sharer = sharing(&postgres, "sharer", shared.path(), "");
+    let partner = sharing(&postgres, "sharer", shared.path(), "");
     let uploader = fleet_objects::node(&postgres, "uploader", &target);
     // All four come to a database without tables at the same time.
-    let daemons = [&a, &b, &sharer, &uploader].map(Daemon::start);
+    let daemons = [&a, &b, &partner, &uploader].map(Daemon::start);
     for (node, name) in [(&a, "one.mp4"), (&b, "two.mp4"), (&b, "three.mp4"), (&uploader, "four.mp4")] {
         record(node, name);
     }
