@@ -209,9 +209,10 @@ class Prove:
             self.fault("the batch cannot be started")
 
     def open_uploads(self):
-        """Keys of uploads that nobody ended, in both stores."""
+        """Keys of uploads that nobody ended, in the store and in the bucket."""
         with self.request("GET", f"{delivery.BUCKET}?uploads") as answer:
-            return [upload["key"] for upload in self.store.uploads.values()] + re.findall(r"<Upload>.*?<Key>([^<]+)</Key>", answer.read().decode())
+            of_bucket = re.findall(r"<Upload>.*?<Key>([^<]+)</Key>", answer.read().decode())
+        return [upload["key"] for upload in self.store.uploads.values()], of_bucket
 
     def request(self, method, path, body=None):
         return urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{self.bucket.port}/{path}", data=body, method=method))
