@@ -35,11 +35,14 @@ class Server:
         if self.user:
             os.chown(self.directory, self.user.pw_uid, self.user.pw_gid)
 
+    def as_user(self):
+        """What has a program run as the user of the server."""
+        return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
+
     def popen(self, program, *arguments):
-        as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
         with open(os.path.join(os.path.dirname(self.directory), "postgres.log"), "ab") as log:
             return subprocess.Popen([os.path.join(self.bin, program), *arguments], cwd=self.directory, stdout=log, stderr=log,
-                                    env={**os.environ, "PGPASSWORD": PASSWORD}, **as_user)
+                                    env={**os.environ, "PGPASSWORD": PASSWORD}, **self.as_user())
 
     def run(self, program, *arguments):
         if self.popen(program, *arguments).wait():

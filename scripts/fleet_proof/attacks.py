@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import threading
 import time
 
@@ -71,6 +70,19 @@ class Partitions(Attack):
         node.cut(False)
 
 
+class Cables(Attack):
+    """A node has no network at all, neither to the database nor to the stores."""
+
+    pause_s = (5, 15)
+
+    def once(self):
+        node = self.any_node()
+        node.network.cut(True)
+        self.prove.tally.count("a node without network")
+        self.prove.is_over.wait(self.random.choice((5, self.prove.sleep_s)))
+        node.network.cut(False)
+
+
 class Databases(Attack):
     """The server ends without a word and comes back, or its standby takes its place."""
 
@@ -81,35 +93,32 @@ class Databases(Attack):
             self.prove.cluster.crash()
             self.prove.tally.count("pg_ctl stop -m immediate")
         else:
-            self.prove.cluster.fail_over()
-            self.prove.tally.count("primary lost, standby promoted")
+            self.prove.tally.count(f"primary lost, {self.prove.cluster.fail_over()} standby promoted")
 
 
 class Unmounts(Attack):
-    """A share is not there on one node for a while."""
+    """The shared file system is not there on one node for a while."""
 
     pause_s = (8, 15)
 
     def once(self):
         number = self.random.randrange(self.prove.options.nodes)
-        path, of = self.random.choice(list(zip(self.prove.roots_of(number), self.prove.shares)))
-        if subprocess.run(["umount", "-l", path], capture_output=True).returncode:
-            return
-        self.prove.tally.count("a share unmounted on one node")
-        time.sleep(self.random.uniform(2, 10))
-        subprocess.run(["mount", "--bind", of, path], check=True)
+        if self.prove.shares.unmount(number):
+            self.prove.tally.count("the shared file system unmounted on one node")
+            time.sleep(self.random.uniform(2, 10))
+            self.prove.shares.mount(number)
 
 
 class Weather(Attack):
-    """The store fails three in ten requests, in phases."""
+    """Both stores fail three in ten requests, in phases."""
 
     def once(self):
         self.prove.store.is_bad = not self.prove.store.is_bad
-        self.prove.tally.count("a phase in which the store fails 30 %" if self.prove.store.is_bad else "a phase in which it does not")
+        self.prove.tally.count("a phase in which the stores fail 30 %" if self.prove.store.is_bad else "a phase in which they do not")
 
 
 class Arrivals(Attack):
-    """Recordings come, as a server writes them: under another name, then renamed."""
+    """Recordings come, as a server writes them."""
 
     pause_s = (0, 0.01)
 

@@ -1,17 +1,23 @@
 """The nodes: daemons that share directories, and workers that take recordings of a bucket."""
 
+import glob
 import os
 import signal
 import subprocess
 import threading
 
 import cluster
+import network
 import postgres_server
+
+CLOCKS = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+# The wall clock alone: the monotonic one is set by nobody, and times of files are those of the disk.
+HOUR_AHEAD = {"LD_PRELOAD": CLOCKS[0] if CLOCKS else "", "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
 
 DAEMON = """state_dir = "{state}"
 [watch]
-settle = "0s"
-quiet = "2s"
+settle = "2s"
+quiet = "4s"
 orphan_grace = "2s"
 orphan_after = "10s"
 rescan = "3s"
@@ -46,34 +52,40 @@ poster = false
 class Node:
     """A process that is started again whenever it ends."""
 
-    def __init__(self, prove, name, config, command):
+    def __init__(self, prove, number, name, config, command):
         self.prove, self.name, self.command = prove, name, command
         self.directory = os.path.join(prove.scratch, name)
         os.makedirs(self.directory)
-        self.relays = [cluster.Relay(server.port) for server in prove.cluster.servers]
-        hosts = ",".join(f"127.0.0.1:{relay.port}" for relay in self.relays)
+        self.network = network.Network(number) if network.is_isolated() else None
+        self.host = self.network.address if self.network else "127.0.0.1"
+        # Half of the nodes reach the servers through poolers.
+        self.relays = [cluster.Relay(way.port, self.host) for way in (prove.cluster.servers, prove.poolers)[number % 2]]
+        hosts = ",".join(f"{self.host}:{relay.port}" for relay in self.relays)
         password = os.path.join(self.directory, "password")
         with open(password, "w") as file:
             file.write(postgres_server.PASSWORD)
         os.chmod(password, 0o600)
-        database = f"postgres://{postgres_server.USER}@{hosts}/postgres?target_session_attrs=read-write"
+        database = f"postgres://{postgres_server.USER}@{hosts}/postgres?target_session_attrs=read-write&sslmode=disable"
         self.config = os.path.join(self.directory, "config.toml")
         with open(self.config, "w") as file:
-            file.write(config(self.directory, database=database, password=password, name=name, state=os.path.join(self.directory, "state")))
+            file.write(config(database=database, password=password, name=name, state=os.path.join(self.directory, "state"), host=self.host))
         self.log, self.process, self.lock = os.path.join(self.directory, "log"), None, threading.Lock()
-        self.environment = {}
+        self.clock = {}
 
     def around(self):
-        """What runs the program: nothing, or a program that shows it another time."""
-        return []
+        """What runs the program: each becomes the next one."""
+        without_leases = ["setpriv", "--bounding-set=-lease", "--inh-caps=-lease"] if self.prove.are_leases_denied else []
+        return [*(self.network.around() if self.network else []), *without_leases]
+
+    def environment(self):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AFTERCAST_", "AWS_"))}
+        return {**kept, **self.prove.bucket_environment(self.host), "TZ": "UTC", "HOME": self.directory, "RUST_BACKTRACE": "1"}
 
     def start(self):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AFTERCAST_", "AWS_"))}
-        environment = {**kept, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "TZ": "UTC",
-                       "HOME": self.directory, "RUST_BACKTRACE": "1", **self.prove.bucket_environment, **self.environment}
         with self.lock, open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.prove.binary, "--config", self.config, *self.command], stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, cwd=self.directory, env=environment)
+            command = [*self.around(), self.prove.binary, "--config", self.config, *self.command]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                                            env={**self.environment(), **self.clock})
 
     def start_if_ended(self):
         """Starts it again; what it was ended by."""
@@ -97,15 +109,15 @@ class Node:
             self.process.wait()
 
     def cut(self, is_cut):
+        """Nothing passes between the node and the database."""
         for relay in self.relays:
             (relay.is_cut.set if is_cut else relay.is_cut.clear)()
 
     def ask(self, *arguments, timeout=120):
         """What a command says; nothing if it fails."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AFTERCAST_", "AWS_"))}
         try:
             done = subprocess.run([self.prove.binary, "--config", self.config, *arguments], capture_output=True, text=True, timeout=timeout,
-                                  env={**kept, **self.prove.bucket_environment}, cwd=self.directory)
+                                  env=self.environment(), cwd=self.directory)
         except subprocess.TimeoutExpired:
             return None
         return done.stdout if done.returncode == 0 else None
@@ -114,14 +126,14 @@ class Node:
 def daemon(prove, number):
     """A node that shares all directories; the first of each has the first right there."""
 
-    def config(directory, **more):
+    def config(host, **more):
         roots = []
-        for n, path in enumerate(prove.roots_of(number)):
+        for n, path in enumerate(prove.shares.of_node(number)):
             roots.append(ROOT.format(path=path, more="first_right = true\n" if n == number else ""))
-        return DAEMON.format(roots="".join(roots), endpoint=prove.endpoint, **more)
+        return DAEMON.format(roots="".join(roots), endpoint=f"http://{host}:{prove.store_port}", **more)
 
-    return Node(prove, f"node{number}", config, ["watch"])
+    return Node(prove, number, f"node{number}", config, ["watch"])
 
 
 def worker(prove, number):
-    return Node(prove, f"worker{number}", lambda directory, **more: WORKER.format(**more), ["work"])
+    return Node(prove, prove.options.nodes + number, f"worker{number}", lambda host, **more: WORKER.format(**more), ["work"])

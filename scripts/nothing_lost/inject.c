@@ -4,6 +4,9 @@
  * The kernel passes each such call to this program before its execution (seccomp, user notification). This includes calls that
  * do not use the C library: rustix makes its own system calls, and LD_PRELOAD would miss them. A failing call is not executed.
  * LOG gets a line for each failure: call, error, path.
+ *
+ * With `links-replace` or `links-copy` for RATE, nothing fails. link(2) reports success as on a file system that lies about it: an
+ * existing file is replaced, or the second name gets a copy of its own.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -55,6 +58,14 @@ static const struct call calls[] = {
 #endif
 };
 enum { CALLS = sizeof calls / sizeof calls[0] };
+
+enum { REPLACES = 1, COPIES };
+struct options {
+	uint64_t rate;
+	int lie;
+	FILE *log;
+	const char *prefixes;
+};
 
 static uint64_t state;
 
@@ -134,6 +145,36 @@ static int named(const struct seccomp_notif *asked, const struct call *call, cha
 	return 1;
 }
 
+/* Paths of a link through the descriptors of the process are its own, not ours. */
+static void seen_from_here(pid_t thread, char *path) {
+	char tail[PATH_MAX];
+	if (strncmp(path, "/proc/self/", 11)) return;
+	snprintf(tail, sizeof tail, "%s", path + 11);
+	snprintf(path, PATH_MAX, "/proc/%d/%.4000s", thread, tail);
+}
+
+static int copy(const char *from, const char *to) {
+	char buffer[1 << 16];
+	int source = open(from, O_RDONLY | O_CLOEXEC), made = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	ssize_t length = -1;
+	while (source >= 0 && made >= 0 && (length = read(source, buffer, sizeof buffer)) > 0)
+		if (write(made, buffer, length) != length) fail("inject: copy");
+	int error = made < 0 ? errno : length ? EIO : 0;
+	close(source), close(made);
+	return error;
+}
+
+/* What the process is told of its link(2): an error, or 0 for success. */
+static int linked_falsely(const struct seccomp_notif *asked, const char *to, int replaces) {
+	static const struct call first = { SYS_linkat, "linkat", 0, 1, { 0 }, 0 };
+	char from[PATH_MAX];
+	if (!named(asked, &first, from)) return EIO;
+	seen_from_here(asked->pid, from);
+	if (!replaces) return copy(from, to);
+	if (unlink(to) && errno != ENOENT) return errno;
+	return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) ? errno : 0;
+}
+
 static int is_below(const char *path, const char *prefixes) {
 	for (const char *at = prefixes; *at; at += strcspn(at, ":"), at += *at == ':') {
 		size_t length = strcspn(at, ":");
@@ -142,7 +183,26 @@ static int is_below(const char *path, const char *prefixes) {
 	return 0;
 }
 
-static void serve(int listener, uint64_t rate, FILE *log, const char *prefixes) {
+/* Answers for one call below a directory. */
+static void decide(const struct seccomp_notif *asked, struct seccomp_notif_resp *answer, const struct call *call, const char *path,
+                   const struct options *options) {
+	if (options->lie) {
+		if (call->number != SYS_linkat) return;
+		int error = linked_falsely(asked, path, options->lie == REPLACES);
+		answer->flags = 0, answer->error = -error;
+		fprintf(options->log, "%s %s %s\n", call->name, error ? strerrorname_np(error) : "lied", path);
+		return;
+	}
+	uint64_t one_in = call->often == RARELY ? options->rate * RARELY : call->often == OFTEN ? options->rate / -OFTEN + 1 : options->rate;
+	if (next_random() % one_in) return;
+	int known = 0;
+	while (known < 4 && call->errors[known]) known++;
+	int error = call->errors[next_random() % known];
+	answer->flags = 0, answer->error = -error;
+	fprintf(options->log, "%s %s %s\n", call->name, strerrorname_np(error), path);
+}
+
+static void serve(int listener, const struct options *options) {
 	for (;;) {
 		struct pollfd ready = { .fd = listener, .events = POLLIN };
 		if (poll(&ready, 1, -1) < 0 && errno != EINTR) return;
@@ -154,35 +214,29 @@ static void serve(int listener, uint64_t rate, FILE *log, const char *prefixes) 
 		const struct call *call = calls;
 		while (call->number != asked.data.nr) call++;
 		char path[PATH_MAX] = "";
-		uint64_t one_in = call->often == RARELY ? rate * RARELY : call->often == OFTEN ? rate / -OFTEN + 1 : rate;
-		if (named(&asked, call, path) && is_below(path, prefixes) && next_random() % one_in == 0) {
-			int known = 0;
-			while (known < 4 && call->errors[known]) known++;
-			int error = call->errors[next_random() % known];
-			answer.flags = 0, answer.error = -error;
-			fprintf(log, "%s %s %s\n", call->name, strerrorname_np(error), path);
-			fflush(log);
-		}
+		if (named(&asked, call, path) && is_below(path, options->prefixes)) decide(&asked, &answer, call, path, options);
+		fflush(options->log);
 		ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	}
 }
 
 int main(int argc, char **argv) {
 	if (argc < 7 || strcmp(argv[5], "--")) return fputs("inject RATE SEED LOG PREFIX[:PREFIX…] -- COMMAND…\n", stderr), 2;
-	uint64_t rate = strtoull(argv[1], NULL, 10);
+	struct options options = { .rate = strtoull(argv[1], NULL, 10), .prefixes = argv[4] };
+	options.lie = !strcmp(argv[1], "links-replace") ? REPLACES : !strcmp(argv[1], "links-copy") ? COPIES : 0;
 	state = strtoull(argv[2], NULL, 10);
 	int pair[2];
-	if (!rate || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) fail("inject: socketpair");
+	if ((!options.rate && !options.lie) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) fail("inject: socketpair");
 	/* The command keeps the process id that was started; the watcher is its child. */
 	pid_t watcher = fork();
 	if (watcher < 0) fail("inject: fork");
 	if (!watcher) {
 		setsid();
 		close(pair[0]);
-		FILE *log = fopen(argv[3], "a");
-		if (!log) fail(argv[3]);
+		options.log = fopen(argv[3], "a");
+		if (!options.log) fail(argv[3]);
 		int listener = receive_descriptor(pair[1]);
-		serve(listener, rate, log, argv[4]);
+		serve(listener, &options);
 		_exit(0);
 	}
 	close(pair[1]);

@@ -273,9 +273,9 @@ class Server(ThreadingHTTPServer):
         pass
 
 
-def serve(store):
-    """Serves a store; returns its address."""
-    server = Server(("127.0.0.1", 0), Handler)
+def serve(store, host="127.0.0.1"):
+    """Serves a store; returns its address on loopback."""
+    server = Server((host, 0), Handler)
     server.store = store
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"

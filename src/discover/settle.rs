@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -68,8 +69,8 @@ pub struct Settler {
     clock: Clock,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
-    /// First sight of files whose times lie in the future and so tell nothing.
-    observed: Mutex<HashMap<PathBuf, (Fingerprint, i64)>>,
+    /// First sight of states of files whose times may be of another clock, and so tell nothing; by digests.
+    observed: Mutex<HashMap<u64, Instant>>,
     /// Who was seen writing temporary names.
     writers: SeenWriters,
     /// Servers that were seen running, by name, and when last, milliseconds since the Unix epoch.
@@ -83,6 +84,11 @@ const PROCESSES_SERVE: Duration = Duration::from_secs(1);
 /// The same for a temporary name that is seen being written for the first time: an earlier reading may not have its
 /// writer, which may be killed before the next one.
 const PROCESSES_SERVE_NEWS: Duration = Duration::from_millis(100);
+
+/// How far apart the clocks of machines that share a file system may be: two time zones, one taken for the other, are 26 hours apart.
+const CLOCKS_APART: Duration = Duration::from_secs(48 * 3_600);
+/// First sights that are remembered at most; then all files are seen for the first time again.
+const MOST_OBSERVED: usize = 1_000_000;
 
 impl Settler {
     /// A settler with these times and temporary suffixes.
@@ -148,7 +154,6 @@ impl Settler {
     fn confirm(&self, candidate: Candidate, evidence: Evidence) -> SettleOutcome {
         match FileState::of(&candidate.path) {
             Ok(Some(now)) if now.fingerprint == candidate.fingerprint => {
-                lock(&self.observed).remove(&candidate.path);
                 self.forget(&candidate.path);
                 SettleOutcome::Settled(Settled::new(candidate, evidence))
             }
@@ -181,6 +186,7 @@ impl Settler {
     ) -> SettleFacts {
         let is_remote = lease::is_remote(lease::magic_of(&candidate.path));
         let sharing = self.sharing(&candidate.root);
+        let has_other_clock = (is_remote || sharing.is_some()) && mode == Mode::Watch;
         let is_remote = sharing.map_or(is_remote, |beside_writers| !beside_writers);
         let lease = match lease::probe(&candidate.path) {
             // Another node's writer breaks no lease of this one.
@@ -213,7 +219,7 @@ impl Settler {
             server_is_named: self.names_server(&candidate.root),
             writer: self.writers.state(&candidate.path, state.file()),
             last_write_ms: candidate.fingerprint.mtime_ms(),
-            unchanged_since_ms: self.unchanged_since_ms(&candidate.path, state, now_ms),
+            unchanged_since_ms: self.unchanged_since_ms(&candidate.path, state, now_ms, has_other_clock),
         }
     }
 
@@ -277,18 +283,21 @@ impl Settler {
     }
 
     /// Since when nothing has changed. The change time cannot be set by anybody and so counts beside the modification
-    /// time; where both lie in the future (a clock was wrong), the first sight of this state stands in.
-    fn unchanged_since_ms(&self, path: &Path, state: FileState, now_ms: i64) -> i64 {
+    /// time. Where both lie in the future (a clock was wrong), or may be those of another clock, which this one is ahead of, the first
+    /// sight of this state stands in; a batch run waits for nobody.
+    fn unchanged_since_ms(&self, path: &Path, state: FileState, now_ms: i64, has_other_clock: bool) -> i64 {
         let changed_ms = state.fingerprint.mtime_ms().max(state.ctime_ms);
-        if changed_ms <= now_ms {
+        let least_ms = if has_other_clock { verdict::ms(CLOCKS_APART) } else { 0 };
+        if now_ms.saturating_sub(changed_ms) >= least_ms {
             return changed_ms;
         }
-        let mut observed = lock(&self.observed);
-        let first = observed.entry(path.to_owned()).or_insert((state.fingerprint, now_ms));
-        if first.0 != state.fingerprint {
-            *first = (state.fingerprint, now_ms);
+        let (now, mut observed) = (self.clock.now(), lock(&self.observed));
+        if observed.len() >= MOST_OBSERVED {
+            observed.clear();
         }
-        first.1
+        // It stays when the file is settled: that is asked again while another node has it, which may die.
+        let first = *observed.entry(digest_of(path, state)).or_insert(now);
+        now_ms.saturating_sub(verdict::ms(now.saturating_duration_since(first)))
     }
 
     /// Whether a temporary of the same name is in use. An old one that nobody writes does not hold up its final name.
@@ -334,6 +343,12 @@ fn remedy(why: LeaseUnavailable) -> Option<&'static str> {
         }
         LeaseUnavailable::Gone | LeaseUnavailable::Other => None,
     }
+}
+
+fn digest_of(path: &Path, state: FileState) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (path, state.fingerprint, state.ctime_ms).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A file now: its fingerprint, change time and birth.

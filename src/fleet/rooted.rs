@@ -14,7 +14,7 @@ use super::error::FleetError;
 use super::options::FleetOptions;
 use super::roots::{self, Confirmation, FirstRight, FleetRoot, Holder, RootAct, RootRefusal, SecondRight};
 use super::schema;
-use super::shared::{self, SharedClaim, SharedItem};
+use super::shared::{self, SharedClaim, SharedItem, SharedLease};
 use crate::catalog::known_node_id;
 use crate::durable::{self, RootOwner};
 use crate::fault::chain;
@@ -99,45 +99,45 @@ impl Fleet {
     }
 
     /// Notes that a recording is being worked on from now on; `false` if another node has taken over. Blocks.
-    pub fn begun(&self, token: i64) -> Result<bool, FleetError> {
+    pub fn begun(&self, lease: &SharedLease) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::begun(client, life, token).await)
+        self.ask(async |client| shared::begun(client, life, lease).await)
     }
 
     /// Notes that nothing is to be done about a recording, and that its result is not this node's. Blocks.
-    pub fn done_elsewhere(&self, token: i64) -> Result<bool, FleetError> {
+    pub fn done_elsewhere(&self, lease: &SharedLease) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::done_elsewhere(client, life, token).await)
+        self.ask(async |client| shared::done_elsewhere(client, life, lease).await)
     }
 
     /// Notes a finished file, by its path below the root, before it gets its name; `false` if another node has taken over. Blocks.
     pub fn publishing(
         &self,
-        token: i64,
+        lease: &SharedLease,
         result: &Path,
         fingerprint: &Fingerprint,
         digest: &str,
     ) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::publishing(client, life, token, (result, fingerprint, digest)).await)
+        self.ask(async |client| shared::publishing(client, life, lease, (result, fingerprint, digest)).await)
     }
 
     /// Notes that a recording is finished; `false` if another node has taken over. Blocks.
-    pub fn done(&self, token: i64, vod_id: &str) -> Result<bool, FleetError> {
+    pub fn done(&self, lease: &SharedLease, vod_id: &str) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::done(client, life, token, vod_id).await)
+        self.ask(async |client| shared::done(client, life, lease, vod_id).await)
     }
 
     /// Lets other nodes try a recording after some time. Blocks.
-    pub fn give_back(&self, token: i64, after: Duration, reason: &str) -> Result<bool, FleetError> {
+    pub fn give_back(&self, lease: &SharedLease, after: Duration, reason: &str) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::give_back(client, life, token, (after, reason)).await)
+        self.ask(async |client| shared::give_back(client, life, lease, (after, reason)).await)
     }
 
     /// Keeps every node from a recording. Blocks.
-    pub fn quarantine(&self, token: i64, reason: &str) -> Result<bool, FleetError> {
+    pub fn quarantine(&self, lease: &SharedLease, reason: &str) -> Result<bool, FleetError> {
         let life = self.life()?;
-        self.ask(async |client| shared::quarantine(client, life, token, reason).await)
+        self.ask(async |client| shared::quarantine(client, life, lease, reason).await)
     }
 
     /// Whose a root is that can be adopted; an error if its node is alive. Blocks.

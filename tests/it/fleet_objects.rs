@@ -7,6 +7,7 @@ use aftercast::deliver::TargetOptions;
 
 use super::fleet::{section, until_connected, until_told};
 use super::units::unit;
+use crate::support::clients::put;
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
@@ -124,4 +125,24 @@ fn what_a_node_has_itself_is_no_obstacle_and_what_stands_there_already_is_adopte
     assert_ne!(key, "pre/y.mp4");
     assert_eq!(rows("y.mp4"), "", "nothing of it stays");
     daemons.into_iter().for_each(Daemon::stop);
+}
+
+#[test]
+fn a_bucket_that_is_also_a_target_is_no_archive_for_whoever_has_the_target() {
+    let (postgres, server) = (Postgres::start(), s3());
+    let target = server.bucket("batch-target");
+    let elsewhere = TargetOptions { url: "s3://batch-target/new".to_owned(), ..target.clone() };
+    let (house, stranger) = (node(&postgres, "house", &target), node(&postgres, "stranger", &elsewhere));
+    put(&target, "pre/room.flv", fs::read(made("flv", 2)).unwrap());
+    for url in ["s3://batch-target/pre", "s3://batch-target"] {
+        let refused = house.run(&["batch", "start", "--root", url]).expect_code(3);
+        assert!(refused.err.contains("overlaps with the target `cloud`"), "{}", refused.err);
+        assert!(refused.err.contains("Nothing was read or changed"), "{}", refused.err);
+    }
+    // Who does not know the target can start it; a worker that knows it does nothing of it.
+    stranger.run(&["batch", "start", "--root", "s3://batch-target/pre"]).expect_code(0);
+    let worker = house.run(&["work", "--stop-when-empty"]);
+    assert!(worker.err.contains("overlaps with the target `cloud`"), "{}", worker.err);
+    until_keys(&server, "batch-target", &["room.flv"]);
+    assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.work WHERE kind <> 'list' OR state = 'done'"), "0");
 }

@@ -380,7 +380,7 @@ fn a_recording_that_crashed_on_one_node_is_rebuilt_by_what_another_learned() {
 }
 
 /// Every event of the feed, page by page.
-fn whole_feed(at: &Sandbox) -> Vec<Value> {
+pub(super) fn whole_feed(at: &Sandbox) -> Vec<Value> {
     let (mut after, mut found) = (String::new(), Vec::new());
     loop {
         let (status, page) = get(at, &format!("/api/v1/events/fleet?limit=3{after}"));

@@ -57,6 +57,7 @@ mod fleet_counts;
 mod fleet_hand_over;
 mod fleet_objects;
 mod fleet_peers;
+mod fleet_pooled;
 mod fleet_proof;
 mod fleet_shared_objects;
 mod fleet_work;

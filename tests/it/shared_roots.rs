@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use super::units::unit_in;
 use crate::support::daemon::{Daemon, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
-use crate::support::{Sandbox, standard_config};
+use crate::support::{RunOutput, Sandbox, behind, standard_config, tree};
 
 const RECORDINGS: usize = 60;
 
@@ -37,7 +38,7 @@ fn nodes(postgres: &Postgres, root: &Path, of_first: &str) -> [Sandbox; 3] {
     ["a", "b", "c"].map(|name| sharing(postgres, name, root, if name == "a" { of_first } else { "" }))
 }
 
-fn put(root: &Path, recordings: usize) {
+pub(super) fn put(root: &Path, recordings: usize) {
     let flv = made("flv", 2);
     for n in 0..recordings {
         let directory = root.join(format!("live{}", n % 3));
@@ -48,7 +49,7 @@ fn put(root: &Path, recordings: usize) {
 
 /// Names of all files below a directory, and how often they occur, without the root's own.
 fn files(root: &Path) -> Vec<String> {
-    let mut names: Vec<_> = crate::support::tree(root).into_keys().filter(|name| name != ".aftercast-root").collect();
+    let mut names: Vec<_> = tree(root).into_keys().filter(|name| name != ".aftercast-root").collect();
     names.sort();
     names
 }
@@ -243,6 +244,38 @@ fn a_node_that_slept_while_others_took_over_publishes_and_removes_nothing() {
     sleeper.stop();
 }
 
+/// A standby that took over without the last changes gives tokens out again.
+#[test]
+fn a_token_that_is_given_out_twice_ends_no_other_recording() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    fs::copy(made("flv", 2), shared.path().join("one.flv")).unwrap();
+    let daemon = Daemon::start_with(&node, |command| {
+        command.env("AFTERCAST_STOP_AFTER", "partial synced:1");
+    });
+    until("the node is suspended", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
+    });
+    let two = shared.path().join("two.flv");
+    fs::copy(made("flv", 2), &two).unwrap();
+    // As there: nothing is known of the first recording, and its token is that of the second.
+    let now = fs::metadata(&two).unwrap();
+    let mtime_ns = now.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let key = &blake3::hash(b"two.flv").to_hex()[..32];
+    postgres.sql(&format!(
+        "UPDATE aftercast.shared_item SET item = 'two.flv', item_key = '{key}', fingerprint = '{}:{mtime_ns}'",
+        now.len()
+    ));
+    daemon.signal("CONT");
+    let finished = ["one.mp4", "two.mp4"].map(|name| (name.to_owned(), 1));
+    until("both recordings are finished", || (vods(&postgres) == finished.clone().into()).then_some(()));
+    assert_eq!(files(shared.path()), ["one.flv", "one.mp4", "two.flv", "two.mp4"]);
+    let done = "SELECT string_agg(result, ' ' ORDER BY result) FROM aftercast.shared_item WHERE state = 'done' AND vod_id <> ''";
+    assert_eq!(postgres.sql(done), "one.mp4 two.mp4");
+    daemon.stop();
+}
+
 #[test]
 fn a_recording_that_two_nodes_die_of_is_quarantined_for_all() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
@@ -293,10 +326,6 @@ fn without_the_database_a_shared_root_rests_and_local_ones_go_on() {
 fn what_cannot_be_shared_is_refused_with_words() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
     let node = sharing(&postgres, "a", shared.path(), "");
-    let mut command = node.command(&["watch"]);
-    let said = command.env("AFTERCAST_UNSAFE_LINKS", "1").output().unwrap();
-    let err = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(said.status.code() == Some(5) && err.contains("hard links"), "{err}");
     // A command alone has no claim on anything.
     let alone = node.run(&["process", shared.path().to_str().unwrap()]);
     assert!(alone.code() != 0 && alone.err.contains("only a running daemon"), "{}", alone.err);
@@ -316,6 +345,45 @@ fn what_cannot_be_shared_is_refused_with_words() {
     fs::write(&config, format!("{}{}", &without[..fleet], &without[roots..])).unwrap();
     let refused = node.run(&["config", "check"]).expect_code(3);
     assert!(refused.err.contains("[fleet] database"), "{}", refused.err);
+}
+
+/// A file system whose link(2) says that it has linked and has not: it replaces what has the name, or makes a copy.
+#[test]
+fn a_file_system_that_lies_about_hard_links_cannot_be_shared() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    let inject = node.path().join("inject");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/nothing_lost/inject.c");
+    assert!(Command::new("gcc").args(["-O2", "-o"]).arg(&inject).arg(source).status().unwrap().success());
+    let log = node.path().join("injected");
+    let lying = |lie: &str, args: &[&str]| {
+        let mut program = Command::new(&inject);
+        program.args([lie, "1"]).arg(&log).arg(shared.path()).arg("--");
+        RunOutput::from(behind(program, &node.command(args)).output().unwrap())
+    };
+    if lying("links-copy", &["--version"]).code() != 0 {
+        println!("skipped: the kernel does not let a program answer system calls of another");
+        return;
+    }
+    put(shared.path(), 3);
+    let before = tree(shared.path());
+    for lie in ["links-replace", "links-copy"] {
+        let refused = lying(lie, &["watch"]).expect_code(5);
+        assert!(
+            refused.err.contains("cannot be shared") && refused.err.contains("Nothing was changed"),
+            "{}",
+            refused.err
+        );
+        let doctor = lying(lie, &["--json", "doctor"]).json_lines();
+        let check = doctor.iter().find(|check| check["check"] == "hard links").unwrap();
+        assert!(check["ok"] == false, "{check}");
+    }
+    assert!(fs::read_to_string(log).unwrap().contains("linkat lied"));
+    assert_eq!(tree(shared.path()), before);
+    // The same without the lie.
+    let daemon = Daemon::start(&node);
+    until_all_done(&postgres, 3);
+    daemon.stop();
 }
 
 /// Two machines with one identity: the one that is refused holds nothing.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::behind;
+
 /// A limit; the control group goes when it is dropped.
 #[derive(Debug)]
 pub enum Limited {
@@ -30,7 +32,7 @@ impl Limited {
 
     /// The same command under the limit. What it was told of standard streams is told it again.
     pub fn wrap(&self, command: &Command) -> Command {
-        let mut wrapped = match self {
+        let wrapped = match self {
             Self::Group { path, .. } => {
                 let mut shell = Command::new("sh");
                 let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", path.display());
@@ -43,17 +45,7 @@ impl Limited {
                 prlimit
             }
         };
-        wrapped.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => wrapped.env(name, value),
-                None => wrapped.env_remove(name),
-            };
-        }
-        if let Some(directory) = command.get_current_dir() {
-            wrapped.current_dir(directory);
-        }
-        wrapped
+        behind(wrapped, command)
     }
 
     /// The most that its processes had at one time, file pages included; `None` without a control group.

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod image;
 pub mod limited;
 pub mod memory;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod receiver;
 pub mod recordings;
@@ -166,6 +167,21 @@ impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A command that another program runs, with its environment and directory. What it was told of standard streams is told it again.
+pub fn behind(mut program: Command, command: &Command) -> Command {
+    program.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => program.env(name, value),
+            None => program.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        program.current_dir(directory);
+    }
+    program
 }
 
 /// The configuration of a scratch house: one root, one `file://` target, then `more`.

@@ -1,5 +1,6 @@
 //! A real PostgreSQL of one's own, as an unprivileged user, in a temporary directory: on a Unix socket and a port of loopback.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::daemon::until;
+use super::pgbouncer::Pgbouncer;
 use super::stores::free_port;
 
 /// The user that owns the database, and its password.
-const USER: &str = "aftercast";
-const PASSWORD: &str = "hunter2 hunter2";
+pub const USER: &str = "aftercast";
+pub const PASSWORD: &str = "hunter2 hunter2";
 /// `nobody`: PostgreSQL refuses to run as root.
 const UNPRIVILEGED: u32 = 65_534;
 
@@ -21,6 +23,7 @@ pub struct Postgres {
     dir: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
+    pooler: Option<Pgbouncer>,
 }
 
 impl Postgres {
@@ -35,7 +38,7 @@ impl Postgres {
         if is_root() {
             chown(&own, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
         }
-        let mut postgres = Self { dir, port, child: None };
+        let mut postgres = Self { dir, port, child: None, pooler: None };
         let made = postgres
             .program("initdb")
             .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--username", USER])
@@ -47,6 +50,22 @@ impl Postgres {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         postgres.begin();
         postgres
+    }
+
+    /// The same behind a pooler of transactions, which nodes use; `settings` are lines of its configuration. The server logs every
+    /// statement, see [`Self::log`].
+    pub fn pooled(settings: &str) -> Self {
+        let mut postgres = Self::start();
+        postgres.sql("ALTER SYSTEM SET log_statement = 'all'");
+        postgres.sql("ALTER SYSTEM SET log_line_prefix = '%p %a '");
+        postgres.sql("SELECT pg_reload_conf()");
+        postgres.pooler = Some(Pgbouncer::start(postgres.path(), postgres.port, settings));
+        postgres
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path().join("log")).unwrap()).into_owned()
     }
 
     fn path(&self) -> &Path {
@@ -62,11 +81,8 @@ impl Postgres {
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let newest = versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.exists()).max();
         let path = newest.expect("PostgreSQL is not installed; run `scripts/install-packages test`");
-        let mut command = Command::new(path);
+        let mut command = unprivileged(path);
         command.current_dir(self.path().join("postgres")).stdin(Stdio::null());
-        if is_root() {
-            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
-        }
         command
     }
 
@@ -91,9 +107,13 @@ impl Postgres {
         }
     }
 
-    /// The URL by the port.
+    /// The URL by the port, through the pooler if there is one.
     pub fn url(&self) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
+        Self::url_at(self.pooler.as_ref().map_or(self.port, |pooler| pooler.port))
+    }
+
+    fn url_at(port: u16) -> String {
+        format!("postgres://{USER}@127.0.0.1:{port}/postgres")
     }
 
     /// The URL by the socket.
@@ -126,7 +146,7 @@ impl Postgres {
     /// A process that holds an exclusive lock on a table, until it is killed.
     pub fn holding_lock(&self, table: &str) -> Child {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-d", &self.url()]).env("PGPASSWORD", PASSWORD).env("PGAPPNAME", "holder");
+        psql.args(["-X", "-q", "-d", &Self::url_at(self.port)]).env("PGPASSWORD", PASSWORD).env("PGAPPNAME", "holder");
         psql.args(["-c", &format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep(3600)")]);
         let child = psql.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let held = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'holder' AND wait_event = 'PgSleep'";
@@ -137,7 +157,7 @@ impl Postgres {
     /// The same, or why not: a table may not be there yet.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c", sql]);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &Self::url_at(self.port), "-c", sql]);
         let said = psql.env("PGPASSWORD", PASSWORD).output().unwrap();
         if said.status.success() {
             Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
@@ -151,6 +171,15 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop_immediately();
     }
+}
+
+/// A program as an unprivileged user, if this is root: neither server runs as root.
+pub fn unprivileged(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    if is_root() {
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+    }
+    command
 }
 
 fn is_root() -> bool {

@@ -1,6 +1,7 @@
 //! Evidence gathered from real files and writers.
 
 use super::*;
+use crate::discover::FragmentedPolicy;
 use crate::discover::lease::probe;
 use crate::recording::journey::NameFacts;
 use std::fs::File;
@@ -201,14 +202,58 @@ fn a_time_in_the_future_is_replaced_by_the_first_sight() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
     write(&path, "x");
-    let settler = settler();
+    let clock = Clock::standing_at(now_ms());
+    let settler = settler().timed_by(&clock);
     let state = FileState::of(&path).unwrap().unwrap();
     let future = FileState { ctime_ms: now_ms() + 1_000_000_000, ..state };
-    let first_ms = now_ms();
-    assert_eq!(settler.unchanged_since_ms(&path, future, first_ms), first_ms);
-    assert_eq!(settler.unchanged_since_ms(&path, future, first_ms + 500), first_ms);
+    let since_ms = |state| settler.unchanged_since_ms(&path, state, clock.now_ms(), false);
+    let first_ms = clock.now_ms();
+    assert_eq!(since_ms(future), first_ms);
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(since_ms(future), first_ms);
+    clock.advance(Duration::from_millis(400));
     let grown = FileState { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
-    assert_eq!(settler.unchanged_since_ms(&path, grown, first_ms + 900), first_ms + 900);
+    assert_eq!(since_ms(grown), first_ms + 900);
+}
+
+/// The times of a file are those of the machine that wrote it, or of the file server.
+#[test]
+fn a_clock_that_is_an_hour_ahead_makes_no_shared_file_quiet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.flv");
+    write(&path, "x");
+    let root = RootOptions {
+        path: dir.path().to_owned(),
+        server: Server::Auto,
+        template: None,
+        stream: None,
+        fragmented: FragmentedPolicy::Auto,
+        deliver_progressive: false,
+        shared: true,
+        first_right: false,
+        app: None,
+        control: crate::discover::ControlOptions::default(),
+    };
+    let clock = Clock::standing_at(now_ms() + 3_600_000);
+    let settler = Settler::new(&WatchOptions { roots: vec![root], ..WatchOptions::default() }).timed_by(&clock);
+    let ask = |mode| settler.settle(candidate(&path, false), None, mode, clock.now_ms());
+    let is_waited_for = || matches!(ask(Mode::Watch), SettleOutcome::Wait { reason: WaitReason::Quiet, .. });
+    assert!(is_waited_for());
+    clock.advance(Duration::from_secs(119));
+    assert!(is_waited_for());
+    write(&path, "it grows");
+    assert!(is_waited_for());
+    clock.advance(Duration::from_secs(119));
+    clock.set(clock.now_ms() + 86_400_000);
+    assert!(is_waited_for(), "a clock that is set says nothing either");
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        assert!(matches!(ask(Mode::Watch), SettleOutcome::Settled(_)), "once it was quiet, it stays so");
+    }
+    write(&path, "it grows again");
+    assert!(matches!(ask(Mode::Process), SettleOutcome::Settled(_)), "a person says that it is over");
+    clock.set(clock.now_ms() + 2 * 86_400_000);
+    assert!(matches!(ask(Mode::Watch), SettleOutcome::Settled(_)), "clocks are not that far apart");
 }
 
 /// Names the file for the second half of the next test, which runs as another user.

@@ -72,8 +72,8 @@ pub(in crate::fleet) async fn claim(
     let rows = ask(client, &claiming(), &asked).await?;
     match rows.first() {
         Some(row) if row.get::<_, &str>(0) == "quarantined" => Ok(SharedClaim::Quarantined),
-        Some(row) => Ok(SharedClaim::Ours(lease(row))),
-        None => why_not(client, &values).await,
+        Some(row) => Ok(SharedClaim::Ours(lease(item, row))),
+        None => why_not(client, item, &values).await,
     }
 }
 
@@ -116,17 +116,17 @@ fn claiming() -> String {
     )
 }
 
-fn lease(row: &Row) -> SharedLease {
+fn lease(item: &SharedItem, row: &Row) -> SharedLease {
     let result: (Option<String>, Option<String>) = (row.get(4), row.get(5));
     let published = match result {
         (Some(path), Some(digest)) => Some(SharedResult { path: PathBuf::from(path), digest }),
         _ => None,
     };
-    SharedLease { token: row.get(1), attempt: row.get(2), former_token: row.get(3), published }
+    SharedLease { item: item.clone(), token: row.get(1), attempt: row.get(2), former_token: row.get(3), published }
 }
 
 /// Why a recording was not given.
-async fn why_not(client: &Client, values: &[Value<'_>]) -> Result<SharedClaim, FleetError> {
+async fn why_not(client: &Client, item: &SharedItem, values: &[Value<'_>]) -> Result<SharedClaim, FleetError> {
     let sql = format!(
         "SELECT i.state, i.token, i.attempt, i.former_token, i.result, i.digest, \
                  i.lease_node = $1::uuid AND EXISTS (SELECT FROM aftercast.node me WHERE me.node_id = $1::uuid AND me.epoch = $2) \
@@ -144,7 +144,7 @@ async fn why_not(client: &Client, values: &[Value<'_>]) -> Result<SharedClaim, F
     let has = |wanted: &str| rows.iter().any(|row| row.get::<_, &str>(0) == wanted);
     let own = rows.iter().find(|row| row.get::<_, &str>(0) == "done" && row.get::<_, Option<bool>>(6) == Some(true));
     Ok(if let Some(row) = own {
-        SharedClaim::DoneHere(lease(row))
+        SharedClaim::DoneHere(lease(item, row))
     } else if has("done") {
         SharedClaim::Done
     } else if has("quarantined") {
@@ -158,33 +158,37 @@ async fn why_not(client: &Client, values: &[Value<'_>]) -> Result<SharedClaim, F
 pub(in crate::fleet) async fn publishing(
     client: &Client,
     whose: Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
     (result, fingerprint, digest): (&Path, &Fingerprint, &str),
 ) -> Result<bool, FleetError> {
     let (path, key) = (text(&result.to_string_lossy()), path_key(result));
     let fingerprint = fingerprint_text(fingerprint);
-    let set = "state = 'publishing', result = $4, result_key = $5, result_fingerprint = $6, digest = $7";
+    let set = "state = 'publishing', result = $7, result_key = $8, result_fingerprint = $9, digest = $10";
     let more: [Value<'_>; 4] =
         [(&path, Type::TEXT), (&key, Type::TEXT), (&fingerprint, Type::TEXT), (&digest, Type::TEXT)];
     // Another node may have taken the file for a recording of its own, which this one had replaced where it stood.
     let and = "AND i.state <> 'done' AND NOT EXISTS (SELECT FROM aftercast.shared_item t WHERE t.root_id = i.root_id \
-               AND t.item_key = $5 AND t.fingerprint = $6 AND t.token <> i.token AND t.state IN ('leased', 'publishing', 'done'))";
-    by_token(client, whose, token, set, and, &more).await
+               AND t.item_key = $8 AND t.fingerprint = $9 AND t.token <> i.token AND t.state IN ('leased', 'publishing', 'done'))";
+    by_token(client, whose, lease, set, and, &more).await
 }
 
 /// Notes that a recording is being worked on from now on: the end of this life may be its fault.
-pub(in crate::fleet) async fn begun(client: &Client, whose: Whose<'_>, token: i64) -> Result<bool, FleetError> {
-    by_token(client, whose, token, "is_begun = true", "AND i.state <> 'done'", &[]).await
+pub(in crate::fleet) async fn begun(
+    client: &Client,
+    whose: Whose<'_>,
+    lease: &SharedLease,
+) -> Result<bool, FleetError> {
+    by_token(client, whose, lease, "is_begun = true", "AND i.state <> 'done'", &[]).await
 }
 
 /// Notes that nothing is to be done about a recording: its finished file is another node's, or is found as it stands.
 pub(in crate::fleet) async fn done_elsewhere(
     client: &Client,
     whose: Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
 ) -> Result<bool, FleetError> {
     let set = "state = 'done', vod_id = '', error = NULL, result_key = NULL, result_fingerprint = NULL";
-    by_token(client, whose, token, set, "", &[]).await
+    by_token(client, whose, lease, set, "", &[]).await
 }
 
 /// Notes that the finished file has its name and everything of the recording is in it; `false` if another node has taken over. Once
@@ -192,50 +196,50 @@ pub(in crate::fleet) async fn done_elsewhere(
 pub(in crate::fleet) async fn done(
     client: &Client,
     whose: Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
     vod_id: &str,
 ) -> Result<bool, FleetError> {
-    by_token(client, whose, token, "state = 'done', vod_id = $4, error = NULL", "", &[(&vod_id, Type::TEXT)]).await
+    by_token(client, whose, lease, "state = 'done', vod_id = $7, error = NULL", "", &[(&vod_id, Type::TEXT)]).await
 }
 
 /// Lets others try, not before some time has passed.
 pub(in crate::fleet) async fn give_back(
     client: &Client,
     whose: Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
     (after, error): (Duration, &str),
 ) -> Result<bool, FleetError> {
-    let set = "state = 'ready', error = $4, due_at = now() + make_interval(secs => $5)";
+    let set = "state = 'ready', error = $7, due_at = now() + make_interval(secs => $8)";
     let (error, after_s) = (text(error), after.as_secs_f64());
     let more: [Value<'_>; 2] = [(&error, Type::TEXT), (&after_s, Type::FLOAT8)];
-    by_token(client, whose, token, set, "AND i.state <> 'done'", &more).await
+    by_token(client, whose, lease, set, "AND i.state <> 'done'", &more).await
 }
 
 /// Keeps every node from a recording that cannot be finished.
 pub(in crate::fleet) async fn quarantine(
     client: &Client,
     whose: Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
     reason: &str,
 ) -> Result<bool, FleetError> {
     let reason = text(reason);
     by_token(
         client,
         whose,
-        token,
-        "state = 'quarantined', error = $4",
+        lease,
+        "state = 'quarantined', error = $7",
         "AND i.state <> 'done'",
         &[(&reason, Type::TEXT)],
     )
     .await
 }
 
-/// Changes the row of a token that holds its recording. The identity is checked with it: of two processes that use one, only the
-/// later can change anything.
+/// Changes the row of a recording as long as the token holds it. The identity is checked with it: of two processes that use one, only the
+/// later can change anything. So is the recording: a standby that lacks the last tokens gives them out again, for others.
 async fn by_token(
     client: &Client,
     (node_id, epoch): Whose<'_>,
-    token: i64,
+    lease: &SharedLease,
     set: &str,
     and: &str,
     more: &[Value<'_>],
@@ -243,9 +247,19 @@ async fn by_token(
     let sql = format!(
         "UPDATE aftercast.shared_item i SET {set}, changed_at = now() FROM aftercast.node me \
          WHERE me.node_id = $1::uuid AND me.epoch = $2 AND i.lease_node = me.node_id AND i.token = $3 \
+           AND i.root_id = $4 AND i.item_key = $5 AND i.fingerprint = $6 \
            AND i.state IN ('leased', 'publishing', 'done') {and} RETURNING i.token"
     );
-    let mut values: Vec<Value<'_>> = vec![(&node_id, Type::TEXT), (&epoch, Type::INT8), (&token, Type::INT8)];
+    let SharedLease { item, token, .. } = lease;
+    let (key, fingerprint) = (path_key(&item.path), fingerprint_text(&item.fingerprint));
+    let mut values: Vec<Value<'_>> = vec![
+        (&node_id, Type::TEXT),
+        (&epoch, Type::INT8),
+        (token, Type::INT8),
+        (&item.root_id, Type::TEXT),
+        (&key, Type::TEXT),
+        (&fingerprint, Type::TEXT),
+    ];
     values.extend(more.iter().cloned());
     Ok(!ask(client, &sql, &values).await?.is_empty())
 }

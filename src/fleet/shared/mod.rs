@@ -29,6 +29,8 @@ pub struct SharedItem {
 /// The right to work on a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedLease {
+    /// The recording.
+    pub item: SharedItem,
     /// Grows with every claim; whoever has the greatest one holds the recording.
     pub token: i64,
     /// How many lives of nodes have worked on it and ended so, and this one.

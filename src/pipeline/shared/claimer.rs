@@ -11,6 +11,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::claims::HeldClaim;
+use super::publishing;
 use crate::catalog::JournalKey;
 use crate::discover::Settled;
 use crate::durable;
@@ -225,7 +226,7 @@ fn end_elsewhere(ctx: &PipelineContext, key: JournalKey, wish: Wish) {
         debug!(path = %printable(written_path), error = chain(&error), "cannot remove what another node has finished");
     }
     if begun.is_some()
-        && let Err(error) = ctx.catalog.forget(&key)
+        && let Err(error) = publishing::forget(ctx, &key)
     {
         warn!(error = chain(&error), "cannot forget a recording that another node has finished");
         return;
@@ -295,17 +296,17 @@ fn tell(ctx: &PipelineContext, ended: &Ended) {
         return;
     }
     let (Some(claim), Some(fleet)) = (ctx.roots.shared.release(&ended.key, ended.token), &ctx.fleet) else { return };
-    let token = claim.lease.token;
+    let lease = &claim.lease;
     let told = match &ended.outcome {
         Some(JourneyOutcome::Finished { .. } | JourneyOutcome::Postponed { .. }) => return,
-        Some(JourneyOutcome::AlreadyFinished { vod_id }) => fleet.done(token, vod_id.as_deref().unwrap_or_default()),
+        Some(JourneyOutcome::AlreadyFinished { vod_id }) => fleet.done(lease, vod_id.as_deref().unwrap_or_default()),
         Some(JourneyOutcome::Quarantined { defects }) => {
             let reasons: Vec<_> = defects.iter().map(ToString::to_string).collect();
-            fleet.quarantine(token, &reasons.join("; "))
+            fleet.quarantine(lease, &reasons.join("; "))
         }
-        Some(JourneyOutcome::LeftOut) => fleet.give_back(token, pause(Class::Permanent), "left out"),
-        Some(JourneyOutcome::Failed { class, message, .. }) => fleet.give_back(token, pause(*class), message),
-        None => fleet.give_back(token, Duration::ZERO, "not begun"),
+        Some(JourneyOutcome::LeftOut) => fleet.give_back(lease, pause(Class::Permanent), "left out"),
+        Some(JourneyOutcome::Failed { class, message, .. }) => fleet.give_back(lease, pause(*class), message),
+        None => fleet.give_back(lease, Duration::ZERO, "not begun"),
     };
     if let Err(error) = told {
         debug!(path = %printable(&ended.path), error = chain(&error), "cannot tell the fleet database how a recording ended");

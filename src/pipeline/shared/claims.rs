@@ -31,9 +31,9 @@ impl HeldClaim {
         (is_below && published.path.file_name().is_some()).then(|| self.root.join(&published.path))
     }
 
-    /// The token to be told as begun before the recording is worked on; `None` where that is over.
-    pub fn token_to_begin(&self) -> Option<i64> {
-        (!self.is_done).then_some(self.lease.token)
+    /// What is to be told as begun before the recording is worked on; `None` where that is over.
+    pub fn to_begin(&self) -> Option<&SharedLease> {
+        (!self.is_done).then_some(&self.lease)
     }
 
     /// In whose name the holder before may have left files aside.
@@ -115,12 +115,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::fleet::SharedResult;
+    use crate::fleet::{SharedItem, SharedResult};
     use crate::recording::Fingerprint;
 
     fn claim(token: i64, published: &str) -> HeldClaim {
         let published = Some(SharedResult { path: published.into(), digest: "0".to_owned() });
-        let lease = SharedLease { token, attempt: 1, former_token: None, published };
+        let fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 };
+        let item = SharedItem { root_id: "1".to_owned(), path: "x.flv".into(), fingerprint };
+        let lease = SharedLease { item, token, attempt: 1, former_token: None, published };
         HeldClaim { lease, root: "/srv/live".into(), is_done: false }
     }
 

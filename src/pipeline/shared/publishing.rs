@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::claims::HeldClaim;
-use crate::catalog::{JournalEntry, JournalKey};
+use crate::catalog::{CatalogError, JournalEntry, JournalKey};
 use crate::durable::{self, FileError};
 use crate::finish::Finished;
 use crate::fleet::Fleet;
@@ -16,7 +16,7 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::position::Position;
 use crate::pipeline::publishing::{commit, stands};
 use crate::pipeline::roots;
-use crate::recording::journey::Step;
+use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
 use crate::salvage::Reference;
@@ -44,8 +44,8 @@ pub fn require_claim(ctx: &PipelineContext, key: &JournalKey, path: &Path) -> Re
 
 /// Tells the database that a recording is worked on from now on; an error if it is not this node's any more.
 pub fn begin(ctx: &PipelineContext, path: &Path, claim: &HeldClaim) -> Result<(), PipelineError> {
-    let Some(token) = claim.token_to_begin() else { return Ok(()) };
-    if fleet_of(ctx, &claim.root)?.begun(token)? {
+    let Some(lease) = claim.to_begin() else { return Ok(()) };
+    if fleet_of(ctx, &claim.root)?.begun(lease)? {
         return Ok(());
     }
     Err(PipelineError::NotOurs { path: path.to_owned(), why: "another node has taken it over".to_owned() })
@@ -109,7 +109,7 @@ fn go_on(
     roots::may_change(&ctx.roots, &claim.root)?;
     let fleet = fleet_of(ctx, &claim.root)?;
     if !claim.is_done {
-        let token = claim.lease.token;
+        let lease = &claim.lease;
         let stands_at = if stands(&complete.record.file_path, &complete.written)? {
             complete.record.file_path.clone()
         } else {
@@ -117,17 +117,17 @@ fn go_on(
         };
         let digest = digest_of(&stands_at)?;
         let result = complete.record.file_path.strip_prefix(&claim.root).unwrap_or(&complete.record.file_path);
-        if !fleet.publishing(token, result, &complete.written, &digest)? {
+        if !fleet.publishing(lease, result, &complete.written, &digest)? {
             // If its result was taken for a recording by another node, this one has nothing left to say about it.
-            fleet.done_elsewhere(token)?;
+            fleet.done_elsewhere(lease)?;
             return lost(ctx, key, &complete, claim);
         }
         if !appear(ctx, &mut complete, &digest, claim)? {
             // The file of the holder before is whole: it is catalogued as it is found.
-            fleet.done_elsewhere(token)?;
+            fleet.done_elsewhere(lease)?;
             return lost(ctx, key, &complete, claim);
         }
-        if !fleet.done(token, &complete.record.vod_id)? {
+        if !fleet.done(lease, &complete.record.vod_id)? {
             return lost(ctx, key, &complete, claim);
         }
     }
@@ -205,9 +205,17 @@ fn lost(
         "another node has taken over this recording; the result of this node is discarded"
     );
     durable::remove_own(&complete.written_path)?;
-    ctx.catalog.forget(key)?;
+    forget(ctx, key)?;
     ctx.roots.shared.release(key, claim.lease.token);
     Ok(None)
+}
+
+/// Forgets a recording whose result here is discarded: nothing of it is left to be carried on, so that it is new if it is found again.
+pub(super) fn forget(ctx: &PipelineContext, key: &JournalKey) -> Result<(), CatalogError> {
+    if let Some(from @ Stage::Publishing) = ctx.catalog.entry(key)?.map(|entry| entry.stage()) {
+        ctx.catalog.advance(key, from, Step::Begun, ctx.clock.now_ms())?;
+    }
+    ctx.catalog.forget(key)
 }
 
 /// BLAKE3 of a file, hex.
