@@ -152,6 +152,7 @@ fn rows_of_recordings_that_are_gone_are_removed_and_no_others() {
     );
     fs::write(&config, both).unwrap();
     let daemon = Daemon::start(&node);
+    until_connected(&node);
     for (root, names) in [(&shared, ["one", "two", "three", "four"].as_slice()), (&other, &["five"])] {
         for name in names {
             fs::copy(made("flv", 2), root.path().join(format!("{name}.flv"))).unwrap();
