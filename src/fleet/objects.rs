@@ -48,7 +48,8 @@ pub struct ObjectHolder {
 }
 
 /// Takes places for an asset: all of them, or none if an asset of another node, or one of this id and another size there, has one. What
-/// this node itself has is no obstacle: among its own assets, it knows who sends what, and the store says what is there.
+/// this node itself has is no obstacle: among its own assets, it knows who sends what, and the store says what is there. What it had
+/// proven there of another asset is kept in `object_also`, like what another node has of this one.
 pub(super) async fn take(
     client: &mut Client,
     (node_id, epoch): (&str, i64),
@@ -63,7 +64,8 @@ pub(super) async fn take(
         "WITH wanted AS (SELECT * FROM unnest($1::text[], $5::bigint[]) AS w(place, size)), \
          also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
            SELECT o.place, o.node_id, o.asset_id FROM wanted JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
-           WHERE o.node_id <> $3::uuid AND o.state = 'proven' AND o.asset_id = $2 AND o.size_bytes = wanted.size \
+           WHERE o.state = 'proven' AND o.asset_id NOT LIKE 'unit-%' \
+             AND CASE WHEN o.node_id = $3::uuid THEN o.asset_id <> $2 ELSE o.asset_id = $2 AND o.size_bytes = wanted.size END \
            ON CONFLICT DO NOTHING) \
          INSERT INTO aftercast.object AS o (place, asset_id, node_id, epoch, size_bytes) \
          SELECT place, $2, $3::uuid, $4, size FROM wanted \
@@ -129,7 +131,7 @@ pub(super) async fn prove(
                  AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text)), \
                others AS (SELECT o.place, o.node_id, o.asset_id, p.asset, (o.asset_id = p.asset AND o.size_bytes = p.size) IS TRUE AS is_same \
                  FROM proven p JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
-                 WHERE o.node_id <> $1::uuid AND o.state = 'proven'), \
+                 WHERE o.node_id <> $1::uuid AND o.state = 'proven' AND o.asset_id NOT LIKE 'unit-%'), \
                also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
                  SELECT place, CASE WHEN is_same THEN node_id ELSE $1::uuid END, CASE WHEN is_same THEN asset_id ELSE asset END FROM others \
                  ON CONFLICT DO NOTHING) \
@@ -151,7 +153,7 @@ pub(super) async fn prove(
     .await
 }
 
-/// Who else has objects, as far as the database knows: nodes whose VoDs these belong to.
+/// Who else has objects, as far as the database knows: nodes whose VoDs these belong to, and nodes that may be about to have one.
 pub(super) async fn holders(
     client: &Client,
     node_id: &str,
@@ -161,7 +163,7 @@ pub(super) async fn holders(
     let has_vod = "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 1))";
     let sql = format!(
         "SELECT o.place, n.name, o.asset_id FROM aftercast.object o JOIN aftercast.node n USING (node_id) \
-         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND o.state = 'proven' \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid \
            AND (o.claimed_at > now() - {NEW} OR {has_vod}) \
          UNION ALL SELECT o.place, n.name, o.asset_id FROM aftercast.object_also o JOIN aftercast.node n USING (node_id) \
          WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {has_vod}"
@@ -204,11 +206,12 @@ pub(super) async fn hand_over(
 
 /// Removes some rows that are of no use any more; how many.
 pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError> {
-    let spent = format!("o.claimed_at < now() - {KEPT} LIMIT $1");
+    let is_spent = format!("claimed_at < now() - {KEPT}");
     let sql = format!(
         "WITH gone AS (DELETE FROM aftercast.object WHERE ctid = ANY (ARRAY( \
-           (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND {spent}) \
-           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND NOT EXISTS ({}) AND {spent}))) RETURNING 1) \
+           (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND o.{is_spent} LIMIT $1) \
+           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND NOT EXISTS ({}) AND o.{is_spent} LIMIT $1))) \
+           AND {is_spent} RETURNING 1) \
          SELECT count(*) FROM gone",
         alive("o.node_id")
     );

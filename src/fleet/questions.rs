@@ -181,7 +181,12 @@ impl Fleet {
     /// Which other nodes have the objects at these places.
     pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
         let node_id = self.known_identity()?;
-        self.question(async |client| objects::holders(client, node_id, places).await)
+        let ask = || self.question(async |client| objects::holders(client, node_id, places).await);
+        match ask() {
+            // A connection of before a restart of the database; the next one is another.
+            Err(FleetError::Database(error)) if error.is_closed() => ask(),
+            answer => answer,
+        }
     }
 
     fn known_identity(&self) -> Result<&str, FleetError> {

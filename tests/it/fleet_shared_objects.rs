@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use aftercast::fleet::{ProvenKey, WorkResult};
+use aftercast::runtime::Runtime;
 use serde_json::Value;
 
 use super::fleet::{until_connected, until_told};
@@ -97,6 +98,34 @@ fn of_one_key_that_two_recordings_got_without_the_database_both_nodes_are_known(
     // What nobody lists any more is no obstacle.
     postgres.sql("DELETE FROM aftercast.vod USING aftercast.node n WHERE vod.node_id = n.node_id AND n.name = 'b'");
     assert_eq!(holders(&nodes[0]), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_that_comes_again_does_not_hide_that_a_node_has_the_object() {
+    let postgres = Postgres::start();
+    let nodes @ [a, b] = &["a", "b"].map(|name| Node::start(&postgres, name));
+    let runtime = Runtime::start().unwrap();
+    let vod = archive::vod(Path::new("/recordings"), 1, 1, None).unwrap();
+    for node in nodes {
+        node.catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap();
+    }
+    until("both list it", || (postgres.sql("SELECT count(*) FROM aftercast.vod") == "2").then_some(()));
+    let place = "https://s3.example s3://bucket/x.mp4".to_owned();
+    let (wanted, places) = ([(place.clone(), 7)], [place.clone()]);
+    let proven = ProvenKey { place, asset_id: vod.vod_id.clone(), size_bytes: 7, checksum: None };
+    assert_eq!(b.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
+    // Another recording of the node would get the same key, and the store says that it is taken.
+    assert!(runtime.block_on(b.fleet.take_keys(&wanted, "another")).unwrap());
+    runtime.block_on(b.fleet.release_keys(&places, "another")).unwrap();
+    // The other node adopts what is there.
+    assert!(runtime.block_on(a.fleet.take_keys(&wanted, &vod.vod_id)).unwrap());
+    let holders = |node: &Node| {
+        let holders = node.fleet.object_holders(&places).unwrap();
+        holders.into_iter().map(|holder| holder.node).collect::<Vec<_>>()
+    };
+    assert_eq!(holders(b), ["a"], "it may be about to adopt it");
+    assert_eq!(a.fleet.note_proven(&[proven]).unwrap(), 0);
+    assert_eq!([holders(a), holders(b)], [["b"], ["a"]]);
 }
 
 #[test]

@@ -7,6 +7,11 @@ CREATE TABLE aftercast.object_also (
     PRIMARY KEY (place, node_id, asset_id)
 );
 CREATE INDEX object_also_asset ON aftercast.object_also (node_id, asset_id);
+-- So far the row was the last one's alone: whoever has a VoD of this id may have the object, too.
+INSERT INTO aftercast.object_also (place, node_id, asset_id)
+    SELECT o.place, v.node_id, o.asset_id FROM aftercast.object o
+    JOIN aftercast.vod v ON v.vod_id = split_part(o.asset_id, '.', 1) AND v.node_id <> o.node_id
+    WHERE o.state = 'proven' ON CONFLICT DO NOTHING;
 
 -- What is removed by time. A proven object of a unit (HLS, DASH) is never deleted, and the store itself says that its key is taken: its row
 -- is needed as long as an upload may be under way. A key that was taken by a node that is away and never proven is free.
