@@ -271,7 +271,8 @@ fn upsert() -> String {
         "INSERT INTO aftercast.vod AS v (node_id, epoch, {VOD_NAMES}) \
          SELECT $1::uuid, $2, {VOD_NAMES} FROM json_to_recordset($3::json) AS r({VOD_COLUMNS}) \
          WHERE NOT EXISTS (SELECT FROM aftercast.root_former f WHERE f.node_id = $1::uuid AND f.url = r.root) \
-           AND NOT EXISTS (SELECT FROM aftercast.vod_former f WHERE f.node_id = $1::uuid AND f.vod_id = r.vod_id) \
+           AND NOT EXISTS (SELECT FROM aftercast.vod_former f JOIN aftercast.vod o USING (vod_id) \
+             WHERE f.node_id = $1::uuid AND f.vod_id = r.vod_id AND o.node_id <> $1::uuid) \
          ON CONFLICT (node_id, vod_id) DO UPDATE SET epoch = excluded.epoch, unknown_since = NULL, {} \
          WHERE (v.epoch, v.rev) < (excluded.epoch, excluded.rev)",
         set.join(", ")

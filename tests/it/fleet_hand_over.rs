@@ -115,8 +115,8 @@ fn what_one_worker_has_finished_and_another_delivers_is_listed_once_for_the_othe
 #[test]
 fn a_worker_that_tells_of_a_vod_only_after_another_one_was_done_with_it_lists_nothing() {
     let postgres = Postgres::start();
-    let [a, b] = ["a", "b"].map(|name| Node::start(&postgres, name));
-    for node in [&a, &b] {
+    let [a, b, c] = ["a", "b", "c"].map(|name| Node::start(&postgres, name));
+    for node in [&a, &b, &c] {
         node.work().enroll().unwrap();
     }
     let vod = archive::vod(Path::new("/recordings"), 1, 1, None).unwrap();
@@ -126,8 +126,13 @@ fn a_worker_that_tells_of_a_vod_only_after_another_one_was_done_with_it_lists_no
         assert!(a.work().is_still_mine(&item, Some(&intent)).unwrap());
     }
     a.work().give_back(&[&item], Duration::ZERO).unwrap();
+    // One in between begins, and does not come far.
+    let item = c.claim_one();
+    assert!(c.work().is_still_mine(&item, Some(&json!({ "asideFor": "x.mp4" }))).unwrap());
+    c.work().give_back(&[&item], Duration::ZERO).unwrap();
     let item = b.claim_one();
-    let expected = json!({ "asideFor": "x.mp4", "path": "x.mp4", "node": a.fleet.node_id() });
+    let [first, last] = [&a, &c].map(|node| node.fleet.node_id().to_owned());
+    let expected = json!({ "asideFor": "x.mp4", "path": "x.mp4", "node": last, "nodes": [first, last] });
     assert_eq!(item.intent, Some(expected), "what was said of one step stays with the next");
     assert!(b.work().finish(&item, &WorkResult { vod: Some((vod.clone(), 1)), ..done() }).unwrap());
     let owners = "SELECT string_agg(n.name, ',') FROM aftercast.vod JOIN aftercast.node n USING (node_id)";

@@ -130,9 +130,10 @@ impl SharedWork {
     }
 }
 
-/// Adds the intent `$5` to what is known of an item, with its holder; none changes nothing.
+/// Adds the intent `$5` to what is known of an item, with its holder and all that held it before; none changes nothing.
 const ADD_INTENT: &str = "intent = CASE WHEN $5::jsonb IS NULL THEN w.intent \
-    ELSE coalesce(w.intent, '{}') || $5::jsonb || jsonb_build_object('node', $1) END";
+    ELSE coalesce(w.intent, '{}') || $5::jsonb || jsonb_build_object('node', $1, 'nodes', \
+      CASE WHEN w.intent->'nodes' ? $1 THEN w.intent->'nodes' ELSE coalesce(w.intent->'nodes', '[]') || to_jsonb($1::text) END) END";
 
 /// Whether a statement has changed an item: it gets holder, item, token and intent.
 async fn is_changed(client: &Client, sql: &str, item: &WorkItem, intent: Option<&Value>) -> Result<bool, FleetError> {

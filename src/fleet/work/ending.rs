@@ -175,14 +175,15 @@ async fn list_for_holder(
     (vod, revision): (&VodRecord, u64),
 ) -> Result<(), FleetError> {
     let ((node_id, epoch), vod_id) = (&item.holder, text(&vod.vod_id));
-    let before = item.intent.as_ref().and_then(|intent| intent.get("node")?.as_str()).unwrap_or_default();
+    let before: Vec<_> = item.intent.iter().filter_map(|intent| intent.get("nodes")?.as_array()).flatten().collect();
+    let before: Vec<_> = before.into_iter().filter_map(Value::as_str).collect();
     let values: [(&(dyn ToSql + Sync), Type); 3] =
-        [(node_id, Type::TEXT), (&vod_id, Type::TEXT), (&before, Type::TEXT)];
+        [(node_id, Type::TEXT), (&vod_id, Type::TEXT), (&before, Type::TEXT_ARRAY)];
     let own = "DELETE FROM aftercast.vod_former WHERE node_id = $1::uuid AND vod_id = $2";
     transaction.execute_typed(own, &values[..2]).await?;
     replicate::write_vod(transaction, (node_id, *epoch), (vod, revision)).await?;
     // By the file, and by what the item says: who had it may not have told of the VoD yet.
-    let others = "WITH before AS (SELECT n.node_id FROM aftercast.node n WHERE n.is_worker AND n.node_id <> $1::uuid AND (n.node_id::text = $3 \
+    let others = "WITH before AS (SELECT n.node_id FROM aftercast.node n WHERE n.is_worker AND n.node_id <> $1::uuid AND (n.node_id::text = ANY ($3) \
                     OR n.node_id IN (SELECT v.node_id FROM aftercast.vod v JOIN aftercast.vod o ON o.node_id = $1::uuid AND o.vod_id = v.vod_id \
                       AND (o.root, o.rel_path) = (v.root, v.rel_path) WHERE v.vod_id = $2))), \
                   gone AS (DELETE FROM aftercast.vod v USING before b WHERE v.node_id = b.node_id AND v.vod_id = $2) \
