@@ -236,7 +236,10 @@ async fn complete(
         bucket.call(Verb::Put, assembly.key, end_headers(backend, attributes, is_create_only).around(ending))
     };
     let ended = match end(true).await {
-        Err(error) if error.cause() == Some(&Cause::NotSupported) => end(false).await,
+        // Where the key was not looked at, nothing is ended without the condition.
+        Err(error) if error.cause() == Some(&Cause::NotSupported) && backend.provider != Provider::Azure => {
+            end(false).await
+        }
         other => other,
     };
     told_by(bucket, assembly, look(bucket, assembly.key).await?, ended.map(drop))

@@ -151,6 +151,10 @@ async fn put_together(
             if is_of(&held, assembly)
                 && let Some(words) = differs(assembly, source, &held)
             {
+                if ended.is_err() {
+                    // Another process made it of the same original, in another way.
+                    return Ok(Assembled::Taken);
+                }
                 remove(bucket, &seen(bucket, assembly.key, held).object).await?;
                 return Ok(Assembled::Differs(words));
             }

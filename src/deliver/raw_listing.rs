@@ -38,19 +38,27 @@ impl BucketClient {
             }
         }
         let page = self.get(&text).await?;
-        Ok((objects_in(&page).collect(), text_of(&page, "NextContinuationToken").filter(|token| !token.is_empty())))
+        let objects = objects_in(&page).collect::<Result<_, _>>().map_err(|key| object_store::Error::Generic {
+            store: "listing",
+            source: format!("an entry of the listing cannot be read: {key}").into(),
+        })?;
+        Ok((objects, text_of(&page, "NextContinuationToken").filter(|token| !token.is_empty())))
     }
 }
 
-fn objects_in(page: &str) -> impl Iterator<Item = RawObject> {
-    elements(page, "Contents").filter_map(|object| {
-        let modified: jiff::Timestamp = text_of(&object, "LastModified")?.parse().ok()?;
-        Some(RawObject {
-            key: exact_text_of(&object, "Key")?,
-            size_bytes: text_of(&object, "Size")?.parse().ok()?,
-            etag: text_of(&object, "ETag").filter(|etag| !etag.is_empty()),
-            modified_ms: modified.as_millisecond(),
-        })
+/// The objects of a page; the key of an entry that cannot be read, so that no object is left out silently.
+fn objects_in(page: &str) -> impl Iterator<Item = Result<RawObject, String>> {
+    elements(page, "Contents").map(|object| {
+        let read = || {
+            let modified: jiff::Timestamp = text_of(&object, "LastModified")?.parse().ok()?;
+            Some(RawObject {
+                key: exact_text_of(&object, "Key")?,
+                size_bytes: text_of(&object, "Size")?.parse().ok()?,
+                etag: text_of(&object, "ETag").filter(|etag| !etag.is_empty()),
+                modified_ms: modified.as_millisecond(),
+            })
+        };
+        read().ok_or_else(|| exact_text_of(&object, "Key").unwrap_or_default())
     })
 }
 
@@ -73,6 +81,8 @@ mod tests {
             object("a//x & y.mp4 ", 17, Some("\"0a\""), 1_772_634_615_250),
             object("../z", 1, None, 1_772_634_615_000),
         ];
-        assert_eq!(objects_in(page).collect::<Vec<_>>(), expected);
+        assert_eq!(objects_in(page).collect::<Result<Vec<_>, _>>().unwrap(), expected);
+        let unreadable = page.replace("<Size>1</Size>", "<Size>one</Size>");
+        assert_eq!(objects_in(&unreadable).collect::<Result<Vec<_>, _>>().unwrap_err(), "../z");
     }
 }
