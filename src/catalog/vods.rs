@@ -159,7 +159,8 @@ impl SharedCatalog {
     pub fn count_unless(&self, is_stopped: impl Fn() -> bool) -> Result<Option<usize>> {
         let read = || {
             let mut count = 0;
-            for row in self.store().prefix(TreeId::ByCreated, b"")? {
+            // Those that are followed (`Tx::added`).
+            for row in self.store().prefix(TreeId::Vods, b"")? {
                 row?;
                 count += 1;
                 if is_stopped() {
