@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ pub struct Settler {
     clock: Clock,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
-    /// First sight of states of files whose times may be of another clock, and so tell nothing; by digests.
-    observed: Mutex<HashMap<u64, Instant>>,
+    /// The state of files whose times may be of another clock, and so tell nothing, and its first sight; by digests.
+    observed: Mutex<HashMap<u64, (u64, Instant)>>,
     /// Who was seen writing temporary names.
     writers: SeenWriters,
     /// Servers that were seen running, by name, and when last, milliseconds since the Unix epoch.
@@ -87,7 +87,7 @@ const PROCESSES_SERVE_NEWS: Duration = Duration::from_millis(100);
 
 /// How far apart the clocks of machines that share a file system may be: two time zones, one taken for the other, are 26 hours apart.
 const CLOCKS_APART: Duration = Duration::from_secs(48 * 3_600);
-/// First sights that are remembered at most; then all files are seen for the first time again.
+/// Files whose first sight is remembered at most; then all are seen for the first time again.
 const MOST_OBSERVED: usize = 1_000_000;
 
 impl Settler {
@@ -295,8 +295,13 @@ impl Settler {
         if observed.len() >= MOST_OBSERVED {
             observed.clear();
         }
+        let (file, state) = (digest_of(path), digest_of((state.fingerprint, state.ctime_ms)));
         // It stays when the file is settled: that is asked again while another node has it, which may die.
-        let first = *observed.entry(digest_of(path, state)).or_insert(now);
+        let seen = observed.entry(file).or_insert((state, now));
+        if seen.0 != state {
+            *seen = (state, now);
+        }
+        let first = seen.1;
         now_ms.saturating_sub(verdict::ms(now.saturating_duration_since(first)))
     }
 
@@ -345,9 +350,9 @@ fn remedy(why: LeaseUnavailable) -> Option<&'static str> {
     }
 }
 
-fn digest_of(path: &Path, state: FileState) -> u64 {
+fn digest_of(what: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (path, state.fingerprint, state.ctime_ms).hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
