@@ -148,7 +148,7 @@ fn whoever_wakes_up_late_can_change_nothing() {
     assert!(b.work().claim(SCOPE, 10).unwrap().is_empty(), "it is a's");
     lose(&postgres, "a");
     let taken = b.claim_one();
-    let noted = json!({ "path": "x.mp4", "node": a.fleet.node_id() });
+    let noted = json!({ "path": "x.mp4", "node": a.fleet.node_id(), "nodes": [a.fleet.node_id()] });
     assert!(taken.token > late.token && taken.intent == Some(noted));
     // Neither under the old epoch nor under the next one.
     assert!(!a.work().is_still_mine(&late, None).unwrap_or(false));
