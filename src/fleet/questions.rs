@@ -21,9 +21,6 @@ use crate::stop::Stop;
 /// How often an answer of another node is looked for.
 const LOOK_FOR_ANSWER: Duration = Duration::from_millis(250);
 
-/// Connections of before a restart that a question may meet one after the other.
-const CLOSED_MOST: u32 = 5;
-
 impl Fleet {
     /// A page of all nodes' VoDs.
     pub fn vods(&self, query: &FleetQuery) -> Result<FleetPage, FleetError> {
@@ -184,12 +181,7 @@ impl Fleet {
     /// Which other nodes have the objects at these places.
     pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
         let node_id = self.known_identity()?;
-        let ask = |_| self.question(async |client| objects::holders(client, node_id, places).await);
-        // A connection of before a restart of the database; each next one is another.
-        let is_of_before =
-            |answer: &Result<_, FleetError>| matches!(answer, Err(FleetError::Database(error)) if error.is_closed());
-        let answer = (0..CLOSED_MOST).map(ask).find(|answer| !is_of_before(answer));
-        answer.unwrap_or_else(|| ask(CLOSED_MOST))
+        self.question(async |client| objects::holders(client, node_id, places).await)
     }
 
     fn known_identity(&self) -> Result<&str, FleetError> {
