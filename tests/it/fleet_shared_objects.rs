@@ -7,7 +7,7 @@ use aftercast::fleet::{ProvenKey, WorkResult};
 use aftercast::runtime::Runtime;
 use serde_json::Value;
 
-use super::fleet::{until_connected, until_told};
+use super::fleet::{status, until_connected, until_told};
 use super::fleet_objects::{node, until_keys};
 use super::fleet_work::{Node, done, new_work};
 use super::roots::moved;
@@ -62,6 +62,9 @@ fn an_object_that_two_nodes_have_stays_until_the_second_of_them_deletes_its_vod(
     let refused = a.run(&["vod", "delete", &id, "--yes"]);
     assert!(refused.code() == 5 && refused.err.contains("Nothing was deleted"), "{} {}", refused.code(), refused.err);
     assert_eq!(id_of(a), id);
+    for node in &nodes {
+        until("it knows that the database is away", || (status(node)["fleet"]["isConnected"] == false).then_some(()));
+    }
     postgres.begin();
     nodes.iter().for_each(until_connected);
     nodes.iter().for_each(until_told);
