@@ -37,8 +37,8 @@ use crate::fault::{Class, Fault};
 use crate::recording::Asset;
 
 /// A copy that failed in a way that passes is asked for again so often.
-pub(super) const COPY_TRIES: u32 = 3;
-pub(super) const COPY_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const COPY_TRIES: u32 = 3;
+const COPY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// An object that is to be put together.
 #[derive(Clone, Copy)]
@@ -196,24 +196,30 @@ async fn copy_part(
     range: &Range<u64>,
 ) -> Result<Option<PartId>> {
     let (source, etag) = (&*assembly.source.key, assembly.source.etag.as_deref());
+    let part = CopiedPart { key: assembly.key, upload_id: id, number: index + 1, source, range: range.clone(), etag };
+    let copied = copied(async || match (&bucket.backend.blocks, &bucket.backend.wire) {
+        (Some(blocks), _) => bucket.call(Verb::Put, assembly.key, blocks.copy_block(&part)).await,
+        (None, Some(wire)) => bucket.call(Verb::Put, assembly.key, wire.copy_part(&part)).await,
+        (None, None) => Err(bucket.refusal(Verb::Put, assembly.key, Cause::NotSupported, "no copies of ranges")),
+    });
+    match copied.await {
+        Ok(content_id) => Ok(Some(PartId { content_id })),
+        // The condition is on the source: nothing else of this request has one.
+        Err(error) if error.cause() == Some(&Cause::Taken) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks the store for a copy; again if that failed in a way that passes.
+pub(super) async fn copied<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
     let mut tries = 0;
     loop {
-        let (number, range) = (index + 1, range.clone());
-        let part = CopiedPart { key: assembly.key, upload_id: id, number, source, range, etag };
         tries += 1;
-        let copied = match (&bucket.backend.blocks, &bucket.backend.wire) {
-            (Some(blocks), _) => bucket.call(Verb::Put, assembly.key, blocks.copy_block(&part)).await,
-            (None, Some(wire)) => bucket.call(Verb::Put, assembly.key, wire.copy_part(&part)).await,
-            (None, None) => Err(bucket.refusal(Verb::Put, assembly.key, Cause::NotSupported, "no copies of ranges")),
-        };
-        match copied {
-            Ok(content_id) => return Ok(Some(PartId { content_id })),
-            // The condition is on the source: nothing else of this request has one.
-            Err(error) if error.cause() == Some(&Cause::Taken) => return Ok(None),
+        match ask().await {
             Err(error) if error.class() == Class::Transient && tries < COPY_TRIES => {
                 tokio::time::sleep(COPY_AGAIN_AFTER * tries).await;
             }
-            Err(error) => return Err(error),
+            ended => return ended,
         }
     }
 }

@@ -10,10 +10,9 @@ use super::TargetOptions;
 use super::backend::{Backend, client, half_an_identity, no_credentials, refused, retry, uplink};
 use super::blocks::BlockClient;
 use super::checksum::of_base64;
-use super::credentials::{Environment, SecretSetting, unknown};
+use super::credentials::{Environment, SecretSetting, is_yes, unknown};
 use super::diagnose::Provider;
 use super::error::Result;
-use super::google::is_yes;
 use super::location::endpoint;
 use super::uplink::Resigner;
 

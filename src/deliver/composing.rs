@@ -17,7 +17,7 @@ use object_store::{Attribute, Attributes, PutOptions, PutPayload};
 use serde_json::Value;
 
 use super::ChecksumMode;
-use super::assembling::{Assembled, Assembly, COPY_AGAIN_AFTER, COPY_TRIES, size_of, told_by};
+use super::assembling::{Assembled, Assembly, copied, size_of, told_by};
 use super::attributes::{ASSET_ID, attributes, compose_headers, header_text, metadata_name};
 use super::bucket::{Bucket, StoredObject, key_of};
 use super::checksum::{ChecksumComparison, PartSums, ReportedChecksum, combine, compare};
@@ -29,7 +29,6 @@ use super::objects::{bucket_of, is_same, remove, seen};
 use super::target::{Target, Targets};
 use super::wire::{BucketClient, Component};
 use crate::durable::PARTIAL_PREFIX;
-use crate::fault::{Class, Fault};
 
 /// What the name of a header's object ends with; no recording has it.
 const HEADER_SUFFIX: &str = ".header";
@@ -125,16 +124,14 @@ async fn put_together(
     let headers = compose_headers(&attributes);
     let components: Vec<_> =
         parts.iter().map(|part| Component { key: &part.key, generation: &part.generation }).collect();
-    let mut tries = 0;
-    let ended = loop {
-        tries += 1;
+    let ended = copied(async || {
         match bucket.call(Verb::Put, assembly.key, wire.compose(assembly.key, &components, &headers)).await {
-            Err(error) if error.class() == Class::Transient && !is_of_parts(&error) && tries < COPY_TRIES => {
-                tokio::time::sleep(COPY_AGAIN_AFTER * tries).await;
-            }
-            ended => break ended,
+            // It does not pass.
+            Err(error) if is_of_parts(&error) => Ok(Err(error)),
+            ended => ended.map(Ok),
         }
-    };
+    });
+    let ended = ended.await.and_then(|ended| ended);
     let held = bucket.head(assembly.key).await?;
     match (held, ended) {
         (None, Err(error)) if is_of_parts(&error) => part_changed(bucket, assembly).await,

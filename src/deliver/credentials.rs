@@ -140,6 +140,11 @@ pub(super) fn unknown(options: &TargetOptions, name: &str, known: &str) -> Deliv
     DeliverError::configuration(&options.name, problem, format!("Known credentials: {known}."))
 }
 
+/// What counts as true in the environment, to `object_store` as well.
+pub(super) fn is_yes(text: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::TargetOptions;
 use super::backend::{Backend, client, no_credentials, refused, retry, uplink};
-use super::credentials::{Environment, SecretSetting, unknown};
+use super::credentials::{Environment, SecretSetting, is_yes, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
 use super::location::endpoint;
@@ -73,11 +73,6 @@ pub(super) fn open(
     let wire = BucketClient { client, bucket: format!("{base}/{bucket}"), name: bucket.to_owned(), keys };
     let backend = Backend::of(options, Provider::Gcs, store.clone(), store.clone());
     Ok(Backend { wire: Some(Arc::new(wire)), signer: Some(store.clone()), pages: Some(store), ..backend })
-}
-
-/// What counts as true in the environment, to `object_store` as well.
-pub(super) fn is_yes(text: &str) -> bool {
-    ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// What a text of credentials says beside secrets.

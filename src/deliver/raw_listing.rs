@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::wire::{BucketClient, encoded};
+use super::wire::{BucketClient, encoded, failed};
 use super::xml::{elements, exact_text_of, text_of};
 
 /// What a page is asked for with.
@@ -38,10 +38,9 @@ impl BucketClient {
             }
         }
         let page = self.get(&text).await?;
-        let objects = objects_in(&page).collect::<Result<_, _>>().map_err(|key| object_store::Error::Generic {
-            store: "listing",
-            source: format!("an entry of the listing cannot be read: {key}").into(),
-        })?;
+        let objects = objects_in(&page)
+            .collect::<Result<_, _>>()
+            .map_err(|key| failed(format!("an entry of the listing cannot be read: {key}")))?;
         Ok((objects, text_of(&page, "NextContinuationToken").filter(|token| !token.is_empty())))
     }
 }

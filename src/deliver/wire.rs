@@ -79,10 +79,7 @@ impl BucketClient {
     }
 
     pub(super) async fn get(&self, query: &str) -> object_store::Result<String> {
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        let address = format!("{}/?{query}", self.bucket);
-        *request.uri_mut() = address.parse().map_err(|e| failed(format!("`{address}`: {e}")))?;
-        self.send(request).await
+        self.send(request_of("GET", &format!("{}/", self.bucket), query)?).await
     }
 
     /// Has the store copy a range of an object of this bucket into a part of an upload (S3 `UploadPartCopy`); returns the part's
