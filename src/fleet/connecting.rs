@@ -115,15 +115,15 @@ pub(super) async fn with<T>(
     ask: impl AsyncFnOnce(&mut Client) -> Result<T, FleetError>,
 ) -> Result<T, FleetError> {
     let answered = ask(&mut client).await;
-    given_back(client, answered)
-}
-
-/// Gives a connection back behind its answer, unless that did not come.
-pub(super) fn given_back<T>(client: Client, answered: Result<T, FleetError>) -> Result<T, FleetError> {
     if matches!(answered, Err(FleetError::TimedOut(_))) {
         drop(Client::take(client));
     }
     answered
+}
+
+/// The number that a statement answers with.
+pub(super) fn number_in(rows: &[Row]) -> Result<i64, FleetError> {
+    rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
 }
 
 /// Asks one thing in a transaction of its own, at most as long as [`GIVE_UP`] says. All of it is sent at once.

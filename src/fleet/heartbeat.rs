@@ -69,7 +69,6 @@ impl Member {
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&keep_s, Type::FLOAT8), (&PRUNE_ROWS, Type::INT8)];
         let rows = connecting::ask_soon(client, sql, &values).await?;
-        let events = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)?;
-        Ok(keys.max(events))
+        Ok(keys.max(connecting::number_in(&rows)?))
     }
 }

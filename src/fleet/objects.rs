@@ -12,7 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::alive::alive;
 use super::claim::number;
-use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before};
+use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
 use super::rows::text;
 use crate::recording::Asset;
@@ -215,8 +215,7 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
          SELECT count(*) FROM gone",
         alive("o.node_id")
     );
-    let rows = ask_soon(client, &sql, &[(&most, Type::INT8)]).await?;
-    rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(FleetError::Database)
+    number_in(&ask_soon(client, &sql, &[(&most, Type::INT8)]).await?)
 }
 
 /// Ids of the assets that a VoD may have delivered.

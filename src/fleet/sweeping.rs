@@ -8,11 +8,11 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use tracing::{debug, info};
 
-use super::connecting::{client, given_back};
+use super::connecting::{client, with};
 use super::engine::Member;
 use super::error::FleetError;
 use super::roots::FleetRoot;
-use super::shared::spent::{self, OldRow, RowSlice};
+use super::shared::spent::{self, OldRow};
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
@@ -41,18 +41,22 @@ impl Member {
 
     /// Says how many rows were removed.
     async fn sweep_root(self: &Arc<Self>, pool: &Pool, life: (&str, i64), root: &FleetRoot) -> Result<u64, FleetError> {
-        if self.look(root, |_| ()).await.is_none() || !take_turn(pool, life, root).await? {
+        if self.look(root, |_| ()).await.is_none()
+            || !with(client(pool).await?, async |client| spent::take_turn(client, life, &root.root_id).await).await?
+        {
             return Ok(0);
         }
         let (mut after, mut removed) = (spent::RowPlace::default(), 0);
         loop {
-            let slice = slice(pool, root, &after).await?;
+            let slice =
+                with(client(pool).await?, async |client| spent::slice(client, &root.root_id, &after).await).await?;
             let old = Arc::new(slice.old);
             let are_spent =
                 move |path: &Path| -> Vec<OldRow> { old.iter().filter(|row| row.is_spent(path)).cloned().collect() };
             let Some(rows) = self.look(root, are_spent).await else { return Ok(removed) };
             if !rows.is_empty() {
-                removed += remove(pool, root, &rows).await?;
+                removed +=
+                    with(client(pool).await?, async |client| spent::remove(client, &root.root_id, &rows).await).await?;
             }
             match slice.next {
                 Some(next) => after = next,
@@ -84,22 +88,4 @@ impl Member {
         }
         None
     }
-}
-
-async fn take_turn(pool: &Pool, life: (&str, i64), root: &FleetRoot) -> Result<bool, FleetError> {
-    let client = client(pool).await?;
-    let taken = spent::take_turn(&client, life, &root.root_id).await;
-    given_back(client, taken)
-}
-
-async fn slice(pool: &Pool, root: &FleetRoot, after: &spent::RowPlace) -> Result<RowSlice, FleetError> {
-    let client = client(pool).await?;
-    let slice = spent::slice(&client, &root.root_id, after).await;
-    given_back(client, slice)
-}
-
-async fn remove(pool: &Pool, root: &FleetRoot, rows: &[OldRow]) -> Result<u64, FleetError> {
-    let client = client(pool).await?;
-    let removed = spent::remove(&client, &root.root_id, rows).await;
-    given_back(client, removed)
 }
