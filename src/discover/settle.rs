@@ -53,11 +53,11 @@ pub enum SettleOutcome {
 }
 
 /// Whether this node has the first right to a shared root now.
-struct FirstRight(Arc<dyn Fn(&Path) -> bool + Send + Sync>);
+struct GoesFirst(Arc<dyn Fn(&Path) -> bool + Send + Sync>);
 
-impl std::fmt::Debug for FirstRight {
+impl std::fmt::Debug for GoesFirst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FirstRight").finish_non_exhaustive()
+        f.debug_struct("GoesFirst").finish_non_exhaustive()
     }
 }
 
@@ -65,7 +65,7 @@ impl std::fmt::Debug for FirstRight {
 #[derive(Debug)]
 pub struct Settler {
     options: WatchOptions,
-    first_right: FirstRight,
+    goes_first: GoesFirst,
     clock: Clock,
     rules: NameRules,
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
@@ -95,7 +95,7 @@ impl Settler {
     pub fn new(options: &WatchOptions) -> Self {
         Self {
             options: options.clone(),
-            first_right: FirstRight(Arc::new(|_| true)),
+            goes_first: GoesFirst(Arc::new(|_| true)),
             clock: Clock::default(),
             rules: NameRules::new(&options.temporary_suffixes),
             processes: Mutex::default(),
@@ -115,7 +115,7 @@ impl Settler {
     /// `first_right` in the settings of a shared root counts only where this says so: two nodes may have it there.
     #[must_use]
     pub fn going_first_where(self, is_first: impl Fn(&Path) -> bool + Send + Sync + 'static) -> Self {
-        Self { first_right: FirstRight(Arc::new(is_first)), ..self }
+        Self { goes_first: GoesFirst(Arc::new(is_first)), ..self }
     }
 
     /// Decides whether a candidate is settled. `seen` is the last close or rename that was seen of its path.
@@ -244,7 +244,7 @@ impl Settler {
     /// Of a root that several nodes share, whether all of its writers run on this one; `None` for any other.
     fn sharing(&self, root: &Path) -> Option<bool> {
         let shared = self.options.roots.iter().find(|r| r.path == root && r.shared);
-        shared.map(|r| r.first_right && (self.first_right.0)(root))
+        shared.map(|r| r.first_right && (self.goes_first.0)(root))
     }
 
     /// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing

@@ -1,7 +1,6 @@
 //! Evidence gathered from real files and writers.
 
 use super::*;
-use crate::discover::FragmentedPolicy;
 use crate::discover::lease::probe;
 use crate::recording::journey::NameFacts;
 use std::fs::File;
@@ -98,14 +97,17 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
     assert_eq!(settled.evidence(), Evidence::Lease);
 }
 
+/// The directory of a file as a root that several nodes share.
+fn shared_root(path: &Path, first_right: bool) -> RootOptions {
+    RootOptions { shared: true, first_right, ..crate::discover::root_of(path, &[]).root }
+}
+
 #[test]
 fn in_a_shared_root_a_close_counts_only_on_the_node_that_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
     write(&path, "x");
-    let root = crate::discover::root_of(&path, &[]).root;
-    let roots = vec![RootOptions { shared: true, first_right: true, ..root }];
-    let options = WatchOptions { roots, ..WatchOptions::default() };
+    let options = WatchOptions { roots: vec![shared_root(&path, true)], ..WatchOptions::default() };
     let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
     for goes_first in [true, false] {
         let settler = Settler::new(&options).going_first_where(move |_| goes_first);
@@ -222,18 +224,7 @@ fn a_clock_that_is_an_hour_ahead_makes_no_shared_file_quiet() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.flv");
     write(&path, "x");
-    let root = RootOptions {
-        path: dir.path().to_owned(),
-        server: Server::Auto,
-        template: None,
-        stream: None,
-        fragmented: FragmentedPolicy::Auto,
-        deliver_progressive: false,
-        shared: true,
-        first_right: false,
-        app: None,
-        control: crate::discover::ControlOptions::default(),
-    };
+    let root = shared_root(&path, false);
     let clock = Clock::standing_at(now_ms() + 3_600_000);
     let settler = Settler::new(&WatchOptions { roots: vec![root], ..WatchOptions::default() }).timed_by(&clock);
     let ask = |mode| settler.settle(candidate(&path, false), None, mode, clock.now_ms());
