@@ -72,6 +72,16 @@ fn owner(postgres: &Postgres) -> String {
     postgres.try_sql(sql).unwrap_or_default()
 }
 
+/// The node `old` with one recording, which the database knows.
+fn with_one(postgres: &Postgres) -> (Sandbox, Daemon) {
+    let old = node(postgres, "old");
+    let daemon = Daemon::start(&old);
+    record(&old, "one.mp4");
+    until_listed(&old, &[("old", "one.mp4")]);
+    until_told(&old);
+    (old, daemon)
+}
+
 #[test]
 fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
     let postgres = Postgres::start();
@@ -134,11 +144,7 @@ fn a_disk_that_comes_back_on_another_node_is_adopted_with_its_vods() {
 #[test]
 fn a_root_with_thousands_of_vods_of_which_the_new_node_has_some_is_adopted() {
     let postgres = Postgres::start();
-    let old = node(&postgres, "old");
-    let daemon = Daemon::start(&old);
-    record(&old, "one.mp4");
-    until_listed(&old, &[("old", "one.mp4")]);
-    until_told(&old);
+    let (old, daemon) = with_one(&postgres);
     daemon.stop();
     let disk = moved(&old.root());
     let new = node_at(&postgres, "new", disk.path(), "");
@@ -176,11 +182,7 @@ fn is_alive(at: &Sandbox, name: &str, disk: &Path) -> [bool; 2] {
 #[test]
 fn nobody_counts_as_dead_for_the_time_in_which_the_database_was_away() {
     let postgres = Postgres::start();
-    let old = node(&postgres, "old");
-    let daemon = Daemon::start(&old);
-    record(&old, "one.mp4");
-    until_listed(&old, &[("old", "one.mp4")]);
-    until_told(&old);
+    let (old, daemon) = with_one(&postgres);
     until("the root is the old node's", || (owner(&postgres) == "old|1").then_some(()));
     let disk = moved(&old.root());
     let new = node_at(&postgres, "new", disk.path(), "");
