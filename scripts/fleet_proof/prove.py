@@ -102,7 +102,7 @@ class Prove:
         self.cluster = cluster.Cluster(self.scratch, STANDBYS[options.standby], self.random)
         self.poolers = self.started_poolers()
         self.bucket = delivery.Seaweed(types.SimpleNamespace(scratch=self.scratch, tools=options.tools))
-        self.bucket_port = proxy.serve(host, self.bucket.port, self.store, store.FAILURES, store.SHARE_OF_FAILURES)
+        self.bucket_port = proxy.serve(host, self.bucket.port, self.store, store.SHARE_OF_FAILURES)
         count = options.items * 6 // 10
         self.shared = [Item(self.shared_place(n), self.bases[n % len(self.bases)]) for n in range(count)]
         self.arrived, self.writers = 0, []

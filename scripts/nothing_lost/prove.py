@@ -17,6 +17,7 @@ import time
 from collections import Counter
 
 sys.dont_write_bytecode = True
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import account  # noqa: E402
 import attacks  # noqa: E402
 import sources  # noqa: E402

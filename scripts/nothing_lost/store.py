@@ -14,10 +14,10 @@ import time
 import urllib.parse
 import uuid
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from xml.sax.saxutils import escape
 
-FAILURES = ("500", "503 SlowDown", "dropped before", "dropped after", "500 after", "slow")
+from failing_server import FailingHandler, FailingServer
+
 LIES = ("stored nothing", "stored less", "stored other bytes")
 SHARE_OF_FAILURES, SHARE_OF_LIES = 0.25, 0.12
 
@@ -106,54 +106,14 @@ class Store:
             self.objects[key] = Held(self.write(body), hashlib.md5(body).hexdigest(), held.headers, False)
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b"", headers=None, length=None):
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def refuse(self, status, code, headers=None):
-        self.answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(), headers)
-
+class Handler(FailingHandler):
     def handle_one(self):
         store = self.server.store
         self.url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(self.url.query, keep_blank_values=True))
         self.key = urllib.parse.unquote(self.url.path).lstrip("/").partition("/")[2]
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        failure = store.roulette(FAILURES, SHARE_OF_FAILURES)
-        if failure:
-            store.tally.count(f"store {failure}")
-        if failure == "500":
-            return self.refuse(500, "InternalError")
-        if failure == "503 SlowDown":
-            return self.refuse(503, "SlowDown", {"Retry-After": "1"})
-        if failure == "slow":
-            time.sleep(store.random.uniform(0.2, 1.5))
-        if failure == "dropped before":
-            return self.drop()
-        if failure in ("dropped after", "500 after"):
-            # The request is executed, but the answer is lost.
-            written, self.wfile = self.wfile, open(os.devnull, "wb")
-            getattr(self, self.command.lower())(store, body)
-            self.wfile.close()
-            self.wfile = written
-            return self.drop() if failure == "dropped after" else self.refuse(500, "InternalError")
-        return getattr(self, self.command.lower())(store, body)
-
-    def drop(self):
-        self.close_connection = True
-        self.connection.shutdown(2)
+        body = self.body()
+        return self.execute_or_fail(store, SHARE_OF_FAILURES, "store", lambda: getattr(self, self.command.lower())(store, body))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one
 
@@ -266,16 +226,9 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{there}</ListBucketResult>".encode())
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
-
 def serve(store, host="127.0.0.1"):
     """Serves a store; returns its address on loopback."""
-    server = Server((host, 0), Handler)
+    server = FailingServer((host, 0), Handler)
     server.store = store
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"
