@@ -9,14 +9,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::alive::is_alive;
-use super::connecting::{GIVE_UP, ask, ask_soon, within};
+use super::connecting::{ask, ask_soon, within};
 use super::error::FleetError;
 use super::options::FleetOptions;
 use super::schema;
+use super::transaction::Transaction;
 
 /// How often a heartbeat is sent.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -147,8 +148,6 @@ pub(super) async fn fence(
     epoch: i64,
     (batch, event): (u64, u64),
 ) -> Result<(), FleetError> {
-    // A process that is suspended behind this holds the row for a while only; then its identity can be taken over.
-    transaction.batch_execute(GIVE_UP).await?;
     let sql = "UPDATE aftercast.node SET seen_at = now(), batch = greatest(batch, $3), event_seq = greatest(event_seq, $4) \
                WHERE node_id = $1::uuid AND epoch = $2";
     let (batch, event) = (number(batch), number(event));

@@ -39,6 +39,7 @@ mod shared;
 mod stream_configs;
 mod sweeping;
 mod tls;
+mod transaction;
 mod work;
 
 pub use commands::{CommandKind, CommandProgress, CommandRequest, CommandState, FleetCommand};

@@ -6,7 +6,7 @@
 //! Two nodes may have one object: the same recording, or what was uploaded while the database was away. The row is then the last one's,
 //! and `aftercast.object_also` has the others: an object that another node has is not deleted.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -15,6 +15,7 @@ use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
 use super::rows::text;
+use super::transaction::Transaction;
 use crate::recording::Asset;
 
 /// For how long what was taken is kept for a node that is away, and a row of a unit in any case.
@@ -77,8 +78,7 @@ pub(super) async fn take(
         alive("o.node_id")
     );
     before(SOON, async {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(GIVE_UP_SOON).await?;
+        let transaction = Transaction::begin(client, GIVE_UP_SOON).await?;
         let asset_id = text(asset_id);
         let values: [(&(dyn ToSql + Sync), Type); 5] = [
             (&places, Type::TEXT_ARRAY),
@@ -142,8 +142,7 @@ pub(super) async fn prove(
                WHERE o.node_id = excluded.node_id OR o.state = 'claimed' \
                  OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes)";
     before(SOON, async {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(GIVE_UP_SOON).await?;
+        let transaction = Transaction::begin(client, GIVE_UP_SOON).await?;
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&json, Type::TEXT)];
         let noted = transaction.execute_typed(sql, &values).await?;

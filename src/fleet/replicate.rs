@@ -3,17 +3,18 @@
 //! A batch is one transaction that only the holder of the identity can commit. It is noted here when it is committed there; what a
 //! crash lets be told twice changes nothing, because a row takes only what is newer than it is.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use serde::Serialize;
 use tokio_postgres::types::{ToSql, Type};
 use tracing::warn;
 
 use super::claim;
-use super::connecting::within;
+use super::connecting::{GIVE_UP, within};
 use super::error::FleetError;
 use super::objects;
 use super::place::Place;
 use super::rows::{EVENT_COLUMNS, EventRow, VOD_COLUMNS, VOD_NAMES, VodRow, text};
+use super::transaction::Transaction;
 use crate::catalog::{MarkedVod, SharedCatalog};
 use crate::fault::chain;
 use crate::recording::VodRecord;
@@ -162,7 +163,7 @@ impl Part<'_> {
     /// Writes all of it, or nothing; a number or a cursor of 0 is not noted.
     async fn commit(self, client: &mut Client, place: &Place, progress: (u64, u64)) -> Result<(), FleetError> {
         within(async {
-            let transaction = client.transaction().await?;
+            let transaction = Transaction::begin(client, GIVE_UP).await?;
             claim::fence(&transaction, &place.node_id, place.epoch, progress).await?;
             self.write(&transaction, place).await?;
             Ok::<_, FleetError>(transaction.commit().await?)
@@ -323,7 +324,7 @@ async fn reconcile_slice(
              WHERE node_id = $1::uuid AND unknown_since IS NULL AND (epoch, rev) <= ($2, $3) AND {condition} LIMIT {SLICE})"
         )
     };
-    let transaction = client.transaction().await?;
+    let transaction = Transaction::begin(client, GIVE_UP).await?;
     claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
     let values: [(&(dyn ToSql + Sync), Type); 3] =
         [(&place.node_id, Type::TEXT), (&epoch, Type::INT8), (&revision, Type::INT8)];

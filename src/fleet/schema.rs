@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use super::connecting::{self, GIVE_UP, before, within};
 use super::error::FleetError;
+use super::transaction::Transaction;
 use crate::fault::chain;
 
 /// Each brings the tables from the version before to the next one. What was released is never changed.
@@ -80,8 +81,7 @@ pub(super) async fn prepare(pool: &Pool) -> Result<Client, FleetError> {
 }
 
 async fn migrate(client: &mut Client) -> Result<(), FleetError> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(GIVE_UP_LOCKS).await?;
+    let transaction = Transaction::begin(client, GIVE_UP_LOCKS).await?;
     // Released with the transaction, also behind a pooler of transactions.
     transaction.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
     // Another node may have been faster.
@@ -113,9 +113,8 @@ async fn search_fast(mut client: Client, pool: &Pool) -> Result<Client, FleetErr
 }
 
 async fn index(client: &mut Client) -> Result<(), FleetError> {
-    let transaction = client.transaction().await?;
     // While it is made, no node can write.
-    transaction.batch_execute(GIVE_UP).await?;
+    let transaction = Transaction::begin(client, GIVE_UP).await?;
     transaction.batch_execute(TRIGRAMS).await?;
     let sql = "SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'";
     let rows = transaction.query_typed(sql, &[]).await?;

@@ -1,17 +1,18 @@
 //! How streams are coded, told to all nodes: what salvage needs for a recording whose header is lost, wherever the stream was recorded
 //! before. What comes back was written by others: it is a candidate, tried on the media like any other.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::types::Type;
 use tracing::warn;
 
 use super::claim;
-use super::connecting::{ask_soon, within};
+use super::connecting::{GIVE_UP, ask_soon, within};
 use super::error::FleetError;
 use super::place::Place;
 use super::rows::text;
+use super::transaction::Transaction;
 use crate::fault::chain;
 
 /// Versions of each stream and rendition that are kept.
@@ -55,7 +56,7 @@ pub(super) async fn tell(
     let known = streams.iter().filter_map(|(stream, remembered)| Some((stream, remembered.as_ref()?)));
     let rows: Vec<_> = known.flat_map(|(stream, remembered)| ConfigRow::of(stream, remembered)).collect();
     let told = within(async {
-        let transaction = client.transaction().await?;
+        let transaction = Transaction::begin(client, GIVE_UP).await?;
         claim::fence(&transaction, &place.node_id, place.epoch, (0, 0)).await?;
         write(&transaction, &place.node_id, &rows).await?;
         Ok::<_, FleetError>(transaction.commit().await?)

@@ -12,6 +12,7 @@ use crate::fleet::connecting::{GIVE_UP, ask, ask_soon, within};
 use crate::fleet::error::FleetError;
 use crate::fleet::objects;
 use crate::fleet::rows::text;
+use crate::fleet::transaction::Transaction;
 
 /// VoDs that are moved in one transaction.
 const SLICE: i64 = 2_000;
@@ -157,8 +158,7 @@ pub(in crate::fleet) async fn adopt(
     let whose: [Value<'_>; 4] =
         [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&root.root_id, Type::TEXT), (&url, Type::TEXT)];
     within(async {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(GIVE_UP).await?;
+        let transaction = Transaction::begin(client, GIVE_UP).await?;
         let sql = "SELECT r.owner::text, n.name, r.url FROM aftercast.root r LEFT JOIN aftercast.node n ON n.node_id = r.owner \
                    WHERE r.root_id = $1 FOR UPDATE OF r";
         let before = transaction.query_typed(sql, &[(&root.root_id, Type::TEXT)]).await?;
@@ -207,7 +207,7 @@ pub(in crate::fleet) async fn move_vods(client: &mut Client, node_id: &str, epoc
 }
 
 async fn move_slice(client: &mut Client, node_id: &str, epoch: i64) -> Result<u64, FleetError> {
-    let transaction = client.transaction().await?;
+    let transaction = Transaction::begin(client, GIVE_UP).await?;
     crate::fleet::claim::fence(&transaction, node_id, epoch, (0, 0)).await?;
     let former = "aftercast.root_former f JOIN aftercast.root r ON r.root_id = f.root_id \
                   WHERE r.owner = $1::uuid AND NOT f.is_moved";

@@ -11,6 +11,7 @@ use super::super::error::FleetError;
 use super::super::options::FleetOptions;
 use super::super::rows::text;
 use super::super::schema;
+use super::super::transaction::Transaction;
 use super::SharedWork;
 use super::enqueuing::insert;
 use super::pages::page;
@@ -148,8 +149,7 @@ impl SharedWork {
 
 async fn start(client: &mut Client, spec: &BatchSpec) -> Result<i64, FleetError> {
     let (kind, root) = (text(&spec.kind), text(&spec.root));
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(GIVE_UP).await?;
+    let transaction = Transaction::begin(client, GIVE_UP).await?;
     let values: [(&(dyn ToSql + Sync), Type); 4] =
         [(&kind, Type::TEXT), (&root, Type::TEXT), (&spec.root_id, Type::TEXT), (&spec.rate, Type::FLOAT8)];
     let sql = "INSERT INTO aftercast.batch (kind, root, root_id, rate) VALUES ($1, $2, $3, $4) RETURNING batch_id";

@@ -1,6 +1,6 @@
 //! Claims work, says that it is begun, and asks before a step that cannot be undone whether it is still this node's.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -8,6 +8,7 @@ use super::super::alive::{is_alive, is_heard};
 use super::super::connecting::{GIVE_UP, ask, within};
 use super::super::error::FleetError;
 use super::super::rows::replace_nul;
+use super::super::transaction::Transaction;
 use super::SharedWork;
 use super::item::{COLUMNS, WorkItem};
 
@@ -65,8 +66,7 @@ impl SharedWork {
         let take_over = take_over(self.0.health.unbroken_for_a_lease());
         self.0.with_client(async |client| {
             within(async {
-                let transaction = client.transaction().await?;
-                transaction.batch_execute(GIVE_UP).await?;
+                let transaction = Transaction::begin(client, GIVE_UP).await?;
                 transaction.execute_typed(&take_over, &[]).await?;
                 let claimed = match scope {
                     WorkScope::Batch(batch_id) => of_batch(&transaction, &holder, batch_id, most).await?,

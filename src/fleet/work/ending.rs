@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Transaction;
 use serde_json::{Value, json};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -11,6 +10,7 @@ use super::super::connecting::{GIVE_UP, ask, within};
 use super::super::error::FleetError;
 use super::super::replicate;
 use super::super::rows::{replace_nul, text};
+use super::super::transaction::Transaction;
 use super::SharedWork;
 use super::item::WorkItem;
 use crate::fault::Class;
@@ -69,8 +69,7 @@ impl SharedWork {
     pub fn finish_all(&self, done: &[(&WorkItem, &WorkResult)]) -> Result<usize, FleetError> {
         self.0.with_client(async |client| {
             within(async {
-                let transaction = client.transaction().await?;
-                transaction.batch_execute(GIVE_UP).await?;
+                let transaction = Transaction::begin(client, GIVE_UP).await?;
                 let accepted = end_as_done(&transaction, done).await?;
                 for (item, result) in done.iter().filter(|(item, _)| accepted.contains(&item.work_id)) {
                     if let Some((vod, revision)) = &result.vod {

@@ -1,11 +1,11 @@
 //! Adds work, the same only once.
 
-use deadpool_postgres::Transaction;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::connecting::{GIVE_UP, within};
 use super::super::error::FleetError;
+use super::super::transaction::Transaction;
 use super::SharedWork;
 use super::item::NewWork;
 
@@ -20,8 +20,7 @@ impl SharedWork {
     pub fn enqueue(&self, work: &[NewWork]) -> Result<u64, FleetError> {
         self.0.with_client(async |client| {
             within(async {
-                let transaction = client.transaction().await?;
-                transaction.batch_execute(GIVE_UP).await?;
+                let transaction = Transaction::begin(client, GIVE_UP).await?;
                 let added = insert(&transaction, work, "true", "NOTHING").await?;
                 transaction.commit().await?;
                 Ok::<_, FleetError>(added)

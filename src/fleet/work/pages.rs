@@ -1,10 +1,10 @@
 //! Listing what a batch is to work on is work itself, a page at a time: the page's items and the next page appear together, once.
 
-use deadpool_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use super::super::connecting::{GIVE_UP, within};
 use super::super::error::FleetError;
+use super::super::transaction::Transaction;
 use super::SharedWork;
 use super::ending::{WorkResult, end_as_done};
 use super::enqueuing::insert;
@@ -81,8 +81,7 @@ impl SharedWork {
         let result = WorkResult { outcome: "listed".to_owned(), details, vod: None };
         self.0.with_client(async |client| {
             within(async {
-                let transaction = client.transaction().await?;
-                transaction.batch_execute(GIVE_UP).await?;
+                let transaction = Transaction::begin(client, GIVE_UP).await?;
                 if end_as_done(&transaction, &[(item, &result)]).await?.is_empty() {
                     return Ok(false);
                 }
