@@ -26,6 +26,7 @@ mod health;
 mod heartbeat;
 mod inbox;
 mod listing;
+mod object_removal;
 mod objects;
 mod options;
 mod place;

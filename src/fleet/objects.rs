@@ -4,16 +4,18 @@
 //! A place is endpoint, bucket and key. What is taken and never proven is free a day later if its node is away.
 //!
 //! Two nodes may have one object: the same recording, or what was uploaded while the database was away. The row is then the last one's,
-//! and `aftercast.object_also` has the others: an object that another node has is not deleted.
+//! and `aftercast.object_also` has the others: an object that another node has is not deleted (see [`super::object_removal`]).
 
 use deadpool_postgres::Client;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::alive::alive;
 use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
+use super::object_removal::DELETING;
 use super::rows::text;
 use super::transaction::Transaction;
 use crate::recording::Asset;
@@ -46,6 +48,13 @@ pub struct ObjectHolder {
     pub node: String,
     /// Id of its asset.
     pub asset_id: String,
+}
+
+impl ObjectHolder {
+    /// Of a row of [`holders_sql`].
+    pub(super) fn of(row: &Row) -> Self {
+        Self { place: row.get(0), node: row.get(1), asset_id: row.get(2) }
+    }
 }
 
 /// Takes places for an asset: all of them, or none if an asset of another node, or one of this id and another size there, has one. What
@@ -127,7 +136,8 @@ pub(super) async fn prove(
     rows.dedup_by(|one, other| one.place == other.place);
     let count = rows.len() as u64;
     let json = serde_json::to_string(&rows).map_err(FleetError::Unreadable)?;
-    let sql = "WITH proven AS (SELECT *, \"assetId\" AS asset, \"sizeBytes\" AS size FROM json_to_recordset($3::json) \
+    let sql = format!(
+        "WITH proven AS (SELECT *, \"assetId\" AS asset, \"sizeBytes\" AS size FROM json_to_recordset($3::json) \
                  AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text)), \
                others AS (SELECT o.place, o.node_id, o.asset_id, p.asset, (o.asset_id = p.asset AND o.size_bytes = p.size) IS TRUE AS is_same \
                  FROM proven p JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
@@ -139,13 +149,14 @@ pub(super) async fn prove(
                SELECT place, asset, $1::uuid, $2, 'proven', size, checksum FROM proven \
                ON CONFLICT (place) DO UPDATE SET state = 'proven', node_id = excluded.node_id, epoch = excluded.epoch, \
                  asset_id = excluded.asset_id, size_bytes = excluded.size_bytes, checksum = excluded.checksum \
-               WHERE o.node_id = excluded.node_id OR o.state = 'claimed' \
-                 OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes)";
+               WHERE o.node_id = excluded.node_id OR (o.state = 'claimed' AND NOT starts_with(o.asset_id, '{DELETING}')) \
+                 OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes)"
+    );
     before(SOON, async {
         let transaction = Transaction::begin(client, GIVE_UP_SOON).await?;
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&json, Type::TEXT)];
-        let noted = transaction.execute_typed(sql, &values).await?;
+        let noted = transaction.execute_typed(&sql, &values).await?;
         transaction.commit().await?;
         Ok::<_, FleetError>(count.saturating_sub(noted))
     })
@@ -159,22 +170,32 @@ pub(super) async fn holders(
     places: &[String],
 ) -> Result<Vec<ObjectHolder>, FleetError> {
     let places: Vec<_> = places.iter().map(|place| text(place)).collect();
-    let has_vod = "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 1))";
-    let sql = format!(
+    let rows = ask_soon(client, &holders_sql(), &[(&node_id, Type::TEXT), (&places, Type::TEXT_ARRAY)]).await?;
+    Ok(rows.iter().map(ObjectHolder::of).collect())
+}
+
+/// Whether the database lists the VoD of a row `o` that says what a node has.
+pub(super) const HAS_VOD: &str =
+    "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 1))";
+
+/// Place, node and asset of what nodes other than `$1` have of the places `$2`. What a node is about to delete, it does not have.
+pub(super) fn holders_sql() -> String {
+    format!(
         "SELECT o.place, n.name, o.asset_id FROM aftercast.object o JOIN aftercast.node n USING (node_id) \
-         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid \
-           AND (o.claimed_at > now() - {NEW} OR {has_vod}) \
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND NOT starts_with(o.asset_id, '{DELETING}') \
+           AND (o.claimed_at > now() - {NEW} OR {HAS_VOD} OR (o.state = 'claimed' AND EXISTS ({}))) \
          UNION ALL SELECT o.place, n.name, o.asset_id FROM aftercast.object_also o JOIN aftercast.node n USING (node_id) \
-         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {has_vod}"
-    );
-    let rows = ask_soon(client, &sql, &[(&node_id, Type::TEXT), (&places, Type::TEXT_ARRAY)]).await?;
-    Ok(rows.iter().map(|row| ObjectHolder { place: row.get(0), node: row.get(1), asset_id: row.get(2) }).collect())
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {HAS_VOD}",
+        alive("o.node_id")
+    )
 }
 
 /// The places of VoDs that are no more, or that are another node's now, are this node's no longer. Whether an object is still there, the
 /// store says.
 pub(super) async fn let_go(transaction: &Transaction<'_>, node_id: &str, vod_ids: &[&str]) -> Result<(), FleetError> {
-    let assets = assets_of(vod_ids);
+    let mut assets = assets_of(vod_ids);
+    let marks: Vec<_> = assets.iter().map(|asset| format!("{DELETING}{asset}")).collect();
+    assets.extend(marks);
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
     for table in ["object", "object_also"] {
         let sql = format!("DELETE FROM aftercast.{table} WHERE node_id = $1::uuid AND asset_id = ANY($2)");
@@ -209,7 +230,8 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
     let sql = format!(
         "WITH gone AS (DELETE FROM aftercast.object WHERE ctid = ANY (ARRAY( \
            (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND o.{is_spent} LIMIT $1) \
-           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND NOT EXISTS ({}) AND o.{is_spent} LIMIT $1))) \
+           UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND o.{is_spent} \
+             AND (NOT EXISTS ({}) OR starts_with(o.asset_id, '{DELETING}')) LIMIT $1))) \
            AND {is_spent} RETURNING 1) \
          SELECT count(*) FROM gone",
         alive("o.node_id")

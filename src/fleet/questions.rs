@@ -14,6 +14,7 @@ use super::engine::{Fleet, Member, lock};
 use super::error::FleetError;
 use super::feed::{self, FeedPage, FeedQuery};
 use super::listing::{self, FleetNode, FleetPage, FleetQuery, FleetVod};
+use super::object_removal;
 use super::objects::{self, ObjectHolder, ProvenKey};
 use super::{schema, stream_configs};
 use crate::stop::Stop;
@@ -182,6 +183,19 @@ impl Fleet {
     pub fn object_holders(&self, places: &[String]) -> Result<Vec<ObjectHolder>, FleetError> {
         let node_id = self.known_identity()?;
         self.question(async |client| objects::holders(client, node_id, places).await)
+    }
+
+    /// Begins the deletion of objects, given by place and asset: answers which of them other nodes have. Those stay, and are no longer
+    /// this node's; no other node takes the others before [`Self::end_removal`], or before their VoD is deleted.
+    pub fn begin_removal(&self, objects: &[(String, String)]) -> Result<Vec<ObjectHolder>, FleetError> {
+        let life = self.life()?;
+        self.question(async |client| object_removal::begin(client, life, objects).await)
+    }
+
+    /// Objects are deleted, whose VoD this node had no more.
+    pub fn end_removal(&self, places: &[String]) -> Result<(), FleetError> {
+        let (node_id, _) = self.life()?;
+        self.question(async |client| object_removal::end(client, node_id, places).await)
     }
 
     fn known_identity(&self) -> Result<&str, FleetError> {

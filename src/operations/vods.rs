@@ -342,7 +342,7 @@ impl Operation for DeleteVod {
 impl DeleteVod {
     fn delete(&self, context: &Context, vod: &VodRecord) -> Result<Deletion, OperationError> {
         let ctx = context.pipeline();
-        let owned = if self.keep_objects { Vec::new() } else { owned_objects(ctx, vod)? };
+        let mut owned = if self.keep_objects { Vec::new() } else { owned_objects(ctx, vod)? };
         let is_local = vod.freed_at.is_none() && !self.keep_file;
         let mut deletion = Deletion {
             vod_id: vod.vod_id.clone(),
@@ -355,7 +355,11 @@ impl DeleteVod {
         }
         // Whoever has adopted the root has its objects, too.
         pipeline::require_deletable(&ctx.removing, vod)?;
-        delete_objects(ctx, &owned, &mut deletion.objects)?;
+        require_targets(ctx, &owned)?;
+        begin_removal(ctx, &mut owned)?;
+        deletion.objects = owned.iter().map(DeletedObject::of).collect();
+        delete_objects(ctx, &owned, &mut deletion.objects)
+            .inspect_err(|_| pipeline::keep_objects(&ctx.removing, &owned))?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
             let left = pipeline::remove_local(&ctx.removing, vod)?;
@@ -454,13 +458,31 @@ impl DeletedObject {
 
 /// The objects of a VoD, with who else has them.
 fn owned_objects(ctx: &PipelineContext, vod: &VodRecord) -> Result<Vec<OwnedObject>, OperationError> {
-    pipeline::objects_of(&ctx.removing, vod).map_err(|error| match error {
+    pipeline::objects_of(&ctx.removing, vod).map_err(not_asked)
+}
+
+/// The same right before they are deleted: from here on, no other node takes them.
+fn begin_removal(ctx: &PipelineContext, owned: &mut [OwnedObject]) -> Result<(), OperationError> {
+    pipeline::begin_removal(&ctx.removing, owned).map_err(not_asked)
+}
+
+fn not_asked(error: PipelineError) -> OperationError {
+    match error {
         PipelineError::Fleet(error) => OperationError::from(error).or_next_step(
             "Nothing was deleted: another node may have the same objects. Try again when the fleet database answers; \
              `keepObjects` (`--keep-objects`) deletes the VoD and leaves its objects.",
         ),
         error => error.into(),
-    })
+    }
+}
+
+/// Nothing is removed anywhere before it is clear that every target can be asked.
+fn require_targets(ctx: &PipelineContext, owned: &[OwnedObject]) -> Result<(), OperationError> {
+    let targets = ctx.targets();
+    match owned.iter().find(|owned| !targets.names().any(|name| name == owned.object.target)) {
+        Some(unknown) => Err(DeliverError::UnknownTarget(unknown.object.target.clone()).into()),
+        None => Ok(()),
+    }
 }
 
 /// Removes objects that are still what was delivered; what somebody else has put under their keys stays.
@@ -470,10 +492,6 @@ fn delete_objects(
     said: &mut [DeletedObject],
 ) -> Result<(), OperationError> {
     let targets = ctx.targets();
-    // Nothing is removed anywhere before it is clear that every target can be asked.
-    if let Some(unknown) = owned.iter().find(|o| !targets.names().any(|name| name == o.object.target)) {
-        return Err(DeliverError::UnknownTarget(unknown.object.target.clone()).into());
-    }
     for (OwnedObject { asset_id, object, .. }, said) in owned.iter().zip(said).filter(|(o, _)| o.also_of.is_none()) {
         if let Removal::Left { difference } = targets.remove(asset_id, object)? {
             said.left = Some(difference);

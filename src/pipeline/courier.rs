@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::context::PipelineContext;
 use super::converting::converted;
 use super::delivering::Delivering;
 use super::error::PipelineError;
 use super::pauses::{CourierState, FailureReport, TargetFailure};
-use super::remembering::{FleetLedger, holders_elsewhere};
+use super::remembering::{Asking, FleetLedger, holders_elsewhere};
 use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
 use crate::deliver::{DeliverError, Ledger};
@@ -243,21 +243,31 @@ fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
 /// The VoD was deleted while its file was on the way: nobody would ever delete these objects. What another node has, too, stays.
 fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
     let targets = ctx.config.targets();
-    let elsewhere = holders_elsewhere(ctx.fleet.as_ref(), &targets, objects.iter()).unwrap_or_else(|error| {
-        warn!(
-            delivery = delivery.id,
-            error = chain(&error),
-            "objects of a deleted VoD stay: another node may have them"
-        );
-        Vec::new()
-    });
+    let asset = delivery.asset.id.as_str();
+    let keyed = objects.iter().map(|object| (asset, object));
+    let elsewhere =
+        holders_elsewhere(ctx.fleet.as_ref(), &targets, keyed, Asking::BeforeRemoval).unwrap_or_else(|error| {
+            warn!(
+                delivery = delivery.id,
+                error = chain(&error),
+                "objects of a deleted VoD stay: another node may have them"
+            );
+            Vec::new()
+        });
+    let mut gone = Vec::new();
     for (object, _) in objects.iter().zip(elsewhere).filter(|(_, holder)| holder.is_none()) {
-        match targets.remove(&delivery.asset.id, object) {
+        gone.extend(targets.shared_place(object));
+        match targets.remove(asset, object) {
             Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
             Err(error) => {
                 warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");
             }
         }
+    }
+    if let Some(fleet) = ctx.fleet.as_ref().filter(|_| !gone.is_empty())
+        && let Err(error) = fleet.end_removal(&gone)
+    {
+        debug!(asset, error = chain(&error), "keys of removed objects are free later");
     }
 }
 

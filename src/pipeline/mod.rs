@@ -77,7 +77,9 @@ pub use planning::{PlannedItem, RunPlan, plan};
 pub use pool::threads_for;
 pub use rebuilding::{RebuildResult, rebuild};
 pub use redelivering::{CopyCheck, note_look};
-pub use removing::{LeftFile, OwnedObject, Removing, objects_of, remove_local, require_deletable};
+pub use removing::{
+    LeftFile, OwnedObject, Removing, begin_removal, keep_objects, objects_of, remove_local, require_deletable,
+};
 pub use rescans::{RescanRefusal, Rescans, ScannedRoot};
 pub use resuming::clear_up;
 pub use roots::Roots;

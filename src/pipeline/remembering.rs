@@ -82,20 +82,54 @@ pub(super) fn tell_keys(catalog: &Catalog, fleet: &Fleet) -> Result<(), LedgerFa
     Ok(())
 }
 
-/// Of each object, another node that has it, too; an error if that cannot be asked.
+/// Why it is asked whether other nodes have objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// To say it.
+    ToSay,
+    /// Those that no other node has are deleted next, the others are given up.
+    BeforeRemoval,
+}
+
+/// Of each object, given with its asset, another node that has it, too; an error if that cannot be asked.
 pub(super) fn holders_elsewhere<'a>(
     fleet: Option<&Fleet>,
     targets: &Targets,
-    objects: impl Iterator<Item = &'a RemoteObject>,
+    objects: impl Iterator<Item = (&'a str, &'a RemoteObject)>,
+    why: Asking,
 ) -> Result<Vec<Option<ObjectHolder>>, FleetError> {
-    let places: Vec<_> = objects.map(|object| fleet.and_then(|_| targets.shared_place(object))).collect();
-    let asked: Vec<_> = places.iter().flatten().cloned().collect();
-    let holders = match fleet {
-        Some(fleet) if !asked.is_empty() => fleet.object_holders(&asked)?,
-        _ => Vec::new(),
+    let keyed = |(asset, object): (&str, &RemoteObject)| Some((targets.shared_place(object)?, asset.to_owned()));
+    let objects: Vec<_> = objects.map(|object| fleet.and_then(|_| keyed(object))).collect();
+    let asked: Vec<_> = objects.iter().flatten().cloned().collect();
+    let holders = match (fleet, why) {
+        (Some(_), _) if asked.is_empty() => Vec::new(),
+        (Some(fleet), Asking::ToSay) => {
+            let places: Vec<_> = asked.into_iter().map(|(place, _)| place).collect();
+            fleet.object_holders(&places)?
+        }
+        (Some(fleet), Asking::BeforeRemoval) => fleet.begin_removal(&asked)?,
+        (None, _) => Vec::new(),
     };
-    let holder = |place: &String| holders.iter().find(|holder| holder.place == *place).cloned();
-    Ok(places.iter().map(|place| place.as_ref().and_then(holder)).collect())
+    let holder = |(place, _): &(String, String)| holders.iter().find(|holder| holder.place == *place).cloned();
+    Ok(objects.iter().map(|object| object.as_ref().and_then(holder)).collect())
+}
+
+/// Objects that could not be deleted are this node's again.
+pub(super) fn keep_objects<'a>(
+    fleet: &Fleet,
+    targets: &Targets,
+    objects: impl Iterator<Item = (&'a str, &'a RemoteObject)>,
+) -> Result<(), FleetError> {
+    let key = |(asset, object): (&str, &RemoteObject)| {
+        Some(ProvenKey {
+            place: targets.shared_place(object)?,
+            asset_id: asset.to_owned(),
+            size_bytes: object.size_bytes,
+            checksum: object.checksum.clone(),
+        })
+    };
+    let proven: Vec<_> = objects.filter_map(key).collect();
+    if proven.is_empty() { Ok(()) } else { fleet.note_proven(&proven).map(drop) }
 }
 
 impl Ledger for FleetLedger<'_> {

@@ -3,15 +3,19 @@
 
 use std::sync::{Arc, Mutex, RwLock};
 
+use tracing::warn;
+
 use super::active_config::ActiveConfig;
 use super::error::PipelineError;
 use super::handles::Handles;
 use super::leaving;
-use super::remembering;
+use super::remembering::{self, Asking};
 use super::roots::{self, Roots};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::durable::{self, KeptBecause, RemovalOutcome};
+use crate::fault::chain;
+use crate::fleet::ObjectHolder;
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
 use crate::stop::Stop;
 
@@ -56,6 +60,17 @@ pub struct OwnedObject {
     pub other_node: Option<String>,
 }
 
+impl OwnedObject {
+    fn keyed(&self) -> (&str, &RemoteObject) {
+        (&self.asset_id, &self.object)
+    }
+
+    /// Whether only other nodes can be in the way of its deletion.
+    const fn is_asked(&self) -> bool {
+        self.also_of.is_none() || self.other_node.is_some()
+    }
+}
+
 /// Why the local file of a VoD is there still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeftFile {
@@ -93,18 +108,43 @@ pub fn objects_of(ctx: &Removing, vod: &VodRecord) -> Result<Vec<OwnedObject>, P
             }
         }
     }
-    let (fleet, targets) = (ctx.roots.fleet.as_ref(), ctx.config.targets());
-    let elsewhere = remembering::holders_elsewhere(fleet, &targets, owned.iter().map(|owned| &owned.object))?;
-    for (owned, holder) in owned.iter_mut().zip(elsewhere) {
-        if let Some(holder) = holder {
-            let vod_id = holder.asset_id.split('.').next().unwrap_or_default();
-            (owned.also_of, owned.other_node) = (Some(vod_id.to_owned()), Some(holder.node));
-            continue;
-        }
+    for owned in &mut owned {
         let others = ctx.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;
         owned.also_of = others.into_iter().find(|id| *id != vod.vod_id);
     }
+    ask_elsewhere(ctx, &mut owned, Asking::ToSay)?;
     Ok(owned)
+}
+
+/// Begins the deletion of objects: what another node has by now is noted, and is not to be deleted. No other node takes the rest.
+pub fn begin_removal(ctx: &Removing, owned: &mut [OwnedObject]) -> Result<(), PipelineError> {
+    ask_elsewhere(ctx, owned, Asking::BeforeRemoval)
+}
+
+/// Objects stay this node's: not all of them could be deleted.
+pub fn keep_objects(ctx: &Removing, owned: &[OwnedObject]) {
+    let Some(fleet) = &ctx.roots.fleet else { return };
+    let (targets, objects) =
+        (ctx.config.targets(), owned.iter().filter(|owned| owned.is_asked()).map(OwnedObject::keyed));
+    if let Err(error) = remembering::keep_objects(fleet, &targets, objects) {
+        warn!(
+            error = chain(&error),
+            "other nodes may delete objects of a VoD that could not be deleted; delete it again"
+        );
+    }
+}
+
+/// Asks what another node has of those that no other VoD of this node has: what one has is not deleted, and stays this node's.
+fn ask_elsewhere(ctx: &Removing, owned: &mut [OwnedObject], why: Asking) -> Result<(), PipelineError> {
+    let (fleet, targets) = (ctx.roots.fleet.as_ref(), ctx.config.targets());
+    let mut asked: Vec<_> = owned.iter_mut().filter(|owned| owned.is_asked()).collect();
+    let elsewhere = remembering::holders_elsewhere(fleet, &targets, asked.iter().map(|owned| owned.keyed()), why)?;
+    for (owned, holder) in asked.iter_mut().zip(elsewhere) {
+        let vod_id = |holder: &ObjectHolder| holder.asset_id.split('.').next().unwrap_or_default().to_owned();
+        owned.also_of = holder.as_ref().map(vod_id);
+        owned.other_node = holder.map(|holder| holder.node);
+    }
+    Ok(())
 }
 
 /// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays.

@@ -133,6 +133,52 @@ fn a_name_that_comes_again_does_not_hide_that_a_node_has_the_object() {
 }
 
 #[test]
+fn an_object_that_is_about_to_be_deleted_is_taken_by_no_other_node() {
+    let postgres = Postgres::start();
+    let nodes @ [a, b] = &["a", "b"].map(|name| Node::start(&postgres, name));
+    let runtime = Runtime::start().unwrap();
+    let vod = archive::vod(Path::new("/recordings"), 1, 1, None).unwrap();
+    for node in nodes {
+        node.catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap();
+    }
+    until("both list it", || (postgres.sql("SELECT count(*) FROM aftercast.vod") == "2").then_some(()));
+    let place = "https://s3.example s3://bucket/x.mp4".to_owned();
+    let object = [(place.clone(), vod.vod_id.clone())];
+    let wanted = [(place.clone(), 7)];
+    let proven = ProvenKey { place: place.clone(), asset_id: vod.vod_id.clone(), size_bytes: 7, checksum: None };
+    let takes = |node: &Node| runtime.block_on(node.fleet.take_keys(&wanted, &vod.vod_id)).unwrap();
+    let holder = |node: &Node| {
+        let holders = node.fleet.begin_removal(&object).unwrap();
+        holders.into_iter().map(|holder| holder.node).collect::<Vec<_>>()
+    };
+    assert_eq!(a.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
+    assert_eq!(holder(a), Vec::<String>::new());
+    // It is there still, and would be adopted.
+    assert!(!takes(b));
+    assert_eq!(b.fleet.object_holders(std::slice::from_ref(&place)).unwrap(), [], "nobody has it any more");
+    // What was proven before, and is told only now, is told to be another's.
+    assert_eq!(b.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 1);
+    // It could not be deleted: it is the node's again, and others may have it, too.
+    assert_eq!(a.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
+    assert!(takes(b));
+    assert_eq!(b.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
+    // Both delete it, before the database knows of either: the second one takes it along, whichever that is.
+    assert_eq!(holder(a), ["b"]);
+    assert_eq!(holder(b), Vec::<String>::new());
+    assert!(!takes(a));
+    b.fleet.end_removal(std::slice::from_ref(&place)).unwrap();
+    assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.object"), "0");
+    assert!(takes(a), "its key is free");
+    assert_eq!(a.fleet.note_proven(&[proven]).unwrap(), 0);
+    // The same the other way around: who has the row of the key does not matter.
+    assert!(takes(b));
+    assert_eq!(holder(b), ["a"]);
+    assert_eq!(holder(a), Vec::<String>::new());
+    a.catalog.delete_vod(&vod.vod_id, 1).unwrap();
+    until("its key goes with the VoD", || (postgres.sql("SELECT count(*) FROM aftercast.object") == "0").then_some(()));
+}
+
+#[test]
 fn what_was_adopted_with_a_disk_is_deleted_with_its_objects() {
     let postgres = Postgres::start();
     let server = s3();
