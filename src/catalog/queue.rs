@@ -108,10 +108,10 @@ impl NodeCatalog {
         })
     }
 
-    /// Ends an attempt that was told to stop: it is no failure, and due at once; durable on return.
-    pub fn delivery_stopped(&self, id: &str, now_ms: i64) -> Result<()> {
+    /// Ends an attempt that something else stopped, or keeps it from being begun: it is no failure, and due at once; durable on return.
+    pub fn delivery_stopped(&self, id: &str, by: (Class, &str), now_ms: i64) -> Result<()> {
         self.end_delivery(id, now_ms, "delivery failed", |_, _, delivery| {
-            let last_fault = Some((Class::Transient, "stopped".to_owned()));
+            let last_fault = Some((by.0, by.1.to_owned()));
             delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
             Ok(())
         })

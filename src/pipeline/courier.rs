@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
 use crate::deliver::{DeliverError, Ledger};
 use crate::fault::{Class, Fault, chain};
-use crate::recording::{Asset, Delivery, RemoteObject};
+use crate::recording::{Asset, Delivery, DeliveryState, RemoteObject};
 use crate::stop::Stop;
 
 /// How often it is looked whether the couriers are done.
@@ -83,7 +84,8 @@ impl Couriers {
             // The queue first: whoever has ended one has written there how.
             let due_ms = ctx.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
             let state = ctx.courier_notify.at(now);
-            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !state.paused.contains_key(&delivery.target);
+            let waits = state.paused.contains_key(&delivery.target) || state.held.contains_key(&delivery.id);
+            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !waits;
             Ok::<_, CatalogError>(is_due || state.in_flight.contains(&delivery.id))
         };
         let mut left = deliveries.iter().peekable();
@@ -167,6 +169,8 @@ fn carry_all(ctx: &PipelineContext) {
 fn take(ctx: &Delivering) -> Option<Delivery> {
     loop {
         let now = ctx.clock.now_ms();
+        let is_open = |root: &Path| roots::passing_refusal(&ctx.roots, root).is_none();
+        ctx.courier_notify.lock().let_go(is_open);
         let seen = ctx.courier_notify.enter(now, ctx.stop.is_requested())?;
         let next = match next_free(ctx, &seen, now) {
             Ok(NextDue::Due(delivery)) if ctx.courier_notify.lock().take(&delivery) => return Some(*delivery),
@@ -194,16 +198,33 @@ fn take(ctx: &Delivering) -> Option<Delivery> {
 /// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The couriers must not be
 /// locked meanwhile: a stop needs it, and a catalogue may hang.
 fn next_free(ctx: &Delivering, state: &CourierState, now: i64) -> Result<NextDue, CatalogError> {
-    let is_free = |id: &str| !state.in_flight.contains(id);
+    let is_free = |id: &str| !state.in_flight.contains(id) && !state.held.contains_key(id);
     ctx.catalog.next_due(now, &DueFilter { may_try: &|target| state.may_try(target), is_free: &is_free })
 }
 
 fn carry(ctx: &PipelineContext, delivery: &Delivery) {
+    if let Some(refusal) = roots::passing_refusal(&ctx.delivering.roots, &delivery.asset.root) {
+        return hold(&ctx.delivering, delivery, &chain(&refusal), false);
+    }
     match ctx.catalog.begin_delivery(&delivery.id, ctx.clock.now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(ctx, delivery, attempt),
         Ok(None) => {}
         Err(error) => warn!(delivery = delivery.id, error = chain(&error), "attempt not recorded"),
     }
+}
+
+/// Leaves a delivery until its root may be changed again, which has been said of the root. It is no try of the delivery: those that
+/// follow would come later and later, although nothing is wrong with it or with its target.
+fn hold(ctx: &Delivering, delivery: &Delivery, why: &str, is_begun: bool) {
+    let is_known =
+        matches!(&delivery.state, DeliveryState::Waiting { last_fault: Some((_, known)), .. } if known == why);
+    // Said once in the queue; a backlog is not written anew for as long as the root is paused.
+    if (is_begun || !is_known)
+        && let Err(error) = ctx.catalog.delivery_stopped(&delivery.id, (Class::Environment, why), ctx.clock.now_ms())
+    {
+        warn!(delivery = delivery.id, error = chain(&error), "why it waits is not recorded");
+    }
+    ctx.courier_notify.lock().hold(delivery);
 }
 
 fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
@@ -288,7 +309,7 @@ fn send(ctx: &Delivering, delivery: &Delivery, asset: &Asset) -> Result<Vec<Remo
     let date = crate::recording::name::format_time(asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
     let files = &asset.files;
     // An HLS unit is called by its playlist, which comes last.
-    let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
+    let name = files.last().map_or(Path::new(""), |file| file.path.as_path());
     let meter = ctx.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
     let progress = |sent| {
         meter.add(sent);
@@ -304,6 +325,11 @@ fn send(ctx: &Delivering, delivery: &Delivery, asset: &Asset) -> Result<Vec<Remo
 
 fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &PipelineError) {
     let now = ctx.clock.now_ms();
+    if let PipelineError::Refused(refusal) = error
+        && refusal.is_passing()
+    {
+        return hold(ctx, delivery, &chain(refusal), true);
+    }
     if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
         && let Err(error) = roots::require(&ctx.roots, &delivery.asset.root)
     {
@@ -314,7 +340,7 @@ fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &Pip
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = ctx.catalog.delivery_stopped(&delivery.id, now);
+        let _ = ctx.catalog.delivery_stopped(&delivery.id, (Class::Transient, "stopped"), now);
         return;
     }
     let said = chain(error);
@@ -380,7 +406,7 @@ mod tests {
     use crate::pipeline::handles::Handles;
     use crate::pipeline::{OpeningOptions, PipelineSettings, Stop};
 
-    fn open(dir: &std::path::Path) -> Arc<PipelineContext> {
+    fn open(dir: &Path) -> Arc<PipelineContext> {
         let settings = PipelineSettings { state_dir: dir.join("state"), ..PipelineSettings::default() };
         Arc::new(PipelineContext::open(settings, Stop::default(), OpeningOptions::default()).unwrap())
     }
@@ -456,7 +482,7 @@ mod tests {
             id: Delivery::id_of(&asset.id, target),
             asset,
             target: target.into(),
-            state: crate::recording::DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
+            state: DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
             attempts: 0,
             queued_ms: at_ms,
         }

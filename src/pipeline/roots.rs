@@ -200,7 +200,12 @@ pub(super) fn may_change(ctx: &Roots, path: &Path) -> Result<(), PipelineError> 
     ctx.refusal(path, RootAct::Change).map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
-/// The same, for what took long to make: where the database is being asked, its answer is waited for.
+/// Why a root must not be changed now, if that passes by itself.
+pub(super) fn passing_refusal(ctx: &Roots, root: &Path) -> Option<RootRefusal> {
+    ctx.refusal(root, RootAct::Change).filter(RootRefusal::is_passing)
+}
+
+/// The same as [`may_change`], for what took long to make: where the database is being asked, its answer is waited for.
 pub(super) fn may_change_soon(ctx: &Roots, path: &Path, stop: &Stop) -> Result<(), PipelineError> {
     let begun = Instant::now();
     loop {

@@ -323,6 +323,37 @@ fn without_the_database_a_shared_root_rests_and_local_ones_go_on() {
 }
 
 #[test]
+fn a_delivery_waits_without_a_try_while_its_shared_root_is_paused() {
+    let (mut postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    let daemon = Daemon::start(&node);
+    until_connected(&node);
+    // Something else has the place of the store.
+    let aside = node.path().join("store aside");
+    fs::rename(node.store(), &aside).unwrap();
+    fs::write(node.store(), "").unwrap();
+    fs::write(shared.path().join("x.mp4"), padded("x", 0)).unwrap();
+    let delivery = |is: &dyn Fn(&Value) -> bool| {
+        let queue = node.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+        queue.first().map(|row| row["delivery"].clone()).filter(|delivery| is(delivery))
+    };
+    let failed = until("it has failed", || delivery(&|delivery| delivery["attempts"].as_u64() > Some(0)));
+    postgres.stop_immediately();
+    until("the shared root is paused", || degraded(&node).contains("is paused").then_some(()));
+    fs::remove_file(node.store()).unwrap();
+    fs::rename(&aside, node.store()).unwrap();
+    node.run(&["queue", "retry", failed["id"].as_str().unwrap()]).expect_code(0);
+    let waits = until("it waits for the root", || delivery(&|delivery| delivery.to_string().contains("is paused")));
+    assert_eq!(waits["attempts"], 0, "{waits}");
+    assert!(!node.store().join("x.mp4").exists());
+    postgres.begin();
+    let done = until("it is delivered", || delivery(&|delivery| delivery.to_string().contains("objects")));
+    assert_eq!(done["attempts"], 1, "{done}");
+    assert!(node.store().join("x.mp4").exists());
+    daemon.stop();
+}
+
+#[test]
 fn what_cannot_be_shared_is_refused_with_words() {
     let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
     let node = sharing(&postgres, "a", shared.path(), "");
