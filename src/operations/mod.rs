@@ -38,6 +38,7 @@ mod status;
 mod stream_recording;
 mod streams;
 mod verify;
+mod vod_deletion;
 mod vods;
 mod work;
 
@@ -91,10 +92,8 @@ pub use stream_recording::{
 };
 pub use streams::{ListStreams, StreamPage, StreamSummary};
 pub use verify::{Verification, Verified, VerifyVods};
-pub use vods::{
-    DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion, ExportVods, Exported,
-    ListVods, ShowVod, VodPage, VodState,
-};
+pub use vod_deletion::{DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion};
+pub use vods::{ExportVods, Exported, ListVods, ShowVod, VodPage, VodState};
 pub use work::{TakeWork, WorkReport, WorkedItem};
 
 /// Something that can be asked for. The value holds the arguments.

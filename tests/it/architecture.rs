@@ -62,7 +62,7 @@ const OWNERS: [(&str, &[&str]); 25] = [
     ("tokio_postgres", &["fleet"]),
     ("deadpool_postgres", &["fleet"]),
     ("tokio_postgres_rustls", &["fleet"]),
-    ("futures", &["announce", "deliver", "serve"]),
+    ("futures", &["announce", "deliver", "fleet", "serve"]),
     ("hyper", &["deliver", "serve"]),
     ("hyper_util", &["serve"]),
     ("axum", &["serve"]),
