@@ -82,7 +82,7 @@ impl DirectoryTarget {
         ctx: &UploadContext<'_>,
     ) -> Result<Option<Proof>> {
         let there = durable::fingerprint(&self.path_of(key)).map_err(DeliverError::disk(&self.target))?;
-        if there.same_file(&source.fingerprint()) {
+        if there.same_file(&Fingerprint::of(source.metadata())) {
             return Err(self.is_the_recording(key));
         }
         if size_bytes != source.size_bytes() {

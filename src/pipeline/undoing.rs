@@ -50,7 +50,7 @@ pub fn undo(ctx: &Journaling, path: &Path) -> Result<Option<UndoResult>, Pipelin
 
 /// Whether a file is the one of a VoD before its header was put in front.
 fn is_it(vod: &VodRecord, now: &Fingerprint) -> bool {
-    now.same_file(&vod.fingerprint) && vod.splice_undo.as_ref().is_some_and(|undo| undo.len == now.size_bytes)
+    now.same_inode(&vod.fingerprint) && vod.splice_undo.as_ref().is_some_and(|undo| undo.len == now.size_bytes)
 }
 
 /// Gives a file that is FLV again its old name, so that its name says what it is; where that name is taken, it keeps the

@@ -1,15 +1,19 @@
-//! "Unchanged since seen": device, inode, size and modification time of a file.
+//! "Unchanged since seen": inode, size and modification time of a file.
 
 use std::fs::Metadata;
+use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Tells whether a file is still the one that was seen. It is no identity of the content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+///
+/// Two with different device numbers may be equal: network file systems, FUSE, overlay and Btrfs get another number at every mount, and
+/// what was noted before it must still be found unchanged. Whether two files of one moment are the same, [`Self::same_file`] says.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Fingerprint {
-    /// Device number of the file system.
+    /// Device number of the file system when it was seen.
     pub device: u64,
     /// Inode number.
     pub inode: u64,
@@ -41,9 +45,28 @@ impl Fingerprint {
         self.size_bytes == other.size_bytes && self.mtime_ns == other.mtime_ns
     }
 
-    /// Whether both are the same directory entry's file, whatever its length.
+    /// Whether both, seen while nothing was mounted anew, are the same directory entry's file, whatever its length.
     pub const fn same_file(&self, other: &Self) -> bool {
-        self.device == other.device && self.inode == other.inode
+        self.device == other.device && self.same_inode(other)
+    }
+
+    /// Whether both, seen under one path, are the same file, whatever its length, also if the file system was mounted anew meanwhile.
+    pub const fn same_inode(&self, other: &Self) -> bool {
+        self.inode == other.inode
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_inode(other) && self.same_state(other)
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.inode, self.size_bytes, self.mtime_ns).hash(state);
     }
 }
 

@@ -1,11 +1,15 @@
 //! A root that is not mounted, or under whose path another directory stands: nothing that is not there counts as gone, and
 //! everything goes on when it is back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::support::daemon::{Daemon, until, until_with};
 use crate::support::recordings::{made, padded};
@@ -199,4 +203,101 @@ fn a_recording_that_has_its_name_when_the_root_goes_is_not_finished_twice() {
     let names: Vec<_> = tree(&root).into_keys().filter(|name| !name.starts_with('.')).collect();
     assert_eq!(names, ["room1.mp4", "take.mp4"]);
     assert_eq!(sandbox.vods().len(), 2);
+}
+
+/// A directory that is mounted under another device number each time, as file systems on the network, FUSE, overlay and Btrfs are.
+struct Renumbered {
+    dir: tempfile::TempDir,
+    place: PathBuf,
+    /// Takes the number that has become free.
+    others: Vec<PathBuf>,
+}
+
+impl Renumbered {
+    fn over(place: &Path) -> Result<Self, String> {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["lower", "upper", "work"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let this = Self { dir, place: place.to_owned(), others: Vec::new() };
+        this.mount().map(|()| this)
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
+        run(Command::new("mount").args(["-t", "overlay", "-o", &options, "none"]).arg(&self.place))
+    }
+
+    fn mount_again(&mut self) {
+        let device = || fs::metadata(&self.place).unwrap().dev();
+        let before = device();
+        run(Command::new("umount").arg(&self.place)).unwrap();
+        let other = self.dir.path().join(format!("other{}", self.others.len()));
+        fs::create_dir(&other).unwrap();
+        run(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&other)).unwrap();
+        self.mount().unwrap();
+        assert_ne!(device(), before);
+        self.others.push(other);
+    }
+}
+
+impl Drop for Renumbered {
+    fn drop(&mut self) {
+        for path in self.others.iter().chain([&self.place]) {
+            let _ = run(Command::new("umount").arg("-l").arg(path));
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+#[test]
+fn a_root_that_has_another_device_number_after_a_reboot_holds_the_same_recordings() {
+    let sandbox = Sandbox::with_config(|dir| standard_config(dir, KEPT));
+    let mut root = match Renumbered::over(&sandbox.root()) {
+        Ok(root) => root,
+        Err(why) => {
+            println!("skipped: no overlay can be mounted: {why}");
+            return;
+        }
+    };
+    // One is delivered, the other one waits for its store.
+    delivered(&sandbox);
+    retaining(&sandbox, KEPT);
+    fs::rename(sandbox.store(), sandbox.path().join("store aside")).unwrap();
+    fs::write(sandbox.store(), "").unwrap();
+    fs::write(sandbox.root().join("waits.mp4"), padded("waits", 0)).unwrap();
+    sandbox.process();
+    let vods = |sandbox: &Sandbox| {
+        let of = |vod: &Value| (vod["vodId"].to_string(), vod["remote"].as_array().unwrap().len());
+        sandbox.vods().iter().map(of).collect::<BTreeMap<_, _>>()
+    };
+    let before = vods(&sandbox);
+    assert_eq!(before.values().sum::<usize>(), 1, "{before:?}");
+    root.mount_again();
+    fs::remove_file(sandbox.store()).unwrap();
+    fs::rename(sandbox.path().join("store aside"), sandbox.store()).unwrap();
+    sandbox.run(&["queue", "retry"]).expect_code(0);
+    sandbox.process().expect_code(0);
+    assert!(sandbox.store().join("waits.mp4").exists());
+    let after = vods(&sandbox);
+    assert!(after.keys().eq(before.keys()) && after.values().all(|copies| *copies == 1), "{after:?}");
+    root.mount_again();
+    // Both are what was delivered, and are freed; or deleted, if somebody wants that.
+    let id = |name: &str| {
+        let vods = sandbox.vods();
+        vods.iter().find(|vod| vod["vodName"] == name).unwrap()["vodId"].as_str().unwrap().to_owned()
+    };
+    // There are no leases on an overlay: both are moved aside first.
+    let deleted = sandbox.run(&["vod", "delete", &id("waits.mp4"), "--yes"]);
+    assert!(!sandbox.root().join("waits.mp4").exists() && !deleted.err.contains("differs"), "{}", deleted.err);
+    retaining(&sandbox, FREED);
+    until("both are gone", || {
+        sandbox.process();
+        tree(&sandbox.root()).keys().all(|name| name == ".aftercast-root").then_some(())
+    });
 }

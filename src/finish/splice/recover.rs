@@ -41,7 +41,7 @@ pub fn recover(intent: &SpliceIntent) -> Result<SpliceRecovery, FinishError> {
         Err(error) if error.is_missing() => return Ok(SpliceRecovery::Gone),
         Err(error) => return Err(error.into()),
     };
-    if !open.state()?.0.same_file(&intent.before) {
+    if !open.state()?.0.same_inode(&intent.before) {
         return Ok(SpliceRecovery::Gone);
     }
     if !is_committed(&open, intent)? {

@@ -36,7 +36,7 @@ pub fn undo(record: &VodRecord) -> Result<UndoOutcome, FinishError> {
     let open = InPlaceEditor::open(&record.file_path)?;
     let Some(_lease) = ExclusiveLease::take(open.file()) else { return Ok(UndoOutcome::Refused) };
     let (now, links) = open.state()?;
-    if now.same_file(&record.fingerprint) && now.size_bytes == undo.len && undo.retirement == Retirement::Nothing {
+    if now.same_inode(&record.fingerprint) && now.size_bytes == undo.len && undo.retirement == Retirement::Nothing {
         // Cut after it was done and before anybody heard of it.
         open.perform(InPlaceOp::SetModified { ns: record.fingerprint.mtime_ns })?;
         open.perform(InPlaceOp::Sync)?;

@@ -196,6 +196,26 @@ fn an_insert_that_was_cut_at_any_extent_is_taken_back() {
     }
 }
 
+/// What a power failure has cut, the next start finds on a file system that was mounted anew, and may have another number.
+#[test]
+fn a_device_that_has_another_number_after_the_cut_changes_nothing() {
+    for (kind, image) in images() {
+        let (expected, operations) = expected(&image, "last");
+        for n in 0..=operations.len() {
+            let path = put(&image, "last", "cut.mp4");
+            let inspection = inspect(&path).unwrap();
+            let prepared = prepared(&path, &inspection);
+            tape::begin(Some(n));
+            let _ = prepared.perform();
+            tape::begin(None);
+            let mut intent = prepared.intent.clone();
+            intent.before.device += 1;
+            intent.after.device += 1;
+            assert_recovers(&intent, &expected, &format!("{kind} after {n}"));
+        }
+    }
+}
+
 #[test]
 fn what_is_not_the_file_of_the_intent_is_left_alone() {
     for (_, image) in images() {
