@@ -19,6 +19,7 @@ use super::error::FleetError;
 use super::feed;
 use super::health::{FleetHealth, Health};
 use super::inbox::Inbox;
+use super::object_removal;
 use super::options::FleetOptions;
 use super::place::{CONSUMER, Place};
 use super::replicate::{self, Batch};
@@ -331,9 +332,12 @@ impl Member {
         let known_epoch = if is_same { place.epoch } else { 0 };
         let identity = Identity::of(node_id.clone(), &self.state_dir, &self.options, &self.apps);
         let sent = self.health.now();
-        let (said, is_new) = match self.health.epoch() {
-            Some(epoch) => (claim::confirm(&client, &node_id, epoch).await?, false),
-            None => (claim::claim(&client, &identity, known_epoch).await?, true),
+        let (said, is_new) = if let Some(epoch) = self.health.epoch() {
+            (claim::confirm(&client, &node_id, epoch).await?, false)
+        } else {
+            let claimed = claim::claim(&client, &identity, known_epoch).await?;
+            object_removal::take_all_back(&client, &node_id).await?;
+            (claimed, true)
         };
         self.health.lasts(claim::lease(&client).await?);
         let is_old_state = is_new && said.epoch > known_epoch.saturating_add(1);

@@ -15,7 +15,7 @@ use super::alive::alive;
 use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
-use super::object_removal::DELETING;
+use super::object_removal::{DELETING, lock};
 use super::rows::text;
 use super::transaction::Transaction;
 use crate::recording::Asset;
@@ -82,13 +82,15 @@ pub(super) async fn take(
          ON CONFLICT (place) DO UPDATE SET asset_id = excluded.asset_id, node_id = excluded.node_id, epoch = excluded.epoch, \
            claimed_at = now(), size_bytes = excluded.size_bytes, \
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
-         WHERE o.node_id = excluded.node_id OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
+         WHERE (o.node_id = excluded.node_id AND NOT starts_with(o.asset_id, '{DELETING}')) \
+           OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
            OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS ({}))",
         alive("o.node_id")
     );
     before(SOON, async {
         let transaction = Transaction::begin(client, GIVE_UP_SOON).await?;
         let asset_id = text(asset_id);
+        lock(&transaction, (node_id, epoch), &places, &vec![asset_id.clone(); places.len()]).await?;
         let values: [(&(dyn ToSql + Sync), Type); 5] = [
             (&places, Type::TEXT_ARRAY),
             (&asset_id, Type::TEXT),
@@ -135,6 +137,7 @@ pub(super) async fn prove(
     rows.sort_unstable_by(|one, other| one.place.cmp(&other.place));
     rows.dedup_by(|one, other| one.place == other.place);
     let count = rows.len() as u64;
+    let (places, assets): (Vec<_>, Vec<_>) = rows.iter().map(|row| (row.place.clone(), row.asset_id.clone())).unzip();
     let json = serde_json::to_string(&rows).map_err(FleetError::Unreadable)?;
     let sql = format!(
         "WITH proven AS (SELECT *, \"assetId\" AS asset, \"sizeBytes\" AS size FROM json_to_recordset($3::json) \
@@ -149,11 +152,12 @@ pub(super) async fn prove(
                SELECT place, asset, $1::uuid, $2, 'proven', size, checksum FROM proven \
                ON CONFLICT (place) DO UPDATE SET state = 'proven', node_id = excluded.node_id, epoch = excluded.epoch, \
                  asset_id = excluded.asset_id, size_bytes = excluded.size_bytes, checksum = excluded.checksum \
-               WHERE o.node_id = excluded.node_id OR (o.state = 'claimed' AND NOT starts_with(o.asset_id, '{DELETING}')) \
+               WHERE ((o.node_id = excluded.node_id OR o.state = 'claimed') AND NOT starts_with(o.asset_id, '{DELETING}')) \
                  OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes)"
     );
     before(SOON, async {
         let transaction = Transaction::begin(client, GIVE_UP_SOON).await?;
+        lock(&transaction, (node_id, epoch), &places, &assets).await?;
         let values: [(&(dyn ToSql + Sync), Type); 3] =
             [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&json, Type::TEXT)];
         let noted = transaction.execute_typed(&sql, &values).await?;
@@ -185,7 +189,7 @@ pub(super) fn holders_sql() -> String {
          WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND NOT starts_with(o.asset_id, '{DELETING}') \
            AND (o.claimed_at > now() - {NEW} OR {HAS_VOD} OR (o.state = 'claimed' AND EXISTS ({}))) \
          UNION ALL SELECT o.place, n.name, o.asset_id FROM aftercast.object_also o JOIN aftercast.node n USING (node_id) \
-         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND {HAS_VOD}",
+         WHERE o.place = ANY($2) AND o.node_id <> $1::uuid AND NOT starts_with(o.asset_id, '{DELETING}') AND {HAS_VOD}",
         alive("o.node_id")
     )
 }
@@ -197,7 +201,8 @@ pub(super) async fn let_go(transaction: &Transaction<'_>, node_id: &str, vod_ids
     let marks: Vec<_> = assets.iter().map(|asset| format!("{DELETING}{asset}")).collect();
     assets.extend(marks);
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
-    for table in ["object", "object_also"] {
+    // Whoever gives a key up at this moment gives it to a node of the second table: to this one no more.
+    for table in ["object_also", "object"] {
         let sql = format!("DELETE FROM aftercast.{table} WHERE node_id = $1::uuid AND asset_id = ANY($2)");
         transaction.execute_typed(&sql, &values).await?;
     }
@@ -231,7 +236,9 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
         "WITH gone AS (DELETE FROM aftercast.object WHERE ctid = ANY (ARRAY( \
            (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND o.{is_spent} LIMIT $1) \
            UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND o.{is_spent} \
-             AND (NOT EXISTS ({}) OR starts_with(o.asset_id, '{DELETING}')) LIMIT $1))) \
+             AND (NOT EXISTS ({}) OR starts_with(o.asset_id, '{DELETING}')) \
+             AND NOT EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND starts_with(o.asset_id, '{DELETING}') \
+               AND v.vod_id = split_part(o.asset_id, '.', 2)) LIMIT $1))) \
            AND {is_spent} RETURNING 1) \
          SELECT count(*) FROM gone",
         alive("o.node_id")

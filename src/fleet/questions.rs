@@ -188,14 +188,21 @@ impl Fleet {
     /// Begins the deletion of objects, given by place and asset: answers which of them other nodes have. Those stay, and are no longer
     /// this node's; no other node takes the others before [`Self::end_removal`], or before their VoD is deleted.
     pub fn begin_removal(&self, objects: &[(String, String)]) -> Result<Vec<ObjectHolder>, FleetError> {
-        let life = self.life()?;
-        self.question(async |client| object_removal::begin(client, life, objects).await)
+        // Also for a command beside which no daemon runs: it is no member.
+        let identity = (self.known_identity()?, self.0.health.epoch().unwrap_or_default());
+        self.question(async |client| object_removal::begin(client, identity, objects).await)
     }
 
-    /// Objects are deleted, whose VoD this node had no more.
+    /// Objects are deleted that belong to no VoD of this node.
     pub fn end_removal(&self, places: &[String]) -> Result<(), FleetError> {
-        let (node_id, _) = self.life()?;
+        let node_id = self.known_identity()?;
         self.question(async |client| object_removal::end(client, node_id, places).await)
+    }
+
+    /// Objects stay whose deletion was begun.
+    pub fn take_removal_back(&self, places: &[String]) -> Result<(), FleetError> {
+        let node_id = self.known_identity()?;
+        self.question(async |client| object_removal::take_back(client, node_id, places).await)
     }
 
     fn known_identity(&self) -> Result<&str, FleetError> {

@@ -104,10 +104,10 @@ impl DeleteVod {
         // Whoever has adopted the root has its objects, too.
         pipeline::require_deletable(&ctx.removing, vod)?;
         require_targets(ctx, &owned)?;
-        begin_removal(ctx, &mut owned)?;
+        let keep = |owned: &[OwnedObject]| pipeline::keep_objects(&ctx.removing, owned);
+        begin_removal(ctx, &mut owned).inspect_err(|_| keep(&owned))?;
         deletion.objects = owned.iter().map(DeletedObject::of).collect();
-        delete_objects(ctx, &owned, &mut deletion.objects)
-            .inspect_err(|_| pipeline::keep_objects(&ctx.removing, &owned))?;
+        delete_objects(ctx, &owned, &mut deletion.objects).inspect_err(|_| keep(&owned))?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
             let left = pipeline::remove_local(&ctx.removing, vod)?;

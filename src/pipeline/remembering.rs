@@ -114,24 +114,6 @@ pub(super) fn holders_elsewhere<'a>(
     Ok(objects.iter().map(|object| object.as_ref().and_then(holder)).collect())
 }
 
-/// Objects that could not be deleted are this node's again.
-pub(super) fn keep_objects<'a>(
-    fleet: &Fleet,
-    targets: &Targets,
-    objects: impl Iterator<Item = (&'a str, &'a RemoteObject)>,
-) -> Result<(), FleetError> {
-    let key = |(asset, object): (&str, &RemoteObject)| {
-        Some(ProvenKey {
-            place: targets.shared_place(object)?,
-            asset_id: asset.to_owned(),
-            size_bytes: object.size_bytes,
-            checksum: object.checksum.clone(),
-        })
-    };
-    let proven: Vec<_> = objects.filter_map(key).collect();
-    if proven.is_empty() { Ok(()) } else { fleet.note_proven(&proven).map(drop) }
-}
-
 impl Ledger for FleetLedger<'_> {
     fn owner(&self) -> PartialOwner {
         Ledger::owner(self.catalog)

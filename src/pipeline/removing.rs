@@ -121,16 +121,17 @@ pub fn begin_removal(ctx: &Removing, owned: &mut [OwnedObject]) -> Result<(), Pi
     ask_elsewhere(ctx, owned, Asking::BeforeRemoval)
 }
 
-/// Objects stay this node's: not all of them could be deleted.
+/// Objects stay this node's: not all of them could be deleted, or it is not known whether that has begun.
 pub fn keep_objects(ctx: &Removing, owned: &[OwnedObject]) {
     let Some(fleet) = &ctx.roots.fleet else { return };
-    let (targets, objects) =
-        (ctx.config.targets(), owned.iter().filter(|owned| owned.is_asked()).map(OwnedObject::keyed));
-    if let Err(error) = remembering::keep_objects(fleet, &targets, objects) {
-        warn!(
-            error = chain(&error),
-            "other nodes may delete objects of a VoD that could not be deleted; delete it again"
-        );
+    let targets = ctx.config.targets();
+    let places: Vec<_> = owned.iter().filter_map(|owned| targets.shared_place(&owned.object)).collect();
+    if places.is_empty() {
+        return;
+    }
+    if let Err(error) = fleet.take_removal_back(&places) {
+        let hint = "Delete the VoD again when the fleet database answers, or restart aftercast to keep it.";
+        warn!(error = chain(&error), hint, "other nodes take objects of a VoD for deleted that are not");
     }
 }
 

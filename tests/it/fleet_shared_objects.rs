@@ -158,8 +158,11 @@ fn an_object_that_is_about_to_be_deleted_is_taken_by_no_other_node() {
     assert_eq!(b.fleet.object_holders(std::slice::from_ref(&place)).unwrap(), [], "nobody has it any more");
     // What was proven before, and is told only now, is told to be another's.
     assert_eq!(b.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 1);
+    // Nor does what the node itself tells late undo it.
+    assert_eq!(a.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 1);
+    assert!(!takes(a) && !takes(b));
     // It could not be deleted: it is the node's again, and others may have it, too.
-    assert_eq!(a.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
+    a.fleet.take_removal_back(std::slice::from_ref(&place)).unwrap();
     assert!(takes(b));
     assert_eq!(b.fleet.note_proven(std::slice::from_ref(&proven)).unwrap(), 0);
     // Both delete it, before the database knows of either: the second one takes it along, whichever that is.
@@ -176,6 +179,34 @@ fn an_object_that_is_about_to_be_deleted_is_taken_by_no_other_node() {
     assert_eq!(holder(a), Vec::<String>::new());
     a.catalog.delete_vod(&vod.vod_id, 1).unwrap();
     until("its key goes with the VoD", || (postgres.sql("SELECT count(*) FROM aftercast.object") == "0").then_some(()));
+}
+
+#[test]
+fn what_a_node_was_about_to_delete_when_it_died_is_its_own_again_and_a_command_alone_deletes_it() {
+    let postgres = Postgres::start();
+    let server = s3();
+    let target = server.bucket("fleet-marked-objects");
+    let node = node(&postgres, "a", &target);
+    let daemon = Daemon::start(&node);
+    fs::write(node.root().join("x.mp4"), padded("x", 0)).unwrap();
+    until_delivered(&postgres, &node);
+    let id = id_of(&node);
+    daemon.stop();
+    postgres.sql("UPDATE aftercast.object SET asset_id = 'deleting.' || asset_id, state = 'claimed'");
+    postgres.sql(
+        "INSERT INTO aftercast.object_also (place, node_id, asset_id) \
+         SELECT 'elsewhere', node_id, 'deleting.' || vod_id FROM aftercast.vod",
+    );
+    let daemon = Daemon::start(&node);
+    until_connected(&node);
+    let assets = "SELECT asset_id FROM aftercast.object UNION ALL SELECT asset_id FROM aftercast.object_also";
+    assert_eq!(postgres.sql(assets), format!("{id}\n{id}"));
+    daemon.stop();
+    node.run(&["vod", "delete", &id, "--yes"]).expect_code(0);
+    until_keys(&server, "fleet-marked-objects", &[]);
+    let daemon = Daemon::start(&node);
+    until("no row is left", || postgres.sql(assets).is_empty().then_some(()));
+    daemon.stop();
 }
 
 #[test]
