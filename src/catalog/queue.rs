@@ -5,6 +5,7 @@
 //!
 //! Which one is next is in `due`.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::due::{due_row, front_row};
@@ -108,11 +109,13 @@ impl NodeCatalog {
         })
     }
 
-    /// Ends an attempt that something else stopped, or keeps it from being begun: it is no failure, and due at once; durable on return.
-    pub fn delivery_stopped(&self, id: &str, by: (Class, &str), now_ms: i64) -> Result<()> {
+    /// Ends an attempt that something else stopped, or keeps it from being begun: it is no failure, and no attempt; durable on return.
+    pub fn delivery_stopped(&self, id: &str, by: (Class, &str), due_ms: i64, now_ms: i64) -> Result<()> {
+        let attempts = u32::from(self.in_flight().contains(id));
         self.end_delivery(id, now_ms, "delivery failed", |_, _, delivery| {
             let last_fault = Some((by.0, by.1.to_owned()));
-            delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
+            delivery.attempts = delivery.attempts.saturating_sub(attempts);
+            delivery.state = DeliveryState::Waiting { due_ms, last_fault };
             Ok(())
         })
     }
@@ -175,6 +178,14 @@ impl NodeCatalog {
             })?;
             from = Bound::Excluded(last.to_vec());
         }
+    }
+
+    /// The same for some of them.
+    pub fn bring_some_back(&self, ids: &BTreeSet<String>, now_ms: i64) -> Result<()> {
+        for ids in ids.iter().collect::<Vec<_>>().chunks(BATCH) {
+            self.store().transact(|tx| ids.iter().try_for_each(|id| bring_back_in(tx, id, now_ms).map(drop)))?;
+        }
+        Ok(())
     }
 
     /// Queues a delivery again that had ended well, because what it proved is not there any more; durable on return. False

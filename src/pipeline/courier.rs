@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,9 +20,12 @@ use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
 use crate::deliver::{DeliverError, Ledger};
 use crate::fault::{Class, Fault, chain};
-use crate::recording::{Asset, Delivery, DeliveryState, RemoteObject};
+use crate::recording::name::printable;
+use crate::recording::{Asset, Delivery, RemoteObject};
 use crate::stop::Stop;
 
+/// When a delivery of a paused root is looked at again if nobody sees before that the root is not paused any more.
+const HELD_MS: i64 = 600_000;
 /// How often it is looked whether the couriers are done.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -84,8 +87,7 @@ impl Couriers {
             // The queue first: whoever has ended one has written there how.
             let due_ms = ctx.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
             let state = ctx.courier_notify.at(now);
-            let waits = state.paused.contains_key(&delivery.target) || state.held.contains_key(&delivery.id);
-            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !waits;
+            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !state.paused.contains_key(&delivery.target);
             Ok::<_, CatalogError>(is_due || state.in_flight.contains(&delivery.id))
         };
         let mut left = deliveries.iter().peekable();
@@ -169,8 +171,7 @@ fn carry_all(ctx: &PipelineContext) {
 fn take(ctx: &Delivering) -> Option<Delivery> {
     loop {
         let now = ctx.clock.now_ms();
-        let is_open = |root: &Path| roots::passing_refusal(&ctx.roots, root).is_none();
-        ctx.courier_notify.lock().let_go(is_open);
+        let_go(ctx, now);
         let seen = ctx.courier_notify.enter(now, ctx.stop.is_requested())?;
         let next = match next_free(ctx, &seen, now) {
             Ok(NextDue::Due(delivery)) if ctx.courier_notify.lock().take(&delivery) => return Some(*delivery),
@@ -198,13 +199,13 @@ fn take(ctx: &Delivering) -> Option<Delivery> {
 /// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The couriers must not be
 /// locked meanwhile: a stop needs it, and a catalogue may hang.
 fn next_free(ctx: &Delivering, state: &CourierState, now: i64) -> Result<NextDue, CatalogError> {
-    let is_free = |id: &str| !state.in_flight.contains(id) && !state.held.contains_key(id);
+    let is_free = |id: &str| !state.in_flight.contains(id);
     ctx.catalog.next_due(now, &DueFilter { may_try: &|target| state.may_try(target), is_free: &is_free })
 }
 
 fn carry(ctx: &PipelineContext, delivery: &Delivery) {
     if let Some(refusal) = roots::passing_refusal(&ctx.delivering.roots, &delivery.asset.root) {
-        return hold(&ctx.delivering, delivery, &chain(&refusal), false);
+        return hold(&ctx.delivering, delivery, &chain(&refusal));
     }
     match ctx.catalog.begin_delivery(&delivery.id, ctx.clock.now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(ctx, delivery, attempt),
@@ -213,18 +214,27 @@ fn carry(ctx: &PipelineContext, delivery: &Delivery) {
     }
 }
 
-/// Leaves a delivery until its root may be changed again, which has been said of the root. It is no try of the delivery: those that
+/// Leaves a delivery until its root may be changed again; that it is paused was said for the root. It is no try of the delivery: those that
 /// follow would come later and later, although nothing is wrong with it or with its target.
-fn hold(ctx: &Delivering, delivery: &Delivery, why: &str, is_begun: bool) {
-    let is_known =
-        matches!(&delivery.state, DeliveryState::Waiting { last_fault: Some((_, known)), .. } if known == why);
-    // Said once in the queue; a backlog is not written anew for as long as the root is paused.
-    if (is_begun || !is_known)
-        && let Err(error) = ctx.catalog.delivery_stopped(&delivery.id, (Class::Environment, why), ctx.clock.now_ms())
-    {
+fn hold(ctx: &Delivering, delivery: &Delivery, why: &str) {
+    let now = ctx.clock.now_ms();
+    let due_ms = now.saturating_add(HELD_MS);
+    if let Err(error) = ctx.catalog.delivery_stopped(&delivery.id, (Class::Environment, why), due_ms, now) {
         warn!(delivery = delivery.id, error = chain(&error), "why it waits is not recorded");
     }
-    ctx.courier_notify.lock().hold(delivery);
+    ctx.courier_notify.hold(delivery);
+}
+
+/// Deliveries whose roots are not paused any more are due.
+fn let_go(ctx: &Delivering, now: i64) {
+    // Asking about a root may read in it, which may take long: not while others wait for a lock.
+    let is_open = |root: &PathBuf| roots::passing_refusal(&ctx.roots, root).is_none();
+    for root in ctx.courier_notify.held_roots().into_iter().filter(is_open) {
+        let held = ctx.courier_notify.let_go(&root);
+        if let Err(error) = ctx.catalog.bring_some_back(&held, now) {
+            warn!(root = %printable(&root), error = chain(&error), "deliveries of a root that was paused are tried later");
+        }
+    }
 }
 
 fn attempt_delivery(ctx: &PipelineContext, delivery: &Delivery, attempt: u32) {
@@ -277,9 +287,11 @@ fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
         });
     let mut gone = Vec::new();
     for (object, _) in objects.iter().zip(elsewhere).filter(|(_, holder)| holder.is_none()) {
-        gone.extend(targets.shared_place(object));
         match targets.remove(asset, object) {
-            Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
+            Ok(_) => {
+                gone.extend(targets.shared_place(object));
+                info!(url = object.url, "object removed: its VoD was deleted during the upload");
+            }
             Err(error) => {
                 warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");
             }
@@ -328,7 +340,7 @@ fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &Pip
     if let PipelineError::Refused(refusal) = error
         && refusal.is_passing()
     {
-        return hold(ctx, delivery, &chain(refusal), true);
+        return hold(ctx, delivery, &chain(refusal));
     }
     if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
         && let Err(error) = roots::require(&ctx.roots, &delivery.asset.root)
@@ -340,7 +352,7 @@ fn note_failure(ctx: &Delivering, delivery: &Delivery, attempt: u32, error: &Pip
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = ctx.catalog.delivery_stopped(&delivery.id, (Class::Transient, "stopped"), now);
+        let _ = ctx.catalog.delivery_stopped(&delivery.id, (Class::Transient, "stopped"), now, now);
         return;
     }
     let said = chain(error);
@@ -482,7 +494,7 @@ mod tests {
             id: Delivery::id_of(&asset.id, target),
             asset,
             target: target.into(),
-            state: DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
+            state: crate::recording::DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
             attempts: 0,
             queued_ms: at_ms,
         }

@@ -1,16 +1,21 @@
 //! What couriers sleep on, and who carries what.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pauses::{CourierState, shares};
 use crate::deliver;
+use crate::recording::Delivery;
 
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
 pub struct CourierNotify {
     state: Mutex<CourierState>,
     notified: Condvar,
+    /// Deliveries that are left alone while their root is paused, by that root.
+    held: Mutex<HashMap<PathBuf, BTreeSet<String>>>,
 }
 
 impl CourierNotify {
@@ -45,6 +50,25 @@ impl CourierNotify {
     pub fn resume_targets(&self) {
         self.lock().resume();
         self.notify();
+    }
+
+    /// Notes that a delivery is left alone while its root is paused.
+    pub(super) fn hold(&self, delivery: &Delivery) {
+        self.held().entry(delivery.asset.root.clone()).or_default().insert(delivery.id.clone());
+    }
+
+    /// Roots whose deliveries are left alone.
+    pub(super) fn held_roots(&self) -> Vec<PathBuf> {
+        self.held().keys().cloned().collect()
+    }
+
+    /// Ids of the deliveries of a root that were left alone, once.
+    pub(super) fn let_go(&self, root: &Path) -> BTreeSet<String> {
+        self.held().remove(root).unwrap_or_default()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<PathBuf, BTreeSet<String>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How things stand now.

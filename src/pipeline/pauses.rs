@@ -4,7 +4,6 @@
 //! silence of the store after a few in a row. After a pause one delivery tries; the pauses grow until one arrives.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::next_try_ms;
@@ -86,8 +85,6 @@ impl TargetFailures {
 #[derive(Debug, Clone, Default)]
 pub(super) struct CourierState {
     pub in_flight: HashSet<String>,
-    /// Deliveries that are left alone, each with its root, which is paused.
-    pub held: HashMap<String, PathBuf>,
     /// Targets that wait, each with the time of its next try.
     pub paused: HashMap<String, i64>,
     /// How often in a row a target was made to wait: the pauses grow, and one delivery at a time tries.
@@ -117,20 +114,6 @@ impl CourierState {
     /// Notes that a delivery is carried from now on; false if it may not be, for somebody carries it already.
     pub fn take(&mut self, delivery: &Delivery) -> bool {
         !self.closed && self.may_try(&delivery.target) && self.in_flight.insert(delivery.id.clone())
-    }
-
-    /// Leaves a delivery alone while its root is paused.
-    pub fn hold(&mut self, delivery: &Delivery) {
-        self.held.insert(delivery.id.clone(), delivery.asset.root.clone());
-    }
-
-    /// Deliveries whose roots are not paused any more may be tried.
-    pub fn let_go(&mut self, is_open: impl Fn(&Path) -> bool) {
-        let roots: HashSet<_> = self.held.values().cloned().collect();
-        let open: HashSet<_> = roots.into_iter().filter(|root| is_open(root)).collect();
-        if !open.is_empty() {
-            self.held.retain(|_, root| !open.contains(root));
-        }
     }
 
     /// Ends the pauses whose time has come.

@@ -391,7 +391,12 @@ fn is_proof(object: &RemoteObject, now: Fingerprint, options: &RetainOptions) ->
 /// does not hold the file back; it is not what "delivered" means.
 fn still_needed<'a>(facts: &PermitFacts<'a>) -> Option<&'a str> {
     let of_file = facts.deliveries.iter().filter(|d| holds(&d.asset, &facts.record.file_path));
-    let untried = of_file.filter(|d| matches!(d.state, DeliveryState::Waiting { last_fault: None, .. }));
+    // What is said of one that was never tried is why it waits.
+    let is_untried = |d: &&Delivery| match &d.state {
+        DeliveryState::Waiting { last_fault, .. } => d.attempts == 0 || last_fault.is_none(),
+        _ => false,
+    };
+    let untried = of_file.filter(is_untried);
     untried.map(|d| d.target.as_str()).next()
 }
 

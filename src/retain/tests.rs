@@ -303,6 +303,8 @@ fn size_alone_is_enough_only_where_it_is_allowed_and_an_optional_target_that_fai
     let fault = Some((Class::Transient, "down".to_owned()));
     let failed = DeliveryState::Waiting { due_ms: 0, last_fault: fault };
     case.deliveries.push(delivery("c", Kind::Recording, Path::new("/srv/x.mp4"), SEEN, failed));
+    assert!(case.decide().is_err(), "it waits for its root, and was never tried");
+    case.deliveries.last_mut().unwrap().attempts = 1;
     assert!(case.decide().is_ok());
 }
 
