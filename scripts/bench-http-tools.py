@@ -106,13 +106,16 @@ def first_view(options):
     shutil.copy(options.file, os.path.join(served.root, "previews", "room.jpg"))
     job = {"base": served.url + "/", "oldestYear": "2020", "vods": options.count, "modules": os.path.abspath("target/test-tools/page"),
            "chromium": shutil.which("chromium"), "shots": options.directory}
-    said = subprocess.run(["node", "tests/page/archive.mjs"], env={**os.environ, "PAGE_TEST": json.dumps(job)}, capture_output=True, text=True)
-    if said.returncode:
-        sys.exit(said.stdout + said.stderr)
-    desktop = next(line for line in said.stdout.splitlines() if line.startswith("desktop"))
-    poster_ms = int(re.search(r"first posters (\d+) ms", desktop)[1])
+    env = {**os.environ, "PAGE_TEST": json.dumps(job)}
+    both = []
+    for script in ("first_view", "archive"):
+        said = subprocess.run(["node", f"tests/page/{script}.mjs"], env=env, capture_output=True, text=True)
+        if said.returncode:
+            sys.exit(said.stdout + said.stderr)
+        both.append(said.stdout.strip())
+    poster_ms = int(re.search(r"first posters (\d+) ms", both[0])[1])
     tools.write(options, {"name": "first_view", "what": options.what, "goal": "<= 300 ms to the first posters, <= 60 kB before", "met": poster_ms <= 300,
-                          "ours": {"said": said.stdout.strip().replace("\n", "; ")}})
+                          "ours": {"said": "; ".join(both).replace("\n", "; ")}})
     served.stop()
 
 

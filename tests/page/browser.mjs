@@ -8,10 +8,10 @@ import path from 'node:path';
 
 export const job = JSON.parse(process.env.PAGE_TEST);
 const require = createRequire(path.join(job.modules, 'package.json'));
-const { chromium } = require('playwright-core');
+export const { chromium } = require('playwright-core');
 const AXE = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-const OPTIONS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+export const OPTIONS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'];
 export const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
 export const PATIENCE_MS = 60_000;

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from './vendor/hooks.mjs';
 import { events, get, isLoggedIn, learnNodes, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
 import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, later, say } from './parts.js';
 import { server } from './format.js';
-import { Library } from './library.js';
+import { Library, firstPage } from './library.js';
 
 const LoginDialog = later(() => import('./dialogs.js'), 'LoginDialog');
 
@@ -182,6 +182,7 @@ const State = ({ status }) => {
 };
 
 await useLoginCode();
+await firstPage;
 render(html`<${App} />`, document.getElementById('app'));
 // The first view has the connection to itself.
 setTimeout(() => Object.values(LATER).forEach(([, load]) => load().catch(() => {})), 3000);

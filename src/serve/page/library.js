@@ -22,9 +22,12 @@ const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'],
 
 const whenIdle = globalThis.requestIdleCallback ?? setTimeout;
 
-/** The first page of the whole library, on its way while the view is made: it takes as long as the view. */
+/** How long the view is not drawn because the first page may come: drawn empty, it would be drawn twice. */
+const AT_ONCE_MS = 150;
+/** The first page of the whole library, on its way while the page is loaded. */
 let early = /^#?\/?$/.test(location.hash) ? get('vods', { offset: 0, limit: PAGE }) : null;
-early?.catch(() => {});
+/** Ends when the first page is there, or nobody should wait for it any longer. */
+export const firstPage = Promise.race([early, new Promise((done) => { setTimeout(done, AT_ONCE_MS); })]).catch(() => {});
 
 /** A page of VoDs. */
 function ask({ offset, limit, ...choice }) {
@@ -76,7 +79,7 @@ const Poster = ({ vod }) => {
   };
   return html`
     <div class="poster" onPointerMove=${sprite && scrub} onPointerLeave=${sprite && (() => setCell(null))} data-initial=${[...(vod.streamName || '?')][0]} data-kind=${kind} style=${{ '--hue': hueOf(vod.streamId) }}>
-      ${poster && !isBroken && html`<img src=${poster} alt="" loading="lazy" decoding="async" onError=${() => setBroken(true)} />`}
+      ${poster && !isBroken && html`<img src=${poster} alt="" decoding="async" onError=${() => setBroken(true)} />`}
       ${cell && html`<span class="scrub" style=${sheet}></span>`}
       <span class="length">${clock(vod.duration)}</span>
     </div>`;
