@@ -140,7 +140,7 @@ impl NodeCatalog {
         ended
     }
 
-    /// Makes deliveries due now, as if they had never failed; those delivered or under way stay. Returns how many.
+    /// Makes deliveries due now, as if they had failed once at most; those delivered or under way stay. Returns how many.
     pub fn retry(&self, which: Retry<'_>, now_ms: i64) -> Result<usize> {
         let mut retried = 0;
         match which {
@@ -330,5 +330,6 @@ fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, TxA
         DeliveryState::Stuck { message } => Some((Class::Permanent, message.clone())),
     };
     let state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
-    replace_in(tx, &old, &Delivery { state, attempts: 0, ..old.clone() }).map(|()| true)
+    // As if it had never failed; but whether it was ever tried is still known.
+    replace_in(tx, &old, &Delivery { state, attempts: old.attempts.min(1), ..old.clone() }).map(|()| true)
 }

@@ -25,7 +25,8 @@ impl Place {
     pub(super) fn hash_into(&self, hash: &mut blake3::Hasher) {
         match self {
             Self::File { fingerprint, .. } => {
-                for number in [fingerprint.device, fingerprint.inode, fingerprint.size_bytes] {
+                // A device has another number after each mount; a download goes on.
+                for number in [fingerprint.inode, fingerprint.size_bytes] {
                     hash.update(&number.to_be_bytes());
                 }
                 hash.update(&fingerprint.mtime_ns.to_be_bytes());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub(super) struct Member {
     pub runtime: Runtime,
     pub clock: Clock,
     stop: Stop,
+    /// Whether this process has had the identity.
+    has_claimed: AtomicBool,
     pub health: Health,
     /// The roots of this node, and whose they are.
     pub(super) roots: RootTable,
@@ -148,6 +150,7 @@ impl Fleet {
             runtime: home.runtime.clone(),
             clock: home.clock.clone(),
             stop: home.stop.clone(),
+            has_claimed: AtomicBool::new(false),
             health: Health::new(home.clock),
             inbox: Inbox::default(),
             addresses: Mutex::default(),
@@ -336,7 +339,10 @@ impl Member {
             (claim::confirm(&client, &node_id, epoch).await?, false)
         } else {
             let claimed = claim::claim(&client, &identity, known_epoch).await?;
-            object_removal::take_all_back(&client, &node_id).await?;
+            // Not what this process has begun itself.
+            if !self.has_claimed.swap(true, Ordering::AcqRel) {
+                Box::pin(object_removal::take_all_back(&client, &node_id)).await?;
+            }
             (claimed, true)
         };
         self.health.lasts(claim::lease(&client).await?);

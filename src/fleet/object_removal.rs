@@ -17,6 +17,9 @@ use super::transaction::Transaction;
 /// What the asset of a mark begins with.
 pub(super) const DELETING: &str = "deleting.";
 
+/// The asset of a row, also of a mark.
+pub(super) const UNMARKED: &str = "regexp_replace(asset_id, '^deleting[.]', '')";
+
 /// Begins the deletion of objects, given with their assets: answers which of them other nodes have, who must not lose them. The others
 /// are marked.
 pub(super) async fn begin(
@@ -37,6 +40,7 @@ pub(super) async fn begin(
         let holders: Vec<_> = rows.iter().map(ObjectHolder::of).collect();
         let held: Vec<_> = holders.iter().map(|holder| holder.place.as_str()).collect();
         transaction.execute_typed(&heir(), &[node.clone(), (&held, Type::TEXT_ARRAY)]).await?;
+        transaction.execute_typed(&marks_of_others(), &[node.clone(), (&places, Type::TEXT_ARRAY)]).await?;
         let wanted: [(&(dyn ToSql + Sync), Type); 3] = [node, (&places, Type::TEXT_ARRAY), (&marks, Type::TEXT_ARRAY)];
         transaction.execute_typed(MARK_ALSO, &wanted).await?;
         let others: [(&(dyn ToSql + Sync), Type); 2] = [(&held, Type::TEXT_ARRAY), (&epoch, Type::INT8)];
@@ -79,6 +83,14 @@ fn heir() -> String {
            ON CONFLICT DO NOTHING) \
          UPDATE aftercast.object k SET node_id = gone.node_id, asset_id = gone.asset_id, state = 'proven' \
          FROM gone WHERE k.place = gone.place"
+    )
+}
+
+/// What another node is about to delete, too, and has again if that comes to nothing.
+fn marks_of_others() -> String {
+    format!(
+        "INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, node_id, asset_id FROM aftercast.object \
+         WHERE place = ANY ($2) AND node_id <> $1::uuid AND starts_with(asset_id, '{DELETING}') ON CONFLICT DO NOTHING"
     )
 }
 

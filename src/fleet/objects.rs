@@ -15,7 +15,7 @@ use super::alive::alive;
 use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
-use super::object_removal::{DELETING, lock};
+use super::object_removal::{self, DELETING, lock};
 use super::rows::text;
 use super::transaction::Transaction;
 use crate::recording::Asset;
@@ -84,7 +84,7 @@ pub(super) async fn take(
            state = CASE WHEN o.asset_id = excluded.asset_id THEN o.state ELSE 'claimed' END \
          WHERE (o.node_id = excluded.node_id AND NOT starts_with(o.asset_id, '{DELETING}')) \
            OR (o.asset_id = excluded.asset_id AND o.size_bytes = excluded.size_bytes) \
-           OR (o.state = 'claimed' AND o.claimed_at < now() - {KEPT} AND NOT EXISTS ({}))",
+           OR (o.state = 'claimed' AND NOT starts_with(o.asset_id, '{DELETING}') AND o.claimed_at < now() - {KEPT} AND NOT EXISTS ({}))",
         alive("o.node_id")
     );
     before(SOON, async {
@@ -144,7 +144,8 @@ pub(super) async fn prove(
                  AS r(place text, \"assetId\" text, \"sizeBytes\" bigint, checksum text)), \
                others AS (SELECT o.place, o.node_id, o.asset_id, p.asset, (o.asset_id = p.asset AND o.size_bytes = p.size) IS TRUE AS is_same \
                  FROM proven p JOIN aftercast.object o USING (place) JOIN aftercast.node n USING (node_id) \
-                 WHERE o.node_id <> $1::uuid AND o.state = 'proven' AND o.asset_id NOT LIKE 'unit-%'), \
+                 WHERE o.node_id <> $1::uuid AND (o.state = 'proven' OR starts_with(o.asset_id, '{DELETING}')) \
+                   AND o.asset_id NOT LIKE 'unit-%'), \
                also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) \
                  SELECT place, CASE WHEN is_same THEN node_id ELSE $1::uuid END, CASE WHEN is_same THEN asset_id ELSE asset END FROM others \
                  ON CONFLICT DO NOTHING) \
@@ -197,12 +198,16 @@ pub(super) fn holders_sql() -> String {
 /// The places of VoDs that are no more, or that are another node's now, are this node's no longer. Whether an object is still there, the
 /// store says.
 pub(super) async fn let_go(transaction: &Transaction<'_>, node_id: &str, vod_ids: &[&str]) -> Result<(), FleetError> {
-    let mut assets = assets_of(vod_ids);
-    let marks: Vec<_> = assets.iter().map(|asset| format!("{DELETING}{asset}")).collect();
-    assets.extend(marks);
+    let assets = with_marks(assets_of(vod_ids));
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
-    // Whoever gives a key up at this moment gives it to a node of the second table: to this one no more.
-    for table in ["object_also", "object"] {
+    // Nobody gives these keys to this node, or takes them from it, meanwhile.
+    let own = "node_id = $1::uuid AND asset_id = ANY($2)";
+    let lock = format!(
+        "SELECT FROM aftercast.object WHERE place IN (SELECT place FROM aftercast.object WHERE {own} \
+           UNION ALL SELECT place FROM aftercast.object_also WHERE {own}) ORDER BY place FOR UPDATE"
+    );
+    transaction.query_typed(&lock, &values).await?;
+    for table in ["object", "object_also"] {
         let sql = format!("DELETE FROM aftercast.{table} WHERE node_id = $1::uuid AND asset_id = ANY($2)");
         transaction.execute_typed(&sql, &values).await?;
     }
@@ -216,13 +221,18 @@ pub(super) async fn hand_over(
     vod_ids: &[&str],
     former: &str,
 ) -> Result<(), FleetError> {
-    let assets = assets_of(vod_ids);
+    let assets = with_marks(assets_of(vod_ids));
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
+    // What the former node was about to delete is there still.
+    let asset = object_removal::UNMARKED;
     let of_former = format!("WHERE asset_id = ANY($2) AND node_id IN ({former})");
-    let sql = format!("UPDATE aftercast.object SET node_id = $1::uuid {of_former}");
+    let sql = format!(
+        "UPDATE aftercast.object SET node_id = $1::uuid, asset_id = {asset}, \
+           state = CASE WHEN asset_id = {asset} THEN state ELSE 'proven' END {of_former}"
+    );
     transaction.execute_typed(&sql, &values).await?;
     let sql = format!(
-        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, asset_id) \
+        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, {asset} AS asset_id) \
          INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, $1::uuid, asset_id FROM gone ON CONFLICT DO NOTHING"
     );
     transaction.execute_typed(&sql, &values).await?;
@@ -244,6 +254,13 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
         alive("o.node_id")
     );
     number_in(&ask_soon(client, &sql, &[(&most, Type::INT8)]).await?)
+}
+
+/// Assets, and those that say that these are about to be deleted.
+fn with_marks(mut assets: Vec<String>) -> Vec<String> {
+    let marks: Vec<_> = assets.iter().map(|asset| format!("{DELETING}{asset}")).collect();
+    assets.extend(marks);
+    assets
 }
 
 /// Ids of the assets that a VoD may have delivered.

@@ -104,10 +104,22 @@ impl DeleteVod {
         // Whoever has adopted the root has its objects, too.
         pipeline::require_deletable(&ctx.removing, vod)?;
         require_targets(ctx, &owned)?;
-        let keep = |owned: &[OwnedObject]| pipeline::keep_objects(&ctx.removing, owned);
-        begin_removal(ctx, &mut owned).inspect_err(|_| keep(&owned))?;
+        self.carry_out(ctx, vod, &mut owned, &mut deletion)
+            .inspect_err(|_| pipeline::keep_objects(&ctx.removing, &owned))?;
+        Ok(Deletion { is_deleted: true, ..deletion })
+    }
+
+    /// What follows once it is clear that it may be deleted.
+    fn carry_out(
+        &self,
+        ctx: &PipelineContext,
+        vod: &VodRecord,
+        owned: &mut [OwnedObject],
+        deletion: &mut Deletion,
+    ) -> Result<(), OperationError> {
+        begin_removal(ctx, owned)?;
         deletion.objects = owned.iter().map(DeletedObject::of).collect();
-        delete_objects(ctx, &owned, &mut deletion.objects).inspect_err(|_| keep(&owned))?;
+        delete_objects(ctx, owned, &mut deletion.objects)?;
         let mut is_file_going = vod.freed_at.is_some();
         if let Some(file) = &mut deletion.file {
             let left = pipeline::remove_local(&ctx.removing, vod)?;
@@ -121,7 +133,7 @@ impl DeleteVod {
             pipeline::remove_sidecar(vod);
         }
         ctx.catalog.delete_vod(&self.id, ctx.clock.now_ms())?;
-        Ok(Deletion { is_deleted: true, ..deletion })
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::delivering::Delivering;
 use super::redelivering;
 use crate::deliver::{DeliverError, ProofCheck};
+use crate::durable;
 use crate::fault::{Class, Fault, chain};
 use crate::recording::RemoteObject;
 use crate::retain::{ANSWER_MAX_AGE_MS, Confirmation, ConfirmationRequest};
@@ -92,7 +93,7 @@ pub(super) fn ask(ctx: &Delivering, vod_id: &str, questions: &[ConfirmationReque
 
 /// Whether the store confirmed the object.
 fn ask_one(ctx: &Delivering, vod_id: &str, question: &ConfirmationRequest) -> bool {
-    let object = &question.object;
+    let object = &on_its_device(ctx, vod_id, &question.object);
     let waits =
         ctx.target_waits_until(&object.target).is_some() || ctx.answers.is_silent(&object.target, ctx.clock.now());
     if waits || ctx.stop.is_requested() {
@@ -120,6 +121,13 @@ fn ask_one(ctx: &Delivering, vod_id: &str, question: &ConfirmationRequest) -> bo
             false
         }
     }
+}
+
+/// An object with the number that the device of its source has now: by that, a target is told from the recording itself.
+fn on_its_device(ctx: &Delivering, vod_id: &str, object: &RemoteObject) -> RemoteObject {
+    let now = || durable::fingerprint(&ctx.catalog.shared().vod(vod_id).ok()??.file_path).ok();
+    let source = now().filter(|now| *now == object.source).unwrap_or(object.source);
+    RemoteObject { source, ..object.clone() }
 }
 
 /// Says once that a target does not answer, and leaves it alone for a while.

@@ -14,7 +14,7 @@ use super::context::PipelineContext;
 use super::converting::converted;
 use super::delivering::Delivering;
 use super::error::PipelineError;
-use super::pauses::{CourierState, FailureReport, TargetFailure};
+use super::pauses::{CourierState, FailureReport, LONGEST_NAP, TargetFailure};
 use super::remembering::{Asking, FleetLedger, holders_elsewhere};
 use super::roots;
 use crate::catalog::{CatalogError, DueFilter, NextDue, next_try_ms};
@@ -221,6 +221,8 @@ fn hold(ctx: &Delivering, delivery: &Delivery, why: &str) {
     let due_ms = now.saturating_add(HELD_MS);
     if let Err(error) = ctx.catalog.delivery_stopped(&delivery.id, (Class::Environment, why), due_ms, now) {
         warn!(delivery = delivery.id, error = chain(&error), "why it waits is not recorded");
+        // It is due still, and the next look would come to the same end.
+        drop(ctx.courier_notify.nap(ctx.courier_notify.lock(), LONGEST_NAP));
     }
     ctx.courier_notify.hold(delivery);
 }
@@ -286,7 +288,11 @@ fn take_back(ctx: &Delivering, delivery: &Delivery, objects: &[RemoteObject]) {
             Vec::new()
         });
     let mut gone = Vec::new();
-    for (object, _) in objects.iter().zip(elsewhere).filter(|(_, holder)| holder.is_none()) {
+    for (object, holder) in objects.iter().zip(elsewhere) {
+        if holder.is_some() {
+            gone.extend(targets.shared_place(object));
+            continue;
+        }
         match targets.remove(asset, object) {
             Ok(_) => {
                 gone.extend(targets.shared_place(object));

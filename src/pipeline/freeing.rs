@@ -161,8 +161,9 @@ impl<'a> FreeingContext<'a> {
             return;
         }
         let Some(Volume { device, free_bytes }) = volume(root) else { return };
-        let here = self.leaving.iter().map(|leaving| leaving.seen.fingerprint).filter(|seen| seen.device == device);
-        let leaving_bytes = here.map(|seen| seen.size_bytes).sum();
+        let now = |leaving: &PendingRemoval| durable::fingerprint(leaving.aside.as_deref()?).ok();
+        let here = self.leaving.iter().filter_map(now).filter(|now| now.device == device);
+        let leaving_bytes = here.map(|now| now.size_bytes).sum();
         let volume = Volume { device, free_bytes: free_bytes.saturating_add(leaving_bytes) };
         self.volumes.insert(root.to_owned(), volume);
     }
