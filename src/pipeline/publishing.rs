@@ -92,7 +92,7 @@ pub(super) fn commit(
     record.preview_file_path = queueing::preview_of(&ctx.delivering, &record);
     // Before its delivery is queued: what is delivered is the file as it is then.
     sidecars::write(&ctx.delivering, &record);
-    let deliveries = queueing::deliveries_for(&ctx.delivering, &record);
+    let deliveries = queueing::deliveries_for(&ctx.delivering, &record)?;
     ctx.catalog.commit_vod(key, &record, &deliveries, removes_source, ctx.clock.now_ms())?;
     ctx.delivering.courier_notify.notify();
     ctx.pictures.ask(&record.vod_id, ctx.clock.now());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::active_config::PipelineSettings;
 use super::delivering::Delivering;
 use crate::discover::{Unit, UnitKind};
-use crate::durable;
+use crate::durable::{self, FileError};
 use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
 
 const PREVIEW_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -13,11 +13,24 @@ const PREVIEW_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 const RECORDING_EXTENSIONS: [&str; 14] =
     ["mp4", "m4v", "m4a", "mov", "webm", "mkv", "flv", "ts", "ogg", "wav", "avi", "ivf", "mp3", "aac"];
 
-/// The deliveries of a recording that is about to be catalogued, one per asset and target.
-pub fn deliveries_for(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
+/// The deliveries of a recording that is about to be catalogued, one per asset and target. An error if its file cannot be looked at, as
+/// when its root was unmounted right now: catalogued without its delivery, it would never be delivered.
+pub fn deliveries_for(ctx: &Delivering, record: &VodRecord) -> Result<Vec<Delivery>, FileError> {
+    let path = record.file_path.as_path();
+    let file = AssetFile::new(path.to_owned(), durable::fingerprint(path)?);
+    let recording = asset_of(record, Kind::Recording, record.vod_id.clone(), vec![file]);
+    Ok(deliveries(ctx, std::iter::once(recording).chain(assets_beside(record))))
+}
+
+/// The same for what belongs to it: pictures, sidecars, its kept original. What is not there is left out.
+pub fn deliveries_beside(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
+    deliveries(ctx, assets_beside(record).into_iter())
+}
+
+fn deliveries(ctx: &Delivering, assets: impl Iterator<Item = Asset>) -> Vec<Delivery> {
     let settings = ctx.config.settings();
-    let assets = assets_of(record).into_iter().filter(|a| settings.deliver.upload_extensions.contains(a.kind));
-    assets.flat_map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).collect()
+    let wanted = assets.filter(|asset| settings.deliver.upload_extensions.contains(asset.kind));
+    wanted.flat_map(|asset| to_every_target(&settings, &asset, ctx.clock.now_ms())).collect()
 }
 
 fn to_every_target(settings: &PipelineSettings, asset: &Asset, now_ms: i64) -> Vec<Delivery> {
@@ -32,16 +45,17 @@ fn to_every_target(settings: &PipelineSettings, asset: &Asset, now_ms: i64) -> V
     settings.deliver.targets.iter().map(|t| delivery(&t.name)).collect()
 }
 
-fn assets_of(record: &VodRecord) -> Vec<Asset> {
-    let asset = |kind: Kind, id: String, path: &Path| asset_of(record, kind, id, &[path]);
+fn assets_beside(record: &VodRecord) -> Vec<Asset> {
+    let file = |path: &Path| Some(AssetFile::new(path.to_owned(), durable::fingerprint(path).ok()?));
+    let asset = |kind: Kind, id: String, path: &Path| Some(asset_of(record, kind, id, vec![file(path)?]));
     let id = |what: &str| Asset::id_of(&record.vod_id, what);
     let sprite = record.pictures.sprite.as_ref();
     let mut assets = Vec::new();
-    assets.extend(asset(Kind::Recording, record.vod_id.clone(), &record.file_path));
     assets.extend(record.preview_file_path.iter().filter_map(|p| asset(Kind::Preview, id(Asset::PREVIEW), p)));
     // The sheet before what refers to it.
     assets.extend(sprite.and_then(|sprite| {
-        asset_of(record, Kind::Preview, id(Asset::SPRITE), &[&sprite.file.path, &sprite.index.path])
+        let files = [&sprite.file.path, &sprite.index.path].map(|path| file(path));
+        Some(asset_of(record, Kind::Preview, id(Asset::SPRITE), files.into_iter().collect::<Option<_>>()?))
     }));
     assets.extend(record.original_path.iter().filter_map(|p| asset(Kind::OtherContainer, id(Asset::ORIGINAL), p)));
     assets.extend(sidecars(&record.file_path).into_iter().filter_map(|p| {
@@ -56,10 +70,9 @@ pub(super) fn sidecar_id(vod_id: &str) -> String {
     Asset::id_of(vod_id, "json")
 }
 
-/// The asset of files that belong to a recording; `None` if one is not there.
-fn asset_of(record: &VodRecord, kind: Kind, id: String, paths: &[&Path]) -> Option<Asset> {
-    let file = |path: &&Path| Some(AssetFile::new((*path).to_owned(), durable::fingerprint(path).ok()?));
-    Some(Asset {
+/// The asset of files that belong to a recording.
+fn asset_of(record: &VodRecord, kind: Kind, id: String, files: Vec<AssetFile>) -> Asset {
+    Asset {
         id,
         kind,
         vod_id: Some(record.vod_id.clone()),
@@ -68,13 +81,13 @@ fn asset_of(record: &VodRecord, kind: Kind, id: String, paths: &[&Path]) -> Opti
         start_ms: record.start_time,
         duration_ms: (kind == Kind::Recording).then_some(record.duration),
         salvaged: kind == Kind::Recording && record.salvaged,
-        files: paths.iter().map(file).collect::<Option<_>>()?,
-    })
+        files,
+    }
 }
 
 /// The deliveries of a recording's pictures, one per asset and target; those that are known already stay as they are.
 pub fn deliveries_of_pictures(ctx: &Delivering, record: &VodRecord) -> Vec<Delivery> {
-    let mut deliveries = deliveries_for(ctx, record);
+    let mut deliveries = deliveries_beside(ctx, record);
     deliveries.retain(|delivery| delivery.asset.kind == Kind::Preview);
     deliveries
 }

@@ -64,7 +64,7 @@ pub fn sidecar_edited(ctx: &Delivering, vod_id: &str) {
         return;
     }
     write_alone(ctx, &vod);
-    let mut deliveries = queueing::deliveries_for(ctx, &vod);
+    let mut deliveries = queueing::deliveries_beside(ctx, &vod);
     deliveries.retain(|delivery| delivery.asset.kind == Kind::Sidecar);
     match ctx.catalog.enqueue(&deliveries) {
         Ok(_) => ctx.courier_notify.notify(),

@@ -205,6 +205,31 @@ fn a_recording_that_has_its_name_when_the_root_goes_is_not_finished_twice() {
     assert_eq!(sandbox.vods().len(), 2);
 }
 
+#[test]
+fn a_recording_whose_root_goes_right_before_it_is_catalogued_is_delivered_when_it_is_back() {
+    let sandbox = Sandbox::with_config(|dir| {
+        standard_config(dir, KEPT).replace("quiet = \"1s\"", "quiet = \"1s\"\nrescan = \"1s\"")
+    });
+    let config = fs::read_to_string(sandbox.path().join("config.toml")).unwrap();
+    delivered(&sandbox);
+    fs::write(sandbox.path().join("config.toml"), config).unwrap();
+    sandbox.put(&made("ts", 2), "room1.ts");
+    let daemon = Daemon::start_with(&sandbox, |command| {
+        command.env("AFTERCAST_STOP_AFTER", "renamed:1");
+    });
+    until("the daemon is suspended", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
+    });
+    take_away(&sandbox);
+    daemon.signal("CONT");
+    daemon.until_said("root not available");
+    bring_back(&sandbox);
+    until("it is delivered", || sandbox.store().join("room1.mp4").exists().then_some(()));
+    assert_eq!(sandbox.vods().len(), 2);
+    daemon.stop();
+}
+
 /// A directory that is mounted under another device number each time, as file systems on the network, FUSE, overlay and Btrfs are.
 struct Renumbered {
     dir: tempfile::TempDir,
