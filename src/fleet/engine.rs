@@ -262,7 +262,7 @@ impl Member {
 
     async fn run(self: Arc<Self>) {
         while !self.may_end() {
-            match self.session().await {
+            match Box::pin(self.session()).await {
                 Ok(()) => break,
                 Err(error) => {
                     if matches!(error, FleetError::Superseded) {
@@ -341,7 +341,7 @@ impl Member {
             let claimed = claim::claim(&client, &identity, known_epoch).await?;
             // Not what this process has begun itself.
             if !self.has_claimed.swap(true, Ordering::AcqRel) {
-                Box::pin(object_removal::take_all_back(&client, &node_id)).await?;
+                object_removal::take_all_back(&client, &node_id).await?;
             }
             (claimed, true)
         };
