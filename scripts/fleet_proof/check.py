@@ -62,7 +62,8 @@ class Check:
             for item in items:
                 name = item.stem.split("/", 1)[1] if kind == "shared_item" else item.stem
                 if accepted[name] != 1:
-                    self.note("twice" if accepted[name] else "lost", f"{item.place}: {accepted[name]} results were accepted")
+                    missing = "no result" if kind == "shared_item" and self.prove.options.standby == "lagging" else "lost"
+                    self.note("twice" if accepted[name] else missing, f"{item.place}: {accepted[name]} results were accepted")
 
     def shared(self):
         """Each has one object, one VoD and at most one finished file, all of them whole."""

@@ -356,6 +356,26 @@ fn a_worker_that_is_told_to_stop_gives_back_what_it_holds() {
     assert_eq!(postgres.sql("SELECT count(*) FROM aftercast.node WHERE stopped_at IS NULL"), "0");
 }
 
+/// As after a standby took over that lacks the last changes.
+#[test]
+fn what_a_worker_has_ended_and_the_database_has_lost_is_done_again() {
+    let postgres = Postgres::start();
+    let house = house(&postgres);
+    fill(&house, 5);
+    start_root(&house, &["--rate", "1"]);
+    let mut worker = Worker::start(&house, "a");
+    let done = "SELECT count(*), max(deaths) FROM aftercast.work WHERE kind <> 'list' AND state = 'done'";
+    until("one is done", || (!postgres.sql(done).starts_with('0')).then_some(()));
+    postgres.sql(
+        "UPDATE aftercast.work w SET state = 'leased', lease_node = n.node_id, lease_epoch = n.epoch, token = nextval('aftercast.token'), \
+           is_begun = true, ended_at = NULL FROM aftercast.node n \
+         WHERE n.is_worker AND w.work_id = (SELECT min(work_id) FROM aftercast.work WHERE kind <> 'list' AND state = 'done')",
+    );
+    let ended = worker.ended().expect_code(0);
+    assert!(ended.err.contains("has lost results of this node"), "{}", ended.err);
+    assert_eq!(postgres.sql(done), "5|0");
+}
+
 #[test]
 fn a_recording_that_a_stop_meets_right_before_it_is_published_is_done_or_given_back_whole() {
     let postgres = Postgres::start();

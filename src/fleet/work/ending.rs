@@ -125,6 +125,19 @@ impl SharedWork {
         self.update(&sql, items.iter().map(row).collect())
     }
 
+    /// Gives back whatever of a batch the database has as held by this life of the node, for a process that holds nothing of it: a
+    /// standby that took over without the last changes does not know how these have ended. Says how many there were.
+    pub fn give_all_back(&self, batch_id: i64) -> Result<usize, FleetError> {
+        let (node_id, epoch) = self.0.acting()?;
+        let sql = format!(
+            "UPDATE aftercast.work w SET state = 'ready', due_at = now(), {LET_GO} \
+             WHERE w.batch_id = $3 AND w.state = 'leased' AND w.lease_node = $1::uuid AND w.lease_epoch = $2 RETURNING w.work_id"
+        );
+        let values: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&node_id, Type::TEXT), (&epoch, Type::INT8), (&batch_id, Type::INT8)];
+        self.0.with_client(async |client| Ok(ask(client, &sql, &values).await?.len()))
+    }
+
     /// This node takes work from now on, and nothing else: what an earlier life of it said about being drained is void. Rows of such
     /// nodes that are long gone and have left nothing are removed.
     pub fn enroll(&self) -> Result<(), FleetError> {

@@ -201,7 +201,10 @@ impl Worker<'_> {
             }
             match self.work.end_if_done(batch.batch_id) {
                 Ok(true) => info!(batch = batch.batch_id, root = %Printable(&batch.root), "batch done"),
-                Ok(false) => is_waiting = true,
+                Ok(false) => {
+                    is_waiting = true;
+                    self.give_back_forgotten(batch.batch_id)?;
+                }
                 // The other batches have work all the same.
                 Err(error) => {
                     is_waiting = true;
@@ -210,6 +213,18 @@ impl Worker<'_> {
             }
         }
         Ok(if is_waiting { Round::Waiting } else { Round::Empty })
+    }
+
+    /// Nothing of a batch is in hand, and it does not end: what this process is said to hold of it has ended here.
+    fn give_back_forgotten(&self, batch_id: i64) -> Result<(), FleetError> {
+        let items = self.work.give_all_back(batch_id)?;
+        if items > 0 {
+            warn!(
+                batch = batch_id,
+                items, "the fleet database has lost results of this node; the items are done again"
+            );
+        }
+        Ok(())
     }
 
     /// Whether this node can work on a batch; said once if not.
