@@ -4,7 +4,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { OPTIONS, PATIENCE_MS, SIZES, chromium, job } from './browser.mjs';
 
@@ -43,7 +42,8 @@ const noted = (page) => page.evaluate(() => new Promise((done) => {
 }));
 
 async function run() {
-  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'first-view-'));
+  // Processes of the browser write there even after its end: whoever made the directory removes it.
+  const profile = fs.mkdtempSync(path.join(job.shots, 'first-view-'));
   const { child, address } = await started(profile);
   try {
     await pause(SETTLE_MS);
@@ -58,7 +58,6 @@ async function run() {
     const ended = new Promise((done) => { child.once('exit', done); });
     child.kill();
     await ended;
-    fs.rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }
 }
 
