@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::support::clients::{put, see};
-use crate::support::daemon::until;
+use crate::support::daemon::{is_suspended, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
 use crate::support::stores::s3;
@@ -99,11 +99,6 @@ impl Drop for Worker {
             eprintln_of(&self.said());
         }
     }
-}
-
-fn is_suspended(worker: &Worker) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", worker.child.id())).unwrap();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 fn eprintln_of(said: &str) {
@@ -245,7 +240,7 @@ fn a_worker_that_was_suspended_publishes_and_removes_nothing() {
     lease(&postgres, 10);
     // Suspended when the finished file is complete, right before it gets its name.
     let mut zombie = Worker::start_with(&house, "zombie", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
-    until("the worker is suspended", || is_suspended(&zombie).then_some(()));
+    until("the worker is suspended", || is_suspended(zombie.child.id()).then_some(()));
     let ended = Worker::start(&house, "other").ended().expect_code(0);
     assert_eq!(ended_as(&[ended], "done").len(), 1);
     let after = tree(&house.root());
@@ -383,7 +378,7 @@ fn a_recording_that_a_stop_meets_right_before_it_is_published_is_done_or_given_b
     house.put(&made("flv", 2), "room.flv");
     start_root(&house, &[]);
     let mut worker = Worker::start_with(&house, "a", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
-    until("the worker is suspended", || is_suspended(&worker).then_some(()));
+    until("the worker is suspended", || is_suspended(worker.child.id()).then_some(()));
     worker.signal("TERM");
     worker.signal("CONT");
     worker.ended().expect_code(130);
@@ -471,11 +466,7 @@ fn objects_of_a_bucket_are_finished_once_and_a_suspended_worker_changes_nothing_
     let batch = start(&house, "s3://batch-objects/old", &[]);
     lease(&postgres, 10);
     let mut zombie = Worker::start_with(&house, "zombie", &[("AFTERCAST_STOP_AFTER", "partial synced:1")]);
-    let is_suspended = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", zombie.child.id())).unwrap();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
-    };
-    until("the worker is suspended", is_suspended);
+    until("the worker is suspended", || is_suspended(zombie.child.id()).then_some(()));
     let mut others = ["a", "b"].map(|name| Worker::start(&house, name));
     let ended: Vec<_> = others.iter_mut().map(|worker| worker.ended().expect_code(0)).collect();
     let keys = || server.listing("batch-objects").into_iter().map(|(key, _)| key).collect::<Vec<_>>();

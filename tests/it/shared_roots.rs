@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::fleet::{section, status, until_connected};
 use super::units::unit_in;
-use crate::support::daemon::{Daemon, until};
+use crate::support::daemon::{Daemon, is_suspended, until};
 use crate::support::postgres::Postgres;
 use crate::support::recordings::{made, padded};
 use crate::support::{RunOutput, Sandbox, behind, standard_config, tree};
@@ -253,10 +253,7 @@ fn a_token_that_is_given_out_twice_ends_no_other_recording() {
     let daemon = Daemon::start_with(&node, |command| {
         command.env("AFTERCAST_STOP_AFTER", "partial synced:1");
     });
-    until("the node is suspended", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
-    });
+    until("the node is suspended", || is_suspended(daemon.id()).then_some(()));
     let two = shared.path().join("two.flv");
     fs::copy(made("flv", 2), &two).unwrap();
     // As there: nothing is known of the first recording, and its token is that of the second.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::daemon::{Daemon, until, until_with};
+use crate::support::daemon::{Daemon, is_suspended, until, until_with};
 use crate::support::recordings::{made, padded};
 use crate::support::{Sandbox, standard_config, tree};
 
@@ -217,10 +217,7 @@ fn a_recording_whose_root_goes_right_before_it_is_catalogued_is_delivered_when_i
     let daemon = Daemon::start_with(&sandbox, |command| {
         command.env("AFTERCAST_STOP_AFTER", "renamed:1");
     });
-    until("the daemon is suspended", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')).then_some(())
-    });
+    until("the daemon is suspended", || is_suspended(daemon.id()).then_some(()));
     take_away(&sandbox);
     daemon.signal("CONT");
     daemon.until_said("root not available");

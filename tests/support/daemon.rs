@@ -45,6 +45,12 @@ fn until_nudged<T>(what: &str, patience: Duration, mut nudge: impl FnMut(), mut 
     }
 }
 
+/// Whether a process is suspended (`proc_pid_stat(5)`, field 3).
+pub fn is_suspended(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 /// A running daemon, started as a service manager starts it; killed when the test lets go of it.
 #[derive(Debug)]
 pub struct Daemon {
