@@ -19,6 +19,9 @@ pub(super) const DELETING: &str = "deleting.";
 
 /// The asset of a row, also of a mark.
 pub(super) const UNMARKED: &str = "regexp_replace(asset_id, '^deleting[.]', '')";
+/// Whether the database lists the VoD of a mark `o`.
+pub(super) const HAS_MARKED_VOD: &str =
+    "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 2))";
 
 /// Begins the deletion of objects, given with their assets: answers which of them other nodes have, who must not lose them. The others
 /// are marked.
@@ -123,16 +126,15 @@ pub(super) async fn take_back(client: &Client, node_id: &str, places: &[String])
 
 /// The same for everything that an earlier life of the node has left, whose VoDs it still has.
 pub(super) async fn take_all_back(client: &Client, node_id: &str) -> Result<(), FleetError> {
-    let listed = "EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND v.vod_id = split_part(o.asset_id, '.', 2))";
-    ask(client, &taken_back(listed), &[(&node_id, Type::TEXT)]).await.map(drop)
+    ask(client, &taken_back(HAS_MARKED_VOD), &[(&node_id, Type::TEXT)]).await.map(drop)
 }
 
 fn taken_back(which: &str) -> String {
     let is_mark = format!("o.node_id = $1::uuid AND starts_with(o.asset_id, '{DELETING}') AND {which}");
-    let asset = format!("substr(o.asset_id, {})", DELETING.len() + 1);
+    // Rows that are claimed are few, and have an index: the table has a row for every object.
     format!(
-        "WITH gone AS (DELETE FROM aftercast.object_also o WHERE {is_mark} RETURNING o.place, o.node_id, {asset} AS asset), \
+        "WITH gone AS (DELETE FROM aftercast.object_also o WHERE {is_mark} RETURNING o.place, o.node_id, {UNMARKED} AS asset), \
          also AS (INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, node_id, asset FROM gone ON CONFLICT DO NOTHING) \
-         UPDATE aftercast.object o SET asset_id = {asset}, state = 'proven' WHERE {is_mark}"
+         UPDATE aftercast.object o SET asset_id = {UNMARKED}, state = 'proven' WHERE o.state = 'claimed' AND {is_mark}"
     )
 }

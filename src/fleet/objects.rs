@@ -15,7 +15,7 @@ use super::alive::alive;
 use super::claim::number;
 use super::connecting::{GIVE_UP_SOON, SOON, ask_soon, before, number_in};
 use super::error::FleetError;
-use super::object_removal::{self, DELETING, lock};
+use super::object_removal::{DELETING, HAS_MARKED_VOD, UNMARKED, lock};
 use super::rows::text;
 use super::transaction::Transaction;
 use crate::recording::Asset;
@@ -224,15 +224,14 @@ pub(super) async fn hand_over(
     let assets = with_marks(assets_of(vod_ids));
     let values: [(&(dyn ToSql + Sync), Type); 2] = [(&node_id, Type::TEXT), (&assets, Type::TEXT_ARRAY)];
     // What the former node was about to delete is there still.
-    let asset = object_removal::UNMARKED;
     let of_former = format!("WHERE asset_id = ANY($2) AND node_id IN ({former})");
     let sql = format!(
-        "UPDATE aftercast.object SET node_id = $1::uuid, asset_id = {asset}, \
-           state = CASE WHEN asset_id = {asset} THEN state ELSE 'proven' END {of_former}"
+        "UPDATE aftercast.object SET node_id = $1::uuid, asset_id = {UNMARKED}, \
+           state = CASE WHEN asset_id = {UNMARKED} THEN state ELSE 'proven' END {of_former}"
     );
     transaction.execute_typed(&sql, &values).await?;
     let sql = format!(
-        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, {asset} AS asset_id) \
+        "WITH gone AS (DELETE FROM aftercast.object_also {of_former} RETURNING place, {UNMARKED} AS asset_id) \
          INSERT INTO aftercast.object_also (place, node_id, asset_id) SELECT place, $1::uuid, asset_id FROM gone ON CONFLICT DO NOTHING"
     );
     transaction.execute_typed(&sql, &values).await?;
@@ -247,8 +246,7 @@ pub(super) async fn prune(client: &Client, most: i64) -> Result<i64, FleetError>
            (SELECT o.ctid FROM aftercast.object o WHERE o.asset_id LIKE 'unit-%' AND o.state = 'proven' AND o.{is_spent} LIMIT $1) \
            UNION ALL (SELECT o.ctid FROM aftercast.object o WHERE o.state = 'claimed' AND o.{is_spent} \
              AND (NOT EXISTS ({}) OR starts_with(o.asset_id, '{DELETING}')) \
-             AND NOT EXISTS (SELECT FROM aftercast.vod v WHERE v.node_id = o.node_id AND starts_with(o.asset_id, '{DELETING}') \
-               AND v.vod_id = split_part(o.asset_id, '.', 2)) LIMIT $1))) \
+             AND NOT (starts_with(o.asset_id, '{DELETING}') AND {HAS_MARKED_VOD}) LIMIT $1))) \
            AND {is_spent} RETURNING 1) \
          SELECT count(*) FROM gone",
         alive("o.node_id")
