@@ -43,10 +43,8 @@ impl NodeCatalog {
     }
 }
 
-/// Whether a recording can be finished as soon as something says how its stream is coded.
 pub(super) fn waits(entry: &JournalEntry) -> bool {
-    let needs = |defect: &Defect| matches!(defect, Defect::NeedsParameters { .. });
-    matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs))
+    matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(Defect::is_missing_parameters))
 }
 
 /// Behind every row of a stream.

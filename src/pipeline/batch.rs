@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::context::PipelineContext;
 use super::delivering::Delivering;
@@ -17,6 +17,7 @@ use super::outcome::{JourneyOutcome, ended_before};
 use super::pictures;
 use super::pool::Urgency;
 use super::queueing;
+use super::teaching;
 use crate::catalog::{CatalogError, JournalKey, KnownFile};
 use crate::discover::{Mode, Problem, SettleOutcome, Settled, Unit, WaitReason};
 use crate::durable;
@@ -88,7 +89,20 @@ pub struct BatchReport {
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
-type RecordingEnd = (PathBuf, JourneyOutcome);
+/// How an attempt ended.
+struct RecordingEnd {
+    path: PathBuf,
+    outcome: JourneyOutcome,
+    /// What was attempted; nothing where it had ended before.
+    attempt: Option<Attempt>,
+}
+
+/// A recording that was submitted.
+struct Attempt {
+    candidate: Candidate,
+    /// How much had been learned about codec parameters by then.
+    lessons: u64,
+}
 
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<BatchReport, PipelineError> {
@@ -120,9 +134,11 @@ pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<Batc
     let mut report = BatchReport { problems: found.problems, unhandled: found.unhandled, ..BatchReport::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, WaitReason::Temporary)));
     let (say, heard) = unbounded();
-    let mut run = BatchRun { engine, batch, say: Some(say), waiting: Vec::new() };
+    let mut run =
+        BatchRun { engine, batch, say: Some(say), waiting: Vec::new(), lacking: Vec::new(), is_second_look: false };
     run.submit_all(found.candidates, &mut report)?;
-    let vods = run.listen(&heard, hear, &mut report);
+    let mut vods = run.listen(&heard, hear, &mut report);
+    vods.extend(run.look_at_what_lacked_parameters(hear, &mut report)?);
     let own = BatchDeliveries { units: queue_units(&ctx.delivering, &found.units, &mut report)?, vods };
     ctx.delivering.courier_notify.notify();
     own.take_pictures(ctx, batch)?;
@@ -147,6 +163,10 @@ struct BatchRun<'a> {
     /// Gone when nothing more will be submitted.
     say: Option<Sender<RecordingEnd>>,
     waiting: Vec<Candidate>,
+    /// Those that lack codec parameters, which what ends after them may teach.
+    lacking: Vec<RecordingEnd>,
+    /// Whether those were attempted again.
+    is_second_look: bool,
 }
 
 impl BatchRun<'_> {
@@ -231,7 +251,7 @@ impl BatchRun<'_> {
 
     fn tell(&self, path: PathBuf, ended: JourneyOutcome) {
         if let Some(say) = &self.say {
-            let _ = say.send((path, ended));
+            let _ = say.send(RecordingEnd { path, outcome: ended, attempt: None });
         }
     }
 
@@ -239,7 +259,11 @@ impl BatchRun<'_> {
     fn submit(&mut self, settled: Settled) {
         let Some(say) = self.say.clone() else { return };
         let candidate = settled.candidate().clone();
-        let hear = move |path: &Path, ended: &JourneyOutcome| drop(say.send((path.to_owned(), ended.clone())));
+        let (attempted, lessons) = (candidate.clone(), self.pipeline().journaling.waiting.lessons());
+        let hear = move |path: &Path, ended: &JourneyOutcome| {
+            let attempt = Some(Attempt { candidate: attempted.clone(), lessons });
+            drop(say.send(RecordingEnd { path: path.to_owned(), outcome: ended.clone(), attempt }));
+        };
         if !self.engine.submit(settled, Urgency::Asked, Some(Box::new(hear))) {
             self.waiting.push(candidate);
         }
@@ -255,9 +279,10 @@ impl BatchRun<'_> {
         let mut vods = Vec::new();
         loop {
             match heard.recv_timeout(TICK) {
-                Ok((path, ended)) => {
-                    vods.extend(vod_of(&ended).map(str::to_owned));
-                    hear(path, ended);
+                Ok(end) if self.may_still_learn(&end) => self.lacking.push(end),
+                Ok(end) => {
+                    vods.extend(vod_of(&end.outcome).map(str::to_owned));
+                    hear(end.path, end.outcome);
                 }
                 Err(RecvTimeoutError::Disconnected) => return vods,
                 Err(RecvTimeoutError::Timeout) if self.batch.stop.is_requested() => {
@@ -271,6 +296,40 @@ impl BatchRun<'_> {
                 Err(RecvTimeoutError::Timeout) => self.look_again(report),
             }
         }
+    }
+
+    fn may_still_learn(&self, end: &RecordingEnd) -> bool {
+        // Of one item among many, nothing else ends here.
+        !self.is_second_look
+            && self.batch.part != BatchPart::Item
+            && end.attempt.is_some()
+            && end.outcome.lacks_parameters()
+    }
+
+    /// Attempts once more what lacked codec parameters when something was learned since: what comes out must not depend on the
+    /// order in which recordings end. Tells the ends of all of them; returns the ids of their records.
+    fn look_at_what_lacked_parameters(
+        &mut self,
+        hear: OutcomeSink<'_>,
+        report: &mut BatchReport,
+    ) -> Result<Vec<String>, CatalogError> {
+        self.is_second_look = true;
+        let (say, heard) = unbounded();
+        self.say = Some(say);
+        let lessons = self.pipeline().journaling.waiting.lessons();
+        for end in std::mem::take(&mut self.lacking) {
+            match end.attempt {
+                Some(attempt) if attempt.lessons < lessons && !self.batch.stop.is_requested() => {
+                    let key = JournalKey::of(&attempt.candidate.path, &attempt.candidate.fingerprint);
+                    teaching::begin_again(&self.pipeline().journaling, &key)?;
+                    info!(path = %printable(&end.path), "retrying: codec parameters were learned since");
+                    self.consider(attempt.candidate, report);
+                }
+                _ => hear(end.path, end.outcome),
+            }
+        }
+        self.end_if_nothing_waits();
+        Ok(self.listen(&heard, hear, report))
     }
 
     fn look_again(&mut self, report: &mut BatchReport) {

@@ -57,6 +57,13 @@ pub enum JourneyOutcome {
     },
 }
 
+impl JourneyOutcome {
+    /// Whether it can be finished as soon as something says how its stream is coded.
+    pub fn lacks_parameters(&self) -> bool {
+        matches!(self, Self::Quarantined { defects } if defects.iter().any(Defect::is_missing_parameters))
+    }
+}
+
 /// How a recording that the catalogue knows has ended.
 pub fn ended_before(ctx: &Journaling, path: &Path, fingerprint: &Fingerprint, known: &KnownFile) -> JourneyOutcome {
     match known {

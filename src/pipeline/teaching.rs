@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -37,12 +38,19 @@ pub struct SalvageWaiters {
     woken: Mutex<Vec<PathBuf>>,
     /// Held while the versions of a stream are read, changed and written: its renditions end at the same time.
     keeping: Mutex<()>,
+    /// Versions that were learned since the start.
+    lessons: AtomicU64,
 }
 
 impl SalvageWaiters {
     /// Takes the recordings that need not wait any more, each once.
     pub fn woken(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many versions of codec parameters were learned since the start: when it has grown, what lacked some may find them.
+    pub(super) fn lessons(&self) -> u64 {
+        self.lessons.load(Ordering::Acquire)
     }
 }
 
@@ -187,7 +195,12 @@ fn keep(ctx: &Journaling, stream_id: &str, told: Value) -> Result<(), CatalogErr
     if known.first() == Some(&told) {
         return Ok(());
     }
-    ctx.catalog.remember_codec(stream_id, &json!({ "versions": with_newest(known, told) }))
+    let is_news = !known.contains(&told);
+    ctx.catalog.remember_codec(stream_id, &json!({ "versions": with_newest(known, told) }))?;
+    if is_news {
+        ctx.waiting.lessons.fetch_add(1, Ordering::Release);
+    }
+    Ok(())
 }
 
 /// Puts a version in front, and keeps so many of its rendition and of all.
@@ -219,16 +232,21 @@ fn wake(ctx: &Journaling, stream_id: &str) -> Result<usize, CatalogError> {
 }
 
 fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<bool, CatalogError> {
-    let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
-        return Ok(false);
-    };
-    info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
-    let message = "an intact recording of its stream is available now".to_owned();
-    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(ctx.clock.now_ms()) };
-    ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;
-    let path = entry.settled.path().to_owned();
+    let Some(path) = begin_again(ctx, key)? else { return Ok(false) };
+    info!(path = %printable(&path), stream = stream_id, "retrying: codec parameters of the stream are known now");
     ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     Ok(true)
+}
+
+/// Makes a quarantined recording due now; its path, or nothing where it is not quarantined any more.
+pub(super) fn begin_again(ctx: &Journaling, key: &JournalKey) -> Result<Option<PathBuf>, CatalogError> {
+    let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
+        return Ok(None);
+    };
+    let message = "an intact recording that may be coded alike is available now".to_owned();
+    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(ctx.clock.now_ms()) };
+    ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;
+    Ok(Some(entry.settled.path().to_owned()))
 }
 
 #[cfg(test)]

@@ -191,6 +191,11 @@ impl Defect {
         )
     }
 
+    /// Whether the recording can be finished as soon as something says how its stream is coded.
+    pub const fn is_missing_parameters(&self) -> bool {
+        matches!(self, Self::NeedsParameters { .. })
+    }
+
     /// Whether the finished file lacks something the original holds, so that the original must stay (promise 7).
     pub const fn leaves_something_out(&self) -> bool {
         matches!(

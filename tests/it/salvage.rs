@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::support::browser::width_in_chromium;
 use crate::support::recordings::{decode_errors, ffmpeg, made, packets, without_moov, zeroed};
@@ -53,6 +54,25 @@ fn without_parameters_it_stays_and_says_what_would_finish_it() {
     assert_eq!(decode_errors(&output), "");
     assert_eq!(packets(&output).len(), packets(&made("mp4", 4)).len());
     sandbox.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(2);
+}
+
+#[test]
+fn what_another_recording_of_the_run_teaches_is_used_whichever_comes_first() {
+    for crashed_is_newer in [true, false] {
+        let sandbox = Sandbox::with_config(|dir| standard_config(dir, "[finish]\njobs = 1"));
+        let crashed = sandbox.put(&without_moov(&made("mp4", 4)), "one/crashed.mp4");
+        let sound = sandbox.put(&made("flv", 2), "two/sound.flv");
+        let hours = |hours: u64| SystemTime::now() - Duration::from_secs(3600 * hours);
+        let aged = |path, at| fs::File::options().write(true).open::<&Path>(path).unwrap().set_modified(at).unwrap();
+        aged(&crashed, hours(if crashed_is_newer { 1 } else { 3 }));
+        aged(&sound, hours(2));
+        let run = sandbox.run(&["--json", "process", sandbox.root().to_str().unwrap()]).expect_code(0).json_lines();
+        let ends: Vec<_> = run.iter().map(|end| (end["state"].as_str(), end["vod"]["salvaged"].as_bool())).collect();
+        assert_eq!(run.len(), 2, "each is told once: {run:?}");
+        assert!(ends.contains(&(Some("finished"), Some(true))), "crashed is newer: {crashed_is_newer}: {run:?}");
+        let got = packets(&sandbox.root().join("one/crashed_1.mp4"));
+        assert_eq!(payloads(&got, "video"), payloads(&packets(&made("mp4", 4)), "video"));
+    }
 }
 
 /// A recording with other settings of its encoder: its pictures look like those of `made("mp4", …)` until they are decoded.
