@@ -208,19 +208,17 @@ impl InsideJob<'_> {
         }
     }
 
-    /// Compares what was just made with the plan: its size, every byte of the header, and ranges of the media. One that differs, or
-    /// whose original was changed meanwhile, is removed as it was seen.
+    /// Compares what was just made with the plan: its size, every byte of the header, and ranges of the media. One that differs is
+    /// removed as it was seen, if its original is still there as it was read: else it may be all that is left of it.
     fn compare(&self, made: &PinnedObject) -> Result<()> {
-        let wrong = match self.difference(made) {
-            Ok(None) => return Ok(()),
-            Ok(Some(what)) => ArchiveError::Differs { key: made.key.clone(), what },
-            Err(changed @ ArchiveError::Changed { .. }) => changed,
-            // Not compared: the next run finds it by its id, and compares it.
-            Err(error) => return Err(error),
-        };
+        // Not compared after an error: the next run finds it by its id, and compares it.
+        let Some(what) = self.difference(made)? else { return Ok(()) };
         (self.require_ours)()?;
-        self.targets.remove_as_seen(made)?;
-        Err(wrong)
+        let original = self.targets.look_at(&self.source.target, &self.source.key)?;
+        if original.is_some_and(|seen| seen.object == *self.source) {
+            self.targets.remove_as_seen(made)?;
+        }
+        Err(ArchiveError::Differs { key: made.key.clone(), what })
     }
 
     fn difference(&self, made: &PinnedObject) -> Result<Option<String>> {

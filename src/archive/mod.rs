@@ -6,8 +6,7 @@
 //!                                  ╰─ its media has to be read ─▶ scratch       down, finished like any file, up
 //! ```
 //!
-//! No object is ever replaced. An original goes only if that is asked for, only when what was made of it is proven, and only as it
-//! was seen. There is no record of it in the catalogue: what is noted is which object was made of which.
+//! No object is ever replaced, and no original removed. There is no record of it in the catalogue: what is noted is which object was made of which.
 //!
 //! It must not keep more than a page of a listing, nor decide what a recording needs (`finish` does).
 

@@ -307,6 +307,13 @@ fn concluded(job: &ArchiveJob<'_>, id: &str, outcome: ScratchOutcome, item: &mut
             item.defects = defects;
             Ok(ItemState::Quarantined)
         }
+        ScratchOutcome::Assembled { object: made, defects, transferred, is_of_before } => {
+            item.transferred += transferred;
+            Known::made(job, &made)?.write(job.ledger, id)?;
+            (item.to, item.defects) = (Some(made.key), defects);
+            let way = ItemWay::Scratch;
+            Ok(if is_of_before { ItemState::AlreadyFinished } else { ItemState::Finished { way } })
+        }
         ScratchOutcome::Finished { object: made, defects } => {
             let sent_bytes = made.size_bytes;
             let requests = sent_bytes.div_ceil(PIECE_BYTES) + 4;

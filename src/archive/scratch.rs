@@ -1,4 +1,5 @@
-//! Finishes an object in scratch space: it comes down, is finished like any recording, and what was made of it goes up.
+//! Finishes an object in scratch space: it comes down, is finished like any recording, and what was made of it goes up. Where that
+//! is a header in front of all of the original, as of an FLV, only the header goes up, and the store copies the rest.
 //!
 //! ```text
 //! SCRATCH/OWNER/ID/in/x.flv        the object as it was looked at
@@ -9,11 +10,16 @@
 //! more than the setting and the disk allow.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::error::{ArchiveError, Result};
+use super::inside::{InsideJob, InsideOutcome, InsidePlan};
+use super::item::Transferred;
+use super::naming::finished_key;
 use super::options::ArchiveOptions;
 use super::run::ArchiveJob;
 use super::siblings::references_beside;
@@ -29,6 +35,10 @@ use crate::recording::{Asset, AssetFile, Defect, Kind, RemoteObject};
 pub const PIECE_BYTES: u64 = 4 << 20;
 /// A range that failed in a way that passes is asked for again so often.
 const TRIES: u32 = 3;
+/// A header that is longer is none.
+const MOST_HEADER_BYTES: u64 = 256 << 20;
+/// What is compared of two files at once.
+const COMPARED_BYTES: usize = 1 << 20;
 /// Room for headers, and for what is not known before.
 const SPARE_BYTES: u64 = 64 << 20;
 
@@ -50,6 +60,17 @@ pub enum ScratchOutcome {
         object: Box<RemoteObject>,
         /// What is wrong with it.
         defects: Vec<Defect>,
+    },
+    /// It was finished, and the store has put a new header in front of the original.
+    Assembled {
+        /// The object.
+        object: Box<PinnedObject>,
+        /// What is wrong with it.
+        defects: Vec<Defect>,
+        /// What went over the line for that.
+        transferred: Transferred,
+        /// Whether an earlier run has done it.
+        is_of_before: bool,
     },
     /// It cannot be finished.
     Quarantined(Vec<Defect>),
@@ -129,6 +150,9 @@ impl Scratch {
             Some(renamed) => output.join(renamed),
             None => return Ok(ScratchOutcome::Complete),
         };
+        if !is_complete && let Some(assembled) = assembled(job, &finished, &file)? {
+            return Ok(assembled);
+        }
         durable::create_directories(to.parent().unwrap_or(&output))?;
         durable::publish(&finished.written_path, &to, &finished.written)?.durably()?;
         let object = upload(job, &finished, (output, to))?;
@@ -181,6 +205,51 @@ fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusi
     Ok(finish::finish_beside_named(prepared, &references, |wanted| {
         output.join(format!("{}.{}", job.stem, wanted.extension))
     })?)
+}
+
+/// Has the store put the finished object together where it is a header in front of all of the original; `None` where it is not, or
+/// the store does not do that.
+fn assembled(job: &ScratchJob<'_>, finished: &Finished, source: &Path) -> Result<Option<ScratchOutcome>> {
+    let (all, record) = (job.all, &finished.record);
+    let Some(copies) = all.targets.copies(all.url)? else { return Ok(None) };
+    if durable::metadata(source)?.len() != job.source.size_bytes {
+        return Ok(None);
+    }
+    let Some(header) = header_before(&finished.written_path, source)? else { return Ok(None) };
+    let ranges = std::iter::once(0..job.source.size_bytes).collect();
+    let key = finished_key(all.rules, &job.source.key, record.container);
+    let plan = InsidePlan { header, ranges, key, copies };
+    let Some(transferred) = plan.transferred() else { return Ok(None) };
+    let require_ours = || all.require_ours(&job.source.key);
+    let (targets, ledger) = (all.targets, all.ledger);
+    let inside =
+        InsideJob { targets, ledger, source: job.source, plan: &plan, id: job.id, require_ours: &require_ours };
+    let InsideOutcome::Made { made, is_of_before } = inside.run()? else { return Ok(None) };
+    let (object, defects) = (Box::new(made), record.defects.clone());
+    Ok(Some(ScratchOutcome::Assembled { object, defects, transferred, is_of_before }))
+}
+
+/// What stands in a finished file before all of the original, if that follows as it is.
+fn header_before(finished: &Path, source: &Path) -> Result<Option<Bytes>> {
+    let lengths = (durable::metadata(finished)?.len(), durable::metadata(source)?.len());
+    let Some(header_bytes) = lengths.0.checked_sub(lengths.1).filter(|bytes| *bytes <= MOST_HEADER_BYTES) else {
+        return Ok(None);
+    };
+    let (mut ours, mut theirs) = (durable::open_to_read(finished)?, durable::open_to_read(source)?);
+    let mut header = Vec::new();
+    (&mut ours).take(header_bytes).read_to_end(&mut header).map_err(FileError::on("read", finished))?;
+    let (mut one, mut other) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut left = lengths.1;
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(COMPARED_BYTES).min(COMPARED_BYTES);
+        ours.read_exact(&mut one[..len]).map_err(FileError::on("read", finished))?;
+        theirs.read_exact(&mut other[..len]).map_err(FileError::on("read", source))?;
+        if one[..len] != other[..len] {
+            return Ok(None);
+        }
+        left -= len as u64;
+    }
+    Ok(Some(header.into()))
 }
 
 fn upload(job: &ScratchJob<'_>, finished: &Finished, (root, file): (PathBuf, PathBuf)) -> Result<RemoteObject> {

@@ -12,7 +12,7 @@ use crate::support::buckets::{Line, finished_locally, house, item, killed_at, la
 use crate::support::clients::{put, see};
 use crate::support::google::google;
 use crate::support::http::{Response, forward, read_request, reply, serve};
-use crate::support::recordings::{made, packets, without_moov};
+use crate::support::recordings::{ffmpeg, made, packets, without_moov};
 use crate::support::stores::{S3, azure, s3};
 use crate::support::{Sandbox, config_with_targets};
 
@@ -60,6 +60,29 @@ fn a_header_last_mp4_is_finished_inside_its_bucket() {
     let anew = process(&sandbox, "s3://inside/old", &[]).expect_code(0).json_lines();
     assert_eq!(item(&anew, "old/live/x.mp4")["state"], "finished", "{anew:?}");
     assert!(see(&target, "old/live/x_1.mp4").bytes == finished_locally(large(), "live/x.mp4"), "not as locally");
+}
+
+#[test]
+fn of_an_flv_the_header_goes_up_and_the_store_copies_the_rest() {
+    let server = s3();
+    let target = server.bucket("tags");
+    let line = Line::to(server.address());
+    let sandbox = house(&target, line.address);
+    let flv = sandbox.path().join("x.flv");
+    let (from, to) = (large().to_str().unwrap(), flv.to_str().unwrap());
+    ffmpeg(&["-i", from, "-c", "copy", "-flvflags", "no_duration_filesize", to]);
+    let original = fs::read(&flv).unwrap();
+    put(&target, "old/live/x.flv", original.clone());
+    line.take();
+    let done = process(&sandbox, "s3://tags/old", &[]).expect_code(0).json_lines();
+    assert_eq!(item(&done, "old/live/x.flv")["to"], "old/live/x.mp4", "{done:?}");
+    let sent: usize = line.take().iter().map(|(_, bytes)| bytes).sum();
+    assert!(sent <= 8 << 20 && sent < original.len(), "{sent} bytes were sent of {}", original.len());
+    assert!(see(&target, "old/live/x.mp4").bytes == finished_locally(&flv, "live/x.flv"), "not as locally");
+    assert!(see(&target, "old/live/x.flv").bytes == original);
+    let again = process(&sandbox, "s3://tags/old", &[]).expect_code(0).json_lines();
+    assert_eq!(item(&again, "old/live/x.flv")["state"], "alreadyFinished", "{again:?}");
+    assert_eq!(keys(&server, "tags"), ["old/live/x.flv", "old/live/x.mp4"]);
 }
 
 #[test]
