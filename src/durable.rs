@@ -43,8 +43,8 @@ pub use beneath::{declare_root, metadata, open_to_read};
 pub use direct::{CopyOutcome, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
 pub use give_up::{
-    ExpectedFile, KeptBecause, RemovalOutcome, aside_path, give_up, is_aside, original_path, put_back, remove_aside,
-    seen,
+    ExpectedFile, KeptBecause, RemovalOutcome, ReplaceOutcome, SecondName, aside_path, give_up, is_aside,
+    original_path, put_back, remove_aside, replace_source, seen,
 };
 #[cfg(test)]
 pub(crate) use in_place::tape;
@@ -224,19 +224,30 @@ fn require_same(path: &Path, written: &Fingerprint) -> Result<()> {
     Err(FileError { verb: "publish", path: path.to_owned(), source })
 }
 
-/// Puts a complete, synced file in place of the file it was made from.
-///
-/// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
-pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<RenameOutcome> {
+/// Puts a complete, synced file in place of another of ours. What a recorder wrote is replaced by [`replace_source`] only.
+pub fn replace(from: &Path, to: &Path, written: &Fingerprint) -> Result<RenameOutcome> {
+    rename_over(from, to, written)?;
+    Ok(RenameOutcome::Durably.then(|| sync_parent(to)))
+}
+
+/// Takes over a name; nothing is durable yet.
+#[track_caller]
+fn rename_over(from: &Path, source: &Path, written: &Fingerprint) -> Result<()> {
     require_same(from, written)?;
+    rename_any(from, source)?;
+    require_same(source, written)
+}
+
+/// Takes over a name for whatever file it is; nothing is durable yet.
+#[track_caller]
+fn rename_any(from: &Path, source: &Path) -> Result<()> {
     let (old, old_name) = OpenDirectory::of(from).map_err(FileError::on("rename", from))?;
     let (new, new_name) = OpenDirectory::of(source).map_err(FileError::on("rename to", source))?;
     let renamed = rustix::fs::renameat(&old, old_name, &new, new_name);
     renamed.map_err(|e| FileError::on("rename to", source)(e.into()))?;
     tell(FileEvent::Renamed(from, source));
     step("renamed over the source");
-    require_same(source, written)?;
-    Ok(RenameOutcome::Durably.then(|| sync_parent(source)))
+    Ok(())
 }
 
 fn link(from: &Path, to: &Path) -> Result<()> {

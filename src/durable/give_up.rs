@@ -13,6 +13,8 @@
 //! A cut leaves the file under its name, under its name aside, or not at all. The name aside tells where it belongs:
 //! [`put_back`].
 
+mod replacing;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -26,6 +28,8 @@ use super::lease::{LeaseRefused, ReadLease};
 use super::{FileError, FileEvent, PARTIAL_PREFIX, Result, rename_names, step, sync_parent, tell};
 use crate::recording::name::numbered;
 use crate::recording::{FileVersion, Fingerprint};
+
+pub use replacing::{ReplaceOutcome, SecondName, replace_source};
 
 const ASIDE_SUFFIX: &str = ".aside";
 /// Longest file name on nearly all file systems, bytes.
@@ -138,7 +142,12 @@ pub fn give_up(path: &Path, proven: &FileVersion) -> Result<RemovalOutcome> {
         return unlink_or_put_back(&aside, path, &lease);
     }
     sync_parent(&aside)?;
-    Ok(RemovalOutcome::Aside { seen: seen_of(&file, &aside)?, path: aside })
+    let seen = seen_of(&file, &aside)?;
+    if seen.fingerprint != proven.fingerprint {
+        // Written since the comparison by a process that had it open.
+        return put_back_to(&aside, path).map(|path| RemovalOutcome::Kept { why: KeptBecause::Changed, path });
+    }
+    Ok(RemovalOutcome::Aside { seen, path: aside })
 }
 
 /// Removes a file that was moved aside before, or puts it back under `path`.
@@ -170,7 +179,13 @@ pub fn remove_aside(aside: &Path, path: &Path, wanted: ExpectedFile) -> Result<R
 #[track_caller]
 pub fn put_back(aside: &Path) -> Result<Option<PathBuf>> {
     let Some(name) = aside.file_name().and_then(original_name) else { return Ok(None) };
-    match put_back_to(aside, &aside.with_file_name(name)) {
+    let path = aside.with_file_name(name);
+    if replacing::is_same_file(aside, &path) {
+        // A cut left it under both names.
+        unlink_name(aside)?;
+        return sync_parent(&path).map(|()| None);
+    }
+    match put_back_to(aside, &path) {
         Err(error) if error.is_missing() => Ok(None),
         other => other.map(Some),
     }
@@ -187,11 +202,17 @@ fn unlink_or_put_back(aside: &Path, path: &Path, lease: &ReadLease<'_>) -> Resul
 
 #[track_caller]
 fn unlink(aside: &Path) -> Result<RemovalOutcome> {
+    unlink_name(aside)?;
+    sync_parent(aside)?;
+    Ok(RemovalOutcome::Removed)
+}
+
+#[track_caller]
+fn unlink_name(aside: &Path) -> Result<()> {
     super::unlink(aside).map_err(FileError::on("remove", aside))?;
     tell(FileEvent::Removed(aside));
     step("removed");
-    sync_parent(aside)?;
-    Ok(RemovalOutcome::Removed)
+    Ok(())
 }
 
 #[track_caller]

@@ -54,6 +54,8 @@ pub(crate) enum FileEvent<'a> {
     Created(&'a Path),
     /// A directory has a name.
     DirectoryCreated(&'a Path),
+    /// A file has a second name.
+    Linked(&'a Path, &'a Path),
     /// A name was given up for another.
     Renamed(&'a Path, &'a Path),
     /// A name was given up.

@@ -16,8 +16,8 @@ use super::sidecars;
 use crate::catalog::CatalogError;
 use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
 use crate::fault::chain;
-use crate::recording::FileVersion;
 use crate::recording::name::printable;
+use crate::recording::{FileVersion, Fingerprint};
 
 /// Where the rows are.
 const ROWS: &str = "leaving/";
@@ -61,6 +61,23 @@ pub(super) fn give_up(ctx: &Removing, path: &Path, seen: &FileVersion) -> Result
         _ => {}
     }
     Ok(given_up)
+}
+
+/// Ends what a cut has left of a replacement: the source under its second name goes, if it is what was read.
+pub(super) fn end_replacement(ctx: &Removing, source: &Path, read: &Fingerprint) -> Result<(), PipelineError> {
+    let aside = durable::aside_path(source);
+    let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
+    if all(ctx)?.iter().any(|waiting| waiting.aside.as_ref() == Some(&aside)) {
+        return Ok(());
+    }
+    match durable::remove_aside(&aside, source, ExpectedFile::Content(*read))? {
+        RemovalOutcome::Aside { path: aside, seen } => remember(ctx, source, Some(&aside), seen, None)?,
+        RemovalOutcome::Kept { path, .. } => {
+            warn!(path = %printable(&path), "source kept: it was written while its finished file took its place");
+        }
+        RemovalOutcome::Removed | RemovalOutcome::Missing => {}
+    }
+    Ok(())
 }
 
 /// Remembers a file that is to go.

@@ -1,6 +1,7 @@
 //! From a complete file to the catalogue: steps 3 to 5 of a journey, in the order that lets each be cut or fail alone.
 
 use std::path::Path;
+use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
@@ -8,14 +9,16 @@ use super::clearing::clear_source;
 use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::fencing::NextStep;
+use super::leaving;
 use super::position::Position;
 use super::queueing;
+use super::removing::Removing;
 use super::roots;
 use super::sidecars;
 use super::teaching;
 use crate::catalog::JournalKey;
-use crate::durable::{self, FileError, RenameOutcome};
-use crate::finish::Finished;
+use crate::durable::{self, FileError, RenameOutcome, ReplaceOutcome, SecondName};
+use crate::finish::{FinishError, Finished};
 use crate::recording::journey::Step;
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
@@ -55,28 +58,43 @@ pub(super) fn publish(
             durable::remove_own(&written_path)?;
             return Err(error.into());
         }
-        match appear(&written_path, &written, &record) {
+        match appear(&ctx.removing, &written_path, &written, &record) {
             // It has its name: what failed afterwards is done again, and not the file.
-            Ok(named) => named.durably()?,
+            Ok(Some(named)) => named.durably()?,
+            Ok(None) => {
+                durable::remove_own(&written_path)?;
+                return Err(FinishError::Changed { path: record.source_path }.into());
+            }
             Err(error) => {
                 durable::remove_own(&written_path)?;
-                return Err(error.into());
+                return Err(error);
             }
         }
     }
     commit(ctx, &position.key, record, removes_source, teaches)
 }
 
-/// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
+/// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared: `None` where it
+/// was changed since, or is open for writing.
 pub(super) fn appear(
+    ctx: &Removing,
     written_path: &Path,
     written: &Fingerprint,
     record: &VodRecord,
-) -> Result<RenameOutcome, FileError> {
-    if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
-        durable::replace(written_path, &record.source_path, written)
-    } else {
-        durable::publish(written_path, &record.file_path, written)
+) -> Result<Option<RenameOutcome>, PipelineError> {
+    let source = &record.source_path;
+    if record.file_path != *source || !stands(source, &record.source)? {
+        return Ok(Some(durable::publish(written_path, &record.file_path, written)?));
+    }
+    let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
+    let proven = (&record.source, record.source_changed_ns);
+    match durable::replace_source((written_path, written), source, proven, SecondName::Given)? {
+        ReplaceOutcome::Replaced(named) => Ok(Some(named)),
+        ReplaceOutcome::Kept(_) => Ok(None),
+        ReplaceOutcome::Aside { path: aside, seen, named } => {
+            leaving::remember(ctx, source, Some(&aside), seen, None)?;
+            Ok(Some(named))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::concluding::{conclude, quarantine};
 use super::context::PipelineContext;
 use super::error::PipelineError;
 use super::journaling::Journaling;
+use super::leaving;
 use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
 use super::roots;
@@ -91,10 +92,17 @@ pub(super) fn resume_one(ctx: &PipelineContext, key: &JournalKey, entry: &Journa
             let mut removes_source = *removes_source;
             if stands(&record.file_path, written)? {
                 removes_source |= give_up_old_name(written_path, written, record)?;
+                if written_path != &record.file_path && record.file_path == record.source_path {
+                    leaving::end_replacement(&ctx.removing, &record.source_path, &record.source)?;
+                }
             } else if stands(written_path, written)? {
-                match appear(written_path, written, record) {
-                    Err(error) if error.is_taken() => return begin_again(&ctx.journaling, key, entry),
-                    other => other?.durably()?,
+                match appear(&ctx.removing, written_path, written, record) {
+                    Ok(Some(named)) => named.durably()?,
+                    Ok(None) => return begin_again(&ctx.journaling, key, entry),
+                    Err(PipelineError::File(error)) if error.is_taken() => {
+                        return begin_again(&ctx.journaling, key, entry);
+                    }
+                    Err(error) => return Err(error),
                 }
             } else {
                 return begin_again(&ctx.journaling, key, entry);

@@ -23,7 +23,11 @@ fn names(sandbox: &Sandbox) -> Vec<String> {
 
 /// Runs a command that is killed right after a file was moved aside.
 fn killed_when_aside(sandbox: &Sandbox, args: &[&str]) {
-    let run = sandbox.command(args).env("AFTERCAST_KILL_AFTER", "moved aside:1").output().unwrap();
+    killed_after(sandbox, "moved aside:1", args);
+}
+
+fn killed_after(sandbox: &Sandbox, step: &str, args: &[&str]) {
+    let run = sandbox.command(args).env("AFTERCAST_KILL_AFTER", step).output().unwrap();
     assert!(run.status.code().is_none(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
@@ -61,6 +65,32 @@ fn a_source_that_was_written_while_it_was_aside_has_its_name_again() {
     sandbox.process();
     let is_kept = fs::read(sandbox.root().join("room1.ts")).is_ok_and(|now| now == bytes);
     assert!(is_kept || sandbox.vods().len() == 2, "{:?}", names(&sandbox));
+}
+
+#[test]
+fn a_source_that_its_finished_file_was_replacing_when_it_was_killed_goes_or_has_a_name_again() {
+    for step in ["second name:1", "renamed over the source:1", "removed:1"] {
+        for is_written in [false, true] {
+            let sandbox = Sandbox::new();
+            sandbox.put(&made("mp4", 2), "room1.mp4");
+            killed_after(&sandbox, step, &["process", sandbox.root().to_str().unwrap()]);
+            let aside = sandbox.root().join(".aftercast-room1.mp4.aside");
+            let was_aside = aside.exists() && step != "second name:1";
+            assert_eq!(was_aside, step == "renamed over the source:1", "{:?}", names(&sandbox));
+            if is_written && was_aside {
+                File::options().append(true).open(&aside).unwrap().write_all(b"more").unwrap();
+            }
+            let bytes = fs::read(&aside).unwrap_or_default();
+            let said = sandbox.process();
+            if is_written && was_aside {
+                let is_kept = |name: &str| fs::read(sandbox.root().join(name)).is_ok_and(|now| now == bytes);
+                assert!(sandbox.vods().len() == 2 || is_kept("room1_1.mp4"), "{step}: {:?} {said:?}", names(&sandbox));
+            } else {
+                let left = (names(&sandbox), sandbox.vods().len());
+                assert_eq!(left, (vec!["room1.mp4".to_owned()], 1), "{step}: {said:?}");
+            }
+        }
+    }
 }
 
 #[test]

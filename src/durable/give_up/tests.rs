@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Command;
 
 use super::*;
+use crate::durable::RenameOutcome;
 use crate::durable::recorder::listen;
 
 /// A recording, and what it was when it was proven.
@@ -220,4 +221,98 @@ fn a_name_that_is_too_long_for_ours_has_a_short_one_aside() {
     let aside = aside_path(&long);
     assert!(aside.file_name().unwrap().len() <= NAME_MAX_BYTES);
     assert_ne!(aside, aside_path(&long.with_file_name("y".repeat(NAME_MAX_BYTES))));
+}
+
+/// A source, what it was when it was read, and the finished file that is to take its place.
+fn to_replace(dir: &Path) -> (PathBuf, FileVersion, PathBuf, Fingerprint) {
+    let (source, read) = recording(dir);
+    let from = dir.join(".aftercast-x.partial");
+    fs::write(&from, "finished").unwrap();
+    let written = seen(&from).unwrap().fingerprint;
+    (source, read, from, written)
+}
+
+/// As [`replace_source`], while a process that this test started has, for an instant, what is open here.
+fn until_replaced((from, written): (&Path, &Fingerprint), source: &Path, read: &FileVersion) -> ReplaceOutcome {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let proven = (&read.fingerprint, Some(read.changed_ns));
+        match replace_source((from, written), source, proven, SecondName::Given).unwrap() {
+            ReplaceOutcome::Kept(KeptBecause::InUse) if std::time::Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            other => return other,
+        }
+    }
+}
+
+#[test]
+fn a_finished_file_takes_the_place_of_its_source_as_it_was_read_and_of_no_other() {
+    let Some(dir) = with_leases() else { return };
+    let (source, read, from, written) = to_replace(dir.path());
+    // As a writer that comes back and puts the time back; the kernel's clock for change times ticks every few milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let modified = fs::metadata(&source).unwrap().modified().unwrap();
+    let mut writer = File::options().write(true).open(&source).unwrap();
+    writer.write_all(b"REWRITES").unwrap();
+    writer.set_modified(modified).unwrap();
+    let proven = (&read.fingerprint, Some(read.changed_ns));
+    let in_use = replace_source((&from, &written), &source, proven, SecondName::Given).unwrap();
+    assert!(matches!(in_use, ReplaceOutcome::Kept(KeptBecause::InUse)), "{in_use:?}");
+    drop(writer);
+    let changed = until_replaced((&from, &written), &source, &read);
+    assert!(matches!(changed, ReplaceOutcome::Kept(KeptBecause::Changed)), "{changed:?}");
+    assert_eq!(names(dir.path()), [".aftercast-x.partial", "x.ts"]);
+    assert_eq!(fs::read_to_string(&source).unwrap(), "REWRITES");
+    let replaced = until_replaced((&from, &written), &source, &seen(&source).unwrap());
+    assert!(matches!(replaced, ReplaceOutcome::Replaced(RenameOutcome::Durably)), "{replaced:?}");
+    assert_eq!(
+        (names(dir.path()), fs::read_to_string(&source).unwrap()),
+        (vec!["x.ts".to_owned()], "finished".to_owned())
+    );
+}
+
+#[test]
+fn a_writer_that_opens_the_source_while_it_is_replaced_gets_it_with_its_name() {
+    let Some(dir) = with_leases() else { return };
+    let (source, _, from, written) = to_replace(dir.path());
+    let link = dir.path().join("link");
+    fs::hard_link(&source, &link).unwrap();
+    let read = seen(&source).unwrap();
+    let (own, found) = (source.clone(), link.clone());
+    let comes = move |event: &FileEvent<'_>| {
+        if matches!(event, FileEvent::Renamed(_, to) if *to == own) && fs::read(&own).unwrap() == b"finished" {
+            begin_to_open(&found);
+        }
+    };
+    let kept = listen(Box::new(move |event, _| comes(event)), || until_replaced((&from, &written), &source, &read));
+    assert!(matches!(kept, ReplaceOutcome::Kept(KeptBecause::InUse)), "{kept:?}");
+    append(&link);
+    assert_eq!(fs::read_to_string(&source).unwrap(), "recorded more");
+    assert_eq!(names(dir.path()), ["link", "x.ts"]);
+}
+
+#[test]
+fn without_leases_a_replaced_source_waits_aside() {
+    let Some(mount) = WithoutLeases::mount() else { return };
+    let dir = mount.0.path();
+    let (source, read, from, written) = to_replace(dir);
+    let ReplaceOutcome::Aside { path: aside, seen, named } = until_replaced((&from, &written), &source, &read) else {
+        panic!("no lease here")
+    };
+    named.durably().unwrap();
+    assert_eq!(names(dir), [".aftercast-x.ts.aside", "x.ts"]);
+    assert_eq!(fs::read_to_string(&source).unwrap(), "finished");
+    let gone = remove_aside(&aside, &source, ExpectedFile::All(seen)).unwrap();
+    assert_eq!((gone, names(dir)), (RemovalOutcome::Removed, vec!["x.ts".to_owned()]));
+}
+
+#[test]
+fn a_source_that_a_cut_left_under_both_names_keeps_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, ..) = recording(dir.path());
+    let aside = aside_path(&source);
+    fs::hard_link(&source, &aside).unwrap();
+    assert_eq!(put_back(&aside).unwrap(), None);
+    assert_eq!(names(dir.path()), ["x.ts"]);
 }

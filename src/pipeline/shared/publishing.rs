@@ -8,8 +8,8 @@ use tracing::warn;
 
 use super::claims::HeldClaim;
 use crate::catalog::{CatalogError, JournalEntry, JournalKey};
-use crate::durable::{self, FileError};
-use crate::finish::Finished;
+use crate::durable::{self, FileError, ReplaceOutcome, SecondName};
+use crate::finish::{FinishError, Finished};
 use crate::fleet::Fleet;
 use crate::pipeline::context::PipelineContext;
 use crate::pipeline::error::PipelineError;
@@ -164,7 +164,15 @@ fn appear(
     let is_own = record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source;
     let named = if is_own {
         durable::sync_file(&record.source_path)?;
-        durable::replace(written_path, &record.source_path, written)
+        let proven = (&record.source, record.source_changed_ns);
+        match durable::replace_source((written_path, written), &record.source_path, proven, SecondName::None) {
+            Ok(ReplaceOutcome::Kept(_)) => {
+                durable::remove_own(written_path)?;
+                return Err(FinishError::Changed { path: record.source_path.clone() }.into());
+            }
+            Ok(ReplaceOutcome::Replaced(named) | ReplaceOutcome::Aside { named, .. }) => Ok(named),
+            Err(error) => Err(error),
+        }
     } else {
         durable::publish_by_link(written_path, &record.file_path, written)
     };

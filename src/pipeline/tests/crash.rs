@@ -317,7 +317,7 @@ fn sync_one(path: &Path, now: &Files, contents: &mut Files, durable: &mut Files)
 fn name_effects(act: &Act) -> Vec<(PathBuf, NameChange)> {
     let parent = |path: &Path| path.parent().unwrap().to_owned();
     match act {
-        Act::Created(path, _) | Act::DirectoryCreated(path) | Act::Removed(path) => {
+        Act::Created(path, _) | Act::DirectoryCreated(path) | Act::Linked(_, path) | Act::Removed(path) => {
             vec![(parent(path), NameChange::Given)]
         }
         Act::Renamed(from, to) if from.parent() == to.parent() => vec![(parent(to), NameChange::Given)],

@@ -116,6 +116,7 @@ impl Disk {
                 places.insert(*inode, on_disk(path));
             }
             Act::DirectoryCreated(path) if has_parent(path) => fs::create_dir(on_disk(path)).unwrap(),
+            Act::Linked(from, to) if on_disk(from).exists() => fs::hard_link(on_disk(from), on_disk(to)).unwrap(),
             Act::Renamed(from, to) if on_disk(from).exists() => {
                 places.insert(inode_of(&on_disk(from)), on_disk(to));
                 match (has_parent(to), gives_up) {

@@ -25,6 +25,7 @@ pub(super) enum Act {
     /// A file of ours was created.
     Created(PathBuf, Inode),
     DirectoryCreated(PathBuf),
+    Linked(PathBuf, PathBuf),
     Renamed(PathBuf, PathBuf),
     Removed(PathBuf),
     /// A file that was there before was changed where it stands.
@@ -141,6 +142,7 @@ impl Recorder {
         let act = match *event {
             FileEvent::Created(path) => relative(path).map(|relative| Act::Created(relative, inode_of(path))),
             FileEvent::DirectoryCreated(path) => relative(path).map(Act::DirectoryCreated),
+            FileEvent::Linked(from, to) => relative(from).zip(relative(to)).map(|(from, to)| Act::Linked(from, to)),
             FileEvent::Renamed(from, to) => relative(from).zip(relative(to)).map(|(from, to)| Act::Renamed(from, to)),
             FileEvent::Removed(path) => relative(path).map(Act::Removed),
             FileEvent::Changed(path, operation) => Some(Act::Changed(inode_of(path), RecordedOp::of(&operation))),
