@@ -96,7 +96,9 @@ impl CatalogChecker<'_> {
 
     fn entries(&mut self) -> Result<()> {
         self.each(TreeId::Journal, |check, entry: &JournalEntry, key| {
-            let Some(key) = JournalKey::from_stored(key).filter(|_| waiting::waits(entry)) else { return Ok(()) };
+            let Some(key) = JournalKey::from_stored(key).filter(|_| entry.step.lacks_parameters()) else {
+                return Ok(());
+            };
             let row = waiting::row(&entry.settled.candidate().facts.stream_id, key);
             let is_there = check.catalog.store().get(TreeId::Waiting, &row)?.is_some();
             if is_there { Ok(()) } else { check.miss(TreeId::Waiting, row, Vec::new()) }
@@ -127,7 +129,8 @@ impl CatalogChecker<'_> {
         for row in store.prefix(TreeId::Waiting, b"")? {
             let (key, _) = row?;
             let stored = key.iter().position(|byte| *byte == 0).and_then(|at| JournalKey::from_stored(&key[at + 1..]));
-            let entry = stored.map(|key| self.catalog.entry(&key)).transpose()?.flatten().filter(waiting::waits);
+            let entry = stored.map(|key| self.catalog.entry(&key)).transpose()?.flatten();
+            let entry = entry.filter(|entry| entry.step.lacks_parameters());
             let is_its =
                 |(entry, of): (JournalEntry, _)| waiting::row(&entry.settled.candidate().facts.stream_id, of) == *key;
             if !entry.zip(stored).is_some_and(is_its) {

@@ -11,8 +11,6 @@ use super::node::NodeCatalog;
 use super::rows::decode;
 use super::store::{Database, Tx, TxAbort};
 use super::tree::TreeId;
-use crate::recording::Defect;
-use crate::recording::journey::Step;
 
 /// Entries looked at in one transaction.
 const BATCH: usize = 500;
@@ -43,10 +41,6 @@ impl NodeCatalog {
     }
 }
 
-pub(super) fn waits(entry: &JournalEntry) -> bool {
-    matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(Defect::is_missing_parameters))
-}
-
 /// Behind every row of a stream.
 fn behind(stream_id: &str) -> Vec<u8> {
     [stream_id.as_bytes(), &[1]].concat()
@@ -60,7 +54,7 @@ pub(super) fn row(stream_id: &str, key: JournalKey) -> Vec<u8> {
 /// Brings the row of an entry up to date.
 pub(super) fn note_in(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std::result::Result<(), TxAbort> {
     let row = row(&entry.settled.candidate().facts.stream_id, key);
-    match (tx.get(TreeId::Waiting, &row)?.is_some(), waits(entry)) {
+    match (tx.get(TreeId::Waiting, &row)?.is_some(), entry.step.lacks_parameters()) {
         (false, true) => tx.put(TreeId::Waiting, row, b""),
         (true, false) => tx.remove(TreeId::Waiting, row),
         _ => Ok(()),
@@ -69,7 +63,10 @@ pub(super) fn note_in(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std
 
 /// Removes the row of an entry that is about to go.
 pub(super) fn forget_in(tx: &Tx<'_>, key: JournalKey, entry: &JournalEntry) -> std::result::Result<(), TxAbort> {
-    if waits(entry) { tx.remove(TreeId::Waiting, row(&entry.settled.candidate().facts.stream_id, key)) } else { Ok(()) }
+    if !entry.step.lacks_parameters() {
+        return Ok(());
+    }
+    tx.remove(TreeId::Waiting, row(&entry.settled.candidate().facts.stream_id, key))
 }
 
 /// Makes the index of a database that has none.
@@ -82,7 +79,10 @@ pub(super) fn build(store: &Database) -> Result<()> {
         }
         let read = |(key, value): &(sled::IVec, sled::IVec)| {
             // What cannot be read is said when it is listed.
-            let entry = decode::<JournalEntry>(TreeId::Journal, key, value).ok().filter(waits)?;
+            let entry = decode::<JournalEntry>(TreeId::Journal, key, value).ok()?;
+            if !entry.step.lacks_parameters() {
+                return None;
+            }
             Some(row(&entry.settled.candidate().facts.stream_id, JournalKey::from_stored(key)?))
         };
         let found = page.iter().filter_map(read).collect::<Vec<_>>();

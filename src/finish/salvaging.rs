@@ -67,7 +67,7 @@ pub(super) fn salvage(
         salvaged = if again.verdict == SalvageVerdict::Playable { again } else { salvaged };
     }
     log(source, &salvaged);
-    let defects = defects_of(&salvaged);
+    let defects = defects_of(&salvaged, container);
     let all = without_repeats(inspection.defects.iter().chain(&defects).cloned());
     if salvaged.verdict != SalvageVerdict::Playable {
         return Ok(Err(all));
@@ -244,12 +244,16 @@ fn log(path: &Path, salvaged: &Salvaged) {
 }
 
 /// What the finished file lacks, or why there is none.
-fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
+fn defects_of(salvaged: &Salvaged, container: Container) -> Vec<Defect> {
     let report = &salvaged.report;
     let pictures = report.tracks.iter().find(|track| track.kind == TrackKind::Video);
     let verdict = match (salvaged.verdict, pictures) {
         (SalvageVerdict::NeedsParameters, Some(track)) => {
             Some(Defect::NeedsParameters { pictures: track.packets, codec: track.codec.clone() })
+        }
+        // Fragments whose header is lost: how they are coded is all that is not known.
+        (SalvageVerdict::NeedsParameters, None) => {
+            Some(Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() })
         }
         (SalvageVerdict::NotCovered, _) => {
             report.tracks.first().map(|track| Defect::NotRebuilt { codec: track.codec.clone() })

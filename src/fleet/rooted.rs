@@ -140,6 +140,12 @@ impl Fleet {
         self.ask(async |client| shared::quarantine(client, life, lease, reason).await)
     }
 
+    /// Lets all nodes try a recording again that one of them has quarantined; `false` if none has. Blocks.
+    pub fn reopen(&self, item: &SharedItem) -> Result<bool, FleetError> {
+        let life = self.life()?;
+        self.ask(async |client| shared::reopen(client, life, item).await)
+    }
+
     /// Whose a root is that can be adopted; an error if its node is alive. Blocks.
     pub fn adoptable(&self, path: &Path) -> Result<AdoptedRoot, FleetError> {
         let (node_id, _) = self.life()?;

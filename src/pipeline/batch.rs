@@ -1,5 +1,6 @@
 //! `process` and `recover`: everything in some paths to its end, once; ends when nothing is due now.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use super::outcome::{JourneyOutcome, ended_before};
 use super::pictures;
 use super::pool::Urgency;
 use super::queueing;
+use super::shared;
 use super::teaching;
 use crate::catalog::{CatalogError, JournalKey, KnownFile};
 use crate::discover::{Mode, Problem, SettleOutcome, Settled, Unit, WaitReason};
 use crate::durable;
+use crate::fault::chain;
 use crate::finish::{self, ByteRecovery};
 use crate::fleet::Fleet;
 use crate::recording::journey::Candidate;
@@ -89,11 +92,14 @@ pub struct BatchReport {
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How an attempt ended.
+/// Recordings without codec parameters that are kept for a second attempt; more are told at once.
+const MOST_LACKING: usize = 10_000;
+
+/// How a recording ended.
 struct RecordingEnd {
     path: PathBuf,
     outcome: JourneyOutcome,
-    /// What was attempted; nothing where it had ended before.
+    /// The attempt that ended so; none where it had ended before this run.
     attempt: Option<Attempt>,
 }
 
@@ -138,7 +144,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: OutcomeSink<'_>) -> Result<Batc
         BatchRun { engine, batch, say: Some(say), waiting: Vec::new(), lacking: Vec::new(), is_second_look: false };
     run.submit_all(found.candidates, &mut report)?;
     let mut vods = run.listen(&heard, hear, &mut report);
-    vods.extend(run.look_at_what_lacked_parameters(hear, &mut report)?);
+    vods.extend(run.look_at_what_lacked_parameters(hear, &mut report));
     let own = BatchDeliveries { units: queue_units(&ctx.delivering, &found.units, &mut report)?, vods };
     ctx.delivering.courier_notify.notify();
     own.take_pictures(ctx, batch)?;
@@ -165,7 +171,7 @@ struct BatchRun<'a> {
     waiting: Vec<Candidate>,
     /// Those that lack codec parameters, which what ends after them may teach.
     lacking: Vec<RecordingEnd>,
-    /// Whether those were attempted again.
+    /// Whether nothing is kept for a second attempt any more.
     is_second_look: bool,
 }
 
@@ -180,7 +186,10 @@ impl BatchRun<'_> {
                 break;
             }
             let known = self.pipeline().catalog.knows(&candidate.path, &candidate.fingerprint)?;
-            if self.batch.again && self.is_to_be_taken_again(&candidate, &known)? {
+            if self.batch.again
+                && self.is_to_be_taken_again(&candidate, &known)?
+                && shared::may_be_tried_again(&self.pipeline().journaling, &candidate)
+            {
                 self.pipeline().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);
@@ -261,7 +270,7 @@ impl BatchRun<'_> {
         let candidate = settled.candidate().clone();
         let (attempted, lessons) = (candidate.clone(), self.pipeline().journaling.waiting.lessons());
         let hear = move |path: &Path, ended: &JourneyOutcome| {
-            let attempt = Some(Attempt { candidate: attempted.clone(), lessons });
+            let attempt = Some(Attempt { candidate: attempted, lessons });
             drop(say.send(RecordingEnd { path: path.to_owned(), outcome: ended.clone(), attempt }));
         };
         if !self.engine.submit(settled, Urgency::Asked, Some(Box::new(hear))) {
@@ -298,38 +307,63 @@ impl BatchRun<'_> {
         }
     }
 
+    /// Whether what ends later may teach what this one lacks. Of one item among many, nothing else ends here; in a shared root all
+    /// nodes leave alone what one has quarantined.
     fn may_still_learn(&self, end: &RecordingEnd) -> bool {
-        // Of one item among many, nothing else ends here.
         !self.is_second_look
             && self.batch.part != BatchPart::Item
             && end.attempt.is_some()
             && end.outcome.lacks_parameters()
+            && self.lacking.len() < MOST_LACKING
+            && !self.pipeline().roots.is_shared(&end.path)
     }
 
-    /// Attempts once more what lacked codec parameters when something was learned since: what comes out must not depend on the
-    /// order in which recordings end. Tells the ends of all of them; returns the ids of their records.
-    fn look_at_what_lacked_parameters(
-        &mut self,
-        hear: OutcomeSink<'_>,
-        report: &mut BatchReport,
-    ) -> Result<Vec<String>, CatalogError> {
+    /// Attempts once more what lacked codec parameters when some were learned since: what comes out should not depend on which
+    /// recording of a run ends first. Tells the ends of all of them; returns the ids of their records.
+    fn look_at_what_lacked_parameters(&mut self, hear: OutcomeSink<'_>, report: &mut BatchReport) -> Vec<String> {
         self.is_second_look = true;
         let (say, heard) = unbounded();
         self.say = Some(say);
         let lessons = self.pipeline().journaling.waiting.lessons();
-        for end in std::mem::take(&mut self.lacking) {
-            match end.attempt {
-                Some(attempt) if attempt.lessons < lessons && !self.batch.stop.is_requested() => {
-                    let key = JournalKey::of(&attempt.candidate.path, &attempt.candidate.fingerprint);
-                    teaching::begin_again(&self.pipeline().journaling, &key)?;
-                    info!(path = %printable(&end.path), "retrying: codec parameters were learned since");
+        let mut first_ends = BTreeMap::new();
+        for RecordingEnd { path, outcome, attempt } in std::mem::take(&mut self.lacking) {
+            match attempt {
+                Some(attempt) if attempt.lessons < lessons && self.begins_again(&attempt.candidate) => {
+                    first_ends.insert(path, outcome);
                     self.consider(attempt.candidate, report);
                 }
-                _ => hear(end.path, end.outcome),
+                _ => hear(path, outcome),
             }
         }
         self.end_if_nothing_waits();
-        Ok(self.listen(&heard, hear, report))
+        let mut hear_again = |path: PathBuf, outcome: JourneyOutcome| {
+            first_ends.remove(&path);
+            hear(path, outcome);
+        };
+        let vods = self.listen(&heard, &mut hear_again, report);
+        // Stopped, gone, or taken by somebody else meanwhile: what is known of it is how it ended first.
+        for (path, outcome) in first_ends {
+            hear(path, outcome);
+        }
+        vods
+    }
+
+    /// Has a quarantined recording due now; `false` where it stays as it is.
+    fn begins_again(&self, candidate: &Candidate) -> bool {
+        if self.batch.stop.is_requested() {
+            return false;
+        }
+        let (path, key) = (printable(&candidate.path), JournalKey::of(&candidate.path, &candidate.fingerprint));
+        match teaching::begin_again(&self.pipeline().journaling, &key) {
+            Ok(Some(_)) => info!(path = %path, "retrying: codec parameters were learned since"),
+            // A recording of its stream, or somebody else, had it begin already.
+            Ok(None) => {}
+            Err(error) => {
+                warn!(path = %path, error = chain(&error), "cannot try a recording again with the codec parameters that were learned since");
+                return false;
+            }
+        }
+        true
     }
 
     fn look_again(&mut self, report: &mut BatchReport) {

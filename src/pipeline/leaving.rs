@@ -16,6 +16,7 @@ use super::sidecars;
 use crate::catalog::CatalogError;
 use crate::durable::{self, ExpectedFile, KeptBecause, RemovalOutcome};
 use crate::fault::chain;
+use crate::recording::journey::Step;
 use crate::recording::name::printable;
 use crate::recording::{FileVersion, Fingerprint};
 
@@ -65,6 +66,7 @@ pub(super) fn give_up(ctx: &Removing, path: &Path, seen: &FileVersion) -> Result
 
 /// Ends what a cut has left of a replacement: the source under its second name goes, if it is what was read.
 pub(super) fn end_replacement(ctx: &Removing, source: &Path, read: &Fingerprint) -> Result<(), PipelineError> {
+    roots::may_delete(&ctx.roots, source)?;
     let aside = durable::aside_path(source);
     let _no_put_back = ctx.asides.read().unwrap_or_else(PoisonError::into_inner);
     if all(ctx)?.iter().any(|waiting| waiting.aside.as_ref() == Some(&aside)) {
@@ -172,9 +174,11 @@ fn look_again_at(ctx: &Removing, leaving: &PendingRemoval) -> Result<(), Pipelin
     Ok(ctx.catalog.remove_ledger(&leaving.row())?)
 }
 
-/// Gives files that a cut left aside their names back. In a shared root they may be another node's, which waits for them.
+/// Gives files that a cut left aside their names back. In a shared root those that are not of this node's VoDs may be another
+/// node's, which waits for them.
 pub(super) fn put_back(ctx: &Removing, asides: &[PathBuf]) {
-    let asides: Vec<_> = asides.iter().filter(|aside| !ctx.roots.is_shared(aside)).collect();
+    let is_own = |aside: &&PathBuf| !ctx.roots.is_shared(aside) || is_of_own_vod(ctx, aside);
+    let asides: Vec<_> = asides.iter().filter(is_own).filter(|aside| !is_being_replaced(ctx, aside)).collect();
     if asides.is_empty() {
         return;
     }
@@ -187,6 +191,18 @@ pub(super) fn put_back(ctx: &Removing, asides: &[PathBuf]) {
             Err(error) => warn!(error = chain(&error), "removal was interrupted; cannot restore the original name"),
         }
     }
+}
+
+/// Whether it is the source of a file that has its name or is about to get it: who carries that on decides about it.
+fn is_being_replaced(ctx: &Removing, aside: &Path) -> bool {
+    let file = durable::original_path(aside).zip(durable::fingerprint(aside).ok());
+    let entry = file.and_then(|(path, now)| ctx.catalog.entry_for(&path, &now).ok().flatten());
+    entry.is_some_and(|entry| matches!(entry.step, Step::Publishing { .. }))
+}
+
+fn is_of_own_vod(ctx: &Removing, aside: &Path) -> bool {
+    let file = durable::original_path(aside).zip(durable::fingerprint(aside).ok());
+    file.is_some_and(|(path, now)| ctx.catalog.knows(&path, &now).is_ok_and(|known| known.vod_id().is_some()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::journaling::Journaling;
+use super::shared;
 use crate::catalog::{CatalogError, JournalKey};
 use crate::discover::Settled;
 use crate::fault::{Class, chain};
@@ -232,17 +233,19 @@ fn wake(ctx: &Journaling, stream_id: &str) -> Result<usize, CatalogError> {
 }
 
 fn wake_one(ctx: &Journaling, stream_id: &str, key: &JournalKey) -> Result<bool, CatalogError> {
+    let waiting = ctx.catalog.entry(key)?.filter(|entry| entry.step.lacks_parameters());
+    if !waiting.is_some_and(|entry| shared::may_be_tried_again(ctx, entry.settled.candidate())) {
+        return Ok(false);
+    }
     let Some(path) = begin_again(ctx, key)? else { return Ok(false) };
     info!(path = %printable(&path), stream = stream_id, "retrying: codec parameters of the stream are known now");
     ctx.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     Ok(true)
 }
 
-/// Makes a quarantined recording due now; its path, or nothing where it is not quarantined any more.
+/// Makes a recording due now that is quarantined for want of codec parameters; its path, or nothing where it is not any more.
 pub(super) fn begin_again(ctx: &Journaling, key: &JournalKey) -> Result<Option<PathBuf>, CatalogError> {
-    let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
-        return Ok(None);
-    };
+    let Some(entry) = ctx.catalog.entry(key)?.filter(|entry| entry.step.lacks_parameters()) else { return Ok(None) };
     let message = "an intact recording that may be coded alike is available now".to_owned();
     let step = Step::Failed { class: Class::Transient, message, due_ms: Some(ctx.clock.now_ms()) };
     ctx.catalog.advance(key, Stage::Quarantined, step, ctx.clock.now_ms())?;

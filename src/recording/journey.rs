@@ -155,6 +155,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the recording is quarantined and can be finished as soon as something says how its stream is coded.
+    pub fn lacks_parameters(&self) -> bool {
+        matches!(self, Self::Quarantined { defects } if defects.iter().any(Defect::is_missing_parameters))
+    }
+
     /// Which step it is, without what it carries.
     pub const fn stage(&self) -> Stage {
         match self {

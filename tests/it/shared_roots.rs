@@ -11,7 +11,7 @@ use super::fleet::{section, status, until_connected};
 use super::units::unit_in;
 use crate::support::daemon::{Daemon, is_suspended, until};
 use crate::support::postgres::Postgres;
-use crate::support::recordings::{made, padded};
+use crate::support::recordings::{made, padded, without_moov};
 use crate::support::{RunOutput, Sandbox, behind, standard_config, tree};
 
 const RECORDINGS: usize = 60;
@@ -289,8 +289,59 @@ fn a_recording_that_two_nodes_die_of_is_quarantined_for_all() {
     let last = Daemon::start(&nodes[2]);
     last.until_said("quarantined for all nodes");
     assert_eq!(postgres.sql("SELECT state FROM aftercast.shared_item"), "quarantined");
-    assert!(shared.path().join("bad.flv").exists() && !shared.path().join("bad.mp4").exists());
+    let bad = shared.path().join("bad.flv");
+    assert!(bad.exists() && !shared.path().join("bad.mp4").exists());
+    let said = nodes[2].run(&["process", bad.to_str().unwrap()]).expect_code(4);
+    assert!(said.out.starts_with("quarantined"), "{}", said.out);
+    nodes[2].run(&["process", "--again", bad.to_str().unwrap()]).expect_code(0);
+    assert!(shared.path().join("bad.mp4").exists());
     last.stop();
+}
+
+#[test]
+fn what_waits_for_parameters_in_a_shared_root_is_finished_when_its_stream_was_recorded() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let node = sharing(&postgres, "a", shared.path(), "");
+    let daemon = Daemon::start(&node);
+    let put = |from: &Path, to: &str| {
+        fs::create_dir_all(shared.path().join(to).parent().unwrap()).unwrap();
+        fs::copy(from, shared.path().join(to)).unwrap();
+    };
+    put(&without_moov(&made("mp4", 4)), "a/room7.mp4");
+    let state = "SELECT state FROM aftercast.shared_item WHERE item = 'a/room7.mp4'";
+    until("it waits", || (postgres.try_sql(state) == Ok("quarantined".to_owned())).then_some(()));
+    put(&made("mp4", 2), "b/room7.mp4");
+    until("it is salvaged", || (postgres.try_sql(state) == Ok("done".to_owned())).then_some(()));
+    assert!(shared.path().join("a/room7_1.mp4").exists(), "{:?}", files(shared.path()));
+    daemon.stop();
+}
+
+#[test]
+fn a_file_whose_freeing_was_killed_is_freed_by_the_next_start_of_its_node() {
+    let (postgres, shared) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let nodes = ["a", "b"].map(|name| {
+        let node = sharing(&postgres, name, shared.path(), "");
+        let config = fs::read_to_string(node.path().join("config.toml")).unwrap();
+        fs::write(node.path().join("config.toml"), format!("{config}\n[retain]\ndelete_local = \"delivered\"\n"))
+            .unwrap();
+        node
+    });
+    fs::write(shared.path().join("take.mp4"), padded("take", 0)).unwrap();
+    let mut daemon = Daemon::start_with(&nodes[0], |command| {
+        command.env("AFTERCAST_KILL_AFTER", "moved aside:1");
+    });
+    assert_eq!(daemon.ended().code(), None, "{}", daemon.log());
+    assert_eq!(files(shared.path()), [".aftercast-take.mp4.aside"]);
+    // Another node leaves it alone.
+    let other = Daemon::start(&nodes[1]);
+    until_connected(&nodes[1]);
+    nodes[1].run(&["rescan"]);
+    assert_eq!(files(shared.path()), [".aftercast-take.mp4.aside"]);
+    let again = Daemon::start(&nodes[0]);
+    until("it is freed", || (files(shared.path()).is_empty() && nodes[0].vods()[0]["freedAt"].is_i64()).then_some(()));
+    assert!(nodes[0].store().join("take.mp4").exists());
+    other.stop();
+    again.stop();
 }
 
 #[test]

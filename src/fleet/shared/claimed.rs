@@ -234,6 +234,30 @@ pub(in crate::fleet) async fn quarantine(
     .await
 }
 
+/// Lets all nodes try a quarantined recording again, as if nobody had worked on it; `false` if it is not quarantined.
+pub(in crate::fleet) async fn reopen(
+    client: &Client,
+    (node_id, epoch): Whose<'_>,
+    item: &SharedItem,
+) -> Result<bool, FleetError> {
+    // What was made of it may have become a recording of another node meanwhile.
+    let sql = format!(
+        "UPDATE aftercast.shared_item i SET state = 'ready', attempt = 1, is_begun = false, due_at = now(), error = NULL, \
+           changed_at = now() FROM aftercast.node me \
+         WHERE me.node_id = $1::uuid AND me.epoch = $2 AND i.root_id = $3 AND i.item_key = $4 AND i.fingerprint = $5 \
+           AND i.state = 'quarantined' AND NOT EXISTS (SELECT FROM {RESULT_OF}) RETURNING i.token"
+    );
+    let (key, fingerprint) = (path_key(&item.path), fingerprint_text(&item.fingerprint));
+    let values: [Value<'_>; 5] = [
+        (&node_id, Type::TEXT),
+        (&epoch, Type::INT8),
+        (&item.root_id, Type::TEXT),
+        (&key, Type::TEXT),
+        (&fingerprint, Type::TEXT),
+    ];
+    Ok(!ask(client, &sql, &values).await?.is_empty())
+}
+
 /// Changes the row of a recording as long as the token holds it. The identity is checked with it: of two processes that use one, only the
 /// later can change anything. So is the recording: a standby that lacks the last tokens gives them out again, for others.
 async fn by_token(

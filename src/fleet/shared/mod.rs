@@ -13,7 +13,9 @@ pub(super) mod spent;
 
 use crate::recording::Fingerprint;
 
-pub(super) use claimed::{begun, claim, done, done_elsewhere, give_back, give_back_all, publishing, quarantine};
+pub(super) use claimed::{
+    begun, claim, done, done_elsewhere, give_back, give_back_all, publishing, quarantine, reopen,
+};
 
 /// A recording in a shared root.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,9 +18,10 @@ use crate::durable;
 use crate::fault::{Class, chain};
 use crate::fleet::{Fleet, SharedClaim, SharedItem, SharedLease};
 use crate::pipeline::context::PipelineContext;
+use crate::pipeline::journaling::Journaling;
 use crate::pipeline::outcome::JourneyOutcome;
 use crate::pipeline::pool::{OutcomeListener, Pool, Urgency, threads_for};
-use crate::recording::journey::Step;
+use crate::recording::journey::{Candidate, Step};
 use crate::recording::name::printable;
 
 /// Recordings that wait at most; the scan finds the others again.
@@ -179,7 +180,7 @@ fn next(ctx: &PipelineContext, queue: &Shared) -> Option<Task> {
 fn ask(ctx: &Arc<PipelineContext>, pool: &Pool, queue: &Shared, wish: Wish) {
     let candidate = wish.settled.candidate();
     let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
-    let Some((fleet, item)) = item_of(ctx, &wish.settled) else { return };
+    let Some((fleet, item)) = item_of(ctx.fleet.as_ref(), candidate) else { return };
     if pool.holds(&candidate.path) {
         return;
     }
@@ -190,24 +191,39 @@ fn ask(ctx: &Arc<PipelineContext>, pool: &Pool, queue: &Shared, wish: Wish) {
         Ok(SharedClaim::Later) => return debug!(path = %name, "another node works on it, or goes first"),
         Ok(SharedClaim::Done | SharedClaim::DoneHere(_)) => {
             ctx.roots.shared.note_elsewhere(key);
-            return end_elsewhere(ctx, key, wish);
+            return end_elsewhere(ctx, key, wish, &JourneyOutcome::AlreadyFinished { vod_id: None });
         }
         Ok(SharedClaim::Quarantined) => {
             if ctx.roots.shared.note_quarantined(key) {
                 warn!(path = %name, "quarantined for all nodes; the file stays in place and is never deleted");
             }
-            return end_elsewhere(ctx, key, wish);
+            return end_elsewhere(ctx, key, wish, &JourneyOutcome::Quarantined { defects: Vec::new() });
         }
         Err(error) => return debug!(path = %name, error = chain(&error), "cannot ask for a recording in a shared root"),
     };
     submit(ctx, pool, queue, key, lease, wish);
 }
 
-fn item_of<'a>(ctx: &'a PipelineContext, settled: &Settled) -> Option<(&'a Fleet, SharedItem)> {
-    let fleet = ctx.fleet.as_ref()?;
-    let root = fleet.shared_root(settled.path())?;
-    let path = settled.path().strip_prefix(&root.path).ok()?.to_owned();
-    Some((fleet, SharedItem { root_id: root.root_id, path, fingerprint: settled.candidate().fingerprint }))
+fn item_of<'a>(fleet: Option<&'a Fleet>, candidate: &Candidate) -> Option<(&'a Fleet, SharedItem)> {
+    let fleet = fleet?;
+    let root = fleet.shared_root(&candidate.path)?;
+    let path = candidate.path.strip_prefix(&root.path).ok()?.to_owned();
+    Some((fleet, SharedItem { root_id: root.root_id, path, fingerprint: candidate.fingerprint }))
+}
+
+/// Whether a recording that may be quarantined can be tried again. Of one in a shared root all nodes are told so; `false` where
+/// the database cannot be asked.
+pub fn may_be_tried_again(ctx: &Journaling, candidate: &Candidate) -> bool {
+    if !ctx.roots.is_shared(&candidate.path) {
+        return true;
+    }
+    let Some((fleet, item)) = item_of(ctx.fleet.as_ref(), candidate) else { return false };
+    let told = fleet.reopen(&item);
+    told.inspect_err(|error| {
+        let path = printable(&candidate.path);
+        warn!(path = %path, error = chain(error), "cannot try a quarantined recording of a shared root again");
+    })
+    .is_ok()
 }
 
 /// Whether this node has it complete, and something is left to be done.
@@ -217,7 +233,7 @@ fn is_half_done(ctx: &PipelineContext, key: &JournalKey) -> bool {
 }
 
 /// Nothing is to be done about it here any more.
-fn end_elsewhere(ctx: &PipelineContext, key: JournalKey, wish: Wish) {
+fn end_elsewhere(ctx: &PipelineContext, key: JournalKey, wish: Wish, ended: &JourneyOutcome) {
     let is_own = |step: &Step| matches!(step, Step::Done { .. } | Step::Quarantined { .. });
     let begun = ctx.catalog.entry(&key).ok().flatten().filter(|entry| !is_own(&entry.step));
     if let Some(Step::Publishing { written_path, .. }) = begun.as_ref().map(|entry| &entry.step)
@@ -233,7 +249,7 @@ fn end_elsewhere(ctx: &PipelineContext, key: JournalKey, wish: Wish) {
     }
     ctx.journaling.postponed.end(&key);
     if let Some(listener) = wish.listener {
-        listener(wish.settled.path(), &JourneyOutcome::AlreadyFinished { vod_id: None });
+        listener(wish.settled.path(), ended);
     }
 }
 

@@ -12,6 +12,6 @@ mod claimer;
 mod claims;
 mod publishing;
 
-pub(super) use claimer::{Claimer, clear_former};
+pub(super) use claimer::{Claimer, clear_former, may_be_tried_again};
 pub(super) use claims::{HeldClaim, SharedClaims};
 pub(super) use publishing::{begin, is_published_before, publish, require_claim, resume};
