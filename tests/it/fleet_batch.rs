@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::clients::{put, see};
 use crate::support::daemon::{is_suspended, until};
 use crate::support::postgres::Postgres;
-use crate::support::recordings::{made, padded};
+use crate::support::recordings::{made, padded, without_moov};
 use crate::support::stores::s3;
 use crate::support::{RunOutput, Sandbox, config_with_targets, standard_config, tree};
 
@@ -172,6 +172,77 @@ fn four_workers_do_each_recording_of_a_directory_once() {
     assert_eq!(ended_as(&[run], "done").len(), 40);
     assert_eq!(self::status(&house, &verify)["done"], 40);
     assert_eq!(tree(&house.root()), before);
+}
+
+#[test]
+fn a_root_of_more_than_one_page_is_listed_to_its_end() {
+    const COUNT: usize = 1_010;
+    let postgres = Postgres::start();
+    let house = house(&postgres);
+    for n in 0..COUNT {
+        let path = house.root().join(format!("room{}/take{n}.mp4", n % 3));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let batch = start_root(&house, &["--reprocess", "verify"]);
+    let mut workers = ["a", "b"].map(|name| Worker::start(&house, name));
+    let ended: Vec<_> = workers.iter_mut().map(|worker| worker.ended().expect_code(0)).collect();
+    let done = ended_as(&ended, "done");
+    assert!(done.len() == COUNT && done.values().all(|count| *count == 1), "{}", done.len());
+    let status = status(&house, &batch);
+    assert_eq!((&status["found"], &status["done"], &status["isListed"]), (&COUNT.into(), &COUNT.into(), &true.into()));
+}
+
+/// Outcomes of a batch's items that are done, with how often.
+fn outcomes(house: &Sandbox, batch: &str) -> BTreeMap<String, u64> {
+    let status = status(house, batch);
+    assert_eq!(status["state"], "done", "{status}");
+    let all = status["outcomes"].as_array().unwrap().iter().filter(|of| of["state"] == "done");
+    all.map(|of| (of["reason"].as_str().unwrap().to_owned(), of["count"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn a_batch_salvages_what_crashed_and_another_makes_posters_and_says_of_which_it_could_not() {
+    let postgres = Postgres::start();
+    let pictures = |how: &str| format!("{}\n[pictures]\n{how}\n", section(&postgres, ""));
+    let house = Sandbox::with_config(|dir| standard_config(dir, &pictures("poster = false")));
+    house.put(&made("mp4", 2), "live/room_1.mp4");
+    house.put(&without_moov(&made("mp4", 4)), "live/room_2.mp4.tmp");
+    let salvage = start_root(&house, &["--reprocess", "salvage"]);
+    Worker::start(&house, "a").ended().expect_code(0);
+    assert_eq!(outcomes(&house, &salvage), [("finished".to_owned(), 2)].into());
+    let vods = "SELECT string_agg(vod_name || ' ' || (record->>'salvaged'), ', ' ORDER BY vod_name) FROM aftercast.vod";
+    assert_eq!(postgres.sql(vods), "room_1.mp4 false, room_2.mp4 true");
+
+    for (how, outcome) in [("memory = \"1MiB\"", "no poster"), ("height = 240", "already finished")] {
+        fs::write(house.path().join("config.toml"), standard_config(house.path(), &pictures(how))).unwrap();
+        let posters = start_root(&house, &["--reprocess", "posters"]);
+        let run = Worker::start(&house, "a").ended().expect_code(0);
+        assert_eq!(outcomes(&house, &posters).get(outcome), Some(&2), "{:?} {run:?}", status(&house, &posters));
+    }
+    let made: Vec<_> = tree(&house.root()).into_keys().filter(|name| name.contains("previews/")).collect();
+    assert_eq!(made, ["live/previews/room_1.jpg", "live/previews/room_2.jpg"]);
+}
+
+#[test]
+fn a_worker_that_cannot_use_the_database_ends_and_says_what_to_do() {
+    let postgres = Postgres::start();
+    let wrong = Sandbox::with_config(|dir| {
+        fs::write(dir.join("password"), "wrong\n").unwrap();
+        let own = dir.join("password").display().to_string();
+        standard_config(dir, &section(&postgres, "").replace(&postgres.password_file().display().to_string(), &own))
+    });
+    let said = Worker::start(&wrong, "a").ended().expect_code(5);
+    assert!(
+        said.err.contains("password authentication failed") && said.err.contains("fleet.password_file"),
+        "{said:?}"
+    );
+
+    let house = house(&postgres);
+    start_root(&house, &[]);
+    postgres.sql("UPDATE aftercast.meta SET version = version + 1");
+    let said = Worker::start(&house, "b").ended().expect_code(5);
+    assert!(said.err.contains("Update aftercast on this node"), "{said:?}");
 }
 
 #[test]

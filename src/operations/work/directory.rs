@@ -148,7 +148,10 @@ impl DirectoryPlace {
             Ok(_) if context.stop().is_requested() && ended.is_none() => ItemOutcome::Stopped,
             // What was not tried for the stop is no failure.
             Ok(report) if context.stop().is_requested() && !report.undelivered.is_empty() => ItemOutcome::Stopped,
-            Ok(report) => with_record(context, self.outcome(ended, &report, is_published)),
+            Ok(report) => {
+                let outcome = with_record(context, self.outcome(ended, &report, is_published));
+                if kind == BatchKind::Posters { with_pictures(outcome) } else { outcome }
+            }
         }
     }
 
@@ -237,6 +240,18 @@ fn with_record(context: &Context, outcome: ItemOutcome) -> ItemOutcome {
             Ok(record) => record,
             Err(error) => return ItemOutcome::of(&error),
         };
+    }
+    ItemOutcome::Done(result)
+}
+
+/// The same where pictures are what the batch is for: those that could not be made are its outcome, with the reason.
+fn with_pictures(outcome: ItemOutcome) -> ItemOutcome {
+    let ItemOutcome::Done(mut result) = outcome else { return outcome };
+    if let Some(why) = result.vod.as_ref().and_then(|(record, _)| record.pictures.missing.clone())
+        && let Value::Object(details) = &mut result.details
+    {
+        "no poster".clone_into(&mut result.outcome);
+        details.insert("missing".to_owned(), why.into());
     }
     ItemOutcome::Done(result)
 }

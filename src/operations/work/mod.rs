@@ -23,7 +23,7 @@ use self::outcome::ItemOutcome;
 use super::batch::{BatchKind, is_bucket, needs_database};
 use super::{Context, OperationError};
 use crate::fault::{Class, Fault as _, chain};
-use crate::fleet::{Fleet, FleetError, LIST, RunningBatch, SharedWork, WorkFailure, WorkItem, WorkScope};
+use crate::fleet::{self, Fleet, FleetError, LIST, RunningBatch, SharedWork, WorkFailure, WorkItem, WorkScope};
 use crate::pipeline;
 use crate::printable::Printable;
 
@@ -90,6 +90,10 @@ enum Place {
     Directory(DirectoryPlace),
 }
 
+/// How often a database that refuses is asked before the run ends, and how long after one another.
+const TRIES: u32 = 5;
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
 /// What a look for work found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
@@ -104,6 +108,7 @@ impl TakeWork {
     pub fn run(&self, context: &Context, tell: &mut dyn FnMut(WorkedItem)) -> Result<WorkReport, OperationError> {
         let ctx = context.pipeline();
         let fleet = ctx.fleet.as_ref().ok_or_else(needs_database)?;
+        require_usable(context)?;
         pipeline::clear_up(ctx)?;
         let needed = fleet.needed();
         fleet.begin();
@@ -128,6 +133,25 @@ impl TakeWork {
         // Nothing is left to be done: the session with the database ends in order.
         ctx.stop.request();
         Ok(report)
+    }
+}
+
+/// A database that is away is waited for. What only a person can mend ends the run, so that whoever started it hears of it: asked
+/// more than once, because a server that begins may refuse at first.
+fn require_usable(context: &Context) -> Result<(), OperationError> {
+    let (config, runtime) = (context.config(), &context.pipeline().runtime);
+    let mut tries = 1;
+    loop {
+        match fleet::check(&config.fleet, &config.state_dir, runtime) {
+            Ok(_) => return Ok(()),
+            Err(error) if !matches!(error.class(), Class::Environment | Class::Permanent) => {
+                warn!(error = chain(&error), hint = error.hint(), "the fleet database does not answer; retrying");
+                return Ok(());
+            }
+            Err(error) if tries == TRIES || context.stop().is_requested() => return Err(error.into()),
+            Err(_) => tries += 1,
+        }
+        std::thread::sleep(TRY_AGAIN);
     }
 }
 
