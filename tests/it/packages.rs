@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::support::Sandbox;
 use crate::support::daemon::Daemon;
 use crate::support::recordings::made;
@@ -155,45 +157,34 @@ fn python() -> PathBuf {
     tools.unwrap_or_else(|| Path::new(REPOSITORY).join("target/test-tools")).join("python/bin/python3")
 }
 
+/// The settings of an example are settings of this program, beside the configuration of the image.
+fn are_known_settings(container: &Value) {
+    let environment = container["environment"].as_object().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_aftercast"))
+        .args(["config", "check"])
+        .env("AFTERCAST_CONFIG", Path::new(REPOSITORY).join("packaging/image/config.toml"))
+        .envs([("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")])
+        .envs(environment.iter().map(|(name, value)| (name, value.as_str().unwrap())))
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !words.contains("matches no setting"), "{container}: {words}");
+}
+
 #[test]
 fn the_examples_for_containers_are_sound_and_of_this_version() {
-    // Every container of ours: its image, a user that owns the recordings, no capabilities, a read-only root, both volumes.
-    const CHECK: &str = r#"
-import sys, yaml
-version, files = sys.argv[1], sys.argv[2:]
-found = 0
-def check(where, image, is_read_only, drops, mounts, has_user):
-    global found
-    found += 1
-    assert image == f"aftercast:{version}", (where, image)
-    assert is_read_only and drops == ["ALL"] and has_user, where
-    assert {"/recordings", "/var/lib/aftercast"} <= set(mounts), (where, mounts)
-for file in files:
-    for document in yaml.safe_load_all(open(file)):
-        for name, service in document.get("services", {}).items():
-            if name == "aftercast":
-                mounts = [volume.split(":")[1] for volume in service["volumes"]]
-                check(file, service["image"], service["read_only"], service["cap_drop"], mounts, "user" in service)
-                shared = service.get("pid", "").removeprefix("service:")
-                assert not shared or shared in document["services"] and service["depends_on"][shared]["restart"], file
-        pod = document.get("spec", {}).get("template", {}).get("spec", {})
-        for container in pod.get("containers", []):
-            if container["name"] == "aftercast":
-                rights = container["securityContext"]
-                mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-                check(file, container["image"], rights["readOnlyRootFilesystem"], rights["capabilities"]["drop"], mounts,
-                      "runAsUser" in rights)
-                named = {volume["name"] for volume in pod["volumes"]}
-                assert {mount["name"] for mount in container["volumeMounts"]} <= named, file
-print(found)
-"#;
-    let deploy = Path::new(REPOSITORY).join("docs/deploy");
+    let repository = Path::new(REPOSITORY);
+    let deploy = repository.join("docs/deploy");
     let files: Vec<PathBuf> = ["compose", "kubernetes"]
         .iter()
         .flat_map(|directory| fs::read_dir(deploy.join(directory)).unwrap().map(|entry| entry.unwrap().path()))
         .collect();
-    let found = said(Command::new(python()).args(["-c", CHECK, env!("CARGO_PKG_VERSION")]).args(&files));
-    assert_eq!(found.trim(), files.len().to_string(), "an aftercast in each: {files:?}");
+    let check = repository.join("scripts/documentation/examples.py");
+    let found = said(Command::new(python()).arg("-B").arg(check).arg(env!("CARGO_PKG_VERSION")).args(&files));
+    let containers: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for container in &containers {
+        are_known_settings(container);
+    }
     let chart = fs::read_to_string(deploy.join("chart/aftercast/Chart.yaml")).unwrap();
     for line in
         [concat!("version: ", env!("CARGO_PKG_VERSION")), concat!("appVersion: \"", env!("CARGO_PKG_VERSION"), "\"")]
@@ -202,6 +193,9 @@ print(found)
     }
     let readme = fs::read_to_string(deploy.join("README.md")).unwrap();
     for file in files {
+        let path = file.display().to_string();
+        let is_of_it = |container: &Value| container["file"].as_str().unwrap().starts_with(&path);
+        assert!(containers.iter().any(is_of_it), "no aftercast in {path}");
         let name = file.strip_prefix(&deploy).unwrap().display().to_string();
         assert!(readme.contains(&format!("({name})")), "{name} is not explained");
     }
