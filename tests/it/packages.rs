@@ -201,6 +201,18 @@ fn the_examples_for_containers_are_sound_and_of_this_version() {
     }
 }
 
+/// The first line of a file names the page; the rest is the same.
+#[test]
+fn pages_show_the_examples_as_they_are() {
+    let docs = Path::new(REPOSITORY).join("docs");
+    for (page, file) in [("fleet.md", "compose/fleet.yml"), ("archive.md", "kubernetes/work.yml")] {
+        let text = fs::read_to_string(docs.join("deploy").join(file)).unwrap();
+        let (_, shown) = text.split_once('\n').unwrap();
+        let page_text = fs::read_to_string(docs.join(page)).unwrap();
+        assert!(page_text.contains(&format!("```yaml\n{shown}```\n")), "docs/{page} does not show deploy/{file}");
+    }
+}
+
 #[test]
 fn the_installer_refuses_an_archive_that_is_not_the_published_one() {
     let dir = tempfile::tempdir().unwrap();
