@@ -328,6 +328,10 @@ fn metrics_count_what_happens_and_the_dashboard_and_the_alerts_name_no_others() 
         assert!(wanted.len() >= 5, "{file} names {wanted:?}");
         let unknown: Vec<_> = wanted.iter().filter(|name| !has(&documented, family(name))).collect();
         assert!(unknown.is_empty(), "{file} names metrics that are not documented: {unknown:?}");
+        // This house has no fleet; who has one looks there.
+        assert!(
+            ["fleet_connected", "fleet_vods_waiting"].iter().all(|name| wanted.contains(&format!("aftercast_{name}")))
+        );
     }
     let (status, ready) = curl(&[&format!("{base}/readyz")]);
     assert_eq!((status, ready.as_str()), (200, "{\"isReady\":true,\"notReady\":[]}"));
