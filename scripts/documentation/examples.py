@@ -9,7 +9,7 @@ import yaml
 
 
 def check(where, version, container):
-    """What holds in Compose as in Kubernetes."""
+    """What holds in Compose as in Kubernetes. Returns what the program itself is asked about."""
     environment, mounts = container["environment"], container["mounts"]
     assert container["image"] == f"aftercast:{version}", (where, container["image"])
     assert container["is_read_only"] and container["drops"] == ["ALL"] and container["has_user"], where
@@ -25,7 +25,7 @@ def check(where, version, container):
         assert container["ports"], f"{where}: {listens} is reached by nobody"
     database = environment.get("AFTERCAST_FLEET__DATABASE")
     assert database is None or "sslmode=" in database, f"{where}: whether TLS is used is not named"
-    print(json.dumps({"file": str(where), "environment": environment}))
+    return {"file": str(where), "environment": environment}
 
 
 def compose(file, version, document):
@@ -39,7 +39,7 @@ def compose(file, version, document):
         assert all(port.startswith("127.0.0.1:") for port in ports), f"{file}: {ports}"
         address = environment.get("AFTERCAST_FLEET__API_URL")
         assert address is None or address.removeprefix("http://") in ports[0], f"{file}: {address} is not published"
-        check(f"{file}: {name}", version, {
+        yield check(f"{file}: {name}", version, {
             "image": service["image"], "is_read_only": service["read_only"], "drops": service["cap_drop"], "has_user": "user" in service,
             "mounts": mounts, "environment": environment, "ports": ports, "arguments": service.get("command", [])})
         shared = service.get("pid", "").removeprefix("service:")
@@ -52,7 +52,7 @@ def kubernetes(file, version, document):
         if container["name"] != "aftercast":
             continue
         rights, mounts = container["securityContext"], container["volumeMounts"]
-        check(file, version, {
+        yield check(file, version, {
             "image": container["image"], "is_read_only": rights["readOnlyRootFilesystem"], "drops": rights["capabilities"]["drop"],
             "has_user": "runAsUser" in rights, "mounts": [mount["mountPath"] for mount in mounts],
             "environment": {one["name"]: one["value"] for one in container["env"]}, "ports": container.get("ports", []),
@@ -64,8 +64,8 @@ def main():
     version, files = sys.argv[1], sys.argv[2:]
     for file in files:
         for document in yaml.safe_load_all(Path(file).read_text()):
-            compose(file, version, document)
-            kubernetes(file, version, document)
+            for found in [*compose(file, version, document), *kubernetes(file, version, document)]:
+                print(json.dumps(found))
 
 
 if __name__ == "__main__":
