@@ -29,6 +29,34 @@ async function received(page) {
 const nodes = (page) => page.evaluate(() => document.querySelectorAll('*').length);
 const starts = (page) => page.evaluate(() => [...document.querySelectorAll('.tile:not(.waiting) .tile-meta')].map((meta) => meta.textContent));
 
+/** A range with recordings that were never loaded is selected as a whole, or not at all; and what the filters hide is counted. */
+async function selectsARange({ page }) {
+  const RANGE = 700;
+  const tileAt = (index) => page.locator('.tile:not(.waiting)', { has: page.locator(`[data-at="${index}"]`) });
+  /** Selects up to the first recording that is seen in a row below a position. */
+  const upTo = async (position) => {
+    await page.evaluate((part) => { const scroller = document.querySelector('.scroller'); scroller.scrollTop = scroller.scrollHeight * part; }, position / job.vods);
+    const at = await until('it scrolls', () => page.evaluate((least) => Number([...document.querySelectorAll('.tile:not(.waiting) [data-at]')].find((each) => Number(each.dataset.at) > least)?.dataset.at ?? 0), position - 20));
+    await tileAt(at).getByRole('checkbox').click({ modifiers: ['Shift'] });
+    return at;
+  };
+  await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; });
+  await tileAt(0).hover();
+  await tileAt(0).getByRole('checkbox').check();
+  const last = await upTo(RANGE);
+  const bar = page.getByRole('toolbar');
+  await bar.getByText(`${last + 1} selected`).waitFor();
+  await upTo(RANGE + 3000);
+  await page.getByText('Select at most 1,000 at once.').waitFor();
+  assert.equal(await page.locator('.tile.picked').count(), 0, 'nothing more is selected');
+  await page.getByLabel('Search name, stream, description').fill('no recording has this');
+  await bar.getByText(`${last + 1} hidden by the filters`).waitFor();
+  await page.getByLabel('Search name, stream, description').fill('');
+  await page.locator('.tile.picked').first().waitFor();
+  await bar.getByText('hidden').waitFor({ state: 'detached' });
+  await bar.getByRole('button', { name: 'Clear selection' }).click();
+}
+
 await withBrowser(async (browser) => {
   // Whoever opens the page has a browser that runs: its processes have drawn something before. Of this page it has nothing.
   const other = await browser.newPage();
@@ -110,6 +138,7 @@ await withBrowser(async (browser) => {
     console.log(`${size}: first tiles ${firstMs.tile} ms, first posters ${firstMs.poster} ms, ${sent.total} bytes, oldest month ${Math.round(jumpMs)} ms, nodes ${count} (most ${most}), longest task ${longestMs} ms`);
     await accessible(tab, `archive ${size}`);
     await shoot(tab, `archive-${size}`);
+    await selectsARange(tab);
     await check(tab);
     await tab.context.close();
   }

@@ -18,7 +18,7 @@ export class Pages {
   #isAsking = false;
   #ask;
   #changed;
-  #isOver = false;
+  isOver = false;
   total = null;
   error = null;
 
@@ -45,7 +45,7 @@ export class Pages {
   }
 
   end() {
-    this.#isOver = true;
+    this.isOver = true;
   }
 
   /** Pages in memory, for tests and the curious. */
@@ -66,7 +66,7 @@ export class Pages {
   }
 
   async #next() {
-    if (this.#isAsking || this.#isOver) return;
+    if (this.#isAsking || this.isOver) return;
     const page = this.#missing();
     if (page === null) return;
     this.#isAsking = true;
@@ -82,7 +82,7 @@ export class Pages {
       this.#wanted = null;
     }
     this.#isAsking = false;
-    if (this.#isOver) return;
+    if (this.isOver) return;
     this.#changed();
     this.#next();
   }

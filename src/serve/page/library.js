@@ -16,6 +16,8 @@ const GAP_PX = 16;
 const PHONE_PX = 560;
 const PHONE_ROW_PX = 88;
 const TABLE_ROW_PX = 44;
+/** Recordings of one range at most; as many are asked for at once. */
+const MOST_IN_RANGE = 1000;
 
 const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
 const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
@@ -191,6 +193,11 @@ const FirstRun = () => {
   </${Empty}>`;
 };
 
+/** Whether the filters of the library show a VoD. */
+const isShown = (vod, { text, stream, outcome, state, node }) => (!stream || vod.streamId === stream) && (!outcome || vod.outcome === outcome) && (!node || vod.node?.id === node)
+  && (!state || { local: !vod.freedAt, freed: vod.freedAt, delivered: vod.remote?.length, defective: vod.defects.length }[state])
+  && (!text || [vod.vodId, vod.vodName, vod.streamId, vod.streamName, vod.description ?? '', ...Object.values(vod.metadata ?? {})].some((field) => field.toLowerCase().includes(text.toLowerCase())));
+
 /** The choice of the library as it is in the address. */
 const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state', 'node'].map((name) => [name, query.get(name) ?? '']));
 
@@ -248,6 +255,7 @@ export const Library = ({ query, go }) => {
     setPosition(0);
     setCurrent(0);
     setNews(0);
+    lastPicked.current = null;
     return () => pages.end();
   }, [pages]);
   // The months need an index of all VoDs, which the daemon makes when it is first asked for: tiles and posters go before.
@@ -258,6 +266,7 @@ export const Library = ({ query, go }) => {
     readMonths();
   };
   useEvents(['vod.', 'local.freed', 'delivery.completed'], (all) => {
+    all.forEach((event) => event.type === 'vod.deleted' && setPicked((before) => (before.has(event.vod.vodId) ? new Map([...before].filter(([id]) => id !== event.vod.vodId)) : before)));
     const added = all.filter((event) => event.type === 'vod.catalogued').length;
     // Nothing moves under the eyes of who reads further down.
     if ((control.current?.top ?? 0) > 40 && added) setNews((count) => count + added);
@@ -268,18 +277,27 @@ export const Library = ({ query, go }) => {
 
   const total = pages.total ?? 0;
   const hasFilter = Object.values(choice).some(Boolean);
-  const pick = (index, vod, isRange) => {
-    const next = new Map(picked);
-    if (isRange && lastPicked.current !== null) {
-      const [from, to] = [lastPicked.current, index].sort((a, b) => a - b);
-      for (let each = from; each <= to; each += 1) {
-        const found = pages.item(each);
-        if (found) next.set(found.vodId, found);
-      }
-    } else if (next.has(vod.vodId)) next.delete(vod.vodId);
-    else next.set(vod.vodId, vod);
-    lastPicked.current = index;
-    setPicked(next);
+  /** All between the one selected last and this one, also those that are not loaded. */
+  const range = async (index) => {
+    const anchor = lastPicked.current;
+    const [from, to] = [anchor.index, index].sort((a, b) => a - b);
+    const number = to - from + 1;
+    if (number > MOST_IN_RANGE) return say(`This range has ${number.toLocaleString()} recordings. Select at most ${MOST_IN_RANGE.toLocaleString()} at once.`, 'bad');
+    let found = Array.from({ length: number }, (_, each) => pages.item(from + each));
+    if (found.includes(undefined)) found = (await ask({ offset: from, limit: number, ...asked, oldestFirst: oldestFirst || undefined })).items;
+    if (pages.isOver) return undefined;
+    if (!found.some((each) => each?.vodId === anchor.id)) return say('The list has changed meanwhile. Select the first recording of the range again.', 'bad');
+    return found;
+  };
+  const pick = async (index, vod, isRange) => {
+    const found = isRange && lastPicked.current ? await attempt(() => range(index)) : [vod];
+    setPicked((before) => {
+      const next = new Map(before);
+      if (!isRange && next.delete(vod.vodId)) return next;
+      found?.forEach((each) => next.set(each.vodId, each));
+      return next;
+    });
+    if (found) lastPicked.current = { index, id: vod.vodId };
   };
   const onKey = (index) => (event) => {
     const across = isTable ? 1 : control.current.columns;
@@ -340,14 +358,14 @@ export const Library = ({ query, go }) => {
           head=${isTable && html`<div class="row head" aria-hidden="true"><span class="check"></span>${COLUMNS.map((name) => html`<span>${name}</span>`)}</div>`} />
         <${Scrubber} months=${months} total=${total} position=${position} onJump=${(index) => control.current.jump(index)} />
       </div>
-      ${picked.size > 0 && html`<${Picked} picked=${[...picked.values()]} clear=${() => setPicked(new Map())} open=${setDialog} />`}
+      ${picked.size > 0 && html`<${Picked} picked=${[...picked.values()]} hidden=${[...picked.values()].filter((vod) => !isShown(vod, choice)).length} clear=${() => setPicked(new Map())} open=${setDialog} />`}
       ${dialog === 'delete' && html`<${DeleteDialog} vods=${[...picked.values()]} onClose=${(isDone) => { setDialog(null); if (isDone) { setPicked(new Map()); refresh(); } }} />`}
       ${dialog === 'verify' && html`<${VerifyDialog} vods=${[...picked.values()]} onClose=${() => setDialog(null)} />`}
     </div>`;
 };
 
 /** What can be done with those that are selected. */
-const Picked = ({ picked, clear, open }) => {
+const Picked = ({ picked, hidden, clear, open }) => {
   const mayOperate = (then) => (session.role === 'operate' ? then() : wantLogin('This needs the operate token.'));
   const copyUrls = () => attempt(async () => {
     await copyText(picked.map((vod) => new URL(at(vodPath(vod.vodId, '/media')), document.baseURI).href).join('\n'));
@@ -372,6 +390,7 @@ const Picked = ({ picked, clear, open }) => {
   return html`
     <div class="picked-bar" role="toolbar" aria-label="Selected recordings">
       <b>${picked.length.toLocaleString()} selected</b><span class="fade">${size(bytes)}</span>
+      ${hidden > 0 && html`<${Badge} kind="warn" title="They are selected, but the filters do not show them">${hidden.toLocaleString()} hidden by the filters</${Badge}>`}
       <${Button} icon="shield-check" onClick=${() => mayOperate(() => open('verify'))}>Verify</${Button}>
       <${Button} icon="download" onClick=${download}>Download</${Button}>
       <${Button} icon="link" onClick=${copyUrls}>Copy URLs</${Button}>
