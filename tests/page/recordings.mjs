@@ -5,12 +5,11 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
+import { fleetAway, gone, tile } from './library.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const { base, root } = job;
 
-const tile = (page, name) => page.locator('.tile', { hasText: name });
-const gone = (locator) => until(`${locator} goes`, async () => (await locator.count()) === 0);
 const heading = (page, name) => page.getByRole('heading', { name, exact: false });
 
 /** A recording that is being written, at the speed of its clock. */
@@ -335,7 +334,7 @@ async function otherSizes(browser) {
 
 await withBrowser(async (browser) => {
   const tab = await visit(browser, base);
-  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard]) {
+  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, fleetAway]) {
     console.log(step.name);
     await step(tab).catch(async (error) => {
       await shoot(tab, `failed-${step.name}`).catch(() => {});

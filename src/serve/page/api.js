@@ -34,7 +34,7 @@ const unreachable = () => new Problem(0, {
 
 const observers = new Set();
 /** What this tab may do: `role` is `read`, `operate` or `null`; it is unknown until the first answer. */
-export const session = { role: undefined, hasTokens: true, wants: null, epoch: 0, nodes: [] };
+export const session = { role: undefined, hasTokens: true, wants: null, epoch: 0, nodes: [], fleet: null };
 
 function changed(change) {
   Object.assign(session, change);
@@ -86,10 +86,14 @@ export async function learnRole() {
   changed({ role: said.role, hasTokens: said.hasTokens });
 }
 
-/** Learns of other nodes, if there is a fleet. Without its database the page shows what this node has. */
-export async function learnNodes(fleet) {
-  const { items } = fleet?.isConnected ? await get('nodes').catch(() => ({ items: [] })) : { items: [] };
-  if (items.length || session.nodes.length) changed({ nodes: items });
+/** Learns of other nodes, if there is a fleet. Without its database the page shows what this node has, and since when. */
+export async function learnNodes(said) {
+  const answer = said?.isConnected ? await get('nodes').catch((error) => ({ items: [], problem: error.message })) : { items: [] };
+  const { fleet } = session;
+  const isAway = said && !answer.items.length;
+  // Since when it is away is known only if it was there before.
+  const sinceMs = fleet?.isAway ? fleet.sinceMs : fleet && Date.now();
+  if (said || fleet) changed({ nodes: answer.items, fleet: said && { ...said, ...answer, isAway, sinceMs } });
 }
 
 // ----------------------------------------------------------------- requests

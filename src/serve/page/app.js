@@ -2,9 +2,9 @@
 
 import { render } from './vendor/preact.mjs';
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
-import { events, get, isLoggedIn, learnNodes, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useSession, wantLogin, wholeQueue } from './api.js';
-import { Button, Closed, Fault, Icon, Loading, Notices, Time, html, later, say } from './parts.js';
-import { server } from './format.js';
+import { events, get, isLoggedIn, learnNodes, learnRole, logIn, logOut, useAnswer, useConnection, useEvents, useEvery, useSession, wantLogin, wholeQueue } from './api.js';
+import { Button, Closed, Fault, Icon, Loading, Notices, Time, Words, capital, html, later, say } from './parts.js';
+import { counted, server } from './format.js';
 import { Library, firstPage } from './library.js';
 
 const LoginDialog = later(() => import('./dialogs.js'), 'LoginDialog');
@@ -24,6 +24,7 @@ const LATER = {
   doctor: ['Doctor', () => import('./doctor.js')],
   settings: ['Settings', () => import('./doctor.js')],
 };
+const FLEET_LOOK_MS = 10_000;
 const THEMES = { light: ['dark', 'moon', 'Dark'], dark: ['light', 'sun', 'Light'] };
 
 /** The address behind `#`: path and query. */
@@ -66,6 +67,10 @@ const Connection = () => {
   return html`<div class="offline" role="status"><${Icon} name="cloud-off" /><span>No connection since <${Time} ms=${connection.since} short />. What you see may be out of date. Reconnecting …</span></div>`;
 };
 
+/** Without the database of the fleet, a list of this node's recordings must not look like the list of all. */
+const Fleet = ({ fleet }) => html`<div class="offline" role="status"><${Icon} name="database" /><div><b>No connection to the fleet database${fleet.sinceMs && html` since <${Time} ms=${fleet.sinceMs} short />`}: only recordings of this node (${fleet.name}) are listed.</b>
+  <p>They are processed as usual. ${fleet.waitingVods ? `${counted(fleet.waitingVods, 'changed recording')} of this node will be sent to the database later.` : 'Changes are sent to the database later.'} ${fleet.problem && html`<${Words} text=${`${capital(fleet.problem)}.`} />`}</p></div></div>`;
+
 /** How much of the pipeline wants to be looked at. */
 function useTrouble() {
   const [count, set] = useState(0);
@@ -99,6 +104,8 @@ const App = () => {
     await learnNodes(data.fleet);
     return data;
   }, []);
+  // Whether a fleet's database is reached is no event.
+  useEvery(FLEET_LOOK_MS, () => session.fleet && status.reload());
   const trouble = useTrouble();
   if (status.data) server.zone = status.data.timeZone;
 
@@ -155,6 +162,7 @@ const App = () => {
     </nav>
     <main id="main" ref=${main} tabIndex="0">
       <${Connection} />
+      ${session.fleet?.isAway && (view === '' || view === 'pipeline') && html`<${Fleet} fleet=${session.fleet} />`}
       ${isClosed ? html`<${Closed} title="aftercast">${status.error.status === 401 ? html`<p>This server asks for a token.</p>` : html`<${Fault} error=${status.error} retry=${status.reload} />`}<${Button} kind="main" icon="key-round" onClick=${() => wantLogin('This server asks for a token.')}>Log in</${Button}></${Closed}>`
     : shown}
     </main>

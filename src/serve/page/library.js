@@ -205,7 +205,7 @@ export const Library = ({ query, go }) => {
   const choice = choiceOf(query);
   const isTable = query.get('view') === 'table';
   const oldestFirst = query.get('order') === 'oldest';
-  const { nodes } = session;
+  const { nodes, fleet } = session;
   const key = JSON.stringify([choice, oldestFirst, session.epoch, nodes.length]);
   const [, redraw] = useState(0);
   const [position, setPosition] = useState(0);
@@ -339,6 +339,7 @@ export const Library = ({ query, go }) => {
         <input class="stream-filter" type="text" placeholder="Stream" aria-label="Stream" value=${stream} onInput=${(event) => setStream(event.target.value)} />
         <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+        ${fleet?.isAway && html`<select aria-label="Node" disabled><option>${fleet.name} only</option></select>`}
         ${nodes.length > 0 && html`<select aria-label="Node" value=${choice.node} onChange=${(event) => change('node', event.target.value)}><option value="">All nodes</option>${nodes.map(({ id, name, isAlive }) => html`<option value=${id}>${name}${isAlive ? '' : ' (away)'}</option>`)}</select>`}
         <select aria-label="Order" value=${oldestFirst ? 'oldest' : ''} onChange=${(event) => change('order', event.target.value)}><option value="">Newest first</option><option value="oldest">Oldest first</option></select>
         <div class="toggle" role="group" aria-label="View">

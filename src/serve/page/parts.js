@@ -55,7 +55,7 @@ export const Empty = ({ icon = 'info', title, children }) => html`
 export const Loading = ({ what }) => html`
   <div class="empty" role="status"><span class="spinner"></span><p class="empty-title">Loading ${what} …</p></div>`;
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** In place of a view that cannot be shown. */
 export const Closed = ({ title, children }) => html`<div class="closed"><h1>${title}</h1>${children}</div>`;
