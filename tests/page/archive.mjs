@@ -57,6 +57,40 @@ async function selectsARange({ page }) {
   await bar.getByRole('button', { name: 'Clear selection' }).click();
 }
 
+/** Days are those of the viewer's zone, whichever the server's is; the months at the side are those of the period. */
+async function showsAPeriod(tab) {
+  const { page } = tab;
+  const inZone = (day, add) => page.evaluate(([text, days]) => { const date = new Date(`${text}T00:00`); date.setDate(date.getDate() + days); return date.getTime(); }, [day, add]);
+  const [fromMs, toMs] = [await inZone('2022-04-20', 0), await inZone('2022-06-10', 1)];
+  const expected = [];
+  let after = '';
+  do {
+    const answer = await fetch(`${job.base}api/v1/vods?fromMs=${fromMs}&toMs=${toMs}&limit=1000${after}`).then((said) => said.json());
+    expected.push(...answer.items.filter((vod) => vod.startTime >= fromMs));
+    after = answer.next && `&after=${answer.next}`;
+  } while (after);
+  expected.sort((a, b) => b.startTime - a.startTime);
+  const [newest, oldest] = [expected[0].vodId, expected.at(-1).vodId];
+  assert(expected.length > 100);
+  const shows = (at, id) => page.locator(`.tile:not(.waiting) [data-at="${at}"][href="#/vod/${id}"]`).waitFor();
+  await page.getByLabel('Time', { exact: true }).selectOption('From … to …');
+  await page.getByLabel('From', { exact: true }).fill('2022-04-20');
+  await page.getByLabel('To', { exact: true }).fill('2022-06-10');
+  await page.waitForURL(/from=2022-04-20&to=2022-06-10/);
+  await shows(0, newest);
+  await page.locator(`.tile[aria-setsize="${expected.length}"]`).first().waitFor();
+  await page.locator('.scrubber[aria-valuemax="2"]').press('End');
+  await until('the first month', () => page.evaluate(() => /^April 2022/.test(document.querySelector('.scrubber').ariaValueText)));
+  await page.evaluate(() => { const box = document.querySelector('.scroller'); box.scrollTop = box.scrollHeight; });
+  await shows(expected.length - 1, oldest);
+  await page.getByLabel('Order', { exact: true }).selectOption('Oldest first');
+  await shows(0, oldest);
+  await accessible(tab, 'a period');
+  await shoot(tab, `period-${tab.size}`);
+  await page.getByLabel('Time', { exact: true }).selectOption('Any time');
+  await page.locator(`.tile[aria-setsize="${job.vods}"]`).first().waitFor();
+}
+
 await withBrowser(async (browser) => {
   // Whoever opens the page has a browser that runs: its processes have drawn something before. Of this page it has nothing.
   const other = await browser.newPage();
@@ -139,6 +173,7 @@ await withBrowser(async (browser) => {
     await accessible(tab, `archive ${size}`);
     await shoot(tab, `archive-${size}`);
     await selectsARange(tab);
+    await showsAPeriod(tab);
     await check(tab);
     await tab.context.close();
   }

@@ -31,6 +31,11 @@ export class Pages {
     return this.#pages.get(Math.floor(index / PAGE))?.items[index % PAGE];
   }
 
+  /** Asks for some that need not be kept. */
+  read(offset, limit) {
+    return this.#ask(offset, limit);
+  }
+
   /** Asks for what is missing between two positions; of many wishes the last one is heard. */
   want(first, last) {
     this.#wanted = [first, last];

@@ -22,6 +22,11 @@ const MOST_IN_RANGE = 1000;
 const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
 const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
 
+const TIMES = [['', 'Any time'], ['0', 'Today'], ['6', 'Last 7 days'], ['29', 'Last 30 days'], ['own', 'From … to …']];
+
+/** Loaded when a time is chosen. */
+const period = () => import('./period.js');
+
 const whenIdle = globalThis.requestIdleCallback ?? setTimeout;
 
 /** How long the view is not drawn because the first page may come: drawn empty, it would be drawn twice. */
@@ -123,7 +128,7 @@ const Row = ({ vod, index, place, isPicked, isCurrent, onPick, onKey }) => {
 };
 
 /** Months and how many VoDs each has; a slider down the side. */
-const Scrubber = ({ months, total, position, onJump }) => {
+const Scrubber = ({ months, total, position, across, onJump }) => {
   const bar = useRef(null);
   const [hover, setHover] = useState(null);
   const starts = useMemo(() => {
@@ -135,7 +140,8 @@ const Scrubber = ({ months, total, position, onJump }) => {
     });
   }, [months]);
   if (starts.length < 2) return null;
-  const found = starts.findLastIndex((entry) => entry.start <= position);
+  // A month that begins within the row at the top is the one that was jumped to.
+  const found = starts.findLastIndex((entry) => entry.start < position + across);
   const current = Math.max(0, found);
   const atPointer = (event) => {
     const { top, height } = bar.current.getBoundingClientRect();
@@ -194,12 +200,13 @@ const FirstRun = () => {
 };
 
 /** Whether the filters of the library show a VoD. */
-const isShown = (vod, { text, stream, outcome, state, node }) => (!stream || vod.streamId === stream) && (!outcome || vod.outcome === outcome) && (!node || vod.node?.id === node)
+const isShown = (vod, { text, stream, outcome, state, node, from, to }) => (!from || vod.startTime >= new Date(`${from}T00:00`)) && (!to || vod.startTime <= new Date(`${to}T23:59:59.999`))
+  && (!stream || vod.streamId === stream) && (!outcome || vod.outcome === outcome) && (!node || vod.node?.id === node)
   && (!state || { local: !vod.freedAt, freed: vod.freedAt, delivered: vod.remote?.length, defective: vod.defects.length }[state])
   && (!text || [vod.vodId, vod.vodName, vod.streamId, vod.streamName, vod.description ?? '', ...Object.values(vod.metadata ?? {})].some((field) => field.toLowerCase().includes(text.toLowerCase())));
 
 /** The choice of the library as it is in the address. */
-const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state', 'node'].map((name) => [name, query.get(name) ?? '']));
+const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state', 'node', 'from', 'to'].map((name) => [name, query.get(name) ?? '']));
 
 export const Library = ({ query, go }) => {
   const choice = choiceOf(query);
@@ -219,10 +226,14 @@ export const Library = ({ query, go }) => {
   const [text, setText] = useState(choice.text);
   const [stream, setStream] = useState(choice.stream);
 
-  const change = (name, value) => {
+  const [isTimed, setTimed] = useState(false);
+
+  const change = (name, value, ...more) => {
     const next = new URLSearchParams(query);
-    if (value) next.set(name, value);
-    else next.delete(name);
+    for (const [each, to] of [[name, value], ...more]) {
+      if (to) next.set(each, to);
+      else next.delete(each);
+    }
     go(`/?${next}`, true);
   };
   // The address follows what is typed, and the fields follow an address that came from elsewhere.
@@ -241,15 +252,24 @@ export const Library = ({ query, go }) => {
   }, [choice.text, choice.stream]);
 
   // With a fleet, all nodes' recordings.
-  const asked = { ...choice, node: choice.node || (nodes.length ? 'all' : '') };
-  const pages = useMemo(() => new Pages(
-    (offset, limit) => ask({ offset, limit, ...asked, oldestFirst: oldestFirst || undefined }),
-    () => redraw((count) => count + 1),
-  ), [key]);
-  const readMonths = () => get('vods/histogram', { by: 'month', ...asked }).then(({ counts }) => {
+  const { from, to, ...filters } = choice;
+  const asked = { ...filters, node: choice.node || (nodes.length ? 'all' : '') };
+  const hasTime = Boolean(from || to);
+  const pages = useMemo(() => {
+    const page = async (offset, limit) => {
+      if (!hasTime) return ask({ offset, limit, ...asked, oldestFirst: oldestFirst || undefined });
+      const { pageOf } = await period();
+      return pageOf(asked, await made.within(), { offset, limit, oldestFirst });
+    };
+    const made = new Pages(page, () => redraw((count) => count + 1));
+    made.within = () => (made.places ??= period().then(({ positionsOf }) => positionsOf(asked, choice)));
+    return made;
+  }, [key]);
+  const readMonths = () => get('vods/histogram', { by: 'month', ...asked }).then(async ({ counts }) => {
     const all = Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
-    setMonths(oldestFirst ? all : all.reverse());
-  }, () => {});
+    const shown = hasTime ? (await period()).countsWithin(all, await pages.within()) : all;
+    setMonths(oldestFirst ? shown : shown.reverse());
+  }).catch(() => {});
   useLayoutEffect(() => {
     pages.want(0, 40);
     setPosition(0);
@@ -262,6 +282,7 @@ export const Library = ({ query, go }) => {
   useEffect(() => { if (pages.total !== null) whenIdle(readMonths); }, [pages, pages.total !== null]);
   const refresh = () => {
     setNews(0);
+    pages.places = null;
     pages.refresh();
     readMonths();
   };
@@ -280,11 +301,11 @@ export const Library = ({ query, go }) => {
   /** All between the one selected last and this one, also those that are not loaded. */
   const range = async (index) => {
     const anchor = lastPicked.current;
-    const [from, to] = [anchor.index, index].sort((a, b) => a - b);
-    const number = to - from + 1;
+    const first = Math.min(anchor.index, index);
+    const number = Math.abs(anchor.index - index) + 1;
     if (number > MOST_IN_RANGE) return say(`This range has ${number.toLocaleString()} recordings. Select at most ${MOST_IN_RANGE.toLocaleString()} at once.`, 'bad');
-    let found = Array.from({ length: number }, (_, each) => pages.item(from + each));
-    if (found.includes(undefined)) found = (await ask({ offset: from, limit: number, ...asked, oldestFirst: oldestFirst || undefined })).items;
+    let found = Array.from({ length: number }, (_, each) => pages.item(first + each));
+    if (found.includes(undefined)) found = (await pages.read(first, number)).items;
     if (pages.isOver) return undefined;
     if (!found.some((each) => each?.vodId === anchor.id)) return say('The list has changed meanwhile. Select the first recording of the range again.', 'bad');
     return found;
@@ -320,6 +341,11 @@ export const Library = ({ query, go }) => {
     if (current < first || current > last) setCurrent(first);
     pages.want(first, last);
   };
+  const chooseTime = async (value) => {
+    setTimed(value === 'own');
+    if (value !== 'own') change('from', value && (await period()).daysAgo(Number(value)), ['to', '']);
+  };
+  const dateField = (name, label, bounds) => html`<label>${label}<input type="date" value=${choice[name]} ...${bounds} onChange=${(event) => change(name, event.target.value)} /></label>`;
   const draw = (index, place) => {
     const vod = pages.item(index);
     const shared = { key: `${index}`, vod, index, total, place, isPicked: vod && picked.has(vod.vodId), isCurrent: index === current, onPick: pick, onKey: onKey(index) };
@@ -339,6 +365,7 @@ export const Library = ({ query, go }) => {
         <input class="stream-filter" type="text" placeholder="Stream" aria-label="Stream" value=${stream} onInput=${(event) => setStream(event.target.value)} />
         <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+        <select aria-label="Time" value=${hasTime || isTimed ? 'own' : ''} onChange=${(event) => chooseTime(event.target.value)}>${TIMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         ${fleet?.isAway && html`<select aria-label="Node" disabled><option>${fleet.name} only</option></select>`}
         ${nodes.length > 0 && html`<select aria-label="Node" value=${choice.node} onChange=${(event) => change('node', event.target.value)}><option value="">All nodes</option>${nodes.map(({ id, name, isAlive }) => html`<option value=${id}>${name}${isAlive ? '' : ' (away)'}</option>`)}</select>`}
         <select aria-label="Order" value=${oldestFirst ? 'oldest' : ''} onChange=${(event) => change('order', event.target.value)}><option value="">Newest first</option><option value="oldest">Oldest first</option></select>
@@ -348,16 +375,17 @@ export const Library = ({ query, go }) => {
         </div>
         <span class="total" role="status">${pages.total === null ? '' : counted(total, 'recording')}</span>
       </header>
+      ${(hasTime || isTimed) && html`<div class="dates">${dateField('from', 'From', { max: to })}${dateField('to', 'To', { min: from })}</div>`}
       <${LiveStrip} />
       ${news > 0 && html`<button type="button" class="pill" onClick=${() => { control.current.jump(0); refresh(); }}>${counted(news, 'new recording')}: show</button>`}
-      ${pages.error && html`<${Fault} error=${pages.error} retry=${() => pages.refresh()} />`}
+      ${pages.error && html`<${Fault} error=${pages.error} retry=${refresh} />`}
       ${pages.total === null && !pages.error && html`<${Loading} what="recordings" />`}
       ${pages.total === 0 && (hasFilter ? html`<${Empty} icon="search" title="Nothing found"><p>No recording has all of this.</p><${Button} onClick=${() => { setText(''); setStream(''); go('/', true); }}>Clear filters</${Button}></${Empty}>` : html`<${FirstRun} />`)}
       <div class=${`shelf ${isTable ? 'as-table' : ''}`} hidden=${!total}>
         <${Scroller} key=${`${key}${isTable}`} total=${total} count=${total + 1} columns=${columns} rowHeight=${rowHeight} gap=${isTable ? 0 : GAP_PX} draw=${draw} onSee=${see} control=${control}
           role=${isTable ? 'table' : 'list'} label="Recordings"
           head=${isTable && html`<div class="row head" aria-hidden="true"><span class="check"></span>${COLUMNS.map((name) => html`<span>${name}</span>`)}</div>`} />
-        <${Scrubber} months=${months} total=${total} position=${position} onJump=${(index) => control.current.jump(index)} />
+        <${Scrubber} months=${months} total=${total} position=${position} across=${control.current?.columns ?? 1} onJump=${(index) => control.current.jump(index)} />
       </div>
       ${picked.size > 0 && html`<${Picked} picked=${[...picked.values()]} hidden=${[...picked.values()].filter((vod) => !isShown(vod, choice)).length} clear=${() => setPicked(new Map())} open=${setDialog} />`}
       ${dialog === 'delete' && html`<${DeleteDialog} vods=${[...picked.values()]} onClose=${(isDone) => { setDialog(null); if (isDone) { setPicked(new Map()); refresh(); } }} />`}
