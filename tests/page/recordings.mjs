@@ -6,11 +6,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
 import { fleetAway, gone, tile } from './library.mjs';
+import { heading, longLists } from './pipeline.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const { base, root } = job;
 
-const heading = (page, name) => page.getByRole('heading', { name, exact: false });
 
 /** A recording that is being written, at the speed of its clock. */
 function record(name, seconds) {
@@ -343,7 +343,7 @@ await withBrowser(async (browser) => {
     await check(tab);
   }
   await tab.context.close();
-  for (const step of [withAToken, byLink, belowAPathAndAway, otherSizes]) {
+  for (const step of [withAToken, byLink, belowAPathAndAway, otherSizes, longLists]) {
     console.log(step.name);
     await step(browser);
   }

@@ -2,10 +2,8 @@
 
 import { useEffect, useState } from './vendor/hooks.mjs';
 import { closeLogin, lines, logIn, patch, post, session, vodPath } from './api.js';
-import { Badge, Button, Copy, Dialog, Fault, Icon, Loading, Time, attempt, html, say } from './parts.js';
+import { Badge, Button, Copy, Dialog, Fault, Icon, Loading, Several, Time, attempt, html, say } from './parts.js';
 import { base, counted } from './format.js';
-
-const SHOWN = 6;
 
 export const LoginDialog = ({ why }) => {
   const [text, setText] = useState('');
@@ -31,11 +29,7 @@ export const LoginDialog = ({ why }) => {
     </${Dialog}>`;
 };
 
-const List = ({ items, what }) => html`
-  <ul class="plain">
-    ${items.slice(0, SHOWN).map((item) => html`<li>${item}</li>`)}
-    ${items.length > SHOWN && html`<li class="fade">and ${(items.length - SHOWN).toLocaleString()} more ${what}</li>`}
-  </ul>`;
+const List = ({ items }) => html`<ul class="plain"><${Several} items=${items} step=${6} draw=${(item) => html`<li><code>${item}</code></li>`} /></ul>`;
 
 /** Says first what goes from where, and asks for a typed word. */
 export const DeleteDialog = ({ vods, onClose }) => {
@@ -91,8 +85,8 @@ export const DeleteDialog = ({ vods, onClose }) => {
       ${!plan && !error && html`<${Loading} what="what would be deleted" />`}
       ${plan && html`
         <p><b>${counted(plan.records, 'record')}</b> of the catalogue, and:</p>
-        ${plan.files.length > 0 && html`<h3><${Icon} name="hard-drive" /> ${counted(plan.files.length, 'file')} on this disk</h3><${List} items=${plan.files.map((path) => html`<code>${path}</code>`)} what="files" />`}
-        ${gone.length > 0 && html`<h3><${Icon} name="cloud" /> ${counted(gone.length, 'object')} in stores</h3><${List} items=${gone.map((object) => html`<code>${object.url}</code>`)} what="objects" />`}
+        ${plan.files.length > 0 && html`<h3><${Icon} name="hard-drive" /> ${counted(plan.files.length, 'file')} on this disk</h3><${List} items=${plan.files} />`}
+        ${gone.length > 0 && html`<h3><${Icon} name="cloud" /> ${counted(gone.length, 'object')} in stores</h3><${List} items=${gone.map((object) => object.url)} />`}
         ${held.length > 0 && html`<p class="fade">${counted(held.length, 'object')} stay: another recording uses them.</p>`}
         ${!plan.files.length && !gone.length && html`<p class="fade">No file and no object.</p>`}
         ${plan.failed.length > 0 && html`<p>Cannot be deleted: ${plan.failed[0].error.detail}</p>`}`}
@@ -131,7 +125,7 @@ export const VerifyDialog = ({ vods, onClose }) => {
       <div class="checks"><label><input type="checkbox" checked=${download} onChange=${(event) => setDownload(event.target.checked)} /> Read the objects and compare every byte</label></div>
       ${error && html`<${Fault} error=${error} />`}
       ${end && html`<p role="status"><b>${counted(end.same, 'copy', 'copies')} as proven${end.different ? `, ${counted(end.different, 'copy differs', 'copies differ')}` : ''}.</b></p>`}
-      <ul class="plain results">${items.slice(-200).map((item) => html`<li><${Badge} kind=${item.same ? 'ok' : 'bad'} icon=${item.same ? 'check' : 'x'}>${item.same ? 'same' : 'differs'}</${Badge}> <code>${item.url}</code>${!item.same && html` <span>${item.message}</span>`}</li>`)}</ul>
+      <ul class="plain results"><${Several} items=${[...items].sort((a, b) => a.same - b.same)} step=${200} draw=${(item) => html`<li><${Badge} kind=${item.same ? 'ok' : 'bad'} icon=${item.same ? 'check' : 'x'}>${item.same ? 'same' : 'differs'}</${Badge}> <code>${item.url}</code>${!item.same && html` <span>${item.message}</span>`}</li>`} /></ul>
     </${Dialog}>`;
 };
 

@@ -97,6 +97,13 @@ export async function copyText(text) {
   return undefined;
 }
 
+/** Items of a list, some at first and more when they are asked for. `beyond` are those that there are, but not here. */
+export const Several = ({ items, draw, step = 50, beyond = 0 }) => {
+  const [shown, show] = useState(step);
+  const left = items.length - shown;
+  return html`${items.slice(0, shown).map(draw)}${left + beyond > 0 && html`<li class="more"><span class="fade">and ${(Math.max(0, left) + beyond).toLocaleString()} more</span>${left > 0 && html` <${Button} kind="small" onClick=${() => show(shown + 10 * step)}>Show ${left > 10 * step ? 'more' : 'all'}</${Button}>`}</li>`}`;
+};
+
 export const Command = ({ text }) => html`<span class="command"><code>${text}</code><${Copy} text=${text} label="Copy command" /></span>`;
 
 export const Facts = ({ rows }) => html`

@@ -2,11 +2,10 @@
 
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
 import { get, lines, post, session, upload, useAnswer, useEvents, useEvery, wantLogin, wholeQueue } from './api.js';
-import { Badge, Bar, Button, Closed, Command, Empty, Fault, Icon, Loading, Section, Time, Words, attempt, html, say } from './parts.js';
+import { Badge, Bar, Button, Closed, Command, Empty, Fault, Icon, Loading, Section, Several, Time, Words, attempt, html, say } from './parts.js';
 import { ago, base, clock, counted, folder, size, span } from './format.js';
 import { Defects } from './vod.js';
 
-const SHOWN = 50;
 // Ids of a request; its body has a bound.
 const AT_ONCE = 2000;
 const MOST_REFERENCE_BYTES = 64 << 20;
@@ -84,12 +83,12 @@ const Work = ({ work }) => {
     <span class="number fade">${pace === null ? '' : `${size(pace)}/s`}</span><span class="number fade">${left === null ? '' : `${span(left)} left`}</span></li>`;
 };
 
-const Live = ({ items }) => html`
-  <ul class="rows">${items.map((item) => html`
+const Live = ({ items, total }) => html`
+  <ul class="rows"><${Several} items=${items} beyond=${total - items.length} draw=${(item) => html`
     <li key=${item.path}><span class=${`dot ${item.isWritten ? 'rec' : 'warn'}`}></span><span class="grow"><b>${item.streamId}</b> <span class="fade">${base(item.path)}</span>
       ${!item.isWritten && html`<span class="reason"><${Words} text=${item.reason} /></span>`}</span>
       <span class="number">${size(item.sizeBytes)}</span>
-      <span class="number fade">${item.isWritten ? (item.startMs ? html`<${Time} ms=${item.startMs}>${clock(Date.now() - item.startMs)}</${Time}>` : '') : ago(item.untilMs)}</span></li>`)}</ul>`;
+      <span class="number fade">${item.isWritten ? (item.startMs ? html`<${Time} ms=${item.startMs}>${clock(Date.now() - item.startMs)}</${Time}>` : '') : ago(item.untilMs)}</span></li>`} /></ul>`;
 
 /**
  * What of a message is the reason, and what is advice. Messages name the object and how long it was tried, so that no two are the same:
@@ -136,15 +135,15 @@ const Failed = ({ group, onDone }) => {
       ${group.reason.advice && html`<p><${Words} text=${group.reason.advice} /></p>`}
       <p class="fade">${counted(group.items.length, 'delivery', 'deliveries')} to <b>${group.target}</b>, ${size(group.items.reduce((sum, item) => sum + sizeOf(item), 0))}. ${group.isStuck ? 'Not tried again by itself.' : html`Next try <${Time} ms=${group.dueMs} short>${ago(group.dueMs)}</${Time}>.`}</p></div>
       <${Button} kind="main" icon="rotate-ccw" onClick=${retry}>${group.items.length === 1 ? 'Retry' : `Retry all ${group.items.length.toLocaleString()}`}</${Button}></div>
-      <details><summary>Files and message</summary><p class="message">${group.message}</p><ul class="plain">${group.items.slice(0, SHOWN).map((item) => html`<li>${item.asset.vodId ? html`<a href=${`#/vod/${item.asset.vodId}`}>${nameOf(item)}</a>` : nameOf(item)} <span class="fade">${size(sizeOf(item))}, ${counted(item.attempts, 'attempt')}</span></li>`)}${group.items.length > SHOWN && html`<li class="fade">and ${group.items.length - SHOWN} more</li>`}</ul></details></li>`;
+      <details><summary>Files and message</summary><p class="message">${group.message}</p><ul class="plain"><${Several} items=${group.items} draw=${(item) => html`<li>${item.asset.vodId ? html`<a href=${`#/vod/${item.asset.vodId}`}>${nameOf(item)}</a>` : nameOf(item)} <span class="fade">${size(sizeOf(item))}, ${counted(item.attempts, 'attempt')}</span></li>`} /></ul></details></li>`;
 };
 
 const Waiting = ({ deliveries }) => html`
-  <ul class="rows">${deliveries.slice(0, SHOWN).map(({ delivery, pausedUntilMs }) => {
+  <ul class="rows"><${Several} items=${deliveries} draw=${({ delivery, pausedUntilMs }) => {
     const due = Math.max(delivery.state.dueMs ?? 0, pausedUntilMs ?? 0);
     return html`<li key=${delivery.id}><${Icon} name="clock" /><span class="grow">${delivery.asset.vodId ? html`<a href=${`#/vod/${delivery.asset.vodId}`}>${nameOf(delivery)}</a>` : nameOf(delivery)} <span class="fade">to ${delivery.target}</span>
       ${pausedUntilMs && html`<span class="reason">the target is paused</span>`}</span><span class="number">${size(sizeOf(delivery))}</span><span class="number fade">${due > Date.now() ? html`<${Time} ms=${due} short>${ago(due)}</${Time}>` : 'due'}</span></li>`;
-  })}${deliveries.length > SHOWN && html`<li class="fade">and ${(deliveries.length - SHOWN).toLocaleString()} more</li>`}</ul>`;
+  }} /></ul>`;
 
 /** An intact recording says how a stream is coded. */
 const Reference = ({ recording, onDone }) => {
@@ -198,7 +197,7 @@ const Stopped = ({ items, onDone }) => {
     <li class="group" key=${group.message}><div class="group-head"><${Icon} name="circle-alert" /><div class="grow"><p class="group-reason"><${Words} text=${group.message} /></p>
       <p class="fade">${counted(group.items.length, 'recording')}. ${group.dueMs === Infinity ? 'Not tried again by itself.' : html`Next try <${Time} ms=${group.dueMs} short>${ago(group.dueMs)}</${Time}>.`} The files are unchanged.</p></div>
       <${Button} kind="main" icon="rotate-ccw" onClick=${retry(group)}>${group.items.length === 1 ? 'Try again' : `Try all ${group.items.length} again`}</${Button}></div>
-      <details><summary>Files</summary><ul class="plain">${group.items.slice(0, SHOWN).map((item) => html`<li><code>${item.path}</code> <span class="fade">${counted(item.attempts, 'attempt')}</span></li>`)}</ul></details></li>`)}</ul>`;
+      <details><summary>Files</summary><ul class="plain"><${Several} items=${group.items} draw=${(item) => html`<li><code>${item.path}</code> <span class="fade">${counted(item.attempts, 'attempt')}</span></li>`} /></ul></details></li>`)}</ul>`;
 };
 
 const Targets = ({ targets, deliveries, notFreed }) => html`
@@ -243,9 +242,9 @@ export const Pipeline = () => {
       </div>
       ${groups.length > 0 && html`<${Section} id="failed" icon="circle-alert" title="Failed deliveries" count=${groups.reduce((sum, group) => sum + group.items.length, 0)} note="Grouped by reason. The local files are kept."><ul class="groups">${groups.map((group) => html`<${Failed} key=${group.key} group=${group} onDone=${queue.reload} />`)}</ul></${Section}>`}
       ${stopped.length > 0 && html`<${Section} id="stopped" icon="circle-alert" title="Failed recordings" count=${stopped.length}><${Stopped} items=${stopped} onDone=${queue.reload} /></${Section}>`}
-      ${quarantined.length > 0 && html`<${Section} id="quarantined" icon="shield-alert" title="Quarantined" count=${quarantined.length} note="They cannot be finished and stay where they are."><ul class="groups">${quarantined.slice(0, SHOWN).map((recording) => html`<${Quarantined} key=${recording.path} recording=${recording} onDone=${queue.reload} />`)}</ul></${Section}>`}
+      ${quarantined.length > 0 && html`<${Section} id="quarantined" icon="shield-alert" title="Quarantined" count=${quarantined.length} note="They cannot be finished and stay where they are."><ul class="groups"><${Several} items=${quarantined} draw=${(recording) => html`<${Quarantined} key=${recording.path} recording=${recording} onDone=${queue.reload} />`} /></ul></${Section}>`}
       <div class="two">
-        <${Section} id="recording" icon="radio" title="Recording now" count=${recordingNow.length}>${recordingNow.length ? html`<${Live} items=${recordingNow} />` : html`<p class="fade pad">No recording is being written, and none waits to be taken.</p>`}</${Section}>
+        <${Section} id="recording" icon="radio" title="Recording now" count=${live.data?.total ?? 0}>${recordingNow.length ? html`<${Live} ...${live.data} />` : html`<p class="fade pad">No recording is being written, and none waits to be taken.</p>`}</${Section}>
         <${Section} id="work" icon="activity" title="Under way" count=${underWay.length}>${underWay.length ? html`<ul class="works">${underWay.map((work) => html`<${Work} key=${work.label} work=${work} />`)}</ul>` : html`<p class="fade pad">Nothing is being finished or uploaded.</p>`}</${Section}>
         <${Section} id="waiting" icon="clock" title="Waiting" count=${waiting.length}>${waiting.length ? html`<${Waiting} deliveries=${waiting} />` : html`<p class="fade pad">No delivery waits.</p>`}</${Section}>
         <${Section} id="targets" icon="cloud" title="Targets" count=${targets.length}>${targets.length ? html`<${Targets} targets=${targets} deliveries=${deliveries} notFreed=${notFreed} />` : html`<p class="fade pad">No target is configured: recordings stay on this disk.</p>`}</${Section}>

@@ -1,0 +1,34 @@
+// Steps of recordings.mjs in the pipeline: what is listed in parts, what waits, and what is on its way.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { accessible, check, go, job, shoot, visit } from './browser.mjs';
+
+export const heading = (page, name) => page.getByRole('heading', { name, exact: false });
+const sectionOf = (page, name) => page.locator('section', { has: heading(page, name) });
+
+/** More is quarantined than is shown at first. */
+export async function longLists(browser) {
+  const BROKEN = 55;
+  for (let number = 0; number < BROKEN; number += 1) {
+    const name = `many-2026-03-05_10-00-${String(number).padStart(2, '0')}.000.mp4`;
+    fs.writeFileSync(path.join(job.root, name), Buffer.from('\0\0\0\x10ftypisom\0\0\0\0 no media follows', 'latin1'));
+  }
+  const tab = await visit(browser, job.base);
+  const { page } = tab;
+  await go(tab, '#/pipeline');
+  const section = sectionOf(page, 'Quarantined');
+  // One is there from before.
+  await section.locator('.count', { hasText: String(BROKEN + 1) }).waitFor();
+  assert.equal(await section.locator('.group').count(), 50);
+  await section.getByText('and 6 more').waitFor();
+  await section.locator('.more').scrollIntoViewIfNeeded();
+  await accessible(tab, 'a long list');
+  await shoot(tab, 'long-list');
+  await section.getByRole('button', { name: 'Show all' }).click();
+  await section.locator('.group').nth(BROKEN).waitFor();
+  assert.equal(await section.locator('.more').count(), 0);
+  await check(tab);
+  await tab.context.close();
+}
