@@ -3,10 +3,27 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { accessible, check, go, job, shoot, visit } from './browser.mjs';
+import { accessible, check, go, job, shoot, until, visit } from './browser.mjs';
 
 export const heading = (page, name) => page.getByRole('heading', { name, exact: false });
 const sectionOf = (page, name) => page.locator('section', { has: heading(page, name) });
+
+/** Another view does not end the charts. */
+export async function chartsStay(tab) {
+  const { page } = tab;
+  const charts = () => page.evaluate(() => [...document.querySelectorAll('.gauge .spark')].map((chart) => chart.querySelector('polyline')?.points.length ?? 0));
+  await go(tab, '#/pipeline');
+  const before = await until('a few values are measured', async () => {
+    const now = await charts();
+    return now.length > 1 && now.every((points) => points > 2) && now;
+  });
+  await page.evaluate(() => { location.hash = '#/doctor'; });
+  await page.locator('.doctor').waitFor();
+  await page.evaluate(() => { location.hash = '#/pipeline'; });
+  await page.locator('.gauges').waitFor();
+  const after = await charts();
+  assert(after.every((points, chart) => points >= before[chart]), `${before} points were ${after}`);
+}
 
 /** More is quarantined than is shown at first. */
 export async function longLists(browser) {

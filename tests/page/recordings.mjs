@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
 import { fleetAway, gone, tile } from './library.mjs';
-import { heading, longLists } from './pipeline.mjs';
+import { chartsStay, heading, longLists } from './pipeline.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const { base, root } = job;
@@ -101,6 +101,10 @@ async function failsAndIsRetried(tab) {
   const failed = page.locator('section', { has: heading(page, 'Failed deliveries') });
   const group = failed.locator('.group', { hasText: 'archive' });
   await group.getByText('does not exist').first().waitFor();
+  const target = page.locator('section', { has: heading(page, 'Targets') }).locator('li', { hasText: 'archive' });
+  await target.getByText(/^Paused until \d/).waitFor();
+  await target.getByText('does not exist').waitFor();
+  await target.getByText(/Tried again (in|now)/).waitFor();
   await accessible(tab, 'pipeline');
   await shoot(tab, 'pipeline');
   // Who only reads is asked for the other token, and nothing is done.
@@ -334,7 +338,7 @@ async function otherSizes(browser) {
 
 await withBrowser(async (browser) => {
   const tab = await visit(browser, base);
-  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, fleetAway]) {
+  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, fleetAway, chartsStay]) {
     console.log(step.name);
     await step(tab).catch(async (error) => {
       await shoot(tab, `failed-${step.name}`).catch(() => {});

@@ -13,26 +13,31 @@ const KEPT_SAMPLES = 240;
 const LOOK_MS = 2000;
 // A trend of less time says nothing.
 const TREND_MS = 20_000;
+const RECENT_MS = 600_000;
 
 const sizeOf = (delivery) => delivery.asset.files.reduce((sum, file) => sum + (file.fingerprint.size_bytes ?? file.fingerprint.sizeBytes ?? 0), 0);
 const nameOf = (delivery) => base(delivery.asset.files.at(-1)?.path ?? delivery.asset.id);
 const mayOperate = (then) => () => (session.role === 'operate' ? then() : wantLogin('This needs the operate token.'));
 
-/** Measured values of the last minutes. */
-function useHistory(value) {
-  const history = useRef([]);
+/** Measured values by name, the last ones: leaving the view does not forget them. */
+const histories = new Map();
+
+function useHistory(name, value) {
+  if (!histories.has(name)) histories.set(name, []);
+  const history = histories.get(name);
   useEffect(() => {
-    if (value === undefined) return;
-    history.current.push([Date.now(), value]);
-    if (history.current.length > KEPT_SAMPLES) history.current.shift();
+    if (value === undefined || Date.now() - (history.at(-1)?.[0] ?? 0) < LOOK_MS / 2) return;
+    history.push([Date.now(), value]);
+    if (history.length > KEPT_SAMPLES) history.shift();
   });
-  return history.current;
+  return history;
 }
 
-/** Units for each second, over what is known; `null` where that is too short. */
+/** Units for each second, over the last minutes; `null` where less is known. */
 function trend(history) {
   if (history.length < 2) return null;
-  const [first, last] = [history[0], history.at(-1)];
+  const last = history.at(-1);
+  const first = history.find(([at]) => last[0] - at < RECENT_MS);
   return last[0] - first[0] < TREND_MS ? null : ((last[1] - first[1]) / (last[0] - first[0])) * 1000;
 }
 
@@ -51,7 +56,7 @@ const Gauge = ({ icon, name, value, note, history, label, kind }) => html`
   <div class=${`gauge ${kind ?? ''}`}><p class="gauge-name"><${Icon} name=${icon} />${name}</p><p class="gauge-value">${value}</p><p class="fade">${note}</p>${history && html`<${Spark} history=${history} label=${label} />`}</div>`;
 
 const Disk = ({ root }) => {
-  const history = useHistory(root.freeBytes);
+  const history = useHistory(root.path, root.freeBytes);
   const pace = trend(history);
   const left = pace !== null && pace < -1000 ? (root.freeBytes / -pace) * 1000 : null;
   const note = !root.isAvailable ? 'The directory is not available.' : left === null ? (pace === null ? 'Measuring …' : 'Not filling up.') : `Full in ${span(left)} at this rate.`;
@@ -61,7 +66,7 @@ const Disk = ({ root }) => {
 
 const Backlog = ({ deliveries }) => {
   const bytes = deliveries.reduce((sum, { delivery }) => sum + sizeOf(delivery), 0);
-  const history = useHistory(bytes);
+  const history = useHistory('', bytes);
   const pace = trend(history);
   const note = !deliveries.length ? 'Everything is delivered.' : pace !== null && pace < -1000 ? `Done in ${span((bytes / -pace) * 1000)} at this rate.` : `${counted(deliveries.length, 'delivery', 'deliveries')}`;
   return html`<${Gauge} icon="cloud-upload" name="Backlog" value=${size(bytes)} note=${note} history=${history} label=${`Bytes that wait for delivery. ${note}`} />`;
@@ -200,13 +205,22 @@ const Stopped = ({ items, onDone }) => {
       <details><summary>Files</summary><ul class="plain"><${Several} items=${group.items} draw=${(item) => html`<li><code>${item.path}</code> <span class="fade">${counted(item.attempts, 'attempt')}</span></li>`} /></ul></details></li>`)}</ul>`;
 };
 
+/** Why a target is paused: a failure that all its deliveries share, if one is known. */
+function causeOf(deliveries) {
+  const faults = deliveries.map(({ delivery }) => delivery.state.lastFault).filter(Boolean);
+  const fault = faults.find(([kind]) => kind === 'environment') ?? faults[0];
+  return fault && reasonOf(fault[1]);
+}
+
 const Targets = ({ targets, deliveries, notFreed }) => html`
   <ul class="rows">${targets.map((target) => {
     const mine = deliveries.filter(({ delivery }) => delivery.target === target.name);
     const faults = mine.filter(({ delivery }) => delivery.state.lastFault || delivery.state.state === 'stuck').length;
     const kind = target.pausedUntilMs ? 'bad' : faults ? 'warn' : 'ok';
-    const words = target.pausedUntilMs ? html`Paused; tried again <${Time} ms=${target.pausedUntilMs} short>${ago(target.pausedUntilMs)}</${Time}>` : faults ? `${counted(faults, 'delivery fails', 'deliveries fail')}` : mine.length ? 'Working' : 'Everything delivered';
-    return html`<li key=${target.name}><${Icon} name=${kind === 'bad' ? 'cloud-off' : 'cloud'} /><span class="grow"><b>${target.name}</b> ${notFreed.filter((one) => one.target === target.name).map((one) => html`<span class="reason">${one.reason}</span>`)}</span>
+    const why = target.pausedUntilMs && causeOf(mine);
+    const words = target.pausedUntilMs ? html`Paused until <${Time} ms=${target.pausedUntilMs} short />` : faults ? `${counted(faults, 'delivery fails', 'deliveries fail')}` : mine.length ? 'Working' : 'Everything delivered';
+    return html`<li key=${target.name}><${Icon} name=${kind === 'bad' ? 'cloud-off' : 'cloud'} /><span class="grow"><b>${target.name}</b> ${notFreed.filter((one) => one.target === target.name).map((one) => html`<span class="reason">${one.reason}</span>`)}
+      ${target.pausedUntilMs && html`<span class="reason"><${Words} text=${why ? why.short : 'The last delivery failed'} />. Tried again ${ago(target.pausedUntilMs)}.</span>`}</span>
       <${Badge} kind=${kind}>${words}</${Badge}><span class="number fade">${mine.length ? counted(mine.length, 'waiting', 'waiting') : ''}</span></li>`;
   })}</ul>`;
 
