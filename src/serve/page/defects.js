@@ -48,5 +48,30 @@ export function explain(defect, isSalvaged = false) {
   return { title, meaning, todo, level: FATAL.has(defect.kind) && !isSalvaged ? 'bad' : HARMLESS.has(defect.kind) ? 'calm' : 'warn' };
 }
 
+/** The time at which a byte of the media is, as if all its parts had the same bitrate. */
+const timeAt = (offset, { salvage, fileSize, duration }) => Math.min(duration, (offset / (salvage?.mediaBytes || fileSize || 1)) * duration);
+
+const PLACES = {
+  timestamp_gap: (d) => ({ atMs: Math.max(0, d.atMs), lengthMs: Math.max(0, d.lengthMs) }),
+  leading_packets_dropped: () => ({ atMs: 0 }),
+  truncated: (d, vod) => ({ atMs: vod.duration }),
+  samples_outside: (d, vod) => ({ atMs: vod.duration }),
+  unexplained: (d, vod) => (d.offset === undefined ? null : { atMs: timeAt(d.offset, vod), isAbout: true }),
+};
+
 /** Where in the recording a defect is, if that is known: milliseconds from the start and length. */
-export const placeOf = (defect) => (defect.kind === 'timestamp_gap' ? { atMs: Math.max(0, defect.atMs), lengthMs: Math.max(0, defect.lengthMs) } : null);
+export const placeOf = (defect, vod) => PLACES[defect.kind]?.(defect, vod) ?? null;
+
+/** Gaps of a salvaged recording in time. Only their bytes are known, so that is about right. */
+export const gapsOf = (vod) => (vod.salvage?.gaps ?? []).map((gap) => {
+  const lost = [[gap.lostPictures, 'picture'], [gap.lostAudio, 'audio frame']].filter(([number]) => number > 0).map(([number, what]) => counted(number, what));
+  const atMs = timeAt(gap.offset, vod);
+  return { atMs, lengthMs: timeAt(gap.offset + gap.bytes, vod) - atMs, level: 'bad', isAbout: true, title: `Lost about here: ${lost.join(', ') || size(gap.bytes)}` };
+});
+
+/** What the player marks. */
+export function marksOf(vod) {
+  const gaps = gapsOf(vod);
+  const defects = vod.defects.filter((defect) => defect.kind !== 'unexplained' || !gaps.length);
+  return [...defects.map((defect) => ({ ...placeOf(defect, vod), ...explain(defect, vod.salvaged) })).filter((mark) => mark.atMs !== undefined), ...gaps];
+}

@@ -1,7 +1,8 @@
 // What happened to a recording, step by step, and what was lost where.
 
-import { Badge, Icon, Time, html } from './parts.js';
-import { counted, size, span } from './format.js';
+import { Badge, Button, Icon, Time, html } from './parts.js';
+import { clock, counted, size, span } from './format.js';
+import { gapsOf } from './defects.js';
 
 const EVIDENCE = {
   close_seen: 'The writer closed the file.',
@@ -66,7 +67,9 @@ const LossMap = ({ report }) => {
     <div class="loss-scale"><span>0</span><span>${size(total)}</span></div>`;
 };
 
-export const Salvage = ({ report }) => {
+export const Salvage = ({ vod, onSeek }) => {
+  const report = vod.salvage;
+  const places = gapsOf(vod);
   const [kind, words] = TRUST[report.confidence] ?? ['', ''];
   return html`
     <p><${Badge} kind=${kind}>Confidence: ${report.confidence}</${Badge}> ${words} Codec parameters came from ${SOURCES[report.source] ?? report.source}.</p>
@@ -75,7 +78,7 @@ export const Salvage = ({ report }) => {
     <div class="sideways" tabIndex="0" role="group" aria-label="Salvaged tracks"><table><thead><tr><th scope="col">Track</th><th scope="col" class="number">Packets found</th><th scope="col" class="number">Lost, about</th><th scope="col" class="number">Duration</th></tr></thead>
       <tbody>${report.tracks.map((track) => html`<tr><td>${track.kind} · ${track.codec}</td><td class="number">${track.packets.toLocaleString()}</td><td class="number">${track.lost.toLocaleString()}</td><td class="number">${span(track.durationMs)}</td></tr>`)}</tbody></table></div>
     ${report.gaps.length > 0 && html`<details><summary>${counted(report.gapCount, 'gap')}${report.gapCount > report.gaps.length && `, the first ${report.gaps.length} of them`}</summary>
-      <table><thead><tr><th scope="col" class="number">At byte</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">Pictures lost</th><th scope="col" class="number">Audio frames lost</th><th scope="col">Certainty</th></tr></thead>
-      <tbody>${report.gaps.map((gap) => html`<tr><td class="number">${gap.offset.toLocaleString()}</td><td class="number">${size(gap.bytes)}</td><td class="number">${gap.lostPictures}</td><td class="number">${gap.lostAudio}</td><td>${gap.isAmbiguous ? `ambiguous by ${span(gap.doubtMs)}` : 'clear'}</td></tr>`)}</tbody></table></details>`}
+      <div class="sideways" tabIndex="0" role="group" aria-label="Gaps"><table><thead><tr><th scope="col">About at</th><th scope="col" class="number">At byte</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">Pictures lost</th><th scope="col" class="number">Audio frames lost</th><th scope="col">Certainty</th></tr></thead>
+      <tbody>${report.gaps.map((gap, index) => html`<tr><td><${Button} kind="small" icon="play" onClick=${() => onSeek(places[index].atMs)}>${clock(places[index].atMs)}</${Button}></td><td class="number">${gap.offset.toLocaleString()}</td><td class="number">${size(gap.bytes)}</td><td class="number">${gap.lostPictures}</td><td class="number">${gap.lostAudio}</td><td>${gap.isAmbiguous ? `ambiguous by ${span(gap.doubtMs)}` : 'clear'}</td></tr>`)}</tbody></table></div></details>`}
     ${report.decodeErrors !== undefined && html`<p class="fade">Decoding samples from the beginning, the middle and the end: ${report.decodeErrors ? counted(report.decodeErrors, 'error') : 'no errors'}.</p>`}`;
 };

@@ -134,8 +134,12 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
   const look = (event) => {
     const { left, width } = bar.current.getBoundingClientRect();
     const second = (Math.min(Math.max(0, event.clientX - left), width) / width) * length;
-    setHover({ second, part: part(second), cell: sprite && cellAt(sprite.tiles, second * 1000) });
+    const near = length * 6;
+    const mark = marks.find((each) => second * 1000 > each.atMs - near && second * 1000 < each.atMs + (each.lengthMs ?? 0) + near);
+    setHover({ second, part: part(second), mark, cell: sprite && cellAt(sprite.tiles, second * 1000) });
   };
+  // Half its width: it stays within the bar.
+  const half = `${hover?.mark ? 100 : sprite ? sprite.tiles.width / 2 + 8 : 28}px`;
   const [inMs, outMs] = [points?.in, points?.out];
   return html`
     <div class=${`player ${isAudio ? 'audio' : ''}`} ref=${shell} role="group" aria-label="Player">
@@ -151,11 +155,11 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
         ${inMs !== undefined && outMs > inMs && html`<span class="cut" style=${{ left: part(inMs / 1000), width: part((outMs - inMs) / 1000) }}></span>`}
         ${inMs !== undefined && html`<span class="point in" style=${{ left: part(inMs / 1000) }}></span>`}
         ${outMs !== undefined && html`<span class="point out" style=${{ left: part(outMs / 1000) }}></span>`}
-        ${marks.map((mark) => html`<span class=${`mark ${mark.level}`} title=${mark.title} style=${{ left: part(mark.atMs / 1000), width: mark.lengthMs ? part(mark.lengthMs / 1000) : '3px' }}></span>`)}
+        ${marks.map((mark) => html`<span class=${`mark ${mark.level}`} style=${{ left: `min(${part(mark.atMs / 1000)}, 100% - 3px)`, width: mark.lengthMs ? part(mark.lengthMs / 1000) : '3px' }}></span>`)}
         <input type="range" min="0" max=${length || 0} step="0.01" value=${now} aria-label="Position" aria-valuetext=${`${clock(now * 1000)} of ${clock(length * 1000)}`} onInput=${(event) => seek(Number(event.target.value))} />
-        ${hover && html`<span class="bubble" style=${{ left: hover.part }}>
+        ${hover && html`<span class="bubble" style=${{ left: `clamp(${half}, ${hover.part}, 100% - ${half})` }}>
           ${hover.cell && html`<span class="cue" style=${{ width: `${sprite.tiles.width}px`, height: `${sprite.tiles.height}px`, backgroundImage: `url("${sprite.image}")`, backgroundPosition: `-${hover.cell.column * sprite.tiles.width}px -${hover.cell.row * sprite.tiles.height}px` }}></span>`}
-          ${clock(hover.second * 1000)}</span>`}
+          ${hover.mark && html`<span class="of-mark">${hover.mark.title}</span>`}${clock(hover.second * 1000)}</span>`}
       </div>
       <div class="controls">
         <${Button} icon=${isPlaying ? 'pause' : 'play'} label=${isPlaying ? 'Pause (K)' : 'Play (space)'} onClick=${toggle} />

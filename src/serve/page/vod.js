@@ -6,7 +6,7 @@ import { Badge, Button, Closed, Copy, Facts, Fault, Icon, LinkButton, Loading, S
 import { clock, codec, container, counted, rate, size, span } from './format.js';
 import { Badges, downloadVod, isElsewhere, videoOf } from './library.js';
 import { posterOf, spriteOf } from './pictures.js';
-import { explain, placeOf } from './defects.js';
+import { explain, marksOf, placeOf } from './defects.js';
 import { Journey, Salvage } from './journey.js';
 import { Player } from './player.js';
 import { DeleteDialog, EditDialog, ShareDialog, VerifyDialog } from './dialogs.js';
@@ -58,12 +58,12 @@ const Tracks = ({ vod }) => html`
       <td>${track.width ? `${track.width} × ${track.height}${track.frameRate ? `, ${track.frameRate.toFixed(2)} fps` : ''}${track.keyframeIntervalMs ? `, keyframe every ${span(track.keyframeIntervalMs)}` : ''}` : track.sampleRateHz ? `${(track.sampleRateHz / 1000).toFixed(1)} kHz, ${counted(track.channels ?? 1, 'channel')}` : ''}</td>
       <td class="number">${track.packets.toLocaleString()}</td><td class="number">${size(track.bytes)}</td><td class="number">${clock(track.durationMs)}</td></tr>`)}</tbody></table></div>`;
 
-export const Defects = ({ defects, onSeek, isSalvaged }) => html`
+export const Defects = ({ defects, onSeek, vod }) => html`
   <ul class="defects">${defects.map((defect) => {
-    const { title, meaning, todo, level } = explain(defect, isSalvaged);
-    const place = placeOf(defect);
+    const { title, meaning, todo, level } = explain(defect, vod?.salvaged);
+    const place = vod && placeOf(defect, vod);
     return html`<li class=${level}><${Icon} name=${level === 'calm' ? 'info' : 'triangle-alert'} /><div>
-      <p class="defect-title">${title}${place && onSeek && html` <${Button} kind="small" icon="play" onClick=${() => onSeek(place.atMs)}>${clock(place.atMs)}</${Button}>`}</p>
+      <p class="defect-title">${title}${place && html` <${Button} kind="small" icon="play" onClick=${() => onSeek(place.atMs)}>${place.isAbout && 'about '}${clock(place.atMs)}</${Button}>`}</p>
       <p><${Words} text=${meaning} /></p>${todo && html`<p class="todo"><${Words} text=${todo} /></p>`}</div></li>`;
   })}</ul>`;
 
@@ -81,7 +81,6 @@ export const Vod = ({ id, query, go }) => {
 
   const mayOperate = (what) => () => (session.role === 'operate' ? setDialog(what) : wantLogin('This needs the operate token.'));
   const video = videoOf(vod);
-  const marks = vod.defects.map((defect) => ({ ...placeOf(defect), ...explain(defect) })).filter((mark) => mark.atMs !== undefined);
   const startAtMs = Number(query.get('t') ?? 0) * 1000;
   const onSeek = (atMs) => {
     const element = document.querySelector('[data-player]');
@@ -106,12 +105,12 @@ export const Vod = ({ id, query, go }) => {
       ${vod.description && html`<p class="description">${vod.description}</p>`}
       <div class="vod-body">
         <div class="vod-main">
-          <${Player} src=${at(vodPath(id, '/media'))} poster=${isElsewhere(vod) ? null : posterOf(vod)} durationMs=${vod.duration} frameRate=${video?.frameRate} marks=${marks} sprite=${isElsewhere(vod) ? null : spriteOf(vod)} startAtMs=${startAtMs}
+          <${Player} src=${at(vodPath(id, '/media'))} poster=${isElsewhere(vod) ? null : posterOf(vod)} durationMs=${vod.duration} frameRate=${video?.frameRate} marks=${marksOf(vod)} sprite=${isElsewhere(vod) ? null : spriteOf(vod)} startAtMs=${startAtMs}
             points=${points} setPoints=${setPoints} isAudio=${!video} name=${vod.vodName}
             onFailure=${() => faultOf(at(vodPath(id, '/media')))}
             actions=${(now) => html`<${Cut} vod=${vod} points=${points} setPoints=${setPoints} now=${now} />`} />
-          ${vod.defects.length > 0 && html`<${Section} id="defects" icon="triangle-alert" title="Defects" count=${vod.defects.length}><${Defects} defects=${vod.defects} onSeek=${onSeek} isSalvaged=${vod.salvaged} /></${Section}>`}
-          ${vod.salvage && html`<${Section} id="salvage" icon="wrench" title="Salvage report"><${Salvage} report=${vod.salvage} /></${Section}>`}
+          ${vod.defects.length > 0 && html`<${Section} id="defects" icon="triangle-alert" title="Defects" count=${vod.defects.length}><${Defects} defects=${vod.defects} onSeek=${onSeek} vod=${vod} /></${Section}>`}
+          ${vod.salvage && html`<${Section} id="salvage" icon="wrench" title="Salvage report"><${Salvage} vod=${vod} onSeek=${onSeek} /></${Section}>`}
           <${Section} id="tracks" icon="layers" title="Tracks"><${Tracks} vod=${vod} /></${Section}>
           <${Section} id="raw" icon="database" title="Record"><details><summary>Raw record</summary><div class="raw"><${Copy} text=${JSON.stringify(vod, null, 2)} /><pre tabIndex="0">${JSON.stringify(vod, null, 2)}</pre></div></details></${Section}>
         </div>
