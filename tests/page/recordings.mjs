@@ -7,7 +7,7 @@ import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
 import { fleetAway, gone, tile } from './library.mjs';
 import { chartsStay, heading, longLists } from './pipeline.mjs';
-import { marksWhatIsLost } from './watching.mjs';
+import { marksWhatIsLost, saysWhyThereIsNoPicture } from './watching.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const { base, root } = job;
@@ -339,7 +339,7 @@ async function otherSizes(browser) {
 
 await withBrowser(async (browser) => {
   const tab = await visit(browser, base);
-  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, marksWhatIsLost, fleetAway, chartsStay]) {
+  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, marksWhatIsLost, saysWhyThereIsNoPicture, fleetAway, chartsStay]) {
     console.log(step.name);
     await step(tab).catch(async (error) => {
       await shoot(tab, `failed-${step.name}`).catch(() => {});

@@ -37,3 +37,21 @@ export async function marksWhatIsLost(tab) {
   await until('it seeks to the gap', async () => Math.abs((await now(page)) / (vod.duration / 1000) - place) < 0.03);
   await accessible(tab, 'marks');
 }
+
+/** A recording whose pictures do not decode says so. */
+export async function saysWhyThereIsNoPicture(tab) {
+  const { page } = tab;
+  const bytes = fs.readFileSync(job.teacher);
+  const [from, to] = ['mdat', 'moov'].map((box) => bytes.lastIndexOf(box));
+  // The header stays, and no packet is one of its codec.
+  for (let at = from + 4; at < to - 4; at += 1) bytes[at] = (at * 73 + (at >> 8) * 151) & 255;
+  const file = path.join(job.root, 'noise-2026-03-04_13-00-00.000.mp4');
+  fs.writeFileSync(file, bytes);
+  const vod = await vodWhere('stream=noise', ({ pictures }) => pictures?.missing);
+  await go(tab, `#/vod/${vod.vodId}`);
+  const step = page.locator('.journey li', { hasText: 'No poster' });
+  await step.getByText('The recording itself was not changed.').waitFor();
+  assert.match(await step.textContent(), /decode/);
+  await accessible(tab, 'no picture');
+  await shoot(tab, 'no-picture');
+}

@@ -1,6 +1,6 @@
 // What happened to a recording, step by step, and what was lost where.
 
-import { Badge, Button, Icon, Time, html } from './parts.js';
+import { Badge, Button, Icon, Time, Words, capital, html } from './parts.js';
 import { clock, counted, size, span } from './format.js';
 import { gapsOf } from './defects.js';
 
@@ -23,6 +23,12 @@ const METHODS = {
   copy_range: 'The media was copied inside the kernel.', copy: 'The media was copied.',
 };
 
+/** Why pictures are missing: `no poster: …`. */
+function withoutPicture(missing) {
+  const [, title, why] = /^([^:]+): (?:`[^`]*` cannot be finished: )?(.*)$/s.exec(missing) ?? ['', 'No picture', missing];
+  return { icon: 'film', kind: 'warn', title: capital(title), text: `${capital(why)}. The recording itself was not changed. \`aftercast process --again FILE\` tries again.` };
+}
+
 function stepsOf(vod) {
   const [title, meaning] = OUTCOMES[vod.outcome] ?? [vod.outcome, ''];
   const steps = [
@@ -30,6 +36,7 @@ function stepsOf(vod) {
     { icon: 'search', title: 'Writing ended', at: Math.round(vod.source.mtime_ns / 1e6), text: EVIDENCE[vod.evidence.kind] ?? '', path: vod.sourcePath },
     { icon: vod.salvaged ? 'wrench' : 'circle-check', title, at: vod.creationDate, kind: vod.salvaged ? 'warn' : 'ok', text: `${meaning}${METHODS[vod.splice] ? ` ${METHODS[vod.splice]}` : ''}`, path: vod.filePath },
   ];
+  if (vod.pictures?.missing) steps.push(withoutPicture(vod.pictures.missing));
   if (vod.originalPath) steps.push({ icon: 'archive', title: 'Original kept', text: 'It holds what the finished file does not.', path: vod.originalPath });
   for (const copy of vod.remote ?? []) {
     const proof = copy.checksumCompared ? `Checksum compared (${copy.checksum?.split(':')[0] ?? 'of the store'}).` : 'Size compared.';
@@ -47,7 +54,7 @@ export const Journey = ({ vod }) => html`<ol class="journey">${stepsOf(vod).map(
     <li class=${step.kind ?? ''}>
       <span class="step-icon"><${Icon} name=${step.icon} /></span>
       <div><p class="step-title">${step.title}${step.at !== undefined && html`<span class="step-time"><${Time} ms=${step.at} /></span>`}</p>
-        <p>${step.text}</p>${step.path && html`<p class="path"><code>${step.path}</code></p>`}</div>
+        <p><${Words} text=${step.text} /></p>${step.path && html`<p class="path"><code>${step.path}</code></p>`}</div>
     </li>`)}</ol>`;
 
 const SOURCES = { given: 'a file that was given', stream: 'an earlier recording of the stream', sibling: 'a recording beside it', other: 'a recording of another stream', media: 'the recording itself' };
