@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
 import { fleetAway, gone, tile } from './library.mjs';
-import { chartsStay, heading, longLists } from './pipeline.mjs';
+import { chartsStay, heading, longLists, uploadsAreShown } from './pipeline.mjs';
 import { marksWhatIsLost, saysWhyThereIsNoPicture } from './watching.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
@@ -106,6 +106,9 @@ async function failsAndIsRetried(tab) {
   await target.getByText(/^Paused until \d/).waitFor();
   await target.getByText('does not exist').waitFor();
   await target.getByText(/Tried again (in|now)/).waitFor();
+  // What was not tried yet waits for the target.
+  const waiting = page.locator('section', { has: page.getByRole('heading', { name: /^Waiting/ }) }).locator('li', { hasText: 'to archive' });
+  await waiting.getByText('the target is paused').first().waitFor();
   await accessible(tab, 'pipeline');
   await shoot(tab, 'pipeline');
   // Who only reads is asked for the other token, and nothing is done.
@@ -348,7 +351,7 @@ await withBrowser(async (browser) => {
     await check(tab);
   }
   await tab.context.close();
-  for (const step of [withAToken, byLink, belowAPathAndAway, otherSizes, longLists]) {
+  for (const step of [withAToken, byLink, belowAPathAndAway, otherSizes, uploadsAreShown, longLists]) {
     console.log(step.name);
     await step(browser);
   }
