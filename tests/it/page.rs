@@ -47,7 +47,7 @@ fn sandbox(address: &str) -> Sandbox {
         standard_config(dir, "")
             + &format!(
                 "[[deliver.target]]\nname = \"archive\"\nurl = \"file://{at}/away/store\"\nrequired = false\n\
-                 [pictures]\nposter = true\n[serve]\nlisten = \"{address}\"\nread_token_file = \"{at}/read.token\"\noperate_token_file = \"{at}/operate.token\"\n"
+                 [pictures]\nposter = true\nsprite = true\n[serve]\nlisten = \"{address}\"\nread_token_file = \"{at}/read.token\"\noperate_token_file = \"{at}/operate.token\"\n"
             )
     })
 }

@@ -5,9 +5,9 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { accessible, check, go, job, logIn, shoot, until, visit, withBrowser } from './browser.mjs';
-import { fleetAway, gone, tile } from './library.mjs';
+import { bulk, deliversAgain, filters, fleetAway, gone, tile } from './library.mjs';
 import { chartsStay, heading, longLists, uploadsAreShown } from './pipeline.mjs';
-import { marksWhatIsLost, saysWhyThereIsNoPicture } from './watching.mjs';
+import { keysAndSpeed, links, marksWhatIsLost, saysWhyThereIsNoPicture, showsTheSprite, timesOfBothZones } from './watching.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const { base, root } = job;
@@ -326,10 +326,17 @@ async function otherSizes(browser) {
     await shoot(tab, `library-${size}-${theme}`);
     const across = await tab.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert(across <= 0, 'nothing is wider than the screen');
-    await go(tab, '#/pipeline');
-    await heading(tab.page, 'Targets').waitFor();
-    await accessible(tab, `pipeline ${size}`);
-    await shoot(tab, `pipeline-${size}-${theme}`);
+    for (const [view, hash, shown] of [['pipeline', '#/pipeline', '#targets'], ['streams', '#/streams/lesson', '.day-bar .span'], ['doctor', '#/doctor', '.checks-list li'], ['settings', '#/settings', '.settings-table']]) {
+      await go(tab, hash);
+      if (view === 'doctor') {
+        await logIn(tab);
+        await tab.page.getByRole('button', { name: 'Check', exact: true }).click();
+      }
+      await tab.page.locator(shown).first().waitFor({ state: 'attached' });
+      await accessible(tab, `${view} ${size}`);
+      await shoot(tab, `${view}-${size}-${theme}`);
+      assert(await tab.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `nothing of ${view} is wider than the screen`);
+    }
     await go(tab, '#/');
     await tile(tab.page, 'lesson').first().click();
     await tab.page.waitForFunction(() => document.querySelector('[data-player]')?.readyState > 1);
@@ -342,7 +349,8 @@ async function otherSizes(browser) {
 
 await withBrowser(async (browser) => {
   const tab = await visit(browser, base);
-  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard, marksWhatIsLost, saysWhyThereIsNoPicture, fleetAway, chartsStay]) {
+  for (const step of [firstRun, appearsWhileItIsMade, playsAndSeeks, clips, salvaged, quarantined, failsAndIsRetried, learnsFromAnUpload, hostileNamesAreText, deletes, verifies, otherViews, byKeyboard,
+    showsTheSprite, keysAndSpeed, links, timesOfBothZones, filters, bulk, deliversAgain, marksWhatIsLost, saysWhyThereIsNoPicture, fleetAway, chartsStay]) {
     console.log(step.name);
     await step(tab).catch(async (error) => {
       await shoot(tab, `failed-${step.name}`).catch(() => {});
