@@ -21,7 +21,7 @@ export async function fleetAway(tab) {
     const response = await route.fetch({ url: url.href });
     return route.fulfill({ response, json: change(await response.json()) });
   };
-  await page.route('**/api/v1/status', (route) => answered(route, (status) => ({ ...status, fleet: fleet(), ...(isThere ? {} : { degraded: [`the other nodes do not see this node's changes: ${problem}`] }) })));
+  await page.route('**/api/v1/status', (route) => answered(route, (status) => ({ ...status, fleet: fleet(), ...(isThere ? {} : { degraded: [`the other nodes do not see this node's changes: ${problem}`], roots: status.roots.map((root) => ({ ...root, refusal: 'belongs to the node `south`, which is running' })) }) })));
   await page.route('**/api/v1/nodes', (route) => route.fulfill({ json: { items: [node('n1', 'north', true), node('n2', 'south', false)] } }));
   await page.route(/\/api\/v1\/vods(\/histogram)?\?.*node=/, (route) => answered(route, (page1) => page1));
   await page.goto('about:blank');
@@ -37,8 +37,14 @@ export async function fleetAway(tab) {
   await tile(page, 'lesson').first().waitFor();
   await accessible(tab, 'fleet away');
   await shoot(tab, 'fleet-away');
+  // Who was sent the address of another node's recordings can leave that.
+  await go(tab, '#/?node=n2');
+  await until('the node of the address is named', async () => (await filter.inputValue()) === 'n2' && !(await filter.isDisabled()));
+  await filter.selectOption('north only');
+  await page.waitForURL(/#\/\?$/);
   await go(tab, '#/pipeline');
   await banner.waitFor();
+  await page.locator('.warn-text', { hasText: 'belongs to the node south, which is running' }).waitFor();
   isThere = true;
   await gone(banner);
   await go(tab, '#/');

@@ -255,6 +255,8 @@ export const Library = ({ query, go }) => {
   const { from, to, ...filters } = choice;
   const asked = { ...filters, node: choice.node || (nodes.length ? 'all' : '') };
   const hasTime = Boolean(from || to);
+  // Without the fleet's database, a node of the address can only be left.
+  const others = nodes.length || !choice.node ? nodes : [{ id: choice.node, name: 'Another node' }];
   const pages = useMemo(() => {
     const page = async (offset, limit) => {
       if (!hasTime) return ask({ offset, limit, ...asked, oldestFirst: oldestFirst || undefined });
@@ -366,8 +368,7 @@ export const Library = ({ query, go }) => {
         <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
         <select aria-label="Time" value=${hasTime || isTimed ? 'own' : ''} onChange=${(event) => chooseTime(event.target.value)}>${TIMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
-        ${fleet?.isAway && html`<select aria-label="Node" disabled><option>${fleet.name} only</option></select>`}
-        ${nodes.length > 0 && html`<select aria-label="Node" value=${choice.node} onChange=${(event) => change('node', event.target.value)}><option value="">All nodes</option>${nodes.map(({ id, name, isAlive }) => html`<option value=${id}>${name}${isAlive ? '' : ' (away)'}</option>`)}</select>`}
+        ${fleet && html`<select aria-label="Node" value=${choice.node} disabled=${!others.length} onChange=${(event) => change('node', event.target.value)}><option value="">${nodes.length ? 'All nodes' : `${fleet.name} only`}</option>${others.map(({ id, name, isAlive }) => html`<option value=${id}>${name}${isAlive ? '' : ' (away)'}</option>`)}</select>`}
         <select aria-label="Order" value=${oldestFirst ? 'oldest' : ''} onChange=${(event) => change('order', event.target.value)}><option value="">Newest first</option><option value="oldest">Oldest first</option></select>
         <div class="toggle" role="group" aria-label="View">
           <${Button} icon="grid-2x2" label="Grid" aria-pressed=${!isTable} onClick=${() => change('view', '')} />

@@ -244,10 +244,11 @@ export const Pipeline = () => {
   const stopped = recordings.filter((recording) => recording.state !== 'quarantined' && recording.state !== 'left out');
   const recordingNow = live.data?.items ?? [];
   const { roots, targets, underWay, active, queued } = status.data;
+  const inTheWay = [...status.data.notReady, ...roots.map((root) => root.refusal).filter(Boolean)];
   return html`
     <div class="pipeline">
       <header class="bar-top"><h1>Pipeline</h1></header>
-      ${status.data.notReady.length > 0 && html`<div class="warn-text" role="alert"><${Icon} name="triangle-alert" />${status.data.notReady.join('; ')}</div>`}
+      ${inTheWay.length > 0 && html`<div class="warn-text" role="alert"><${Icon} name="triangle-alert" /><span><${Words} text=${inTheWay.join('; ')} /></span></div>`}
       <div class="gauges">
         <${Gauge} icon="radio" name="Recording" value=${(live.data?.total ?? 0).toLocaleString()} note=${recordingNow.some((item) => item.isWritten) ? `${counted(recordingNow.filter((item) => item.isWritten).length, 'file')} being written` : 'Nothing is being written.'} />
         <${Gauge} icon="loader-circle" name="Finishing" value=${active.toLocaleString()} note=${queued ? `${counted(queued, 'recording')} in the queue` : 'The queue is empty.'} />
