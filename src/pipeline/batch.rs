@@ -208,7 +208,11 @@ impl BatchRun<'_> {
         let stands = |r: &VodRecord| {
             r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
         };
-        Ok(record.is_none_or(|record| record.file_path == candidate.path || !stands(&record)))
+        // What is told of a finished file beside its original was found in that, and would be lost with the record.
+        let has_original =
+            |r: &VodRecord| r.original_path.as_ref().is_some_and(|path| *path != r.file_path && path.exists());
+        let is_itself = |r: &VodRecord| r.file_path == candidate.path && !has_original(r);
+        Ok(record.is_none_or(|record| is_itself(&record) || !stands(&record)))
     }
 
     /// Submits a candidate that is settled, or keeps it for later.

@@ -103,9 +103,12 @@ fn a_finished_file_beside_its_kept_original_of_a_temporary_name_is_finished_and_
     let place = root.to_str().unwrap();
     sandbox.run(&["recover", place]).expect_code(0);
     assert!(original.exists() && file.exists(), "the original of what was salvaged is kept");
-    for args in
-        [vec!["recover", place], vec!["process", place, file.to_str().unwrap()], vec!["process", "--dry-run", place]]
-    {
+    for args in [
+        vec!["recover", place],
+        vec!["process", place, file.to_str().unwrap()],
+        vec!["process", "--dry-run", place],
+        vec!["process", "--again", file.to_str().unwrap(), original.to_str().unwrap(), file.to_str().unwrap()],
+    ] {
         let again = sandbox.run(&args).expect_code(0);
         let is_finished = |line: &str| line.starts_with("already finished");
         assert!(again.out.lines().count() >= 3 && again.out.lines().all(is_finished), "{args:?}: {}", again.out);

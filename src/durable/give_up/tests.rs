@@ -280,12 +280,23 @@ fn a_writer_that_opens_the_source_while_it_is_replaced_gets_it_with_its_name() {
     fs::hard_link(&source, &link).unwrap();
     let read = seen(&source).unwrap();
     let (own, found) = (source.clone(), link.clone());
-    let comes = move |event: &FileEvent<'_>| {
-        if matches!(event, FileEvent::Renamed(_, to) if *to == own) && fs::read(&own).unwrap() == b"finished" {
+    let has_come = std::rc::Rc::new(std::cell::Cell::new(false));
+    let comes = std::rc::Rc::clone(&has_come);
+    let hears = move |event: &FileEvent<'_>| {
+        if matches!(event, FileEvent::Renamed(_, to) if *to == own) && !comes.replace(true) {
             begin_to_open(&found);
         }
     };
-    let kept = listen(Box::new(move |event, _| comes(event)), || until_replaced((&from, &written), &source, &read));
+    let kept = listen(Box::new(move |event, _| hears(event)), || {
+        loop {
+            let proven = (&read.fingerprint, Some(read.changed_ns));
+            let kept = replace_source((&from, &written), &source, proven, SecondName::Given).unwrap();
+            // A process that is being started may have had it for an instant; nothing has happened then.
+            if has_come.get() {
+                break kept;
+            }
+        }
+    });
     assert!(matches!(kept, ReplaceOutcome::Kept(KeptBecause::InUse)), "{kept:?}");
     append(&link);
     assert_eq!(fs::read_to_string(&source).unwrap(), "recorded more");
