@@ -104,7 +104,7 @@ def first_view(options):
     served = Served(options, first=first_of_archive, more="[pictures]\nposter = false\n")
     os.makedirs(os.path.join(served.root, "previews"))
     shutil.copy(options.file, os.path.join(served.root, "previews", "room.jpg"))
-    job = {"base": served.url + "/", "oldestYear": "2020", "vods": options.count, "modules": os.path.abspath("target/test-tools/page"),
+    job = {"base": served.url + "/", "oldestYear": "2020", "vods": options.count, "modules": os.path.abspath("target/test-tools/page"), "isMeasured": True,
            "chromium": shutil.which("chromium"), "shots": options.directory}
     env = {**os.environ, "PAGE_TEST": json.dumps(job)}
     both = []

@@ -185,8 +185,11 @@ await withBrowser(async (browser) => {
     if (IS_LONG) assert(jumpMs < MOST_JUMP_MS && longestMs <= MOST_TASK_MS, `the oldest month takes ${Math.round(jumpMs)} ms, the longest task ${longestMs} ms`);
     await accessible(tab, `archive ${size}`);
     await shoot(tab, `archive-${size}`);
-    await selectsARange(tab);
-    await showsAPeriod(tab);
+    // The archive of a measurement has other days.
+    if (!job.isMeasured) {
+      await selectsARange(tab);
+      await showsAPeriod(tab);
+    }
     await go(tab, '#/?view=table');
     await page.locator('.row a').first().waitFor();
     await isSmall(page, 'as a table');
