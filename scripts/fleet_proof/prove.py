@@ -292,7 +292,7 @@ class Prove:
             for node in self.nodes:
                 node.start_if_ended()
             try:
-                # As an operator does (docs/fleet.md): these were killed, and are no bad recordings.
+                # In place of `process --again` for each (docs/fleet.md): these were killed, and are no bad recordings.
                 quarantined += self.number("WITH gone AS (DELETE FROM aftercast.shared_item WHERE state = 'quarantined' RETURNING 1) SELECT count(*) FROM gone")
                 left = self.waiting()
             except RuntimeError as error:

@@ -212,11 +212,12 @@ fn finished(job: &ScratchJob<'_>, file: &Path, output: &Path) -> Result<Conclusi
 fn assembled(job: &ScratchJob<'_>, finished: &Finished, source: &Path) -> Result<Option<ScratchOutcome>> {
     let (all, record) = (job.all, &finished.record);
     let Some(copies) = all.targets.copies(all.url)? else { return Ok(None) };
-    if durable::metadata(source)?.len() != job.source.size_bytes {
+    let source_bytes = job.source.size_bytes;
+    if durable::metadata(source)?.len() != source_bytes {
         return Ok(None);
     }
-    let Some(header) = header_before(&finished.written_path, source)? else { return Ok(None) };
-    let ranges = std::iter::once(0..job.source.size_bytes).collect();
+    let Some(header) = header_before(&finished.written_path, source, source_bytes)? else { return Ok(None) };
+    let ranges = std::iter::once(0..source_bytes).collect();
     let key = finished_key(all.rules, &job.source.key, record.container);
     let plan = InsidePlan { header, ranges, key, copies };
     let Some(transferred) = plan.transferred() else { return Ok(None) };
@@ -230,16 +231,14 @@ fn assembled(job: &ScratchJob<'_>, finished: &Finished, source: &Path) -> Result
 }
 
 /// What stands in a finished file before all of the original, if that follows as it is.
-fn header_before(finished: &Path, source: &Path) -> Result<Option<Bytes>> {
-    let lengths = (durable::metadata(finished)?.len(), durable::metadata(source)?.len());
-    let Some(header_bytes) = lengths.0.checked_sub(lengths.1).filter(|bytes| *bytes <= MOST_HEADER_BYTES) else {
-        return Ok(None);
-    };
+fn header_before(finished: &Path, source: &Path, source_bytes: u64) -> Result<Option<Bytes>> {
+    let header_bytes = durable::metadata(finished)?.len().checked_sub(source_bytes);
+    let Some(header_bytes) = header_bytes.filter(|bytes| *bytes <= MOST_HEADER_BYTES) else { return Ok(None) };
     let (mut ours, mut theirs) = (durable::open_to_read(finished)?, durable::open_to_read(source)?);
     let mut header = Vec::new();
     (&mut ours).take(header_bytes).read_to_end(&mut header).map_err(FileError::on("read", finished))?;
     let (mut one, mut other) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
-    let mut left = lengths.1;
+    let mut left = source_bytes;
     while left > 0 {
         let len = usize::try_from(left).unwrap_or(COMPARED_BYTES).min(COMPARED_BYTES);
         ours.read_exact(&mut one[..len]).map_err(FileError::on("read", finished))?;

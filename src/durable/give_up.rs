@@ -179,16 +179,20 @@ pub fn remove_aside(aside: &Path, path: &Path, wanted: ExpectedFile) -> Result<R
 #[track_caller]
 pub fn put_back(aside: &Path) -> Result<Option<PathBuf>> {
     let Some(name) = aside.file_name().and_then(original_name) else { return Ok(None) };
-    let path = aside.with_file_name(name);
-    if replacing::is_same_file(aside, &path) {
-        // A cut left it under both names.
-        unlink_name(aside)?;
-        return sync_parent(&path).map(|()| None);
-    }
-    match put_back_to(aside, &path) {
+    match end_name_aside(aside, &aside.with_file_name(name)) {
         Err(error) if error.is_missing() => Ok(None),
-        other => other.map(Some),
+        other => other,
     }
+}
+
+/// Ends a name aside: it goes where the file has its own, too; else the file gets that back, or the next one with a number.
+#[track_caller]
+fn end_name_aside(aside: &Path, path: &Path) -> Result<Option<PathBuf>> {
+    if replacing::is_same_file(aside, path) {
+        unlink_name(aside)?;
+        return sync_parent(path).map(|()| None);
+    }
+    put_back_to(aside, path).map(Some)
 }
 
 /// A process that found the name before it was given up is held back by the lease, and gets the file with its name.

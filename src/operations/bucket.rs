@@ -1,6 +1,6 @@
 //! Taking recordings that lie in a bucket to their end, or telling what that would take.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -37,7 +37,7 @@ impl Operation for ProcessBucket {
         if self.mode == Mode::Watch {
             return Err(OperationError::invalid("`mode` must be `process` or `recover`"));
         }
-        let _alone = (!self.dry_run).then(|| ScratchTurn::take().ok_or_else(scratch_in_use)).transpose()?;
+        let _turn = if self.dry_run { None } else { Some(scratch_turn()?) };
         let (config, bucket) = (context.config(), OpenBucket::open(context, &self.url)?);
         let orphan_after = if self.mode == Mode::Recover { Duration::ZERO } else { config.watch.orphan_after };
         let job = bucket.job(context, &config, orphan_after)?;
@@ -46,27 +46,20 @@ impl Operation for ProcessBucket {
     }
 }
 
-/// Whether a run of this process uses scratch space, which is for one at a time.
-static IS_SCRATCH_IN_USE: AtomicBool = AtomicBool::new(false);
+/// Held by the run of this process that uses scratch space.
+static SCRATCH: Mutex<()> = Mutex::new(());
 
-/// The right to use it, until it is dropped.
-struct ScratchTurn;
-
-impl ScratchTurn {
-    fn take() -> Option<Self> {
-        (!IS_SCRATCH_IN_USE.swap(true, Ordering::AcqRel)).then_some(Self)
+/// Scratch space is for one run at a time.
+fn scratch_turn() -> Result<MutexGuard<'static, ()>, OperationError> {
+    match SCRATCH.try_lock() {
+        Ok(turn) => Ok(turn),
+        Err(TryLockError::Poisoned(ended)) => Ok(ended.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            let in_use = OperationError::transient("another run over a bucket is under way in this process");
+            let next_step = "Nothing was done. Run it again when that one has ended, or with another `--state-dir`.";
+            Err(in_use.with_next_step(next_step))
+        }
     }
-}
-
-impl Drop for ScratchTurn {
-    fn drop(&mut self) {
-        IS_SCRATCH_IN_USE.store(false, Ordering::Release);
-    }
-}
-
-fn scratch_in_use() -> OperationError {
-    OperationError::transient("another run over a bucket is under way in this process")
-        .with_next_step("Nothing was done. Run it again when that one has ended, or with another `--state-dir`.")
 }
 
 /// The store of a URL, and how the names in it are read.

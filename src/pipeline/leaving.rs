@@ -195,14 +195,18 @@ pub(super) fn put_back(ctx: &Removing, asides: &[PathBuf]) {
 
 /// Whether it is the source of a file that has its name or is about to get it: who carries that on decides about it.
 fn is_being_replaced(ctx: &Removing, aside: &Path) -> bool {
-    let file = durable::original_path(aside).zip(durable::fingerprint(aside).ok());
-    let entry = file.and_then(|(path, now)| ctx.catalog.entry_for(&path, &now).ok().flatten());
+    let entry = with_own_name(aside).and_then(|(path, now)| ctx.catalog.entry_for(&path, &now).ok().flatten());
     entry.is_some_and(|entry| matches!(entry.step, Step::Publishing { .. }))
 }
 
 fn is_of_own_vod(ctx: &Removing, aside: &Path) -> bool {
-    let file = durable::original_path(aside).zip(durable::fingerprint(aside).ok());
-    file.is_some_and(|(path, now)| ctx.catalog.knows(&path, &now).is_ok_and(|known| known.vod_id().is_some()))
+    let known = with_own_name(aside).and_then(|(path, now)| ctx.catalog.knows(&path, &now).ok());
+    known.is_some_and(|known| known.vod_id().is_some())
+}
+
+/// What the catalogue knows a file aside by: its own path, and what it is.
+fn with_own_name(aside: &Path) -> Option<(PathBuf, Fingerprint)> {
+    durable::original_path(aside).zip(durable::fingerprint(aside).ok())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::{
     FileEvent, FileVersion, Fingerprint, KeptBecause, LeaseRefused, OpenOutcome, Path, PathBuf, ReadLease, Result,
-    aside_path, open, put_back_to, seen, seen_of, step, sync_parent, tell, unlink_name,
+    aside_path, end_name_aside, open, seen, seen_of, step, sync_parent, tell, unlink_name,
 };
 use crate::durable::{RenameOutcome, link, rename_any, rename_over};
 
@@ -24,7 +24,7 @@ pub enum ReplaceOutcome {
         /// The name of the finished file.
         named: RenameOutcome,
     },
-    /// It stays as it is, and so does the finished file.
+    /// It stays under its name. The finished file may be gone: it is made again.
     Kept(KeptBecause),
 }
 
@@ -73,15 +73,13 @@ pub fn replace_source(
         },
     };
     if is_linked && !seen(&aside).is_ok_and(|now| now.fingerprint == *proven) {
-        unlink_name(&aside)?;
+        end_name_aside(&aside, source)?;
         return Ok(ReplaceOutcome::Kept(KeptBecause::Changed));
     }
     if let Err(error) = rename_over(from, source, written) {
-        if is_linked && is_same_file(&aside, source) {
-            unlink_name(&aside)?;
-        } else if is_linked {
-            // Renamed, and not as it was written: the source has one name left.
-            put_back_to(&aside, source)?;
+        if is_linked {
+            // If it was renamed, and is not as it was written, the source has no other name left.
+            end_name_aside(&aside, source)?;
         }
         return Err(error);
     }

@@ -108,7 +108,7 @@ impl TakeWork {
     pub fn run(&self, context: &Context, tell: &mut dyn FnMut(WorkedItem)) -> Result<WorkReport, OperationError> {
         let ctx = context.pipeline();
         let fleet = ctx.fleet.as_ref().ok_or_else(needs_database)?;
-        require_usable(context)?;
+        require_usable(context, fleet)?;
         pipeline::clear_up(ctx)?;
         let needed = fleet.needed();
         fleet.begin();
@@ -138,7 +138,7 @@ impl TakeWork {
 
 /// A database that is away is waited for. What only a person can mend ends the run, so that whoever started it hears of it: asked
 /// more than once, because a server that begins may refuse at first.
-fn require_usable(context: &Context) -> Result<(), OperationError> {
+fn require_usable(context: &Context, fleet: &Fleet) -> Result<(), OperationError> {
     let (config, runtime) = (context.config(), &context.pipeline().runtime);
     let mut tries = 1;
     loop {
@@ -151,7 +151,7 @@ fn require_usable(context: &Context) -> Result<(), OperationError> {
             Err(error) if tries == TRIES || context.stop().is_requested() => return Err(error.into()),
             Err(_) => tries += 1,
         }
-        std::thread::sleep(TRY_AGAIN);
+        fleet.pause(TRY_AGAIN, context.stop());
     }
 }
 

@@ -85,8 +85,8 @@ impl SharedClaims {
         is_it.then(|| state.held.remove(key)).flatten()
     }
 
-    /// Notes that a recording is quarantined for all nodes; says whether that is news. It is asked for again: a person may have
-    /// deleted its row.
+    /// Notes that a recording is quarantined for all nodes; says whether that is news. It is asked for again: a person may
+    /// have let all nodes try it again.
     pub(super) fn note_quarantined(&self, key: JournalKey) -> bool {
         let mut state = self.lock();
         if state.quarantined.len() >= MOST_ELSEWHERE {

@@ -161,7 +161,7 @@ fn appear(
         return Ok(true);
     }
     roots::may_change(&ctx.roots, &claim.root)?;
-    let is_own = record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source;
+    let is_own = record.file_path == record.source_path && stands(&record.source_path, &record.source)?;
     let named = if is_own {
         durable::sync_file(&record.source_path)?;
         let proven = (&record.source, record.source_changed_ns);
